@@ -1,0 +1,123 @@
+"""The range coder: binary decisions with integer probabilities to 32-bit words, and back.
+
+The stream is constriction's: its RangeEncoder writes it and its RangeDecoder can read it. Inside compiled loops an
+integer twin of that decoder reads the same words; `tests/test_coding.py` holds the two equal, word by word, for every
+probability. Knows nothing of where probabilities come from.
+
+A probability is an integer p1 in [1, 65535]: the decision is 1 with probability p1 / 65536.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nncomp.errors import FormatError
+
+PROBABILITY_BITS = 16
+PROBABILITY_ONE = 1 << PROBABILITY_BITS
+_CODER_BITS = 24  # constriction's precision: a decision takes an integer share of 2**24
+_LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's state, uint64[5]
+
+Words = NDArray[np.uint32]
+
+
+def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> Words:
+    """Return the words that hold the decisions (0 or 1, uint8) coded with p1 (uint16, 1..65535)."""
+    import constriction
+
+    encoder = constriction.stream.queue.RangeEncoder()
+    if len(decisions):
+        model = constriction.stream.model.Bernoulli(perfect=False)
+        p1 = np.ascontiguousarray(probabilities, dtype=np.float64) / PROBABILITY_ONE
+        encoder.encode(np.ascontiguousarray(decisions, dtype=np.int32), model, p1)
+    words: Words = encoder.get_compressed()
+    return words
+
+
+def cost_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> float:
+    """Return the surprisal of the decisions: the sum of -log2 of the probabilities they were coded with."""
+    p1 = probabilities.astype(np.float64) / PROBABILITY_ONE
+    return float(-np.log2(np.where(decisions != 0, p1, 1 - p1)).sum())
+
+
+def words_to_bytes(words: Words) -> bytes:
+    """Return the words as little-endian bytes."""
+    return words.astype("<u4").tobytes()
+
+
+def bytes_to_words(payload: bytes) -> Words:
+    """Return the words of a payload; raises FormatError when it is not a whole number of words."""
+    if len(payload) % 4:
+        raise FormatError(f"A coded block has {len(payload)} bytes, not a multiple of 4; the file is truncated or altered.")
+    return np.frombuffer(payload, dtype="<u4").astype(np.uint32)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def start_decoder(state: Any, words: Any) -> None:
+    """Set `state` (uint64[5]) to the start of `words` (uint32)."""
+    point = np.uint64(0)
+    for i in range(2):
+        point <<= np.uint64(32)
+        if i < words.size:
+            point |= np.uint64(words[i])
+    state[_LOWER] = np.uint64(0)
+    state[_RANGE] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    state[_POINT] = point
+    state[_POSITION] = np.uint64(2)
+    state[DAMAGED] = np.uint64(0)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def decode_decision(state: Any, words: Any, p1: Any) -> int:
+    """Return the next decision, coded with probability p1; `state[DAMAGED]` becomes 1 on an impossible stream.
+
+    Bounds: scale < 2**40, left < 2**24, so scale * left < 2**64.
+    """
+    # The share of decision 0, exactly as constriction rounds it: floor((1 - p) * (2**24 - 2)) + 1.
+    left = (np.uint64(65536 - np.int64(p1)) * np.uint64((1 << 24) - 2) >> np.uint64(16)) + np.uint64(1)
+    scale = state[_RANGE] >> np.uint64(24)
+    offset = state[_POINT] - state[_LOWER]
+    if offset >= scale << np.uint64(24):
+        state[DAMAGED] = np.uint64(1)
+    split = scale * left
+    bit = 0
+    if offset >= split:
+        bit = 1
+        state[_LOWER] += split
+        state[_RANGE] = (scale << np.uint64(24)) - split
+    else:
+        state[_RANGE] = split
+    if state[_RANGE] < np.uint64(1 << 32):
+        state[_LOWER] <<= np.uint64(32)
+        state[_RANGE] <<= np.uint64(32)
+        point = state[_POINT] << np.uint64(32)
+        position = state[_POSITION]
+        if position < np.uint64(words.size):
+            point |= np.uint64(words[np.int64(position)])
+        state[_POINT] = point
+        state[_POSITION] = position + np.uint64(1)
+    return bit
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def decode(words: Any, probabilities: Any, decisions: Any) -> Any:
+    """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state."""
+    state = np.zeros(5, np.uint64)
+    start_decoder(state, words)
+    for i in range(decisions.size):
+        decisions[i] = decode_decision(state, words, probabilities[i])
+    return state
+
+
+def check_finished(state: NDArray[np.uint64], words: Words) -> None:
+    """Raise FormatError unless the decoder used up `words`, without meeting an impossible value.
+
+    A sealed stream ends 0 to 2 words before the decoder's read position (the point holds two words).
+    """
+    position = int(state[_POSITION])
+    if state[DAMAGED] or not len(words) <= position <= len(words) + 2:
+        raise FormatError("A coded block does not end where its data ends; the file is truncated or altered.")

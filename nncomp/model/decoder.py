@@ -1,0 +1,204 @@
+"""The trainable decoder: a gated linear recurrence over tokens with a two-level output.
+
+Layer: x += Wo (h * silu(g)) with h a gated running mean of c, then x += W2 relu(W1 norm(x))^2. Token shift (RWKV,
+arXiv:2305.13048) lets each channel see the step before. The output is a class-factored softmax (Goodman 2001,
+arXiv:cs/0108006): first the group (the upper bits of the token id, tokens being in byte order), then the token in it.
+So a coder that walks the token tree needs one product over G groups and one over the tokens of one group, not one
+over V. Knows nothing of files, tokenizers or coding; `nncomp.exact.export` turns it into integers.
+"""
+
+# T steps, L lanes, V tokens, G groups, S tokens a group, D width, E state width, F mlp width, H group mlp width
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nncomp.model.quantize import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
+from nncomp.model.recurrence import scan
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Shape of a decoder; stored with its weights."""
+
+    vocab_size: int = 8192
+    group_count: int = 128
+    width: int = 256
+    layer_count: int = 4
+    state_width: int = 256
+    mlp_width: int = 1024
+    group_mlp_width: int = 512
+    start_token: int = 0
+
+    @property
+    def group_size(self) -> int:
+        return self.vocab_size // self.group_count
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
+
+
+def norm(x: Tensor) -> Tensor:
+    """Return x divided by its root mean square over the last axis (RMSNorm without gain; the gain is in the weights)."""
+    return F.rms_norm(x.float(), (x.shape[-1],), eps=1e-6)
+
+
+class Quantizer(nn.Module):
+    """An activation that becomes int8 with one scale, taken from the largest values seen while observing.
+
+    mode "off": the identity; "observe": the identity, recording a high quantile; "on": fake int8.
+    """
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.zeros(()))
+        self.mode = "off"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "observe":
+            sample = x.detach().float().abs().flatten()[::13]
+            top = sample.topk(max(1, sample.numel() // 20000)).values[-1] / 127
+            self.scale.copy_(torch.maximum(self.scale, top))
+        return fake_int8(x.float(), self.scale).to(x.dtype) if self.mode == "on" else x
+
+
+class Linear(nn.Module):
+    """A product whose weight is int8 by rows once quantisation is on; the bias stays in the wide accumulator."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * (gain * 0.577 / inputs**0.5))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.quantized = False
+
+    def effective_weight(self) -> Tensor:
+        return fake_int8_rows(self.weight) if self.quantized else self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.effective_weight(), self.bias)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        d, e, f = config.width, config.state_width, config.mlp_width
+        self.shift = nn.Parameter(torch.full((d,), 0.5))
+        self.gates_in = Linear(d, 3 * e, bias=True)
+        self.state_out = Linear(e, d, gain=0.3)
+        self.mlp_in = Linear(d, f)
+        self.mlp_out = Linear(f, d, gain=0.3)
+        self.state_quantizer, self.mlp_quantizer = Quantizer(), Quantizer()
+        self.quantized = False
+        with torch.no_grad():  # forget gates from half a step to about 400 steps
+            assert self.gates_in.bias is not None
+            self.gates_in.bias[:e] = -torch.linspace(0, 6, e)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        y = norm(x)
+        return fake_int8(y, 1 / NORM_STEPS) if self.quantized else y
+
+    def forward(self, x_TLD: Tensor, h_LE: Tensor, y_LD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y = self.normalise(x_TLD)
+        before = torch.cat([y_LD[None].to(y.dtype), y[:-1]])
+        shift = self.shift.clamp(0, 1)
+        if self.quantized:
+            shift = round_straight_through(shift * 128) / 128
+        u = y + (before - y) * shift
+        if self.quantized:
+            u = round_straight_through(u * NORM_STEPS) / NORM_STEPS
+        a, c, g = self.gates_in(u).chunk(3, -1)
+        steps = a.shape[0]
+        h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
+        x = x_TLD + self.state_out(self.state_quantizer((h * F.silu(g.float())).to(g.dtype)))
+        z = F.relu(self.mlp_in(self.normalise(x)))
+        x = x + self.mlp_out(self.mlp_quantizer(z * z))
+        return x, h[-1].detach(), y[-1].detach()
+
+
+class Decoder(nn.Module):
+    """Logits of the next token from the tokens so far; see the module docstring."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.width) * 0.02)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layer_count))
+        self.group_in = Linear(config.width, config.group_mlp_width)
+        self.group_out = Linear(config.group_mlp_width, config.group_count, bias=True)
+        self.group_quantizer = Quantizer()
+        self.token_out = Linear(config.width, config.vocab_size, bias=True)
+        self.quantized = False
+
+    def set_quantization(self, mode: str) -> None:
+        """Set "off", "observe" (collect activation scales) or "on" (everything as the integer network has it)."""
+        for module in self.modules():
+            if isinstance(module, Quantizer):
+                module.mode = mode
+            elif isinstance(module, (Linear, Layer, Decoder)):
+                module.quantized = mode == "on"
+
+    def initial_state(self, lanes: int) -> State:
+        c, device = self.config, self.embedding.device
+        return [
+            (torch.zeros(lanes, c.state_width, device=device), torch.zeros(lanes, c.width, device=device))
+            for _ in range(c.layer_count)
+        ]
+
+    def embedding_rows(self) -> Tensor:
+        """Return the table of step inputs, shape (V, D): each row of unit root mean square."""
+        rows = norm(self.embedding)
+        return fake_int8_rows(rows) if self.quantized else rows
+
+    def hidden(self, ids_TL: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step."""
+        if self.quantized:
+            x = F.embedding(ids_TL, self.embedding_rows())
+        else:
+            x = norm(F.embedding(ids_TL, self.embedding))
+        after: State = []
+        for layer, (h, y) in zip(self.layers, state, strict=True):
+            x, h, y = layer(x, h, y)
+            after.append((h, y))
+        x = norm(x)
+        return (fake_int8(x, 1 / NORM_STEPS) if self.quantized else x), after
+
+    def group_logits(self, hidden: Tensor) -> Tensor:
+        z = F.relu(self.group_in(hidden))
+        logits: Tensor = self.group_out(self.group_quantizer(z * z))
+        return logits
+
+    def loss_sum(self, hidden_TLD: Tensor, targets_TL: Tensor) -> Tensor:
+        """Return the summed cross-entropy in nats of the targets, group and token in group together."""
+        size = self.config.group_size
+        hidden, targets = hidden_TLD.flatten(0, -2), targets_TL.flatten()
+        group = targets // size
+        total = F.cross_entropy(self.group_logits(hidden).float(), group, reduction="sum")
+        order = torch.argsort(group)
+        counts = torch.bincount(group, minlength=self.config.group_count).tolist()
+        weight = self.token_out.effective_weight().to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else hidden.dtype)
+        assert self.token_out.bias is not None
+        biases = self.token_out.bias.view(-1, size)
+        parts = hidden[order].to(weight.dtype).split(counts)
+        logits = [F.linear(p, w) for p, w in zip(parts, weight.view(-1, size, weight.shape[1]), strict=True)]
+        in_group = torch.cat(logits).float() + biases[group[order]]
+        return total + F.cross_entropy(in_group, targets[order] % size, reduction="sum")
+
+    def forward(self, ids_TL: Tensor, targets_TL: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the summed cross-entropy in nats and the state after the last step."""
+        hidden, after = self.hidden(ids_TL, state)
+        return self.loss_sum(hidden, targets_TL), after
+
+
+def load_config(document: dict[str, Any]) -> DecoderConfig:
+    """Return the configuration that `DecoderConfig.to_json` wrote."""
+    return DecoderConfig(**{k: int(v) for k, v in document.items()})

@@ -1,0 +1,78 @@
+"""The gated linear recurrence h[t] = h[t-1] + a[t] * (c[t] - h[t-1]) and its gradient, as compiled CPU kernels.
+
+Knows nothing of layers, tokens or quantisation. `scan_naive` is the definition; `scan` must agree with it
+up to float rounding (this is training code: nothing here takes part in coding).
+"""
+
+# T steps, N independent channels (lanes x state width)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+
+def scan_naive(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
+    """Return h_TN, the state after each step; differentiable, one step at a time."""
+    h, out = h0_N, []
+    for a, c in zip(a_TN, c_TN, strict=True):
+        h = h + a * (c - h)
+        out.append(h)
+    return torch.stack(out)
+
+
+@njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+def _forward(a: Any, c: Any, h0: Any, h: Any, parts: int) -> None:
+    steps, n = a.shape
+    for part in prange(parts):
+        lo, hi = n * part // parts, n * (part + 1) // parts
+        for i in range(lo, hi):
+            h[0, i] = h0[i] + a[0, i] * (c[0, i] - h0[i])
+        for t in range(1, steps):
+            for i in range(lo, hi):
+                h[t, i] = h[t - 1, i] + a[t, i] * (c[t, i] - h[t - 1, i])
+
+
+@njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+def _backward(a: Any, c: Any, h0: Any, h: Any, dh: Any, da: Any, dc: Any, carry: Any, parts: int) -> None:
+    steps, n = a.shape
+    for part in prange(parts):
+        lo, hi = n * part // parts, n * (part + 1) // parts
+        for t in range(steps - 1, -1, -1):
+            for i in range(lo, hi):
+                g = dh[t, i] + carry[i]
+                before = h0[i] if t == 0 else h[t - 1, i]
+                da[t, i] = g * (c[t, i] - before)
+                dc[t, i] = g * a[t, i]
+                carry[i] = g * (1 - a[t, i])
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, c: Tensor, h0: Tensor) -> Tensor:
+        a, c, h0 = a.float().contiguous(), c.float().contiguous(), h0.float().contiguous()
+        h = torch.empty_like(a)
+        _forward(a.numpy(), c.numpy(), h0.numpy(), h.numpy(), torch.get_num_threads())
+        ctx.save_for_backward(a, c, h0, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a, c, h0, h = ctx.saved_tensors
+        dh = grads[0].float().contiguous()
+        da, dc, carry = torch.empty_like(a), torch.empty_like(c), torch.zeros_like(h0)
+        arrays = [v.numpy() for v in (a, c, h0, h, dh, da, dc, carry)]
+        _backward(*arrays, torch.get_num_threads())
+        return da, dc, carry
+
+
+@torch.compiler.disable
+def scan(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
+    """Return h_TN (float32), the state after each step. On a GPU this falls back to `scan_naive`."""
+    if a_TN.is_cuda:
+        return scan_naive(a_TN.float(), c_TN.float(), h0_N.float())
+    result: Tensor = _Scan.apply(a_TN, c_TN, h0_N)  # type: ignore[no-untyped-call]
+    return result
