@@ -54,27 +54,6 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-class Optimizers:
-    """Muon (Jordan et al. 2024) for the matrices inside the layers, AdamW for tables, outputs and vectors."""
-
-    def __init__(self, model: Decoder, config: TrainingConfig) -> None:
-        hidden = [p for p in model.layers.parameters() if p.ndim == 2] + [model.group_in.weight]
-        chosen = {id(p) for p in hidden}
-        rest = [p for p in model.parameters() if id(p) not in chosen]
-        decay = config.weight_decay
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(hidden, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=decay, fused=True),
-        ]
-
-    def step(self, learning_rate: float) -> None:
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = learning_rate
-            part.step()
-            part.zero_grad()
-
-
 def lane_streams(ids: NDArray[np.uint16], lanes: int, steps: int, seed: int) -> NDArray[np.uint16]:
     """Return the ids as lanes side by side, shape (T total, L)."""
     length = len(ids) // lanes
@@ -105,7 +84,9 @@ class Trainer:
     def __init__(self, model: Decoder, config: TrainingConfig, train_ids: NDArray[np.uint16], checkpoint: Path) -> None:
         torch.manual_seed(config.seed)
         self.model, self.config, self.checkpoint = model, config, checkpoint
-        self.optimizers = Optimizers(model, config)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
+        )
         self.streams = lane_streams(train_ids, config.lanes, config.steps, config.seed)
         self.random = np.random.default_rng(config.seed)
         self.progress = Progress()
@@ -143,7 +124,10 @@ class Trainer:
             count = chunk[1:].numel()
             (loss / count).backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizers.step(c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share))
+            for group in self.optimizer.param_groups:
+                group["lr"] = c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
             window.append(float(loss) / count / math.log(2))
             p.step, p.tokens = p.step + 1, p.tokens + count
             p.elapsed_s = before + time.monotonic() - began
@@ -169,7 +153,7 @@ class Trainer:
                 "progress": asdict(self.progress),
                 "mode": self.mode,
                 "model": self.model.state_dict(),
-                "optimizers": [o.state_dict() for o in self.optimizers.parts],
+                "optimizer": self.optimizer.state_dict(),
             },
             temporary,
         )
@@ -181,8 +165,7 @@ class Trainer:
         if load_config(document["config"]) != self.model.config:
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         self.model.load_state_dict(document["model"])
-        for optimizer, saved in zip(self.optimizers.parts, document["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self.optimizer.load_state_dict(document["optimizer"])
         self.progress = Progress(**document["progress"])
         self.mode = document["mode"]
         self.model.set_quantization(self.mode)

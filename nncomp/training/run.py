@@ -1,0 +1,123 @@
+"""From a corpus to a checkpoint and an exported model: what `nncomp train` does.
+
+Knows where text and results are; the loop itself is in `nncomp.training.loop`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nncomp.model.decoder import DecoderConfig
+from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
+from nncomp.training.data import Document, encode_shuffled, fingerprint, read_documents, sample_text
+from nncomp.training.loop import Trainer, TrainingConfig, evaluate, new_model
+
+_SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
+_VALIDATION_BYTES = 100_000  # of each file, while training
+
+Report = Callable[[str], None]
+
+
+def vocabulary_to_json(vocabulary: Vocabulary) -> str:
+    """Return a document that `vocabulary_from_json` reads: tokens in hexadecimal, merges as pairs of ids."""
+    return json.dumps({"tokens": [token.hex() for token in vocabulary.tokens], "merges": vocabulary.merges})
+
+
+def vocabulary_from_json(text: str) -> Vocabulary:
+    """Return the vocabulary that `vocabulary_to_json` wrote, or that the `tokenizers` library saved."""
+    document = json.loads(text)
+    if "model" in document:
+        return from_tokenizer_json(document)
+    return Vocabulary(
+        tuple(bytes.fromhex(token) for token in document["tokens"]), tuple((a, b) for a, b in document["merges"])
+    )
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"
+
+
+def _head(documents: list[Document]) -> list[Document]:
+    """Return the documents that begin in the first 100,000 bytes of each file."""
+    taken: dict[str, int] = {}
+    chosen = []
+    for document in documents:
+        if taken.get(document.name, 0) < _VALIDATION_BYTES:
+            taken[document.name] = taken.get(document.name, 0) + len(document.text)
+            chosen.append(Document(document.name, document.text[:_VALIDATION_BYTES]))
+    return chosen
+
+
+def train(
+    data: str, valid: str, folder: Path, shape: DecoderConfig, config: TrainingConfig, command: str, report: Report
+) -> Path:
+    """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
+
+    `folder` also keeps the vocabulary, the encoded corpus, a log of figures (JSON lines) and `record.json`; a run
+    that finds its own checkpoint there goes on from it. Raises DataError for unusable text.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    documents, held_out = read_documents(data), read_documents(valid)
+    report(f"{len(documents):,} documents, {sum(len(d.text) for d in documents):,} bytes of text")
+    tokens_path, ids_path = folder / "tokens.json", folder / "ids.npy"
+    if not tokens_path.exists():
+        tokens_path.write_text(vocabulary_to_json(train_vocabulary(sample_text(documents, _SAMPLE_BYTES, 0), shape.vocab_size)))
+    vocabulary = vocabulary_from_json(tokens_path.read_text())
+    if not ids_path.exists():
+        np.save(ids_path, encode_shuffled(documents, vocabulary, config.seed))
+    ids = np.load(ids_path, mmap_mode="r")
+    train_bytes = sum(len(d.text) for d in documents)
+    head = _head(held_out)
+    valid_ids = encode_shuffled(head, vocabulary, 0)
+    valid_bytes = sum(len(d.text) for d in head)
+    shape = DecoderConfig(**{**asdict(shape), "start_token": vocabulary.tokens.index(b"\n")})
+    trainer = Trainer(new_model(shape, config.seed), config, ids, folder / "checkpoint.pt")
+    if trainer.checkpoint.exists():
+        trainer.restore()
+        report(f"going on from step {trainer.progress.step:,}")
+    parameters = sum(p.numel() for p in trainer.model.layers.parameters())
+    report(f"{parameters:,} parameters in the layers, {train_bytes / len(ids):.2f} bytes a token")
+    record: dict[str, object] = {
+        "command": command,
+        "commit": _commit(),
+        "data": data,
+        "documents": len(documents),
+        "documents_sha256": fingerprint(documents),
+        "data_bytes": train_bytes,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "started": time.strftime("%Y-%m-%d"),
+        "training": asdict(config),
+    }
+    last_valid = trainer.progress.elapsed_s
+    with (folder / "log.jsonl").open("a") as log:
+        for row in trainer.run():
+            row["train_bpb"] = row["bits_per_token"] * len(ids) / train_bytes
+            if row["elapsed_s"] - last_valid > config.time_s / 20:
+                row["valid_bpb"] = evaluate(trainer.model, valid_ids) / valid_bytes
+                last_valid = row["elapsed_s"]
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            report(json.dumps({k: round(v, 4) for k, v in row.items()}))
+    progress = trainer.progress
+    record |= {
+        "steps": progress.step,
+        "elapsed_s": round(progress.elapsed_s),
+        "tokens_seen": progress.tokens,
+        "bytes_seen": round(progress.tokens * train_bytes / len(ids)),
+        "valid_bpb_float": evaluate(trainer.model, valid_ids) / valid_bytes,
+    }
+    (folder / "record.json").write_text(json.dumps(record, indent=1))
+    return trainer.checkpoint
