@@ -1,0 +1,1 @@
+"""The integer network: what codes. Integers in, integers out, the same on any machine."""

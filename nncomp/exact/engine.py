@@ -1,0 +1,251 @@
+"""The fast engine: the integer network of `nncomp.exact.reference` as compiled loops around exact int8 products.
+
+`step` and `token_frequencies` are compiled functions that other compiled loops call; `FastEngine` wraps them with the
+interface of the reference. Same integers, by test with `==`.
+"""
+
+# L lanes, D width, E state width, F mlp width, G groups, S tokens a group, N layers
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nncomp.exact.products import multiply, pack, product_address
+from nncomp.exact.weights import (
+    EXP2_STEPS,
+    LOGIT_BITS,
+    LOGIT_MAX,
+    MIN_NORM,
+    NORM_SHIFT,
+    OUTPUT_SHIFT,
+    RESIDUAL_MAX,
+    SCALE_SHIFT,
+    STATE_BITS,
+    STATE_MAX,
+    STATE_SHIFT,
+    TABLE_HALF,
+    Arrays,
+    IntegerModel,
+)
+
+_HALF = 1 << (SCALE_SHIFT - 1)
+_GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
+
+
+class Buffers(NamedTuple):
+    """State and scratch of L lanes; allocated once."""
+
+    h: NDArray[np.int64]  # N L E
+    before: NDArray[np.int8]  # N L D
+    x: NDArray[np.int64]  # L D
+    y: NDArray[np.int8]  # L D
+    u: NDArray[np.int8]  # L D
+    gates: NDArray[np.int32]  # L 3E
+    out: NDArray[np.int8]  # L E
+    delta: NDArray[np.int32]  # L D
+    wide: NDArray[np.int32]  # L F
+    z: NDArray[np.int8]  # L F
+    group_wide: NDArray[np.int32]  # L H
+    group_z: NDArray[np.int8]  # L H
+    group_acc: NDArray[np.int32]  # L G
+    groups: NDArray[np.int64]  # L G, frequencies
+    token_acc: NDArray[np.int32]  # 1 S
+    tokens: NDArray[np.int64]  # S, frequencies
+    hidden: NDArray[np.int8]  # L D
+
+
+def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
+    """Return zeroed state and scratch for `lanes` lanes."""
+    s, size = model.sizes, model.group_size
+    n, d, e, f = s["layer_count"], s["width"], s["state_width"], s["mlp_width"]
+    g, h = s["group_count"], s["group_mlp_width"]
+    i8, i32, i64 = np.int8, np.int32, np.int64
+    return Buffers(
+        h=np.zeros((n, lanes, e), i64),
+        before=np.zeros((n, lanes, d), i8),
+        x=np.zeros((lanes, d), i64),
+        y=np.zeros((lanes, d), i8),
+        u=np.zeros((lanes, d), i8),
+        gates=np.zeros((lanes, 3 * e), i32),
+        out=np.zeros((lanes, e), i8),
+        delta=np.zeros((lanes, d), i32),
+        wide=np.zeros((lanes, f), i32),
+        z=np.zeros((lanes, f), i8),
+        group_wide=np.zeros((lanes, h), i32),
+        group_z=np.zeros((lanes, h), i8),
+        group_acc=np.zeros((lanes, g), i32),
+        groups=np.zeros((lanes, g), i64),
+        token_acc=np.zeros((1, size), i32),
+        tokens=np.zeros(size, i64),
+        hidden=np.zeros((lanes, d), i8),
+    )
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _integer_sqrt(value: int) -> int:
+    """Return floor(sqrt(value)) for 0 <= value < 2**53: the IEEE root, corrected."""
+    root = np.int64(np.sqrt(np.float64(value)))
+    while root * root > value:
+        root -= 1
+    while (root + 1) * (root + 1) <= value:
+        root += 1
+    return root
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _normalise(x: Any, y: Any) -> None:
+    lanes, width = x.shape
+    for i in range(lanes):
+        total = np.int64(0)
+        for j in range(width):
+            total += x[i, j] * x[i, j]  # <= 4096 * 2**46
+        factor = np.int64(16 << NORM_SHIFT) // max(_integer_sqrt(total // width), MIN_NORM)
+        for j in range(width):
+            v = (x[i, j] * factor + (1 << (NORM_SHIFT - 1))) >> NORM_SHIFT  # |x * factor| <= 2**49
+            y[i, j] = np.int8(min(max(v, -127), 127))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _token_shift(y: Any, before: Any, shift: Any, u: Any) -> None:
+    lanes, width = y.shape
+    for i in range(lanes):
+        for j in range(width):
+            s = np.int32(shift[j])
+            u[i, j] = np.int8((np.int32(y[i, j]) * (128 - s) + np.int32(before[i, j]) * s + 64) >> 7)
+            before[i, j] = y[i, j]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_scale: int, h: Any, out: Any) -> None:
+    lanes, e = h.shape
+    for i in range(lanes):
+        for j in range(e):
+            z = (np.int64(gates[i, j]) * scale[j] + bias[j]) >> SCALE_SHIFT
+            rate = np.int64(sigmoid[np.uint64(min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF)])
+            c = (np.int64(gates[i, e + j]) * scale[e + j] + bias[e + j]) >> STATE_SHIFT
+            c = min(max(c, -STATE_MAX), STATE_MAX)
+            state = h[i, j] + (((c - h[i, j]) * rate + (1 << (STATE_BITS - 1))) >> STATE_BITS)
+            h[i, j] = state
+            z = (np.int64(gates[i, 2 * e + j]) * scale[2 * e + j] + bias[2 * e + j]) >> SCALE_SHIFT
+            gate = np.int64(silu[np.uint64(min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF)])
+            v = (((state * gate) >> 16) * state_scale + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
+            out[i, j] = np.int8(min(max(v, -127), 127))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _squared_relu(acc: Any, scale: Any, z: Any) -> None:
+    lanes, width = acc.shape
+    for i in range(lanes):
+        for j in range(width):
+            t = min((max(np.int64(acc[i, j]), 0) * scale[j] + _HALF) >> SCALE_SHIFT, 4095)
+            z[i, j] = np.int8(min((t * t + (1 << 15)) >> 16, 127))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _add(x: Any, acc: Any, scale: Any) -> None:
+    lanes, width = x.shape
+    for i in range(lanes):
+        for j in range(width):
+            v = x[i, j] + ((np.int64(acc[i, j]) * scale[j] + _HALF) >> SCALE_SHIFT)
+            x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
+    largest = np.int64(-LOGIT_MAX)
+    for j in range(acc.size):
+        logit = (np.int64(acc[j]) * scale[j] + bias[j]) >> SCALE_SHIFT
+        logit = min(max(logit, -LOGIT_MAX), LOGIT_MAX)
+        out[j] = logit
+        largest = max(largest, logit)
+    for j in range(acc.size):
+        below = largest - out[j]
+        shift = min(below >> LOGIT_BITS, 31)
+        out[j] = max(np.int64(exp2[np.uint64(below & (EXP2_STEPS - 1))]) >> shift, 1)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def step(address: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
+    """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
+    lanes = tokens.size
+    for i in range(lanes):
+        token = tokens[i]
+        row = np.int64(a.embedding_scale[token])
+        for j in range(b.x.shape[1]):
+            v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
+            b.x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
+    layers = b.h.shape[0]
+    for n in range(layers):
+        p = n * _PER_LAYER
+        _normalise(b.x, b.y)
+        _token_shift(b.y, b.before[n], a.shift[n], b.u)
+        multiply(address, packed[p + _GATES], a.gates_weight[n], b.u, b.gates)
+        _recur(b.gates, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], b.out)
+        multiply(address, packed[p + _STATE_OUT], a.state_out_weight[n], b.out, b.delta)
+        _add(b.x, b.delta, a.state_out_scale[n])
+        _normalise(b.x, b.y)
+        multiply(address, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.wide)
+        _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
+        multiply(address, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.delta)
+        _add(b.x, b.delta, a.mlp_out_scale[n])
+    _normalise(b.x, b.hidden)
+    p = layers * _PER_LAYER
+    multiply(address, packed[p], a.group_in_weight, b.hidden, b.group_wide)
+    _squared_relu(b.group_wide, a.group_in_scale, b.group_z)
+    multiply(address, packed[p + 1], a.group_out_weight, b.group_z, b.group_acc)
+    for i in range(lanes):
+        _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def token_frequencies(address: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
+    """Set b.tokens to the frequencies of the tokens of one group in one lane."""
+    size = b.tokens.size
+    low, high = group * size, (group + 1) * size
+    at = b.h.shape[0] * _PER_LAYER + 2 + group
+    multiply(address, packed[at], a.token_weight[low:high], b.hidden[lane : lane + 1], b.token_acc)
+    _frequencies(b.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, b.tokens)
+
+
+class PackedModel:
+    """A model ready for the compiled functions: its arrays, and its weights as the product wants them."""
+
+    def __init__(self, model: IntegerModel) -> None:
+        self.model = model
+        self.arrays: Arrays = model.arrays
+        self.address = np.uint64(product_address())
+        a, size = model.arrays, model.group_size
+        weights = [
+            weight[n]
+            for n in range(model.sizes["layer_count"])
+            for weight in (a.gates_weight, a.state_out_weight, a.mlp_in_weight, a.mlp_out_weight)
+        ]
+        weights += [a.group_in_weight, a.group_out_weight]
+        weights += [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
+        pairs = [pack(weight) for weight in weights]
+        self.packed = np.array([address for address, _ in pairs], dtype=np.uint64)
+        self._buffers = [buffer for _, buffer in pairs]  # `packed` points into them
+
+
+class FastEngine:
+    """L lanes of the network; the interface of ReferenceEngine."""
+
+    def __init__(self, model: PackedModel, lanes: int) -> None:
+        self.packed = model
+        self.buffers = new_buffers(model.model, lanes)
+
+    def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
+        p = self.packed
+        step(p.address, p.packed, p.arrays, self.buffers, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        return self.buffers.groups.copy()
+
+    def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
+        """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
+        p = self.packed
+        token_frequencies(p.address, p.packed, p.arrays, self.buffers, lane, group)
+        return self.buffers.tokens.copy()
