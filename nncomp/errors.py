@@ -15,3 +15,11 @@ class ModelError(NncompError):
 
 class DataError(NncompError):
     """Training or benchmark data is missing, empty or unusable."""
+
+
+class OutputError(NncompError):
+    """The result cannot go where it was asked to go: it exists, is a terminal, is the source, or cannot be written."""
+
+
+class WorkerError(NncompError):
+    """A worker process ended before its block was done."""

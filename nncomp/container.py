@@ -1,0 +1,316 @@
+"""The layout of a `.nnc` file: frames, blocks, checksums, the index, and the limits a reader keeps.
+
+The law is `docs/FORMAT.md`; this is its one implementation. Knows nothing of what a payload means, of models (only
+their names) or of file names. Streams are buffered binary streams; none need be seekable, but for `read_index`.
+
+A size that the bytes claim is checked against its limit before anything is read or allocated for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from nncomp.errors import FormatError
+
+MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xE3])
+VERSION = 1
+BLOCK_BYTES = 4 << 20  # raw bytes of every block but the last
+SPLIT_BYTES = 6 << 20  # the last block of a frame has fewer
+CHECKSUM_BYTES = 8
+MODEL_HASH_BYTES = 8
+STORED = 0  # the one kind the layout knows: its payload is the raw bytes, so its size is not written
+
+_HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
+_LAST = 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
+_KIND_BITS = 3
+_TRAILER_BYTES = 4
+
+_TRUNCATED = "The file ends where more was expected; it is truncated: fetch or copy it again."
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """How a frame names its model: the id of a level (0 to 255) and the first 8 bytes of the file's SHA-256."""
+
+    model_id: int
+    content_hash: bytes
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.model_id <= 255 and len(self.content_hash) == MODEL_HASH_BYTES
+
+
+@dataclass(frozen=True)
+class Block:
+    """One coded block: what it is, what it becomes, and the payload."""
+
+    kind: int
+    raw_bytes: int
+    payload: bytes = field(repr=False)
+    checksum: bytes
+    is_last: bool
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """A block as found in a file: with the number of its frame, its own number, where it starts, and the frame's model."""
+
+    frame: int
+    number: int
+    offset: int
+    header_bytes: int
+    model: ModelReference | None
+    block: Block
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """What the index says of a block: enough to read it without reading those before it."""
+
+    offset: int
+    kind: int
+    raw_bytes: int
+    payload_bytes: int
+
+
+def checksum(data: bytes) -> bytes:
+    """Return the checksum of a block's raw bytes: BLAKE2b (RFC 7693), 8 bytes.
+
+    >>> checksum(b"").hex()
+    'e4a6a0577479b2b4'
+    """
+    return hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest()
+
+
+def varint(value: int) -> bytes:
+    """Return `value` in groups of seven bits, low groups first, bit 7 set on all bytes but the last.
+
+    >>> varint(300).hex()
+    'ac02'
+    """
+    assert value >= 0
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
+
+
+def split(source: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Yield the raw bytes of each block of `source` and whether it is the last; nothing in gives one empty block."""
+    held = b""
+    while True:
+        held += source.read(SPLIT_BYTES - len(held))
+        if len(held) < SPLIT_BYTES:
+            yield held, True
+            return
+        yield held[:BLOCK_BYTES], False
+        held = held[BLOCK_BYTES:]
+
+
+class _Index:
+    """What both sides gather while a frame passes, and the footer that it gives."""
+
+    def __init__(self, header: bytes) -> None:
+        self._digest = hashlib.blake2b(header, digest_size=CHECKSUM_BYTES)
+        self._entries = bytearray()
+        self.blocks = 0
+        self._raw_bytes = 0
+
+    def add(self, header: bytes, block: Block) -> None:
+        self._digest.update(header)
+        self._entries += varint(len(block.payload) << _KIND_BITS | block.kind)
+        self.blocks += 1
+        self._raw_bytes += block.raw_bytes
+
+    def footer(self) -> bytes:
+        """Return the footer; a frame of one block has none: its block says it all."""
+        if self.blocks == 1:
+            return b""
+        index = varint(self._raw_bytes) + varint(self.blocks) + bytes(self._entries)
+        digest = self._digest.copy()
+        digest.update(index)
+        index += digest.digest()
+        return index + (len(index) + _TRAILER_BYTES).to_bytes(_TRAILER_BYTES, "little")
+
+
+class FrameWriter:
+    """Writes one frame, block by block; the frame is complete when the block marked last is written."""
+
+    def __init__(self, sink: BinaryIO, model: ModelReference | None = None) -> None:
+        header = MAGIC + bytes([VERSION << 4 | (_HAS_MODEL if model else 0)])
+        if model:
+            header += bytes([model.model_id]) + model.content_hash
+        self._sink = sink
+        self._index = _Index(header)
+        self._is_complete = False
+        self.frame_bytes = sink.write(header)
+
+    def write(self, block: Block) -> None:
+        """Write a block, and the footer after the last one."""
+        assert not self._is_complete and (block.is_last or block.raw_bytes == BLOCK_BYTES)
+        assert block.kind != STORED or len(block.payload) == block.raw_bytes
+        header = bytes([block.kind | (_LAST if block.is_last else 0)])
+        if block.is_last:
+            header += varint(block.raw_bytes)
+        if block.kind != STORED:
+            header += varint(len(block.payload))
+        header += block.checksum
+        self._index.add(header, block)
+        self._is_complete = block.is_last
+        for part in (header, block.payload, self._index.footer() if block.is_last else b""):
+            self._sink.write(part)
+            self.frame_bytes += len(part)
+
+
+class _Source:
+    """A stream that counts what it gave and that never gives less than was asked for."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.position = 0
+
+    def take_up_to(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        self.position += len(data)
+        return data
+
+    def take(self, count: int) -> bytes:
+        data = self.take_up_to(count)
+        if len(data) < count:
+            raise FormatError(_TRUNCATED)
+        return data
+
+    def take_varint(self, limit: int, what: str) -> tuple[int, bytes]:
+        """Return a value of at most `limit` and the bytes it was read from."""
+        value, taken = 0, b""
+        while True:
+            byte = self.take(1)
+            value |= (byte[0] & 0x7F) << 7 * len(taken)
+            taken += byte
+            if not byte[0] & 0x80:
+                break
+            if value > limit or len(taken) > 9:
+                break
+        if value > limit or byte[0] & 0x80:
+            raise FormatError(f"The file claims {what} of more than {limit:,} bytes, the most there can be; it is altered.")
+        if taken != varint(value):
+            raise FormatError("The file holds a size that is not written in its shortest form; it is altered.")
+        return value, taken
+
+
+def read_blocks(stream: BinaryIO) -> Iterator[FrameBlock]:
+    """Yield the blocks of all frames in `stream`, in order; raises FormatError for whatever is not as it should be.
+
+    Payloads are not decoded and so raw bytes are not checked: `FrameBlock.block.checksum` is there for that.
+    """
+    source = _Source(stream)
+    frame = 0
+    while magic := source.take_up_to(len(MAGIC)):
+        _check_magic(magic, frame)
+        model, header = _read_header(source, magic)
+        index = _Index(header)
+        while True:
+            found = _read_block(source, frame, index, model)
+            yield found
+            if found.block.is_last:
+                break
+        footer = index.footer()
+        if source.take(len(footer)) != footer:
+            raise FormatError("The index at the end does not describe the blocks before it; the file is altered.")
+        frame += 1
+    if not frame:
+        raise FormatError("The file is empty, but even no bytes at all compress to a few; it is truncated.")
+
+
+def _check_magic(magic: bytes, frame: int) -> None:
+    if magic == MAGIC:
+        return
+    if frame:
+        raise FormatError("There are bytes after the end of the compressed data that are no part of it; remove them.")
+    if MAGIC.startswith(magic):
+        raise FormatError(_TRUNCATED)
+    raise FormatError(
+        f"This is not a .nnc file: it begins with {magic.hex(' ')}, not with {MAGIC.hex(' ')}. "
+        "Give a file made by nncomp compress."
+    )
+
+
+def _read_header(source: _Source, magic: bytes) -> tuple[ModelReference | None, bytes]:
+    byte = source.take(1)
+    version, flags = byte[0] >> 4, byte[0] & 0x0F
+    if version != VERSION:
+        raise FormatError(
+            f"The file is of format version {version}; this nncomp reads version {VERSION}. "
+            "Use the nncomp that made it or a newer one."
+        )
+    if flags & ~_HAS_MODEL:
+        raise FormatError("The file's header sets bits that mean nothing in version 1; the file is altered.")
+    if not flags & _HAS_MODEL:
+        return None, magic + byte
+    name = source.take(1 + MODEL_HASH_BYTES)
+    return ModelReference(name[0], name[1:]), magic + byte + name
+
+
+def _read_block(source: _Source, frame: int, index: _Index, model: ModelReference | None) -> FrameBlock:
+    offset = source.position
+    header = source.take(1)
+    kind, is_last = header[0] & (1 << _KIND_BITS) - 1, bool(header[0] & _LAST)
+    if header[0] & ~_LAST != kind:
+        raise FormatError("A block's first byte sets bits that mean nothing in version 1; the file is altered.")
+    raw_bytes = BLOCK_BYTES
+    if is_last:
+        raw_bytes, taken = source.take_varint(SPLIT_BYTES - 1, "a last block")
+        header += taken
+        if index.blocks and raw_bytes < SPLIT_BYTES - BLOCK_BYTES:
+            raise FormatError(
+                f"The file claims a last block of {raw_bytes:,} bytes, fewer than any writer leaves for it; it is altered."
+            )
+    payload_bytes = raw_bytes
+    if kind != STORED:
+        # A writer stores what it cannot make smaller.
+        payload_bytes, taken = source.take_varint(raw_bytes, "a coded block")
+        header += taken
+    digest = source.take(CHECKSUM_BYTES)
+    header += digest
+    block = Block(kind, raw_bytes, source.take(payload_bytes), digest, is_last)
+    index.add(header, block)
+    return FrameBlock(frame, index.blocks - 1, offset, len(header), model, block)
+
+
+def read_index(stream: BinaryIO) -> list[IndexEntry]:
+    """Return the entries of the index at the end of a seekable stream that holds one frame of several blocks.
+
+    Only claims that add up to the very length of the stream are believed; raises FormatError otherwise, also for a
+    stream that has no index (one block, or several frames): `read_blocks` reads those.
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    source = _Source(stream)
+    start = source.take_up_to(len(MAGIC))
+    _check_magic(start, 0)
+    _, header = _read_header(source, start)
+    stream.seek(max(0, size - _TRAILER_BYTES))
+    footer_bytes = int.from_bytes(stream.read(_TRAILER_BYTES), "little")
+    absent = FormatError("The file has no index of its blocks at its end.")
+    if not _TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= size - len(header):
+        raise absent
+    stream.seek(size - footer_bytes)
+    total, _ = source.take_varint((1 << 63) - 1, "a content")
+    count, _ = source.take_varint(size // (2 + CHECKSUM_BYTES), "an index")
+    entries: list[IndexEntry] = []
+    offset = len(header)
+    for i in range(count):
+        entry, _ = source.take_varint(SPLIT_BYTES << _KIND_BITS, "a block")
+        raw_bytes = BLOCK_BYTES if i < count - 1 else total - BLOCK_BYTES * (count - 1)
+        kind, payload_bytes = entry & (1 << _KIND_BITS) - 1, entry >> _KIND_BITS
+        entries.append(IndexEntry(offset, kind, raw_bytes, payload_bytes))
+        offset += 1 + CHECKSUM_BYTES + payload_bytes
+        offset += len(varint(payload_bytes)) if kind != STORED else 0
+        offset += len(varint(raw_bytes)) if i == count - 1 and raw_bytes >= 0 else 0
+    if count < 2 or offset != size - footer_bytes:
+        raise absent
+    return entries

@@ -1,0 +1,102 @@
+"""Which model is which file: levels, ids and content hashes.
+
+Verifies by SHA-256 and never guesses: a frame names its model by id and hash, and only the file with that hash will
+do. Knows nothing of what is inside a model file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nncomp.errors import ModelError
+
+HASH_BYTES = 8  # of the SHA-256, as many as a frame holds
+NO_MODEL = 0  # this id names no model
+OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
+LEVELS = {"default": 1}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file, its id, and the SHA-256 of its bytes."""
+
+    path: Path
+    model_id: int
+    content_hash: bytes
+
+    @property
+    def hash8(self) -> bytes:
+        """The part of the hash that a frame holds."""
+        return self.content_hash[:HASH_BYTES]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
+
+
+def models_folder() -> Path:
+    """Return the folder of the models that come with nncomp: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def level_path(level: str) -> Path:
+    """Return where the model of a level is, if it is there."""
+    return models_folder() / f"{level}.safetensors"
+
+
+def open_model(level_or_path: str | Path) -> ModelFile:
+    """Return the model of a level, or the model at a path; raises ModelError when there is none."""
+    level = str(level_or_path)
+    if level in LEVELS:
+        path = level_path(level)
+        if not path.is_file():
+            raise ModelError(f"The model of level {level} is not installed: there is no {path}. Install nncomp again.")
+        return ModelFile(path, LEVELS[level], _content_hash(path))
+    path = Path(level_or_path)
+    if not path.is_file():
+        levels = ", ".join(LEVELS)
+        raise ModelError(f"There is no model {level}: give a level ({levels}) or the path of a .safetensors file.")
+    content_hash = _content_hash(path)
+    for name, model_id in LEVELS.items():
+        shipped = level_path(name)
+        if shipped.is_file() and _content_hash(shipped) == content_hash:
+            return ModelFile(path, model_id, content_hash)
+    return ModelFile(path, OWN_MODEL, content_hash)
+
+
+def default_model() -> ModelFile | None:
+    """Return the model of the default level, or None when none is installed."""
+    return open_model("default") if level_path("default").is_file() else None
+
+
+def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelFile:
+    """Return the model with this hash, from those given and those that come with nncomp; raises ModelError otherwise.
+
+    A model of one's own is searched only among the given ones, for a path is all that is known of it.
+    """
+    given = list(given)
+    candidates = given + [open_model(level) for level in LEVELS if level_path(level).is_file()]
+    for model in candidates:
+        if model.hash8 == hash8:
+            return model
+    level = next((name for name, known_id in LEVELS.items() if known_id == model_id), None)
+    wanted = f"the model of level {level}" if level else "a model of its maker's own"
+    seen = [m for m in candidates if m in given or m.model_id == model_id]
+    found = "; ".join(f"{m.path} has {m.hash8.hex()}" for m in seen) if seen else "no such model is here"
+    raise ModelError(
+        f"The file was made with {wanted}, whose hash begins with {hash8.hex()}, but {found}. "
+        "Give the right one with --model PATH" + (", or use the nncomp version that made the file." if level else ".")
+    )
+
+
+def _content_hash(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
