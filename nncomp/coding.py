@@ -19,7 +19,7 @@ from nncomp.errors import FormatError
 
 PROBABILITY_BITS = 16
 PROBABILITY_ONE = 1 << PROBABILITY_BITS
-_CODER_BITS = 24  # constriction's precision: a decision takes an integer share of 2**24
+_CHUNK = 1 << 20
 _LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's state, uint64[5]
 
 Words = NDArray[np.uint32]
@@ -30,18 +30,23 @@ def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> W
     import constriction
 
     encoder = constriction.stream.queue.RangeEncoder()
-    if len(decisions):
-        model = constriction.stream.model.Bernoulli(perfect=False)
-        p1 = np.ascontiguousarray(probabilities, dtype=np.float64) / PROBABILITY_ONE
-        encoder.encode(np.ascontiguousarray(decisions, dtype=np.int32), model, p1)
+    model = constriction.stream.model.Bernoulli(perfect=False)
+    for start in range(0, len(decisions), _CHUNK):  # in parts: constriction takes 12 bytes a decision
+        part = slice(start, start + _CHUNK)
+        p1 = np.ascontiguousarray(probabilities[part], dtype=np.float64) / PROBABILITY_ONE
+        encoder.encode(np.ascontiguousarray(decisions[part], dtype=np.int32), model, p1)
     words: Words = encoder.get_compressed()
     return words
 
 
 def cost_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> float:
     """Return the surprisal of the decisions: the sum of -log2 of the probabilities they were coded with."""
-    p1 = probabilities.astype(np.float64) / PROBABILITY_ONE
-    return float(-np.log2(np.where(decisions != 0, p1, 1 - p1)).sum())
+    total = 0.0
+    for start in range(0, len(decisions), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        p1 = probabilities[part].astype(np.float64) / PROBABILITY_ONE
+        total -= float(np.log2(np.where(decisions[part] != 0, p1, 1 - p1)).sum())
+    return total
 
 
 def words_to_bytes(words: Words) -> bytes:

@@ -1,0 +1,65 @@
+"""Small models for tests: untrained, quick to make, the same every time."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from nncomp.exact.export import export
+from nncomp.exact.weights import IntegerModel
+from nncomp.model.decoder import Decoder, DecoderConfig
+from nncomp.tokens import Vocabulary, train_vocabulary
+
+TEXT = "".join(
+    f"The {adjective} {noun} number {i} went over the hill, and <b>{noun}</b> said: {i * 37 % 1009}.\n"
+    for i, (adjective, noun) in enumerate(zip(["old", "quick", "blue", "last"] * 100, ["fox", "river", "engine"] * 134, strict=False))
+).encode()
+SHAPE = DecoderConfig(
+    vocab_size=512, group_count=16, width=32, layer_count=2, state_width=48, mlp_width=64, group_mlp_width=32, start_token=10
+)
+
+
+@functools.cache
+def small_vocabulary() -> Vocabulary:
+    return train_vocabulary([TEXT], SHAPE.vocab_size)
+
+
+def small_decoder(seed: int = 0, shape: DecoderConfig = SHAPE) -> Decoder:
+    """Return an untrained decoder with observed activation scales."""
+    torch.manual_seed(seed)
+    decoder = Decoder(shape)
+    decoder.set_quantization("observe")
+    ids = torch.randint(0, shape.vocab_size, (40, 8))
+    with torch.no_grad():
+        decoder(ids[:-1], ids[1:], decoder.initial_state(8))
+    decoder.set_quantization("off")
+    return decoder
+
+
+@functools.cache
+def small_model(seed: int = 0) -> IntegerModel:
+    return export(small_decoder(seed), small_vocabulary(), {"note": "untrained, for tests"})
+
+
+def extreme_model(seed: int) -> IntegerModel:
+    """Return a model whose arrays take any value within the bounds of the format, the extremes often."""
+    random = np.random.default_rng(seed)
+    model = small_model()
+    arrays = {}
+    for name, array in model.arrays._asdict().items():
+        if array.dtype == np.int8:
+            choice = random.choice(np.array([-127, 127, 0, 1], np.int8), size=array.shape)
+            arrays[name] = np.where(random.random(array.shape) < 0.5, choice, random.integers(-127, 128, array.shape))
+        elif name.endswith("_scale"):
+            arrays[name] = random.integers(0, 2 ** random.integers(1, 32, array.shape))
+        elif name.endswith("_bias"):
+            arrays[name] = random.integers(-1, 2, array.shape) * 2 ** random.integers(0, 53, array.shape)
+        elif name == "shift":
+            arrays[name] = random.integers(0, 129, array.shape)
+        else:
+            arrays[name] = array
+        arrays[name] = np.ascontiguousarray(arrays[name].astype(array.dtype))
+    return replace(model, arrays=type(model.arrays)(**arrays))

@@ -1,0 +1,85 @@
+"""The range coder: constriction's stream, and the integer twin of its decoder."""
+
+from __future__ import annotations
+
+import constriction
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nncomp import coding
+from nncomp.errors import FormatError
+
+
+def decode(words: coding.Words, probabilities: np.ndarray) -> np.ndarray:
+    decisions = np.zeros(len(probabilities), np.uint8)
+    coding.check_finished(coding.decode(words, probabilities, decisions), words)
+    return decisions
+
+
+def test_every_probability_has_constrictions_share() -> None:
+    """Each decision's share of 2**24 shows in the decoder's state: compare both decoders word by word."""
+    random = np.random.default_rng(0)
+    probabilities = np.tile(np.arange(1, 65536), 3).astype(np.uint16)
+    random.shuffle(probabilities)
+    decisions = (random.random(len(probabilities)) * 65536 < probabilities).astype(np.uint8)
+    words = coding.encode(decisions, probabilities)
+    decoder = constriction.stream.queue.RangeDecoder(words)
+    model = constriction.stream.model.Bernoulli(perfect=False)
+    theirs = decoder.decode(model, probabilities.astype(np.float64) / 65536)
+    assert np.array_equal(theirs, decisions)
+    assert np.array_equal(decode(words, probabilities), decisions)
+
+
+def test_random_words_decode_as_constriction_decodes_them() -> None:
+    """On words no encoder wrote, a share that is off by one would soon take another path."""
+    random = np.random.default_rng(1)
+    model = constriction.stream.model.Bernoulli(perfect=False)
+    valid = 0
+    for _ in range(400):
+        words = random.integers(0, 2**32, 60, dtype=np.uint32)
+        probabilities = random.integers(1, 65536, 1500).astype(np.uint16)
+        ours = np.zeros(len(probabilities), np.uint8)
+        state = coding.decode(words, probabilities, ours)
+        try:
+            theirs = constriction.stream.queue.RangeDecoder(words).decode(model, probabilities / 65536.0)
+        except AssertionError:
+            assert state[coding.DAMAGED]
+            continue
+        assert np.array_equal(ours, theirs) and not state[coding.DAMAGED]
+        valid += 1
+    assert valid > 300
+
+
+@given(st.lists(st.tuples(st.integers(1, 65535), st.booleans()), max_size=300))
+def test_round_trip(pairs: list[tuple[int, bool]]) -> None:
+    probabilities = np.array([p for p, _ in pairs], np.uint16)
+    decisions = np.array([d for _, d in pairs], np.uint8)
+    words = coding.bytes_to_words(coding.words_to_bytes(coding.encode(decisions, probabilities)))
+    assert np.array_equal(decode(words, probabilities), decisions)
+    assert 32 * len(words) <= coding.cost_bits(decisions, probabilities) * 1.0001 + 64
+
+
+def test_known_words() -> None:
+    """The words themselves are the format: they may never change."""
+    decisions = np.array([0, 1, 1, 0, 1, 0, 0, 1] * 16, np.uint8)
+    probabilities = np.arange(400, 400 + 128 * 500, 500).astype(np.uint16)
+    assert coding.words_to_bytes(coding.encode(decisions, probabilities)).hex() == KNOWN
+
+
+KNOWN = (
+    "37606ffe329d38b3c8c020e6aae78add5e5593d536df01c5"
+)
+
+
+def test_a_stream_that_is_too_long_or_too_short_is_named() -> None:
+    probabilities = np.full(2000, 30_000, np.uint16)
+    decisions = np.tile(np.array([0, 1], np.uint8), 1000)
+    words = coding.encode(decisions, probabilities)
+    with pytest.raises(FormatError, match="does not end"):
+        decode(np.append(words, np.zeros(3, np.uint32)), probabilities)
+    with pytest.raises(FormatError, match="does not end"):
+        decode(words[:-4], probabilities)
+    with pytest.raises(FormatError, match="multiple of 4"):
+        coding.bytes_to_words(b"12345")

@@ -1,0 +1,134 @@
+"""The integer network: engines agree on every integer, stay within their bounds, and refuse damaged models."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nncomp.errors import ModelError
+from nncomp.exact.engine import FastEngine, PackedModel
+from nncomp.exact.reference import ReferenceEngine
+from nncomp.exact.weights import IntegerModel, load_model, parse_model, save_model
+from nncomp.registry import level_path
+from tests.models import extreme_model, small_decoder, small_model
+
+
+def assert_engines_agree(model: IntegerModel, lanes: int, steps: int) -> None:
+    random = np.random.default_rng(lanes)
+    slow, fast = ReferenceEngine(model, lanes), FastEngine(PackedModel(model), lanes)
+    for _ in range(steps):
+        tokens = random.integers(0, model.sizes["vocab_size"], lanes)
+        assert np.array_equal(slow.step(tokens), fast.step(tokens))
+        assert np.array_equal(slow.hidden, fast.buffers.hidden)
+        for lane in {0, lanes // 2, lanes - 1}:
+            group = int(random.integers(model.sizes["group_count"]))
+            assert np.array_equal(slow.token_frequencies(lane, group), fast.token_frequencies(lane, group))
+    assert np.array_equal(slow.h, fast.buffers.h)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 16, 256])
+def test_engines_agree_on_untrained_weights(lanes: int) -> None:
+    for seed in range(3):
+        assert_engines_agree(small_model(seed), lanes, 5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_engines_agree_at_the_bounds_of_the_format(seed: int) -> None:
+    assert_engines_agree(extreme_model(seed), [1, 2, 16][seed % 3], 6)
+
+
+@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+@pytest.mark.parametrize("lanes", [1, 2, 16, 256])
+def test_engines_agree_on_the_shipped_model(lanes: int) -> None:
+    assert_engines_agree(load_model(level_path("default")), lanes, 12 if lanes < 256 else 2)
+
+
+def test_reference_stays_in_int64() -> None:
+    """Python's unbounded integers give the same sums as NumPy's for the most extreme model: nothing overflowed."""
+    model = extreme_model(3)
+    a = model.arrays
+    for scale, bias, k in ((a.gates_scale, a.gates_bias, 32), (a.token_scale, a.token_bias, 32)):
+        top = int(scale.max()) * k * 127 * 127 + int(np.abs(bias).max())
+        assert top < 2**63
+    assert 4096 * 127 * 127 * (2**31 - 1) + 2**52 < 2**63
+
+
+def test_integer_model_follows_the_quantised_decoder() -> None:
+    """The float decoder with quantisation on and the integer model are the same function, up to rounding."""
+    decoder, model = small_decoder(), small_model()
+    decoder.set_quantization("on")
+    ids = torch.randint(0, 512, (30, 4), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        loss, _ = decoder(ids[:-1], ids[1:], decoder.initial_state(4))
+    engine, nats, size = ReferenceEngine(model, 4), 0.0, model.group_size
+    for before, after in zip(ids[:-1].numpy(), ids[1:].numpy(), strict=True):
+        groups = engine.step(before)
+        for lane, token in enumerate(after.tolist()):
+            tokens = engine.token_frequencies(lane, token // size)
+            nats -= math.log(groups[lane, token // size] / groups[lane].sum())
+            nats -= math.log(tokens[token % size] / tokens.sum())
+    assert nats == pytest.approx(float(loss), rel=2e-3)
+
+
+def test_the_plain_loop_gives_the_same_integers() -> None:
+    """NumKong switched off: another process, the same hash of all frequencies."""
+    code = (
+        "import hashlib, numpy as np\n"
+        "from nncomp.exact.engine import FastEngine, PackedModel\n"
+        "from tests.models import extreme_model\n"
+        "packed, h = PackedModel(extreme_model(5)), hashlib.sha256()\n"
+        "engine = FastEngine(packed, 7)\n"
+        "for i in range(9):\n"
+        "    h.update(engine.step(np.arange(7) * 31 + i).tobytes())\n"
+        "print(int(packed.address != 0), h.hexdigest())\n"
+    )
+    results = []
+    for product in ("", "loop"):
+        environment = {**os.environ, "NNCOMP_PRODUCT": product}
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        results.append(run.stdout.split())
+    assert results[1][0] == "0"
+    assert results[0][1] == results[1][1]
+
+
+def test_model_file_round_trip_and_damage(tmp_path: Path) -> None:
+    model = small_model()
+    path = tmp_path / "m.safetensors"
+    save_model(model, path)
+    again = load_model(path)
+    assert again.vocabulary == model.vocabulary and again.sizes == model.sizes and again.record == model.record
+    assert all(np.array_equal(x, y) for x, y in zip(again.arrays, model.arrays, strict=True))
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for position in random.integers(0, 3000, 3):
+            damaged[position] ^= 1 << int(random.integers(8))
+        try:
+            parse_model(bytes(damaged), "m")
+        except ModelError:
+            continue
+    for size in [0, 1, 7, 8, 9, 100, 3000, len(data) - 1]:
+        with pytest.raises(ModelError):
+            parse_model(data[:size], "m")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("shift", 129), ("sigmoid", -1), ("exp2", 0), ("gates_scale", -1), ("token_bias", 1 << 53)]
+)
+def test_values_out_of_bounds_are_refused(name: str, value: int) -> None:
+    model = small_model()
+    array = getattr(model.arrays, name).copy()
+    array.flat[0] = value
+    with pytest.raises(ModelError, match=name):
+        replace(model, arrays=model.arrays._replace(**{name: array}))

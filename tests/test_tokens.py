@@ -1,0 +1,47 @@
+"""Tokens: any bytes in, the same bytes out; ids in byte order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nncomp.errors import ModelError
+from nncomp.tokens import Vocabulary, byte_vocabulary
+from tests.models import TEXT, small_vocabulary
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_round_trip(data: bytes) -> None:
+    vocabulary = small_vocabulary()
+    assert vocabulary.decode(vocabulary.encode(data)) == data
+
+
+def test_pieces_join() -> None:
+    data = TEXT * 7
+    vocabulary = small_vocabulary()
+    assert len(data) > 3 << 16
+    assert vocabulary.decode(vocabulary.encode(data)) == data
+
+
+def test_ids_are_in_byte_order_and_tokens_are_learned() -> None:
+    vocabulary = small_vocabulary()
+    assert list(vocabulary.tokens) == sorted(set(vocabulary.tokens))
+    assert len(vocabulary.tokens) == 512 and vocabulary.bits == 9
+    assert len(vocabulary.encode(TEXT)) < len(TEXT) / 4
+    assert any(b" " in token.strip() for token in vocabulary.tokens), "merges may cross spaces"
+    assert not any(b"\n" in token.rstrip(b"\n") for token in vocabulary.tokens), "but not the end of a line"
+
+
+def test_bad_vocabularies_are_named() -> None:
+    tokens = byte_vocabulary().tokens
+    with pytest.raises(ModelError, match="power of two"):
+        Vocabulary(tokens[:200])
+    with pytest.raises(ModelError, match="byte order"):
+        Vocabulary(tokens[::-1])
+    with pytest.raises(ModelError, match="byte order"):
+        Vocabulary(tokens[:-1] + tokens[-2:-1])
+    with pytest.raises(ModelError, match="single bytes"):
+        Vocabulary(tuple(sorted([*tokens[:-1], b"ab"])))
+    with pytest.raises(ModelError, match="does not exist"):
+        Vocabulary(tokens, ((0, 256),))
