@@ -11,9 +11,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from nncomp.errors import FormatError
+
+
+class Readable(Protocol):
+    """A buffered stream: it gives as many bytes as are asked for, unless it ends."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    """A buffered stream: it takes all bytes it is given, and returns how many they were."""
+
+    def write(self, data: bytes, /) -> int: ...
+
 
 MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xE3])
 VERSION = 1
@@ -99,7 +112,7 @@ def varint(value: int) -> bytes:
     return bytes(groups)
 
 
-def split(source: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+def split(source: Readable) -> Iterator[tuple[bytes, bool]]:
     """Yield the raw bytes of each block of `source` and whether it is the last; nothing in gives one empty block."""
     held = b""
     while True:
@@ -140,7 +153,7 @@ class _Index:
 class FrameWriter:
     """Writes one frame, block by block; the frame is complete when the block marked last is written."""
 
-    def __init__(self, sink: BinaryIO, model: ModelReference | None = None) -> None:
+    def __init__(self, sink: Writable, model: ModelReference | None = None) -> None:
         header = MAGIC + bytes([VERSION << 4 | (_HAS_MODEL if model else 0)])
         if model:
             header += bytes([model.model_id]) + model.content_hash
@@ -169,7 +182,7 @@ class FrameWriter:
 class _Source:
     """A stream that counts what it gave and that never gives less than was asked for."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self.position = 0
 
@@ -202,7 +215,7 @@ class _Source:
         return value, taken
 
 
-def read_blocks(stream: BinaryIO) -> Iterator[FrameBlock]:
+def read_blocks(stream: Readable) -> Iterator[FrameBlock]:
     """Yield the blocks of all frames in `stream`, in order; raises FormatError for whatever is not as it should be.
 
     Payloads are not decoded and so raw bytes are not checked: `FrameBlock.block.checksum` is there for that.

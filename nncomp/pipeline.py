@@ -18,10 +18,10 @@ from functools import lru_cache
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from nncomp.codec import BlockKind, Codec, verify_block
-from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, checksum, read_blocks, split
+from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
 from nncomp.errors import FormatError, NncompError, WorkerError
 from nncomp.registry import ModelFile
 
@@ -83,7 +83,7 @@ def usable_cores() -> int:
 
 
 def compress(
-    source: BinaryIO, sink: BinaryIO, model: ModelFile | None, workers: int, progress: Progress | None = None
+    source: Readable, sink: Writable, model: ModelFile | None, workers: int, progress: Progress | None = None
 ) -> Summary:
     """Write one frame to `sink` that holds all that `source` gives."""
     summary = Summary()
@@ -107,7 +107,7 @@ def compress(
 
 
 def decompress(
-    source: BinaryIO, sink: BinaryIO, find_model: FindModel, workers: int, progress: Progress | None = None
+    source: Readable, sink: Writable, find_model: FindModel, workers: int, progress: Progress | None = None
 ) -> Summary:
     """Write to `sink` what all frames of `source` hold, each block verified before it is written.
 
@@ -227,7 +227,7 @@ class _Pool:
 def _worker_died() -> WorkerError:
     return WorkerError(
         "A worker process ended before its block was done (killed, or out of memory). "
-        "Nothing was written; try again with fewer workers, for example -T 1."
+        "No partial file is left; try again with fewer workers, for example -T 1."
     )
 
 

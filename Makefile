@@ -1,0 +1,38 @@
+# make demo: install nncomp and see it work; make test: everything that must hold. Both need Python 3.11+ and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .demo
+
+.PHONY: demo test clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nncomp needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+# The CPU build of torch where pip can reach it; any torch of that version will do.
+.venv/dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu -e '.[train,dev]'
+	touch $@ .venv/runtime
+
+demo: .venv/runtime
+	mkdir -p $(DEMO)
+	$(BIN)/python -c 'import pydoc_data.topics as t, shutil; shutil.copy(t.__file__, "$(DEMO)/topics.py")'
+	$(BIN)/nncomp compress -f -v $(DEMO)/topics.py
+	$(BIN)/nncomp decompress -f $(DEMO)/topics.py.nnc -o $(DEMO)/topics.back.py
+	cmp $(DEMO)/topics.py $(DEMO)/topics.back.py
+	$(BIN)/nncomp list $(DEMO)/topics.py.nnc
+	@echo "The text came back byte for byte."
+
+test: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf .venv $(DEMO) build dist *.egg-info

@@ -1,0 +1,272 @@
+"""Measuring compressors on files: size, speed and memory, given only for what came back byte for byte.
+
+nncomp is measured as a person runs it: the real command in a process of its own, start-up included. gzip, bzip2 and xz
+are the standard library's, run in this process on one thread; zstd and brotli are commands if installed, else modules.
+Knows nothing of how nncomp works, and prints nothing.
+"""
+
+from __future__ import annotations
+
+import bz2
+import filecmp
+import gzip
+import importlib
+import lzma
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nncomp import __version__
+from nncomp.errors import DataError, NncompError
+
+_XZ_PRESET = 9 | lzma.PRESET_EXTREME
+_LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one compressor made of one file, or of several together; `peak_bytes` is that of the largest process."""
+
+    compressor: str
+    raw_bytes: int
+    packed_bytes: int
+    model_bytes: int
+    compress_s: float
+    decompress_s: float
+    peak_bytes: int | None
+
+    @property
+    def ratio(self) -> float:
+        return self.raw_bytes / self.packed_bytes
+
+    @property
+    def bits_per_byte(self) -> float:
+        return 8 * self.packed_bytes / self.raw_bytes if self.raw_bytes else 0.0
+
+    @property
+    def bits_per_byte_with_model(self) -> float:
+        return 8 * (self.packed_bytes + self.model_bytes) / self.raw_bytes if self.raw_bytes else 0.0
+
+    @property
+    def compress_kb_per_s(self) -> float:
+        return self.raw_bytes / self.compress_s / 1000
+
+    @property
+    def decompress_kb_per_s(self) -> float:
+        return self.raw_bytes / self.decompress_s / 1000
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took: seconds, and the most memory of it or of one of its own processes, where that is known."""
+
+    wall_s: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """A name and a way to measure: from a raw file and a scratch folder to a result, or an NncompError."""
+
+    name: str
+    measure: Callable[[Path, Path], Result]
+
+
+def total(results: Iterable[Result]) -> Result:
+    """Return the results of one compressor on several files as one: sums of bytes and seconds, the largest memory."""
+    all_results = list(results)
+    assert len({each.compressor for each in all_results}) == 1
+    peaks = [each.peak_bytes for each in all_results if each.peak_bytes is not None]
+    return Result(
+        all_results[0].compressor,
+        sum(each.raw_bytes for each in all_results),
+        sum(each.packed_bytes for each in all_results),
+        max(each.model_bytes for each in all_results),
+        sum(each.compress_s for each in all_results),
+        sum(each.decompress_s for each in all_results),
+        max(peaks, default=None),
+    )
+
+
+def nncomp_compressor(model: str | None, model_bytes: int, workers: int) -> Compressor:
+    """Return nncomp itself, with the `--model` and `-T` given."""
+    command = [sys.executable, "-m", "nncomp"]
+    options = ["-q", "-T", str(workers)]
+    packing = [*command, "compress", *options, *(["--model", model] if model else []), "-o"]
+    own = ["--model", model] if model and Path(model).is_file() else []
+    unpacking = [*command, "decompress", *options, *own, "-o"]
+    return _command("nncomp", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
+
+
+def other_compressors() -> list[Compressor]:
+    """Return the other compressors that are installed, each at its strongest usual setting."""
+    found = [
+        _function("gzip -9", lambda data: gzip.compress(data, 9, mtime=0), gzip.decompress),
+        _function("bzip2 -9", lambda data: bz2.compress(data, 9), bz2.decompress),
+        _function("xz -9e", lambda data: lzma.compress(data, preset=_XZ_PRESET), lzma.decompress),
+    ]
+    if zstd := shutil.which("zstd"):
+        pack = [zstd, "-q", "--ultra", "-22", "-o"]
+        found.append(_command("zstd -22", lambda a, b: [*pack, b, a], lambda b, c: [zstd, "-q", "-d", "-o", c, b]))
+    elif module := _module("zstandard"):
+        found.append(_function("zstd -22", module.ZstdCompressor(level=22).compress, module.ZstdDecompressor().decompress))
+    if brotli := shutil.which("brotli"):
+        pack_brotli = [brotli, "-q", "11", "--lgwin=24", "-o"]
+        found.append(_command("brotli -q 11", lambda a, b: [*pack_brotli, b, a], lambda b, c: [brotli, "-d", "-o", c, b]))
+    elif module := _module("brotli"):
+        found.append(_function("brotli -q 11", lambda data: module.compress(data, quality=11, lgwin=24), module.decompress))
+    return found
+
+
+def expand(paths: list[Path]) -> Iterator[Path]:
+    """Yield the files at the paths, those of a folder by name; raises DataError for a path that is neither."""
+    for path in paths:
+        if path.is_dir():
+            files = sorted(each for each in path.rglob("*") if each.is_file())
+            if not files:
+                raise DataError(f"The folder {path} has no files; give a folder with files to measure.")
+            yield from files
+        elif path.is_file():
+            yield path
+        else:
+            raise DataError(f"There is no file or folder {path}; give files, folders, or the name enwik8.")
+
+
+def measure_file(path: Path, compressors: list[Compressor]) -> list[Result]:
+    """Return what each compressor makes of a file; raises NncompError when one fails or does not bring it back."""
+    with tempfile.TemporaryDirectory(prefix="nncomp-bench-") as folder:
+        return [each.measure(path, Path(folder)) for each in compressors]
+
+
+def surroundings() -> dict[str, object]:
+    """Return what the figures depend on: versions, machine, command."""
+    return {
+        "nncomp": __version__,
+        "commit": _commit(),
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "libraries": {name: found for name in _LIBRARIES if (found := _installed(name))},
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "zstd": _first_line(["zstd", "--version"]),
+        "brotli": _first_line(["brotli", "--version"]),
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "measured": "nncomp, zstd and brotli commands: own processes, start included; gzip, bzip2, xz: in-process, one thread",
+    }
+
+
+def _command(
+    name: str,
+    pack: Callable[[str, str], list[str]],
+    unpack: Callable[[str, str], list[str]],
+    model_bytes: int = 0,
+) -> Compressor:
+    def measure(raw: Path, folder: Path) -> Result:
+        packed, back = folder / "packed", folder / "back"
+        for each in (packed, back):
+            each.unlink(missing_ok=True)
+        packing = _run(name, pack(str(raw.resolve()), str(packed)))
+        unpacking = _run(name, unpack(str(packed), str(back)))
+        if not filecmp.cmp(raw, back, shallow=False):
+            raise _not_lossless(name, raw)
+        peaks = [each.peak_bytes for each in (packing, unpacking) if each.peak_bytes is not None]
+        sizes = raw.stat().st_size, packed.stat().st_size, model_bytes
+        return Result(name, *sizes, packing.wall_s, unpacking.wall_s, max(peaks, default=None))
+
+    return Compressor(name, measure)
+
+
+def _function(name: str, pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> Compressor:
+    def measure(raw: Path, _folder: Path) -> Result:
+        data = raw.read_bytes()
+        start_s = time.perf_counter()
+        packed = pack(data)
+        middle_s = time.perf_counter()
+        back = unpack(packed)
+        end_s = time.perf_counter()
+        if back != data:
+            raise _not_lossless(name, raw)
+        return Result(name, len(data), len(packed), 0, middle_s - start_s, end_s - middle_s, None)
+
+    return Compressor(name, measure)
+
+
+def _run(name: str, command: list[str]) -> Spent:
+    """Run a command to its end; raises NncompError with what it said when it fails."""
+    with tempfile.TemporaryFile() as said:
+        start_s = time.perf_counter()
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        except OSError as error:
+            raise NncompError(f"{name} cannot be started: {error.strerror}.") from error
+        peak_bytes = None
+        try:
+            if hasattr(os, "wait4"):
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                # Linux counts in KiB, macOS in bytes; the processes a process waited for are counted in.
+                peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            else:
+                process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        wall_s = time.perf_counter() - start_s
+        if process.returncode:
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip() or "it says nothing"
+            raise NncompError(f"{name} failed with exit code {process.returncode}: {text}")
+    return Spent(wall_s, peak_bytes)
+
+
+def _not_lossless(name: str, raw: Path) -> NncompError:
+    return NncompError(f"{name} did not bring {raw} back byte for byte; nothing is reported for it.")
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _first_line(command: list[str]) -> str | None:
+    if not shutil.which(command[0]):
+        return None
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return said.splitlines()[0] if said else None
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that runs, if it is one."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists() or not shutil.which("git"):
+        return None
+    result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def _cpu() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,101 @@
+"""Failures, said in one sentence on stderr, and exit codes: 0 done, 1 failed, 2 used wrongly. No traceback comes out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from nncomp.errors import NncompError
+
+FAILED = 1
+
+
+def say(message: str) -> None:
+    """Write a line to stderr; a stderr that is gone is no reason to fail."""
+    with suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
+
+
+def describe(error: BaseException) -> str:
+    """Return the one sentence that says what happened."""
+    if isinstance(error, NncompError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted; no partial file is left."
+    if isinstance(error, MemoryError):
+        return "There is not enough memory; try again with fewer workers, for example -T 1."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"A fault of nncomp, not of your file ({type(error).__name__}: {error}; "
+        f"{Path(where.filename).name}:{where.lineno}). Please report it."
+    )
+
+
+@contextmanager
+def guarded(subject: str = "") -> Iterator[None]:
+    """Turn whatever fails inside into one sentence about `subject` and exit code 1."""
+    import typer
+
+    try:
+        yield
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except BrokenPipeError:
+        _forget_stdout()
+        raise typer.Exit(FAILED) from None
+    except (Exception, KeyboardInterrupt) as error:
+        say(f"nncomp: {subject}: {describe(error)}" if subject else f"nncomp: {describe(error)}")
+        raise typer.Exit(FAILED) from None
+
+
+def for_each(names: list[str], work: Callable[[str], None]) -> None:
+    """Do the work for each name; go on after a failure, but not after Ctrl-C; exit with 1 if any failed."""
+    import typer
+
+    failed = False
+    for name in names:
+        try:
+            work(name)
+        except NncompError as error:
+            say(f"nncomp: {name}: {describe(error)}")
+            failed = True
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _forget_stdout() -> None:
+    """Let nothing more be written to a stdout whose reader is gone, not even when Python ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def run() -> NoReturn:
+    """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+                signal.signal(getattr(signal, name), _interrupt)
+        from nncomp.cli.app import app
+
+        app(prog_name="nncomp")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        sys.exit(FAILED)
+    except (Exception, KeyboardInterrupt) as error:
+        say(f"nncomp: {describe(error)}")
+        sys.exit(FAILED)
+    sys.exit(0)

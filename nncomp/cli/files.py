@@ -1,0 +1,165 @@
+"""Opening what is read and what is written: an output is complete under its final name, or it is not there.
+
+A regular file is written under a temporary name in the same folder (mode 0600), brought to the disk and then renamed.
+Knows nothing of what the bytes are.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from nncomp.errors import DataError, OutputError
+
+SUFFIX = ".nnc"
+STANDARD = "-"  # stands for stdin or stdout
+_TEMPORARY = ".nncomp-", ".part"
+
+
+@dataclass
+class Source:
+    """A stream to read, with its failures in sentences; `status` is None when it is no regular file."""
+
+    stream: BinaryIO
+    status: os.stat_result | None
+
+    @property
+    def size(self) -> int | None:
+        return self.status.st_size if self.status else None
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self.stream.read(count)
+        except OSError as error:
+            raise DataError(f"It cannot be read: {error.strerror}.") from error
+
+
+@dataclass
+class Sink:
+    """A stream to write, with its failures in sentences."""
+
+    stream: BinaryIO
+    name: str
+
+    def write(self, data: bytes) -> int:
+        with self.failures():
+            return self.stream.write(data)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self.name} cannot be written: {error.strerror}. No partial file is left.") from error
+
+
+class Discard:
+    """A sink for `nncomp test`: the bytes are checked and then forgotten."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[Source]:
+    """Open a file, or stdin for "-"; raises DataError when it cannot be read."""
+    if name == STANDARD:
+        yield Source(sys.stdin.buffer, None)
+        return
+    try:
+        if Path(name).is_dir():
+            raise DataError("It is a folder; give files.")
+        stream = Path(name).open("rb")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise DataError(f"It cannot be read: {error.strerror}.") from error
+    with stream:
+        status = os.fstat(stream.fileno())
+        yield Source(stream, status if stat.S_ISREG(status.st_mode) else None)
+
+
+@contextmanager
+def open_sink(name: str, is_forced: bool, source: os.stat_result | None) -> Iterator[Sink]:
+    """Open a file, or stdout for "-"; what is written is there under its name after the block, or not at all.
+
+    The file takes mode and modification time from `source`. Raises OutputError when it exists and `is_forced` is false,
+    and whenever it cannot be written.
+    """
+    if name == STANDARD:
+        sink = Sink(sys.stdout.buffer, "stdout")
+        yield sink
+        with sink.failures():
+            sys.stdout.buffer.flush()
+        return
+    path = Path(os.path.realpath(name))  # through a link: the link stays, and its target is replaced
+    with Sink(sys.stdout.buffer, name).failures():
+        existing = path.stat() if path.exists() else None
+    if existing and stat.S_ISDIR(existing.st_mode):
+        raise OutputError(f"{name} is a folder; give the name of a file.")
+    if existing and source and os.path.samestat(existing, source):
+        raise OutputError("It would be overwritten with its own result; give another name with -o.")
+    if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe: nothing to complete or rename
+        with Sink(sys.stdout.buffer, name).failures(), path.open("wb") as stream:
+            yield Sink(stream, name)
+        return
+    _refuse_existing(path, name, is_forced)
+    with _complete_or_absent(path, name, is_forced, source) as sink:
+        yield sink
+
+
+def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
+    if not is_forced and path.exists():
+        raise OutputError(f"{name} exists already; overwrite it with -f, or give another name with -o.")
+
+
+@contextmanager
+def _complete_or_absent(path: Path, name: str, is_forced: bool, source: os.stat_result | None) -> Iterator[Sink]:
+    prefix, suffix = _TEMPORARY
+    with Sink(sys.stdout.buffer, name).failures():
+        descriptor, temporary_name = tempfile.mkstemp(suffix, prefix, path.parent)
+    temporary = Path(temporary_name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            sink = Sink(stream, name)
+            yield sink
+            with sink.failures():
+                stream.flush()
+                if source:
+                    temporary.chmod(stat.S_IMODE(source.st_mode) & 0o777)
+                else:
+                    temporary.chmod(0o666 & ~_umask())
+                os.fsync(descriptor)
+        with sink.failures():
+            if source:
+                os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
+            _refuse_existing(path, name, is_forced)  # somebody else may have made it meanwhile
+            temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk; not every system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

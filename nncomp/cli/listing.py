@@ -1,0 +1,99 @@
+"""`nncomp list`: what the frames of a file say of themselves, without decoding them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+from nncomp.cli.failures import for_each
+from nncomp.cli.files import open_source
+from nncomp.codec import BlockKind
+from nncomp.container import FrameBlock, Readable, read_blocks
+from nncomp.registry import LEVELS
+
+
+@dataclass
+class Listing:
+    """One file: sizes in bytes, blocks of each kind, models by name and hash."""
+
+    file: str
+    frames: int = 0
+    blocks: dict[str, int] = field(default_factory=dict)
+    raw_bytes: int = 0
+    packed_bytes: int = 0
+    models: list[str] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return self.raw_bytes / self.packed_bytes
+
+
+def read_listing(name: str) -> Listing:
+    """Return the listing of one file; raises FormatError when it is not laid out as a .nnc file is."""
+    listing, kinds = Listing(name), Counter[str]()
+    with open_source(name) as source:
+        counted = _Counted(source)
+        for found in read_blocks(counted):
+            listing.frames = found.frame + 1
+            listing.raw_bytes += found.block.raw_bytes
+            kinds[_kind_name(found)] += 1
+            if found.model:
+                model = f"{_level_name(found.model.model_id)} {found.model.content_hash.hex()}"
+                if model not in listing.models:
+                    listing.models.append(model)
+        listing.packed_bytes = counted.position
+    listing.blocks = dict(kinds)
+    return listing
+
+
+def list_files(names: list[str], is_json: bool) -> None:
+    """Print the listings of all files that can be read; the others are failures."""
+    listings: list[Listing] = []
+    try:
+        for_each(names, lambda name: listings.append(read_listing(name)))
+    finally:
+        if is_json:
+            rows = [asdict(listing) | {"ratio": round(listing.ratio, 4)} for listing in listings]
+            print(json.dumps({"files": rows}, indent=1))
+        elif listings:
+            _print_table(listings)
+
+
+def _print_table(listings: list[Listing]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (("file", "left"), ("frames", "right"), ("blocks", "left"), ("raw", "right"), ("packed", "right")):
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
+    table.add_column("ratio", justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for each in listings:
+        blocks = ", ".join(f"{count} {kind}" for kind, count in each.blocks.items())
+        sizes = f"{each.raw_bytes:,}", f"{each.packed_bytes:,}", f"{each.ratio:.2f}"
+        table.add_row(Text(each.file), str(each.frames), blocks, *sizes, ", ".join(each.models) or "none")
+    Console().print(table)
+
+
+def _kind_name(found: FrameBlock) -> str:
+    kinds = {kind.value: kind.name.lower() for kind in BlockKind}
+    return kinds.get(found.block.kind, f"kind {found.block.kind}")
+
+
+def _level_name(model_id: int) -> str:
+    return next((name for name, known in LEVELS.items() if known == model_id), "own")
+
+
+class _Counted:
+    """A stream that knows how many bytes it gave."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        self.position += len(data)
+        return data

@@ -1,0 +1,54 @@
+"""`nncomp train`: the command around `nncomp.training.run`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from nncomp.errors import DataError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds of a time like 90s, 30m or 2h.
+
+    >>> parse_time("1.5h")
+    5400.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not match or float(match[1]) == 0:
+        raise DataError(f"{text!r} is not a time: write it like 90s, 30m or 2h.")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def train(data: str, valid: str, time: str, out: Path, work: Path | None, threads: int, seed: int) -> None:
+    """Train a model on the text at `data` for the given time and write it to `out`."""
+    time_s = parse_time(time)
+    if out.exists():
+        raise DataError(f"{out} exists already; remove it or give another --out.")
+    if not out.parent.is_dir():
+        raise DataError(f"There is no folder {out.parent} to write the model to.")
+    try:
+        import torch
+    except ImportError as error:
+        raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.model.decoder import DecoderConfig
+    from nncomp.training import run
+    from nncomp.training.loop import TrainingConfig
+
+    if threads:
+        torch.set_num_threads(threads)
+    folder = work or out.with_suffix(".work")
+    command = shlex.join(["nncomp", *sys.argv[1:]])
+    config = TrainingConfig(time_s=time_s, seed=seed)
+    run.train(data, valid, folder, DecoderConfig(), config, command, report)
+    digest = run.finish(folder, valid, out, report)
+    report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
+
+
+def report(line: str) -> None:
+    """Print a line of progress to standard error."""
+    print(line, file=sys.stderr, flush=True)
