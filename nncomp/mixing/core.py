@@ -1,0 +1,261 @@
+"""The core of mixing: hashed slots, indirect histories, the logistic mixer and the final correction, for any decision tree.
+
+A *context* is a hash. With the path so far it names a bucket (a cache line) of 15 slots, which serve four decisions
+in a row: slot 1 the first, 2..3 the second, 4..7 the third, 8..15 the fourth. Each slot predicts its decision twice,
+by its own adaptive probability and by the history of its last decisions. The mixer weighs all predictions in the
+logistic domain with several weight rows at once, a second mixer weighs the rows, and correction maps refine the result.
+
+Integers only; every probability has 16 bits. Knows nothing of bytes, tokens, the coder or where contexts come from.
+`reference.py` is the definition of all of it; the two are compared with `==`.
+"""
+
+# N contexts, I inputs, R weight rows used at a time
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from nncomp.mixing import tables
+
+BUCKET_WORDS = 16
+SLOT_EMPTY = 32768 << 16
+INPUTS_PER_CONTEXT = 4
+RUN_LIMIT = 255
+RUN_CLASSES = 32
+MAP_POINTS = 25  # points of a correction map, 256 (one nat) apart over +-3072
+WEIGHT_ONE = 65536
+WEIGHT_LIMIT = 1 << 20  # 16.0
+
+SLOT_LIMIT = 250
+HISTORY_LIMIT = 255
+_SQUASH = tables.squash_table()
+_STRETCH = tables.stretch_table()
+_NEXT, _FIRST = tables.history_tables()
+_SLOT_RATE = tables.rate_table(SLOT_LIMIT + 1, 16)
+_HISTORY_RATE = tables.rate_table(HISTORY_LIMIT + 1, 15)
+_LIMIT = tables.LOGIT_LIMIT
+
+
+class Slots(NamedTuple):
+    """The contexts' memory. All are contiguous; the bucket table is aligned to 64 bytes."""
+
+    table: Any  # (16 * buckets,) uint32: word 0 of a bucket: run count << 24 | run value << 16 | check;
+    #             the others: probability << 16 | count << 8 | history
+    base: Any  # (N,) int64: first word of the bucket in use
+    run: Any  # (N,) int64: run value << 8 | run count, as found at the first bucket of a symbol
+    history: Any  # (N * 256,) uint32: probability (22 bits) << 10 | count
+    runs: Any  # (N * RUN_CLASSES,) uint32: the same, that the run goes on
+
+
+class Mixer(NamedTuple):
+    """The weights and what they are applied to."""
+
+    inputs: Any  # (I,) int32, logistic domain
+    weights: Any  # (rows, I) int32, 65536 is 1
+    row: Any  # (R,) int64: the rows in use
+    outputs: Any  # (R,) int32, logistic domain
+    final_weights: Any  # (final rows, R) int32
+
+
+def new_table(buckets: int) -> Any:
+    """Return a zeroed table of `buckets` buckets (uint32), aligned to a cache line."""
+    room = np.zeros(buckets * BUCKET_WORDS + BUCKET_WORDS, np.uint32)
+    start = (-room.ctypes.data % 64) // 4
+    return room[start : start + buckets * BUCKET_WORDS]
+
+
+def new_slots(contexts: int, buckets: int) -> Slots:
+    """Return the memory of `contexts` contexts with one shared table of `buckets` buckets (even, < 2**28)."""
+    histories = np.tile((_FIRST.astype(np.uint32) << np.uint32(16)), contexts)
+    strengths = [(65536 - 65536 // (2 * n + 3)) << 16 for n in range(RUN_CLASSES)]
+    return Slots(
+        table=new_table(buckets),
+        base=np.zeros(contexts, np.int64),
+        run=np.zeros(contexts, np.int64),
+        history=histories,
+        runs=np.tile(np.array(strengths, np.uint32), contexts),
+    )
+
+
+@njit  # type: ignore[untyped-decorator]
+def combine(a: int, b: int) -> int:
+    """Return a 32-bit hash of two 32-bit values. Bound: 2**32 * 2**30 + 2**32 * 2**29 < 2**63."""
+    h = (a * 0x2F0B4C47 + b * 0x1E3779B1 + 0x3C6EF372) & 0xFFFFFFFF
+    return h ^ (h >> 15)
+
+
+@njit  # type: ignore[untyped-decorator]
+def find_bucket(table: Any, h: int) -> int:
+    """Return the first word of the bucket for the 32-bit hash `h`; a new one replaces the less used of two.
+
+    Bound: h < 2**32 and buckets < 2**28, so their product is below 2**60.
+    """
+    buckets = table.size // 16
+    check = (h * 0x2C1B3C6D >> 13) & 0xFFFF
+    one = (h * buckets) >> 32
+    first = one * 16
+    if table[first] & 0xFFFF == check:
+        return first
+    second = (one ^ 1) * 16
+    if table[second] & 0xFFFF == check:
+        return second
+    if (table[second + 1] >> 8) & 0xFF < (table[first + 1] >> 8) & 0xFF:
+        first = second
+    table[first] = check
+    for i in range(1, 16):
+        table[first + i] = 0
+    return first
+
+
+@njit  # type: ignore[untyped-decorator]
+def run_class(count: int) -> int:
+    """Return the class of a run's length: 0..31 from 1..255."""
+    if count <= 16:
+        return count - 1
+    return min(16 + (count >> 4), 31)
+
+
+@njit  # type: ignore[untyped-decorator]
+def squash(x: int) -> int:
+    """Return the probability (1..65535) of a value of the logistic domain, limited first."""
+    return _SQUASH[min(max(x, -_LIMIT), _LIMIT) + _LIMIT]
+
+
+@njit  # type: ignore[untyped-decorator]
+def stretch(p: int) -> int:
+    """Return the logistic value of a 16-bit probability (0..65535)."""
+    return _STRETCH[p >> 4]
+
+
+@njit  # type: ignore[untyped-decorator]
+def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
+    """Move a 22-bit probability with its count towards `bit`.
+
+    Bound: |target - p| < 2**22 and rate <= 2**16, so the product is below 2**38.
+    """
+    v = np.int64(maps[i])
+    count = v & 1023
+    p = v >> 10
+    p += (((bit << 22) - bit - p) * _HISTORY_RATE[count]) >> 16
+    maps[i] = (p << 10) | (count + (count < limit))
+
+
+@njit  # type: ignore[untyped-decorator]
+def predict_slots(slots: Slots, inputs: Any, node: int, symbol_node: int, depth: int) -> int:
+    """Fill the inputs of all contexts, four each; return how many of the contexts 0..7 have been here before.
+
+    `node` is the slot in the bucket (1..15). A symbol's run is followed while its first `depth` decisions agree:
+    `symbol_node` is a 1 followed by the decisions of the symbol so far (8-bit symbols).
+    """
+    seen = 0
+    for i in range(slots.base.size):
+        v = np.int64(slots.table[slots.base[i] + node])
+        state = v & 0xFF
+        j = 4 * i
+        if state == 0:
+            inputs[j] = 0
+            inputs[j + 1] = 0
+            inputs[j + 2] = 0
+        else:
+            seen += i < 8
+            p = np.int64(slots.history[i * 256 + state]) >> 16
+            inputs[j] = _STRETCH[p >> 4]
+            inputs[j + 1] = _STRETCH[v >> 20]
+            inputs[j + 2] = (p - 32768) >> 5
+        run = slots.run[i]
+        x = 0
+        if run & 0xFF and ((run >> 8) | 256) >> (8 - depth) == symbol_node:
+            q = np.int64(slots.runs[i * RUN_CLASSES + run_class(run & 0xFF)]) >> 20
+            x = np.int64(_STRETCH[q])
+            if (run >> (15 - depth)) & 1 == 0:
+                x = -x
+        inputs[j + 3] = x
+    return seen
+
+
+@njit  # type: ignore[untyped-decorator]
+def update_slots(slots: Slots, node: int, symbol_node: int, depth: int, bit: int) -> None:
+    """Teach the slots, histories and runs of all contexts the decision `bit`."""
+    for i in range(slots.base.size):
+        at = slots.base[i] + node
+        v = np.int64(slots.table[at])
+        if v == 0:
+            v = SLOT_EMPTY
+        state = v & 0xFF
+        if state:
+            adapt(slots.history, i * 256 + state, bit, HISTORY_LIMIT)
+        count = (v >> 8) & 0xFF
+        p = v >> 16
+        p += ((bit * 65535 - p) * _SLOT_RATE[count]) >> 16
+        slots.table[at] = (p << 16) | ((count + (count < SLOT_LIMIT)) << 8) | _NEXT[2 * state + bit]
+        run = slots.run[i]
+        if run & 0xFF and ((run >> 8) | 256) >> (8 - depth) == symbol_node:
+            goes_on = np.int64((run >> (15 - depth)) & 1 == bit)
+            adapt(slots.runs, i * RUN_CLASSES + run_class(run & 0xFF), goes_on, 255)
+
+
+@njit  # type: ignore[untyped-decorator]
+def mix(mixer: Mixer, final_row: int) -> int:
+    """Return the mixed prediction (logistic domain); keep each row's own in `outputs`.
+
+    Bound: |w| <= 2**20, |x| < 2**12, at most 2**10 inputs: the sum is below 2**42.
+    """
+    total = np.int64(0)
+    for r in range(mixer.row.size):
+        w = mixer.weights[mixer.row[r]]
+        dot = np.int64(0)
+        for i in range(mixer.inputs.size):
+            dot += np.int64(w[i]) * np.int64(mixer.inputs[i])
+        x = min(max(dot >> 16, -_LIMIT), _LIMIT)
+        mixer.outputs[r] = x
+        total += x * np.int64(mixer.final_weights[final_row, r])
+    return min(max(total >> 16, -_LIMIT), _LIMIT)
+
+
+@njit  # type: ignore[untyped-decorator]
+def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
+    """Move one row of weights along its inputs by the error (16 bits) times the rate (2**-18 of a weight's 1).
+
+    Bound: |error| <= 2**16, rate <= 2**13, so |step| <= 2**19; |step * x| < 2**31.
+    """
+    step = np.int32((error * rate) >> 10)
+    if step == 0:
+        return
+    for i in range(inputs.size):
+        w = np.int32(weights[i] + np.int32((np.int32(inputs[i] * step) + np.int32(32768)) >> np.int32(16)))
+        weights[i] = min(max(w, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
+
+
+@njit  # type: ignore[untyped-decorator]
+def update_mixer(mixer: Mixer, final_row: int, mixed: int, bit: int, rate: int, final_rate: int) -> None:
+    """Teach the rows in use and the final row the decision `bit`."""
+    target = bit << 16
+    learn(mixer.final_weights[final_row], mixer.outputs, target - squash(mixed), final_rate)
+    for r in range(mixer.row.size):
+        learn(mixer.weights[mixer.row[r]], mixer.inputs, target - squash(np.int64(mixer.outputs[r])), rate)
+
+
+def new_map(rows: int) -> Any:
+    """Return a correction map of `rows` contexts that changes nothing yet: shape (rows * MAP_POINTS,), int32, 22 bits."""
+    points = [int(_SQUASH[min(max(256 * (j - 12), -_LIMIT), _LIMIT) + _LIMIT]) << 6 for j in range(MAP_POINTS)]
+    return np.tile(np.array(points, np.int32), rows)
+
+
+@njit  # type: ignore[untyped-decorator]
+def correct(points: Any, row: int, x: int) -> int:
+    """Return the corrected probability (16 bits) of `x`: between the two nearest points of the row."""
+    x += 3072
+    at = row * MAP_POINTS + (x >> 8)
+    weight = x & 255
+    return (points[at] * (256 - weight) + points[at + 1] * weight) >> 14
+
+
+@njit  # type: ignore[untyped-decorator]
+def update_map(points: Any, row: int, x: int, bit: int, shift: int) -> None:
+    """Move the nearer of the two points towards `bit`."""
+    x += 3072 + 128
+    at = row * MAP_POINTS + (x >> 8)
+    points[at] += ((bit << 22) - bit - points[at]) >> shift

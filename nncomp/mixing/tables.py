@@ -1,0 +1,97 @@
+"""The constant tables of mixing: the logistic function and its inverse, bit-history states, adaptation rates.
+
+All are made by integer or correctly rounded decimal arithmetic, never by a machine's `exp`, so they are the same
+everywhere. Knows nothing of contexts or of the mixer.
+
+Units: a probability has 16 bits (65536 is 1). The logistic domain has 8 fractional bits: x = 256 * ln(p / (1 - p)),
+limited to +-LOGIT_LIMIT.
+"""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOGIT_LIMIT = 3071  # 12 nats: p from 1/162,000; the coder's own limit is 1/65,536
+HISTORY_STATES = 255
+
+
+@lru_cache(maxsize=1)
+def squash_table() -> NDArray[np.int32]:
+    """Return p (1..65535, int32) for x = index - LOGIT_LIMIT: round(65536 / (1 + exp(-x / 256))), limited."""
+    context = Context(prec=40)
+    one = Decimal(1)
+    upper = []
+    for x in range(LOGIT_LIMIT + 1):
+        exponential = context.exp(context.divide(Decimal(-x), Decimal(256)))
+        p = context.divide(Decimal(65536), context.add(one, exponential))
+        upper.append(min(int(context.add(p, Decimal("0.5"))), 65535))
+    return np.array([65536 - p for p in reversed(upper[1:])] + upper, dtype=np.int32)
+
+
+@lru_cache(maxsize=1)
+def stretch_table() -> NDArray[np.int32]:
+    """Return x (int32) for p = 16 * index + 8, index 0..4095: the least x whose squash reaches p."""
+    squash = squash_table()
+    return (np.searchsorted(squash, np.arange(4096, dtype=np.int32) * 16 + 8) - LOGIT_LIMIT).astype(np.int32)
+
+
+def rate_table(size: int, offset_tenths: int) -> NDArray[np.int32]:
+    """Return 65536 / (n + offset / 10) for n = 0..size-1, rounded down (int32): the rate after n observations."""
+    return np.array([655360 // (10 * n + offset_tenths) for n in range(size)], dtype=np.int32)
+
+
+# Bit histories. A state stands for (zeros seen, ones seen, last decision), the counts bounded and the opposite count
+# discounted at each decision, as in the ICM of ZPAQ (M. Mahoney, The ZPAQ Open Standard Format, 2.06). State 0: nothing seen.
+_MOST_OPPOSITE = (20, 48, 15, 8, 6, 5)  # for the smaller count: the greatest larger count
+
+
+def _variants(zeros: int, ones: int) -> int:
+    """Return how many states the counts have: 0 (no such state), 1, or 2 (the last decision is told apart)."""
+    few, many = sorted((zeros, ones))
+    if few < 0 or few >= len(_MOST_OPPOSITE) or many > _MOST_OPPOSITE[few]:
+        return 0
+    return 2 if few > 0 and zeros + ones <= 17 else 1
+
+
+def _discount(count: int) -> int:
+    return sum(count >= limit for limit in (1, 2, 3, 4, 5, 7, 8))
+
+
+def _next_counts(zeros: int, ones: int, bit: int) -> tuple[int, int]:
+    if zeros < ones:
+        ones, zeros = _next_counts(ones, zeros, 1 - bit)
+        return zeros, ones
+    if bit:
+        ones, zeros = ones + 1, _discount(zeros)
+    else:
+        zeros, ones = zeros + 1, _discount(ones)
+    while not _variants(zeros, ones):
+        if ones < 2:
+            zeros -= 1
+        else:
+            zeros = (zeros * (ones - 1) + ones // 2) // ones
+            ones -= 1
+    return zeros, ones
+
+
+@lru_cache(maxsize=1)
+def history_tables() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Return (next state, shape (2 * 256,), uint8, indexed 2 * state + bit; first probability of 1, shape (256,), int32, 16 bits)."""
+    number: dict[tuple[int, int, int], int] = {}
+    for total in range(50):
+        for ones in range(total + 1):
+            for variant in range(_variants(total - ones, ones)):
+                number[total - ones, ones, variant] = len(number)
+    assert len(number) == HISTORY_STATES
+    successor = np.zeros(512, np.uint8)
+    first = np.full(256, 32768, np.int32)
+    for (zeros, ones, _), state in number.items():
+        for bit in range(2):
+            counts = _next_counts(zeros, ones, bit)
+            successor[2 * state + bit] = number[(*counts, bit if _variants(*counts) == 2 else 0)]
+        first[state] = (2 * ones + 1) * 65536 // (2 * (zeros + ones) + 2)
+    return successor, first
