@@ -100,7 +100,7 @@ def decompress(
 
 
 @app.command("test")
-def test_(files: Files, quiet: Quiet = False, verbose: Verbose = False, workers: Workers = 0, model: GivenModel = None) -> None:
+def test(files: Files, quiet: Quiet = False, verbose: Verbose = False, workers: Workers = 0, model: GivenModel = None) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
     with guarded():
         from nncomp.cli import transfer
