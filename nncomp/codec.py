@@ -14,6 +14,10 @@ from nncomp.container import STORED, checksum, varint
 from nncomp.errors import FormatError
 from nncomp.registry import ModelFile
 
+MIN_TABLE_BITS = 10
+TABLE_BITS = 20  # of mixing on bytes: 63 MB of slots at most
+_PIECE = 1 << 20  # decisions whose surprisal is summed at a time
+
 
 class BlockKind(IntEnum):
     """What a block's payload is; the numbers are part of the format."""
@@ -68,8 +72,10 @@ class Codec:
         return best
 
     def _codings(self, data: bytes) -> Iterator[CodedBlock]:
-        payload = lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
-        yield CodedBlock(BlockKind.XZ, payload, 8.0 * len(payload))
+        """Yield what the block could be; a place for each kind, the quickest to decode first."""
+        if data:
+            yield _encode_lzma(data)
+            yield _encode_bytes(data)
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
@@ -77,6 +83,8 @@ class Codec:
             data = payload
         elif kind == BlockKind.XZ:
             data = _decode_lzma(payload, raw_bytes)
+        elif kind == BlockKind.BYTES:
+            data = _decode_bytes(payload, raw_bytes)
         else:
             raise FormatError(f"A block is of kind {kind}, which this nncomp cannot read; use a newer one.")
         if len(data) != raw_bytes:
@@ -96,6 +104,11 @@ def _size(coded: CodedBlock) -> int:
     return size_bytes + len(coded.payload)
 
 
+def _encode_lzma(data: bytes) -> CodedBlock:
+    payload = lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
+    return CodedBlock(BlockKind.XZ, payload, 8.0 * len(payload))
+
+
 def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
     decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
     try:
@@ -108,3 +121,32 @@ def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
     if not decoder.eof or decoder.unused_data:
         raise FormatError("A block coded as xz does not end where its data ends; the file is altered.")
     return data
+
+
+def _encode_bytes(data: bytes) -> CodedBlock:
+    import numpy as np
+
+    from nncomp import coding
+    from nncomp.mixing import byte_model
+
+    raw = np.frombuffer(data, np.uint8)
+    probabilities = byte_model.encode_bytes(raw, TABLE_BITS)
+    decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the model takes them
+    words = coding.encode(decisions, probabilities)
+    pieces = [slice(i, i + _PIECE) for i in range(0, len(decisions), _PIECE)]
+    cost_bits = sum(coding.cost_bits(decisions[piece], probabilities[piece]) for piece in pieces)
+    return CodedBlock(BlockKind.BYTES, bytes([TABLE_BITS]) + coding.words_to_bytes(words), cost_bits)
+
+
+def _decode_bytes(payload: bytes, raw_bytes: int) -> bytes:
+    from nncomp import coding
+    from nncomp.mixing import byte_model
+
+    table_bits = payload[0] if payload else 0
+    if not MIN_TABLE_BITS <= table_bits <= TABLE_BITS:
+        raise FormatError(
+            f"A block asks for mixing tables of 2**{table_bits} places, outside {MIN_TABLE_BITS} to {TABLE_BITS}; "
+            "the file is altered, or made by a newer nncomp."
+        )
+    words = coding.bytes_to_words(payload[1:])
+    return byte_model.decode_bytes(words, raw_bytes, table_bits).tobytes()

@@ -27,9 +27,10 @@ from nncomp.registry import ModelFile
 
 Progress = Callable[[int], None]  # told how many bytes of the input are done
 FindModel = Callable[[ModelReference], ModelFile]
-Task = TypeVar("Task")
+Task = TypeVar("Task", "EncodeTask", "DecodeTask")
 Result = TypeVar("Result")
 
+_SMALL_BYTES = 64_000  # done within moments, and quicker than a process starts
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -51,6 +52,10 @@ class EncodeTask:
     is_last: bool
     model: ModelFile | None
 
+    @property
+    def raw_bytes(self) -> int:
+        return len(self.data)
+
     def run(self) -> tuple[Block, float]:
         coded = _codec(self.model).encode_block(self.data)
         block = Block(int(coded.kind), len(self.data), coded.payload, checksum(self.data), self.is_last)
@@ -63,6 +68,10 @@ class DecodeTask:
 
     block: Block
     model: ModelFile | None
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.block.raw_bytes
 
     def run(self) -> bytes:
         block = self.block
@@ -136,13 +145,14 @@ def decompress(
 
 
 def run_in_order(tasks: Iterable[Task], run: Callable[[Task], Result], workers: int) -> Iterator[Result]:
-    """Yield `run(task)` for each task, in order: in this process for one task or one worker, else in `workers` processes.
+    """Yield `run(task)` for each task, in order, from `workers` processes; from this one for 0, or for one small task.
 
+    Even a lone worker is a process of its own: compiled loops do not answer Ctrl-C, but a process can be ended in them.
     Raises what a task raises (an NncompError), or WorkerError when a worker ends. However it is left, no worker remains.
     """
     remaining = iter(tasks)
     first = list(islice(remaining, 2))
-    if workers <= 1 or len(first) < 2:
+    if not workers or (len(first) == 1 and first[0].raw_bytes <= _SMALL_BYTES):
         for task in chain(first, remaining):
             yield run(task)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -136,6 +137,26 @@ def bench(
         from nncomp.cli.bench import run_bench
 
         run_bench(paths, json, workers, model, others)
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="File or folder of text to learn from.", metavar="PATH", show_default=False)],
+    valid: Annotated[str, typer.Option(help="Other text of the same kinds, to measure on.", metavar="PATH", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.", metavar="FILE", show_default=False)],
+    time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
+    work: Annotated[Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
+) -> None:
+    """Train a model on text of your own; compress and decompress take it with --model FILE.
+
+    Needs the train extra: pip install 'nncomp[train]'.
+    """
+    with guarded():
+        from nncomp.cli.train import train as command
+
+        command(data, valid, time, out, work, threads, seed)
 
 
 def _target(files: list[str], output: str | None, is_stdout: bool) -> str | None:
