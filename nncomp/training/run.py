@@ -17,10 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.export import export
+from nncomp.exact.score import surprisal_bits
+from nncomp.exact.weights import IntegerModel, save_model
 from nncomp.model.decoder import DecoderConfig
 from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.data import Document, encode_shuffled, fingerprint, read_documents, sample_text
-from nncomp.training.loop import Trainer, TrainingConfig, evaluate, new_model
+from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 _VALIDATION_BYTES = 100_000  # of each file, while training
@@ -121,3 +125,31 @@ def train(
     }
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     return trainer.checkpoint
+
+
+def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, float]:
+    """Return bits per byte of the integer network alone for each file of the documents, and for "all"."""
+    packed, texts = PackedModel(model), {}
+    for document in held_out:
+        texts[document.name] = texts.get(document.name, b"") + document.text
+    total_bits, scores = 0.0, {}
+    for name, text in sorted(texts.items()):
+        bits = surprisal_bits(packed, model.vocabulary.encode(text), 16)
+        scores[name] = bits / len(text)
+        total_bits += bits
+    scores["all"] = total_bits / sum(map(len, texts.values()))
+    return scores
+
+
+def finish(folder: Path, valid: str, out: Path, report: Report) -> str:
+    """Export the checkpoint in `folder` to the model file `out`; return its SHA-256.
+
+    The record in the file has the bits per byte of the exported integer model itself on the validation text.
+    """
+    decoder, _ = load_checkpoint(folder / "checkpoint.pt")
+    vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
+    record = json.loads((folder / "record.json").read_text())
+    model = export(decoder, vocabulary, record)
+    record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, read_documents(valid)).items()}
+    report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
+    return save_model(model, out)
