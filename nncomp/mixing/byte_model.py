@@ -21,7 +21,9 @@ from nncomp.mixing.core import combine
 
 CONTEXTS = 26
 MATCHES = 2
-INPUTS = core.INPUTS_PER_CONTEXT * CONTEXTS + 3 * MATCHES + 2  # and the bias
+INPUTS = 64  # two a context, two a match, the bias; the rest stays 0
+_MATCH_INPUT = 2 * CONTEXTS
+_BIAS_INPUT = _MATCH_INPUT + 2 * MATCHES
 ROW_SETS = (2048, 256, 256, 2048, 2048, 1024)
 ROWS = len(ROW_SETS)
 MATCH_CLASSES = 64
@@ -53,7 +55,7 @@ class Matches(NamedTuple):
     strength: Any  # (MATCHES * MATCH_CLASSES,) uint32
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def byte_class(c: int) -> int:
     """Return c with its kind folded: digits to '0', small letters to 'a', capitals to 'A', bytes over 127 to 128."""
     if 48 <= c <= 57:
@@ -65,7 +67,7 @@ def byte_class(c: int) -> int:
     return min(c, 128)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def kind(c: int) -> int:
     """Return one of 8 kinds of byte."""
     if 97 <= c <= 122:
@@ -85,7 +87,7 @@ def kind(c: int) -> int:
     return 7
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def is_separator(c: int) -> bool:
     """Whether the byte ends a field."""
     return c == 32 or c == 44 or c == 9 or c == 10 or c == 58 or c == 59 or c == 61 or c == 91 or c == 93 or c == 124 or c == 34
@@ -227,7 +229,7 @@ def set_contexts(text: Text, matches: Matches, data: Any, t: int) -> None:
         h[i] = combine(h[i], i + 1)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def length_class(length: int) -> int:
     """Return the class 0..15 of a match's length."""
     if length < 8:
@@ -279,7 +281,7 @@ def follow_matches(matches: Matches, data: Any, t: int) -> None:
         s[3] = np.int64(data[s[0]]) + 1 if s[0] > 0 else 0
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def match_class(state: Any) -> int:
     """Return the class 0..63 of a match: its length and its late misses."""
     misses = state[2]
@@ -292,7 +294,6 @@ def run_model(
     data: Any, probabilities: Any, words: Any, decoder: Any, decoding: bool, slots: Any, mixer: Any, text: Any, matches: Any, maps: Any
 ) -> None:
     """Predict and learn each decision of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
-    base_input = 4 * CONTEXTS
     expected_node = np.zeros(MATCHES, np.int64)
     classes = np.zeros(MATCHES, np.int64)
     if decoding:
@@ -316,13 +317,9 @@ def run_model(
             if depth == 0 or depth == 4:
                 for i in range(CONTEXTS):
                     slots.base[i] = core.find_bucket(slots.table, combine(text.hashes[i], node))
-                if depth == 0:
-                    for i in range(CONTEXTS):
-                        head = np.int64(slots.table[slots.base[i]])
-                        slots.run[i] = (head >> 16 & 0xFF) << 8 | head >> 24
-                    first_base = slots.base.copy()
             slot = node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4)
-            seen = core.predict_slots(slots, mixer.inputs, slot, node, depth)
+            core.predict_slots(slots, mixer.inputs, slot)
+            seen = core.count_seen(slots, 0, 8)
             sure = 0
             for m in range(MATCHES):
                 x = 0
@@ -339,11 +336,9 @@ def run_model(
                         sure = (1 + (length_class(matches.state[m, 1]) >> 1)) * 2 + bit
                         if m == 1:
                             sure += 32
-                mixer.inputs[base_input + 3 * m] = x
-                mixer.inputs[base_input + 3 * m + 1] = flat
-                mixer.inputs[base_input + 3 * m + 2] = x if matches.state[m, 1] > 15 else 0
-            mixer.inputs[base_input + 6] = 256
-            mixer.inputs[base_input + 7] = 0
+                mixer.inputs[_MATCH_INPUT + 2 * m] = x
+                mixer.inputs[_MATCH_INPUT + 2 * m + 1] = flat
+            mixer.inputs[_BIAS_INPUT] = 256
             mixer.row[0] = sure * 8 + depth
             mixer.row[1] = 2048 + node
             mixer.row[2] = 2304 + b1
@@ -364,7 +359,7 @@ def run_model(
             else:
                 bit = (symbol >> (7 - depth)) & 1
                 probabilities[8 * t + depth] = p
-            core.update_slots(slots, slot, node, depth, bit)
+            core.update_slots(slots, bit)
             core.update_mixer(mixer, node, mixed, bit, rate, final_rate)
             core.update_map(maps[0], node + 256 * min(sure, 7), mixed, bit, 6)
             core.update_map(maps[1], order1, mixed, bit, 6)
@@ -376,26 +371,18 @@ def run_model(
             node = node << 1 | bit
         symbol = node & 0xFF
         data[t] = symbol
-        for i in range(CONTEXTS):
-            at = first_base[i]
-            head = np.int64(slots.table[at])
-            if head >> 24 and (head >> 16 & 0xFF) == symbol:
-                run = min((head >> 24) + 1, core.RUN_LIMIT)
-            else:
-                run = np.int64(1)
-            slots.table[at] = run << 24 | symbol << 16 | head & 0xFFFF
 
 
 def new_model(count: int, table_bits: int) -> tuple[Any, ...]:
     """Return the memory for `count` bytes."""
     bits = min(table_bits, max(10, (max(count, 1) * 8).bit_length() + 2))
-    slots = core.new_slots(CONTEXTS, 15 << (bits - 4))
+    slots = core.new_slots(CONTEXTS, 15 << (bits - 2))
     rows = sum(ROW_SETS)
     initial = np.zeros(INPUTS, np.int32)
     for i in range(CONTEXTS):
-        initial[4 * i : 4 * i + 4] = [8000, 4000, 3000, 6000]
+        initial[2 * i : 2 * i + 2] = [12000, 4000]
     for m in range(MATCHES):
-        initial[4 * CONTEXTS + 3 * m : 4 * CONTEXTS + 3 * m + 3] = [12000, 2000, 0]
+        initial[_MATCH_INPUT + 2 * m : _MATCH_INPUT + 2 * m + 2] = [12000, 2000]
     mixer = core.Mixer(
         inputs=np.zeros(INPUTS, np.int32),
         weights=np.tile(initial, (rows, 1)),

@@ -1,9 +1,10 @@
 """The core of mixing: hashed slots, indirect histories, the logistic mixer and the final correction, for any decision tree.
 
-A *context* is a hash. With the path so far it names a bucket (a cache line) of 15 slots, which serve four decisions
-in a row: slot 1 the first, 2..3 the second, 4..7 the third, 8..15 the fourth. Each slot predicts its decision twice,
-by its own adaptive probability and by the history of its last decisions. The mixer weighs all predictions in the
-logistic domain with several weight rows at once, a second mixer weighs the rows, and correction maps refine the result.
+A *context* is a hash. With the path so far it names a bucket (16 bytes) of 15 slots, which serve four decisions in a
+row: slot 1 the first, 2..3 the second, 4..7 the third, 8..15 the fourth. A slot holds the history of its decisions, one
+of 255 states; what a history means is learned per context: an adaptive probability for each state. The mixer weighs
+all predictions in the logistic domain with several weight rows at once, a second mixer weighs the rows, and
+correction maps refine the result.
 
 Integers only; every probability has 16 bits. Knows nothing of bytes, tokens, the coder or where contexts come from.
 `reference.py` is the definition of all of it; the two are compared with `==`.
@@ -20,21 +21,16 @@ from numba import njit
 
 from nncomp.mixing import tables
 
-BUCKET_WORDS = 16
-SLOT_EMPTY = 32768 << 16
-INPUTS_PER_CONTEXT = 4
-RUN_LIMIT = 255
-RUN_CLASSES = 32
+BUCKET_BYTES = 16
+INPUTS_PER_CONTEXT = 2
 MAP_POINTS = 25  # points of a correction map, 256 (one nat) apart over +-3072
 WEIGHT_ONE = 65536
 WEIGHT_LIMIT = 1 << 20  # 16.0
 
-SLOT_LIMIT = 250
 HISTORY_LIMIT = 255
 _SQUASH = tables.squash_table()
 _STRETCH = tables.stretch_table()
 _NEXT, _FIRST = tables.history_tables()
-_SLOT_RATE = tables.rate_table(SLOT_LIMIT + 1, 16)
 _HISTORY_RATE = tables.rate_table(HISTORY_LIMIT + 1, 15)
 _LIMIT = tables.LOGIT_LIMIT
 
@@ -42,12 +38,11 @@ _LIMIT = tables.LOGIT_LIMIT
 class Slots(NamedTuple):
     """The contexts' memory. All are contiguous; the bucket table is aligned to 64 bytes."""
 
-    table: Any  # (16 * buckets,) uint32: word 0 of a bucket: run count << 24 | run value << 16 | check;
-    #             the others: probability << 16 | count << 8 | history
-    base: Any  # (N,) int64: first word of the bucket in use
-    run: Any  # (N,) int64: run value << 8 | run count, as found at the first bucket of a symbol
+    table: Any  # (16 * buckets,) uint8: byte 0 of a bucket is its check, the others are histories
+    base: Any  # (N,) int64: first byte of each context's bucket
+    at: Any  # (N,) int64: each context's slot in use
+    map_at: Any  # (N,) int64: each context's place in `history`
     history: Any  # (N * 256,) uint32: probability (22 bits) << 10 | count
-    runs: Any  # (N * RUN_CLASSES,) uint32: the same, that the run goes on
 
 
 class Mixer(NamedTuple):
@@ -60,77 +55,62 @@ class Mixer(NamedTuple):
     final_weights: Any  # (final rows, R) int32
 
 
-def new_table(buckets: int) -> Any:
-    """Return a zeroed table of `buckets` buckets (uint32), aligned to a cache line."""
-    room = np.zeros(buckets * BUCKET_WORDS + BUCKET_WORDS, np.uint32)
-    start = (-room.ctypes.data % 64) // 4
-    return room[start : start + buckets * BUCKET_WORDS]
-
-
 def new_slots(contexts: int, buckets: int) -> Slots:
     """Return the memory of `contexts` contexts with one shared table of `buckets` buckets (even, < 2**28)."""
-    histories = np.tile((_FIRST.astype(np.uint32) << np.uint32(16)), contexts)
-    strengths = [(65536 - 65536 // (2 * n + 3)) << 16 for n in range(RUN_CLASSES)]
+    room = np.zeros(buckets * BUCKET_BYTES + 64, np.uint8)
+    start = -room.ctypes.data % 64
     return Slots(
-        table=new_table(buckets),
+        table=room[start : start + buckets * BUCKET_BYTES],
         base=np.zeros(contexts, np.int64),
-        run=np.zeros(contexts, np.int64),
-        history=histories,
-        runs=np.tile(np.array(strengths, np.uint32), contexts),
+        at=np.zeros(contexts, np.int64),
+        map_at=np.zeros(contexts, np.int64),
+        history=np.tile((_FIRST.astype(np.uint32) << np.uint32(16)), contexts),
     )
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def combine(a: int, b: int) -> int:
     """Return a 32-bit hash of two 32-bit values. Bound: 2**32 * 2**30 + 2**32 * 2**29 < 2**63."""
     h = (a * 0x2F0B4C47 + b * 0x1E3779B1 + 0x3C6EF372) & 0xFFFFFFFF
     return h ^ (h >> 15)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def find_bucket(table: Any, h: int) -> int:
-    """Return the first word of the bucket for the 32-bit hash `h`; a new one replaces the less used of two.
+    """Return the first byte of the bucket for the 32-bit hash `h`; a new one replaces the less used of two.
 
     Bound: h < 2**32 and buckets < 2**28, so their product is below 2**60.
     """
-    buckets = table.size // 16
-    check = (h * 0x2C1B3C6D >> 13) & 0xFFFF
+    buckets = table.size // BUCKET_BYTES
+    check = h & 0xFF
     one = (h * buckets) >> 32
-    first = one * 16
-    if table[first] & 0xFFFF == check:
+    first = one * BUCKET_BYTES
+    if table[first] == check:
         return first
-    second = (one ^ 1) * 16
-    if table[second] & 0xFFFF == check:
+    second = (one ^ 1) * BUCKET_BYTES
+    if table[second] == check:
         return second
-    if (table[second + 1] >> 8) & 0xFF < (table[first + 1] >> 8) & 0xFF:
+    if table[second + 1] < table[first + 1]:  # states are numbered by how much they have seen
         first = second
     table[first] = check
-    for i in range(1, 16):
+    for i in range(1, BUCKET_BYTES):
         table[first + i] = 0
     return first
 
 
-@njit  # type: ignore[untyped-decorator]
-def run_class(count: int) -> int:
-    """Return the class of a run's length: 0..31 from 1..255."""
-    if count <= 16:
-        return count - 1
-    return min(16 + (count >> 4), 31)
-
-
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def squash(x: int) -> int:
     """Return the probability (1..65535) of a value of the logistic domain, limited first."""
     return _SQUASH[min(max(x, -_LIMIT), _LIMIT) + _LIMIT]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def stretch(p: int) -> int:
     """Return the logistic value of a 16-bit probability (0..65535)."""
     return _STRETCH[p >> 4]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
     """Move a 22-bit probability with its count towards `bit`.
 
@@ -143,61 +123,38 @@ def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
     maps[i] = (p << 10) | (count + (count < limit))
 
 
-@njit  # type: ignore[untyped-decorator]
-def predict_slots(slots: Slots, inputs: Any, node: int, symbol_node: int, depth: int) -> int:
-    """Fill the inputs of all contexts, four each; return how many of the contexts 0..7 have been here before.
-
-    `node` is the slot in the bucket (1..15). A symbol's run is followed while its first `depth` decisions agree:
-    `symbol_node` is a 1 followed by the decisions of the symbol so far (8-bit symbols).
-    """
-    seen = 0
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def predict_slots(slots: Slots, inputs: Any, node: int) -> None:
+    """Fill the inputs of all contexts, two each, for slot `node` (1..15) of their buckets."""
     for i in range(slots.base.size):
-        v = np.int64(slots.table[slots.base[i] + node])
-        state = v & 0xFF
-        j = 4 * i
-        if state == 0:
-            inputs[j] = 0
-            inputs[j + 1] = 0
-            inputs[j + 2] = 0
-        else:
-            seen += i < 8
-            p = np.int64(slots.history[i * 256 + state]) >> 16
-            inputs[j] = _STRETCH[p >> 4]
-            inputs[j + 1] = _STRETCH[v >> 20]
-            inputs[j + 2] = (p - 32768) >> 5
-        run = slots.run[i]
-        x = 0
-        if run & 0xFF and ((run >> 8) | 256) >> (8 - depth) == symbol_node:
-            q = np.int64(slots.runs[i * RUN_CLASSES + run_class(run & 0xFF)]) >> 20
-            x = np.int64(_STRETCH[q])
-            if (run >> (15 - depth)) & 1 == 0:
-                x = -x
-        inputs[j + 3] = x
+        at = slots.base[i] + node
+        slots.at[i] = at
+        place = i * 256 + np.int64(slots.table[at])
+        slots.map_at[i] = place
+        p = np.int64(slots.history[place]) >> 16
+        inputs[2 * i] = _STRETCH[p >> 4]
+        inputs[2 * i + 1] = (p - 32768) >> 5
+
+
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def count_seen(slots: Slots, first: int, last: int) -> int:
+    """Return how many of the contexts first..last-1 have met the decision at hand before."""
+    seen = 0
+    for i in range(first, last):
+        seen += slots.map_at[i] & 0xFF != 0
     return seen
 
 
-@njit  # type: ignore[untyped-decorator]
-def update_slots(slots: Slots, node: int, symbol_node: int, depth: int, bit: int) -> None:
-    """Teach the slots, histories and runs of all contexts the decision `bit`."""
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def update_slots(slots: Slots, bit: int) -> None:
+    """Teach the slots and histories of all contexts the decision `bit`."""
     for i in range(slots.base.size):
-        at = slots.base[i] + node
-        v = np.int64(slots.table[at])
-        if v == 0:
-            v = SLOT_EMPTY
-        state = v & 0xFF
-        if state:
-            adapt(slots.history, i * 256 + state, bit, HISTORY_LIMIT)
-        count = (v >> 8) & 0xFF
-        p = v >> 16
-        p += ((bit * 65535 - p) * _SLOT_RATE[count]) >> 16
-        slots.table[at] = (p << 16) | ((count + (count < SLOT_LIMIT)) << 8) | _NEXT[2 * state + bit]
-        run = slots.run[i]
-        if run & 0xFF and ((run >> 8) | 256) >> (8 - depth) == symbol_node:
-            goes_on = np.int64((run >> (15 - depth)) & 1 == bit)
-            adapt(slots.runs, i * RUN_CLASSES + run_class(run & 0xFF), goes_on, 255)
+        place = slots.map_at[i]
+        adapt(slots.history, place, bit, HISTORY_LIMIT)
+        slots.table[slots.at[i]] = _NEXT[2 * (place & 0xFF) + bit]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def mix(mixer: Mixer, final_row: int) -> int:
     """Return the mixed prediction (logistic domain); keep each row's own in `outputs`.
 
@@ -215,7 +172,7 @@ def mix(mixer: Mixer, final_row: int) -> int:
     return min(max(total >> 16, -_LIMIT), _LIMIT)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
     """Move one row of weights along its inputs by the error (16 bits) times the rate (2**-18 of a weight's 1).
 
@@ -229,7 +186,7 @@ def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
         weights[i] = min(max(w, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def update_mixer(mixer: Mixer, final_row: int, mixed: int, bit: int, rate: int, final_rate: int) -> None:
     """Teach the rows in use and the final row the decision `bit`."""
     target = bit << 16
@@ -244,7 +201,7 @@ def new_map(rows: int) -> Any:
     return np.tile(np.array(points, np.int32), rows)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def correct(points: Any, row: int, x: int) -> int:
     """Return the corrected probability (16 bits) of `x`: between the two nearest points of the row."""
     x += 3072
@@ -253,7 +210,7 @@ def correct(points: Any, row: int, x: int) -> int:
     return (points[at] * (256 - weight) + points[at + 1] * weight) >> 14
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def update_map(points: Any, row: int, x: int, bit: int, shift: int) -> None:
     """Move the nearer of the two points towards `bit`."""
     x += 3072 + 128
