@@ -74,6 +74,21 @@ class Spent:
     peak_bytes: int | None
 
 
+# Prints exit code, seconds, and the largest memory of any process below it: Linux counts in KiB, macOS in bytes.
+_LAUNCHER = """
+import subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
+wall = time.perf_counter() - start
+try:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+except ImportError:
+    peak = 0
+print(code, wall, peak)
+"""
+
+
 @dataclass(frozen=True)
 class Compressor:
     """A name and a way to measure: from a raw file and a scratch folder to a result, or an NncompError."""
@@ -201,32 +216,22 @@ def _function(name: str, pack: Callable[[bytes], bytes], unpack: Callable[[bytes
 
 
 def _run(name: str, command: list[str]) -> Spent:
-    """Run a command to its end; raises NncompError with what it said when it fails."""
+    """Run a command to its end; raises NncompError with what it said when it fails.
+
+    A small Python in between starts it: a process counts the memory of the one that started it, up to the moment it
+    becomes another program, as its own.
+    """
     with tempfile.TemporaryFile() as said:
-        start_s = time.perf_counter()
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-        except OSError as error:
-            raise NncompError(f"{name} cannot be started: {error.strerror}.") from error
-        peak_bytes = None
-        try:
-            if hasattr(os, "wait4"):
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                # Linux counts in KiB, macOS in bytes; the processes a process waited for are counted in.
-                peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            else:
-                process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        wall_s = time.perf_counter() - start_s
-        if process.returncode:
-            said.seek(0)
-            text = said.read().decode(errors="replace").strip() or "it says nothing"
-            raise NncompError(f"{name} failed with exit code {process.returncode}: {text}")
-    return Spent(wall_s, peak_bytes)
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
+        result = subprocess.run(launcher, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True, check=False)
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip() or "it says nothing"
+    if result.returncode:
+        raise NncompError(f"{name} cannot be started: {text.splitlines()[-1]}.")
+    code, wall_s, peak = result.stdout.split()
+    if int(code):
+        raise NncompError(f"{name} failed with exit code {code}: {text}")
+    return Spent(float(wall_s), int(peak) or None)
 
 
 def _not_lossless(name: str, raw: Path) -> NncompError:

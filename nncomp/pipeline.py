@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
@@ -27,7 +27,7 @@ from nncomp.registry import ModelFile
 
 Progress = Callable[[int], None]  # told how many bytes of the input are done
 FindModel = Callable[[ModelReference], ModelFile]
-Task = TypeVar("Task", "EncodeTask", "DecodeTask")
+Task = TypeVar("Task", bound="Sized")
 Result = TypeVar("Result")
 
 _SMALL_BYTES = 64_000  # done within moments, and quicker than a process starts
@@ -42,6 +42,13 @@ class Summary:
     packed_bytes: int = 0
     cost_bits: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
+
+
+class Sized(Protocol):
+    """A task that can say how many raw bytes it is about."""
+
+    @property
+    def raw_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -90,5 +90,5 @@ def _print_notes(has_model: bool) -> None:
     assert isinstance(machine, dict)
     print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
     print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
-    print("nncomp and other commands: start of the process included; MB: its largest process.")
+    print("nncomp and other commands: start included; MB: the largest process.")
     print("gzip, bzip2, xz: Python's own, in-process, one thread.")

@@ -49,8 +49,12 @@ class Sink:
     name: str
 
     def write(self, data: bytes) -> int:
+        """Write all of `data`; a stdout that Python was told not to buffer takes only a part at a time."""
+        rest = memoryview(data)
         with self.failures():
-            return self.stream.write(data)
+            while rest:
+                rest = rest[self.stream.write(rest) :]
+        return len(data)
 
     @contextmanager
     def failures(self) -> Iterator[None]:

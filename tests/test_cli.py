@@ -1,0 +1,292 @@
+"""The command as a person runs it: `python -m nncomp` in a process of its own, on real files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nncomp.container import BLOCK_BYTES, Block, FrameWriter, ModelReference, checksum, split
+from tests.conftest import Run, environment
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")
+
+
+def stored(data: bytes, model: ModelReference | None = None) -> bytes:
+    """Return a .nnc file with all of `data` stored: quick to make and to read."""
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, model)
+    for part, is_last in split(io.BytesIO(data)):
+        writer.write(Block(0, len(part), part, checksum(part), is_last))
+    return sink.getvalue()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_text_there_and_back(run: Run, tmp_path: Path, english: bytes) -> None:
+    source = tmp_path / "text.txt"
+    source.write_bytes(english)
+    source.chmod(0o640)
+    os.utime(source, ns=(10**18, 10**18 + 123_456_789))
+    result = run("compress", "-v", "text.txt")
+    assert result.returncode == 0, result.stderr
+    said = result.stderr.decode()
+    assert result.stdout == b""
+    for part in ("text.txt: 20,000 -> ", "ratio", "bpb; cross-entropy", "bytes above it", "1 block (", "model: "):
+        assert part in said
+    packed = tmp_path / "text.txt.nnc"
+    assert packed.stat().st_size < 10_000
+    assert packed.stat().st_mode & 0o777 == 0o640
+    assert packed.stat().st_mtime_ns == source.stat().st_mtime_ns
+    assert run("test", "text.txt.nnc").returncode == 0
+    assert run("decompress", "-o", "back.txt", "text.txt.nnc").returncode == 0
+    back = tmp_path / "back.txt"
+    assert back.read_bytes() == english
+    assert back.stat().st_mode & 0o777 == 0o640
+    assert back.stat().st_mtime_ns == source.stat().st_mtime_ns
+    assert names(tmp_path) == {"text.txt", "text.txt.nnc", "back.txt"}
+
+
+def test_a_pipe_there_and_back(run: Run, tmp_path: Path) -> None:
+    packed = run("compress", "-q", "-", stdin=b"through a pipe, through a pipe")
+    assert packed.returncode == 0
+    assert packed.stderr == b""
+    back = run("decompress", "-q", "-", stdin=packed.stdout)
+    assert (back.returncode, back.stdout, back.stderr) == (0, b"through a pipe, through a pipe", b"")
+    assert names(tmp_path) == set()
+
+
+def test_several_files_go_on_after_a_failure(run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    result = run("compress", "a", "missing", "b")
+    assert result.returncode == 1
+    assert b"nncomp: missing: It cannot be read: No such file or directory." in result.stderr
+    assert names(tmp_path) == {"a", "b", "a.nnc", "b.nnc"}
+    both = run("decompress", "-c", "-q", "a.nnc", "b.nnc")
+    assert (both.returncode, both.stdout) == (0, b"ab")
+
+
+def test_concatenated_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ab.nnc").write_bytes(stored(b"first ") + stored(b"second"))
+    assert run("decompress", "ab.nnc").returncode == 0
+    assert (tmp_path / "ab").read_bytes() == b"first second"
+
+
+def test_it_overwrites_only_when_forced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(b"new"))
+    (tmp_path / "a").write_bytes(b"old")
+    result = run("decompress", "a.nnc")
+    assert result.returncode == 1
+    assert b"a exists already; overwrite it with -f" in result.stderr
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert run("decompress", "-f", "a.nnc").returncode == 0
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == {"a", "a.nnc"}
+
+
+def test_it_never_overwrites_its_source(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    result = run("decompress", "-f", "a.nnc", "-o", "a.nnc")
+    assert result.returncode == 1
+    assert (tmp_path / "a.nnc").read_bytes() == stored(b"text")
+
+
+def test_a_link_stays_a_link(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    (tmp_path / "target").write_bytes(b"")
+    (tmp_path / "link").symlink_to("target")
+    assert run("decompress", "-f", "a.nnc", "-o", "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"text"
+
+
+def test_a_device_is_written_not_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    assert run("decompress", "a.nnc", "-o", "/dev/null").returncode == 0
+    assert Path("/dev/null").is_char_device()
+
+
+DAMAGED = {
+    "truncated": (stored(b"some text")[:-1], "truncated"),
+    "altered": (stored(b"some text")[:-1] + b"T", "checksum"),
+    "trailing": (stored(b"some text") + b"\0", "no part of it"),
+    "empty": (b"", "empty"),
+    "text": (b"some text, not compressed", "not a .nnc file"),
+    "version": (b"\xd6\x1b\xa4\xe3\x90", "format version 9"),
+    "lying size": (b"\xd6\x1b\xa4\xe3\x10\x80\xff\xff\xff\xff\xff\x0f", "claims"),
+    "unknown kind": (b"\xd6\x1b\xa4\xe3\x10\x87\x03\x01" + bytes(9), "kind 7"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_bad_file_is_one_sentence_and_no_output(run: Run, tmp_path: Path, name: str) -> None:
+    packed, sentence = DAMAGED[name]
+    (tmp_path / "a.nnc").write_bytes(packed)
+    for result in (run("decompress", "a.nnc"), run("test", "a.nnc")):
+        assert result.returncode == 1
+        said = result.stderr.decode()
+        assert sentence in said
+        assert said.startswith("nncomp: a.nnc: ")
+        assert said.count("\n") == 1
+    assert names(tmp_path) == {"a.nnc"}
+
+
+def test_damage_late_in_a_file_leaves_no_output(run: Run, tmp_path: Path) -> None:
+    packed = bytearray(stored(bytes(2 * BLOCK_BYTES + 3_000_000)))
+    packed[-100] ^= 1
+    (tmp_path / "a.nnc").write_bytes(packed)
+    assert run("decompress", "-T", "2", "a.nnc").returncode == 1
+    assert names(tmp_path) == {"a.nnc"}
+
+
+def test_a_missing_model_is_an_error_before_any_output(run: Run, tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, ModelReference(255, bytes(range(8))))
+    writer.write(Block(0, BLOCK_BYTES, bytes(BLOCK_BYTES), checksum(bytes(BLOCK_BYTES)), False))
+    last = b"x" * 3_000_000
+    writer.write(Block(3, len(last), b"coded by a network", checksum(last), True))
+    (tmp_path / "a.nnc").write_bytes(sink.getvalue())
+    result = run("decompress", "-c", "a.nnc")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"0001020304050607" in result.stderr
+    assert b"--model PATH" in result.stderr
+
+
+def test_a_model_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"text")
+    result = run("compress", "--model", "nowhere.safetensors", "a")
+    assert result.returncode == 1
+    assert b"There is no model nowhere.safetensors" in result.stderr
+    assert names(tmp_path) == {"a"}
+
+
+def test_what_cannot_be_read_or_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    for arguments, sentence in (
+        (("compress", "folder"), "It is a folder"),
+        (("compress", "missing"), "No such file"),
+        (("decompress", "a.nnc", "-o", "folder"), "is a folder"),
+        (("decompress", "a.nnc", "-o", "missing/a"), "cannot be written: No such file or directory"),
+        (("decompress", "folder"), "does not end in .nnc"),
+    ):
+        result = run(*arguments)
+        assert result.returncode == 1
+        assert sentence in result.stderr.decode()
+    assert names(tmp_path) == {"folder", "a.nnc"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    command = [sys.executable, "-m", "nncomp", "decompress", "a.nnc"]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [*command, "-c"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
+        )
+    assert result.returncode == 1
+    assert b"No space left on device" in result.stderr
+    assert b"Traceback" not in result.stderr
+    # The same for a file: a limit of 1 MB on what the process may write stands for the disk.
+    (tmp_path / "large.nnc").write_bytes(stored(bytes(3_000_000)))
+    limited = f"trap '' XFSZ; ulimit -f 1000; exec {sys.executable} -m nncomp decompress large.nnc"
+    result = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, env=environment(), check=False)
+    assert result.returncode == 1
+    assert b"large cannot be written: File too large." in result.stderr
+    assert names(tmp_path) == {"a.nnc", "large.nnc"}
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(bytes(3_000_000)))
+    pipe = f"{sys.executable} -m nncomp decompress -c a.nnc | head -c 1 | wc -c"
+    result = subprocess.run(["bash", "-c", pipe], cwd=tmp_path, capture_output=True, env=environment(), check=False)
+    assert (result.stdout.strip(), result.stderr) == (b"1", b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_stdout_gets_every_byte(tmp_path: Path, unbuffered: str) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "a.nnc").write_bytes(stored(data))
+    command = [sys.executable, "-m", "nncomp", "decompress", "-q", "-c", "a.nnc"]
+    surroundings = environment() | {"PYTHONUNBUFFERED": unbuffered}
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, env=surroundings, check=True)
+    assert result.stdout == data
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(8_000_000))
+    command = [sys.executable, "-m", "nncomp", "compress", "-T", "2", "a"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, env=environment(), start_new_session=True)
+    deadline_s = time.monotonic() + 60
+    while len(names(tmp_path)) < 2 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    time.sleep(1)
+    sent_s = time.monotonic()
+    os.killpg(process.pid, number)  # as a terminal does: to the command and to its workers
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - sent_s < 5
+    assert process.returncode == 1
+    assert b"Traceback" not in said
+    assert said.count(b"\n") == 1
+    assert names(tmp_path) == {"a"}
+    with pytest.raises(ProcessLookupError):  # no worker is left, once Python's own helper has seen that all is over
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+def test_list(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(stored(b"first") + stored(b"second", ModelReference(1, bytes(8))))
+    table = run("list", "a.nnc").stdout.decode()
+    assert all(len(line) <= 80 for line in table.splitlines())
+    for part in ("a.nnc", "2 stored", "default"):
+        assert part in table
+    result = run("list", "--json", "a.nnc", "missing")
+    assert result.returncode == 1
+    (row,) = json.loads(result.stdout)["files"]
+    assert row["frames"] == 2
+    assert row["blocks"] == {"stored": 2}
+    assert row["raw_bytes"] == 11
+    assert row["packed_bytes"] == (tmp_path / "a.nnc").stat().st_size
+    assert row["models"] == ["default 0000000000000000"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["compress"], ["compress", "a", "b", "-o", "c"], ["compress", "a", "-o", "b", "-c"], ["fold"], ["list", "--odd"]],
+)
+def test_wrong_use_is_exit_2(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments).returncode == 2
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "test", "list", "bench", "train"])
+def test_each_command_has_help(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert b"--help" in result.stdout
+
+
+def test_compressed_bytes_do_not_go_to_a_terminal(tmp_path: Path) -> None:
+    import pty
+
+    (tmp_path / "a").write_bytes(b"text")
+    ours, theirs = pty.openpty()
+    try:
+        command = [sys.executable, "-m", "nncomp", "compress", "-c", "a"]
+        result = subprocess.run(command, cwd=tmp_path, stdout=theirs, stderr=subprocess.PIPE, env=environment(), check=False)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert result.returncode == 1
+    assert b"not for a terminal" in result.stderr

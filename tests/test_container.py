@@ -1,0 +1,261 @@
+"""The layout: round trips, sizes, limits, and that no damage passes unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import lzma
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nncomp import container, pipeline
+from nncomp.container import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, ModelReference, checksum, varint
+from nncomp.errors import FormatError, ModelError
+from nncomp.registry import ModelFile, find
+
+MODEL = ModelReference(1, bytes(range(8)))
+XZ = 1
+
+
+def no_model(reference: ModelReference) -> ModelFile:
+    return find(reference.model_id, reference.content_hash)
+
+
+def unpack(packed: bytes) -> bytes:
+    sink = io.BytesIO()
+    pipeline.decompress(io.BytesIO(packed), sink, no_model, workers=0)
+    return sink.getvalue()
+
+
+def frame(blocks: list[Block], model: ModelReference | None = None) -> bytes:
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, model)
+    for block in blocks:
+        writer.write(block)
+    assert writer.frame_bytes == len(sink.getvalue())
+    return sink.getvalue()
+
+
+def stored(data: bytes, model: ModelReference | None = None) -> bytes:
+    """Return a frame with all blocks of `data` stored."""
+    return frame([Block(0, len(part), part, checksum(part), last) for part, last in container.split(io.BytesIO(data))], model)
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (0, [0]),
+        (1, [1]),
+        (SPLIT_BYTES - 1, [SPLIT_BYTES - 1]),
+        (SPLIT_BYTES, [BLOCK_BYTES, SPLIT_BYTES - BLOCK_BYTES]),
+        (2 * BLOCK_BYTES, [BLOCK_BYTES, BLOCK_BYTES]),
+        (BLOCK_BYTES + SPLIT_BYTES - 1, [BLOCK_BYTES, SPLIT_BYTES - 1]),
+        (BLOCK_BYTES + SPLIT_BYTES, [BLOCK_BYTES, BLOCK_BYTES, SPLIT_BYTES - BLOCK_BYTES]),
+    ],
+)
+def test_block_rule(size: int, parts: list[int]) -> None:
+    found = [(len(data), last) for data, last in container.split(io.BytesIO(bytes(size)))]
+    assert found == [(part, i == len(parts) - 1) for i, part in enumerate(parts)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 100_000, SPLIT_BYTES - 1, SPLIT_BYTES, 2 * SPLIT_BYTES, 5 * BLOCK_BYTES])
+@pytest.mark.parametrize("model", [None, MODEL])
+def test_a_stored_file_grows_by_at_most_32_bytes_and_16_a_block(size: int, model: ModelReference | None) -> None:
+    data = random.Random(size).randbytes(size)
+    packed = stored(data, model)
+    blocks = list(container.read_blocks(io.BytesIO(packed)))
+    assert len(packed) - size <= 32 + 16 * len(blocks)
+    assert len(packed) - size <= (31 if len(blocks) == 1 else 39 + 13 * len(blocks))
+    assert unpack(packed) == data
+
+
+def test_a_coded_block_costs_at_most_31_bytes_beside_its_payload() -> None:
+    payload = bytes(SPLIT_BYTES - 1)
+    assert len(frame([Block(3, SPLIT_BYTES - 1, payload, bytes(8), True)], MODEL)) - len(payload) == 31
+
+
+def test_nothing_is_15_bytes() -> None:
+    packed = stored(b"")
+    assert packed.hex() == "d61ba4e3108000e4a6a0577479b2b4"
+    assert unpack(packed) == b""
+
+
+def test_the_magic_is_no_text() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        container.MAGIC.decode()
+    assert not set(container.MAGIC) & {0x00, 0xFF, *range(0x20, 0x7F)}
+    assert all(b - a not in (0, 1) for a, b in pairwise(container.MAGIC))
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_concatenated_files_give_the_concatenation(a: bytes, b: bytes) -> None:
+    assert unpack(stored(a) + stored(b)) == a + b
+
+
+@given(st.integers(min_value=0, max_value=(1 << 63) - 1))
+def test_varint_is_read_back(value: int) -> None:
+    read, taken = container._Source(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
+    assert (read, taken) == (value, varint(value))
+
+
+@pytest.mark.parametrize("taken", ["8000", "ff8000", "80808000"])
+def test_a_varint_in_a_longer_form_is_refused(taken: str) -> None:
+    with pytest.raises(FormatError, match="shortest form"):
+        container._Source(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
+
+
+def test_the_index_finds_every_block() -> None:
+    data = random.Random(3).randbytes(2 * BLOCK_BYTES + 3_000_000)
+    packed = stored(data, MODEL)
+    entries = container.read_index(io.BytesIO(packed))
+    found = list(container.read_blocks(io.BytesIO(packed)))
+    assert [(e.offset, e.kind, e.raw_bytes, e.payload_bytes) for e in entries] == [
+        (f.offset, f.block.kind, f.block.raw_bytes, len(f.block.payload)) for f in found
+    ]
+
+
+@pytest.mark.parametrize("packed", [stored(b"one block"), stored(b"two") + stored(b"frames"), container.MAGIC + b"\x10", b""])
+def test_what_has_no_index_is_said_to_have_none(packed: bytes) -> None:
+    with pytest.raises(FormatError):
+        container.read_index(io.BytesIO(packed))
+
+
+def test_any_number_of_workers_gives_the_same_bytes() -> None:
+    data = random.Random(5).randbytes(14_000_000)
+    packed = stored(data)
+    for workers in (0, 1, 3):
+        back = io.BytesIO()
+        done: list[int] = []
+        summary = pipeline.decompress(io.BytesIO(packed), back, no_model, workers, done.append)
+        assert back.getvalue() == data
+        assert summary.kinds == {"stored": 3}
+        assert done == sorted(done)
+
+
+# Damage
+
+
+def small_files() -> dict[str, bytes]:
+    """Return files of one stored block, one xz block, two frames, and several blocks (of zeros, as xz)."""
+    xz = io.BytesIO()
+    lines = b"".join(b"line %d, and again\n" % i for i in range(400))
+    FrameWriter(xz).write(Block(XZ, len(lines), _lzma(lines), checksum(lines), True))
+    several = io.BytesIO()
+    payload = _lzma(bytes(BLOCK_BYTES))
+    writer = FrameWriter(several)
+    for last in (False, False, True):
+        writer.write(Block(XZ, BLOCK_BYTES, payload, checksum(bytes(BLOCK_BYTES)), last))
+    return {
+        "stored": stored(b"Some bytes that are stored as they are."),
+        "xz": xz.getvalue(),
+        "frames": stored(b"first") + xz.getvalue(),
+        "several": several.getvalue(),
+    }
+
+
+def _lzma(data: bytes) -> bytes:
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
+
+
+FILES = small_files()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_truncation_at_every_byte(name: str) -> None:
+    packed = FILES[name]
+    whole = unpack(packed)
+    ends = {len(stored(b"first"))} if name == "frames" else set()  # there the file is whole, only shorter
+    for end in range(len(packed)):
+        if end in ends:
+            assert unpack(packed[:end]) == b"first"
+        else:
+            with pytest.raises(FormatError):
+                # Of the large one only the layout is read: that a block's bytes are all there is not up to its decoder.
+                list(container.read_blocks(io.BytesIO(packed[:end]))) if name == "several" else unpack(packed[:end])
+    assert unpack(packed) == whole
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_2000_random_bit_flips(name: str) -> None:
+    packed = FILES[name]
+    whole = unpack(packed)
+    chance = random.Random(name)
+    for _ in range(600 if name != "several" else 200):
+        damaged = bytearray(packed)
+        damaged[chance.randrange(len(packed))] ^= 1 << chance.randrange(8)
+        _same_or_named_error(bytes(damaged), whole)
+
+
+def _same_or_named_error(damaged: bytes, whole: bytes) -> None:
+    with contextlib.suppress(FormatError, ModelError):
+        assert unpack(damaged) == whole
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_mutation_gives_the_same_bytes_or_a_named_error(data: st.DataObject) -> None:
+    packed = FILES["frames"]
+    at = data.draw(st.integers(0, len(packed)))
+    removed = data.draw(st.integers(0, 12))
+    put = data.draw(st.binary(max_size=12))
+    damaged = packed[:at] + put + packed[at + removed :]
+    allowed = {unpack(packed), b"first"}  # cutting exactly between frames leaves the first one whole
+    with contextlib.suppress(FormatError, ModelError):
+        assert unpack(damaged) in allowed or damaged == packed
+
+
+HEAD = container.MAGIC + b"\x10"
+
+
+@pytest.mark.parametrize(
+    ("packed", "sentence"),
+    [
+        (b"", "The file is empty"),
+        (b"\xd6\x1b", "truncated"),
+        (b"plain text", "not a .nnc file"),
+        (container.MAGIC + b"\x20", "format version 2"),
+        (container.MAGIC + b"\x12", "header sets bits"),
+        (HEAD + b"\x88", "first byte sets bits"),
+        (HEAD + b"\x80" + varint(SPLIT_BYTES), "more than 6,291,455 bytes"),
+        (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 6,291,455 bytes"),
+        (HEAD + b"\x81" + varint(10) + varint(11), "more than 10 bytes"),
+        (HEAD + b"\x01" + varint(BLOCK_BYTES + 1), "more than 4,194,304 bytes"),
+        (HEAD + b"\x80\x80\x00", "shortest form"),
+        (HEAD + b"\x84" + varint(3) + varint(1) + bytes(8) + b"x", "kind 4"),
+        (HEAD + b"\x83" + varint(3) + varint(1) + bytes(8) + b"x", "names no model"),
+        (HEAD + b"\x80" + varint(1) + bytes(8) + b"x", "checksum"),
+        (stored(b"fine") + b"more", "no part of it"),
+        (stored(b"fine") + b"\n", "no part of it"),
+    ],
+)
+def test_each_way_to_be_wrong_has_its_sentence(packed: bytes, sentence: str) -> None:
+    with pytest.raises(FormatError, match=sentence):
+        unpack(packed)
+
+
+def test_a_block_shorter_than_any_writer_leaves_is_refused() -> None:
+    first = bytes(BLOCK_BYTES)
+    packed = frame([Block(0, BLOCK_BYTES, first, checksum(first), False), Block(0, 5, b"short", checksum(b"short"), True)])
+    with pytest.raises(FormatError, match="last block of 5 bytes"):
+        unpack(packed)
+
+
+def test_a_bomb_is_not_unpacked_beyond_its_claim() -> None:
+    payload = _lzma(bytes(50_000_000))
+    claim = max(1000, len(payload))
+    with pytest.raises(FormatError, match="does not end"):
+        unpack(frame([Block(XZ, claim, payload, bytes(8), True)]))
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(ModelError, match="0001020304050607"):
+        unpack(frame([Block(3, 3, b"x", checksum(b"abc"), True)], MODEL))
+
+
+def test_a_model_that_no_block_uses_is_not_demanded() -> None:
+    assert unpack(stored(b"no network here", MODEL)) == b"no network here"

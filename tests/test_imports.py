@@ -1,0 +1,105 @@
+"""Imports run in one direction, and the heavy ones only when they are needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, environment
+
+PACKAGE = ROOT / "nncomp"
+
+# What each part may import from nncomp; a part is a module or a package beside it.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "coding": {"errors"},
+    "tokens": {"errors"},
+    "container": {"errors"},
+    "registry": {"errors"},
+    "mixing": {"coding", "tokens", "errors"},
+    "model": {"errors"},
+    "codec": {"byte_block", "coding", "container", "errors", "exact", "mixing", "registry", "token_block", "tokens"},
+    "pipeline": {"codec", "container", "errors", "registry"},
+    "bench_data": {"errors"},
+    "bench": {"__version__", "errors"},
+}
+NEVER: dict[str, set[str]] = {  # parts that grow: only what they must not know
+    "exact": {"cli", "codec", "container", "pipeline", "bench", "registry"},
+    "training": {"cli", "codec", "container", "pipeline", "bench", "mixing", "coding"},
+    "token_block": {"cli", "codec", "container", "pipeline", "bench", "training", "model"},
+    "cli": {"coding", "mixing", "tokens"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the parts of nncomp that a module imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nncomp":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {name.name for name in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("nncomp.")}
+    return found
+
+
+def modules(part: str) -> list[Path]:
+    folder = PACKAGE / part
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [path for path in [PACKAGE / f"{part}.py"] if path.exists()]
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_imports_only_what_is_below_it(part: str) -> None:
+    for path in modules(part):
+        assert imports(path) - ALLOWED[part] - {part} == set(), path
+
+
+@pytest.mark.parametrize("part", NEVER)
+def test_a_part_never_imports_what_it_must_not_know(part: str) -> None:
+    for path in modules(part):
+        assert imports(path) & NEVER[part] == set(), path
+
+
+def test_only_the_export_bridges_model_and_exact() -> None:
+    bridges = {path.name for path in modules("exact") if "model" in imports(path)}
+    assert bridges <= {"export.py", "score.py"}
+
+
+def loaded_after(code: str) -> set[str]:
+    """Return the modules that are loaded once the code has run in a new Python."""
+    code += "\nimport sys; print('\\n' + ' '.join(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+    return set(result.stdout.splitlines()[-1].split())
+
+
+HELP = """
+import sys
+from nncomp.cli import main
+sys.argv = ["nncomp", "--help"]
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code
+"""
+
+
+@pytest.mark.parametrize("code", [HELP, "import nncomp.pipeline", "import nncomp.bench", "import nncomp.cli.transfer"])
+def test_nothing_heavy_is_imported_early(code: str) -> None:
+    assert not loaded_after(code) & {"torch", "numba", "numpy", "numkong", "constriction", "tokenizers", "safetensors"}
+
+
+def test_nobody_imports_click() -> None:
+    for path in [*PACKAGE.rglob("*.py")]:
+        assert "import click" not in path.read_text()
+        assert "from click" not in path.read_text()
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert listed == found | {"nncomp.models"}
