@@ -303,9 +303,9 @@ def run_model(
             follow_text(text, data, t)
             follow_matches(matches, data, t)
         set_contexts(text, matches, data, t)
-        rate = 500 + 4000 * 64 // (64 + (t >> 2))
+        rate = 1000 + 4000 * 64 // (64 + (t >> 2))
         rate = min(rate, 8000)
-        final_rate = 300 + 1000 * 64 // (64 + (t >> 3))
+        final_rate = 600 + 2000 * 64 // (64 + (t >> 3))
         for m in range(MATCHES):
             expected_node[m] = matches.state[m, 3] + 255
             classes[m] = match_class(matches.state[m])
@@ -352,7 +352,7 @@ def run_model(
             a0 = core.correct(maps[0], node + 256 * min(sure, 7), mixed)
             a1 = core.correct(maps[1], order1, mixed)
             a2 = core.correct(maps[2], order2, mixed)
-            p = (2 * p0 + 2 * a0 + 2 * a1 + 2 * a2 + 4) >> 3
+            p = (p0 + a0 + 3 * a1 + 3 * a2 + 4) >> 3
             p = min(max(p, 1), 65535)
             if decoding:
                 bit = coding.decode_decision(decoder, words, p)
@@ -380,7 +380,7 @@ def new_model(count: int, table_bits: int) -> tuple[Any, ...]:
     rows = sum(ROW_SETS)
     initial = np.zeros(INPUTS, np.int32)
     for i in range(CONTEXTS):
-        initial[2 * i : 2 * i + 2] = [12000, 4000]
+        initial[2 * i : 2 * i + 2] = [4500, 500]
     for m in range(MATCHES):
         initial[_MATCH_INPUT + 2 * m : _MATCH_INPUT + 2 * m + 2] = [12000, 2000]
     mixer = core.Mixer(

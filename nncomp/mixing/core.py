@@ -27,7 +27,7 @@ MAP_POINTS = 25  # points of a correction map, 256 (one nat) apart over +-3072
 WEIGHT_ONE = 65536
 WEIGHT_LIMIT = 1 << 20  # 16.0
 
-HISTORY_LIMIT = 255
+HISTORY_LIMIT = 1023
 _SQUASH = tables.squash_table()
 _STRETCH = tables.stretch_table()
 _NEXT, _FIRST = tables.history_tables()
@@ -150,7 +150,8 @@ def update_slots(slots: Slots, bit: int) -> None:
     """Teach the slots and histories of all contexts the decision `bit`."""
     for i in range(slots.base.size):
         place = slots.map_at[i]
-        adapt(slots.history, place, bit, HISTORY_LIMIT)
+        if place & 0xFF:  # an empty slot predicts nothing
+            adapt(slots.history, place, bit, HISTORY_LIMIT)
         slots.table[slots.at[i]] = _NEXT[2 * (place & 0xFF) + bit]
 
 

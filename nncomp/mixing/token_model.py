@@ -283,7 +283,7 @@ def _new_table(lines: int) -> Any:
     return room[start : start + 64 * lines]
 
 
-def new_mixing(raw_bytes: int, starts: Any, lines: int) -> TokenMixing:
+def new_mixing(raw_bytes: int, starts: Any, lines: int, extra: dict[str, Any]) -> TokenMixing:
     """Return the memory for a block of `raw_bytes` bytes in lanes that begin at `starts` (L + 1 of them)."""
     lanes = len(starts) - 1
     initial = np.zeros(INPUTS, np.int32)
