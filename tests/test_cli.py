@@ -258,7 +258,7 @@ def test_list(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.nnc").write_bytes(stored(b"first") + stored(b"second", ModelReference(1, bytes(8))))
     table = run("list", "a.nnc").stdout.decode()
     assert all(len(line) <= 80 for line in table.splitlines())
-    for part in ("a.nnc", "2 stored", "default"):
+    for part in ("a.nnc", "stored: 2", "default"):
         assert part in table
     result = run("list", "--json", "a.nnc", "missing")
     assert result.returncode == 1

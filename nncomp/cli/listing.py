@@ -71,7 +71,7 @@ def _print_table(listings: list[Listing]) -> None:
     table.add_column("ratio", justify="right", no_wrap=True)
     table.add_column("model", overflow="fold")
     for each in listings:
-        blocks = ", ".join(f"{count} {kind}" for kind, count in each.blocks.items())
+        blocks = ", ".join(f"{kind}: {count}" for kind, count in each.blocks.items())
         sizes = f"{each.raw_bytes:,}", f"{each.packed_bytes:,}", f"{each.ratio:.2f}"
         table.add_row(Text(each.file), str(each.frames), blocks, *sizes, ", ".join(each.models) or "none")
     Console().print(table)

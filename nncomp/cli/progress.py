@@ -51,9 +51,18 @@ class Bar:
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         bar = Progress(
+            SpinnerColumn(),  # a block can take a minute, and until then no number moves
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             DownloadColumn(),

@@ -130,8 +130,8 @@ def describe_blocks(summary: Summary) -> str:
 
     >>> from collections import Counter
     >>> describe_blocks(Summary(kinds=Counter(xz=2, stored=1)))
-    '3 blocks (2 xz, 1 stored)'
+    '3 blocks (xz: 2, stored: 1)'
     """
     count = summary.kinds.total()
-    kinds = ", ".join(f"{n} {kind}" for kind, n in summary.kinds.most_common())
+    kinds = ", ".join(f"{kind}: {n}" for kind, n in summary.kinds.most_common())
     return f"{count} block{'' if count == 1 else 's'} ({kinds})"
