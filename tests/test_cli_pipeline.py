@@ -1,0 +1,70 @@
+"""Worker processes: order kept, few blocks in flight, and a named error when one fails or dies."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from nncomp.errors import FormatError, WorkerError
+from nncomp.pipeline import run_in_order
+
+LARGE = 1_000_000  # of raw bytes: no reason to do it in this process
+
+
+@dataclass(frozen=True)
+class Task:
+    number: int
+    fault: str = ""
+
+    @property
+    def raw_bytes(self) -> int:
+        return LARGE
+
+    def run(self) -> tuple[int, int, str]:
+        if self.fault == "named":
+            raise FormatError("This block is altered.")
+        if self.fault == "bug":
+            raise ZeroDivisionError("by zero")
+        if self.fault == "death":
+            os._exit(9)
+        time.sleep(0.05 if self.number % 3 == 0 else 0)
+        return self.number, os.getpid(), os.environ.get("NUMBA_NUM_THREADS", "")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_results_come_in_order(workers: int) -> None:
+    taken = given = 0
+
+    def tasks() -> Iterator[Task]:
+        nonlocal taken
+        for number in range(12):
+            taken += 1
+            assert taken - given <= max(workers, 1) + 1
+            yield Task(number)
+
+    pids = set()
+    for number, pid, threads in run_in_order(tasks(), Task.run, workers):
+        assert number == given
+        given += 1
+        pids.add(pid)
+        assert not workers or threads == "1"
+    assert given == 12
+    assert (os.getpid() in pids) == (workers == 0)
+    assert len(pids) <= max(workers, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "sentence"),
+    [
+        ("named", FormatError, "This block is altered"),
+        ("bug", WorkerError, "fault of nncomp"),
+        ("death", WorkerError, "ended before its block was done"),
+    ],
+)
+def test_a_fault_in_a_worker_is_a_named_error(fault: str, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        list(run_in_order([Task(0), Task(1, fault), Task(2)], Task.run, 2))
