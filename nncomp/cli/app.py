@@ -66,8 +66,8 @@ def compress(
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
 
-    Says in one line what came out: sizes, ratio, bits per byte (bpb), the cross-entropy, which is what the prediction
-    alone would need, and what the file takes above it.
+    One line says what came out: sizes, ratio, bits per byte (bpb), cross-entropy
+    (what the prediction alone would need) and what the file takes above it.
     """
     with guarded():
         from nncomp.cli import transfer
@@ -130,8 +130,8 @@ def bench(
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
-    Nothing is printed for a file that does not come back byte for byte. enwik8 is taken from ./enwik8 or the cache, or
-    downloaded (36 MB) and verified.
+    Nothing is printed for a file that does not come back byte for byte.
+    enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
     """
     with guarded():
         from nncomp.cli.bench import run_bench
