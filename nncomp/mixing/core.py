@@ -68,6 +68,17 @@ def new_slots(contexts: int, buckets: int) -> Slots:
     )
 
 
+def new_mixer(inputs: Any, weights: Any, rows: int, final_rows: int) -> Mixer:
+    """Return a mixer of the first `inputs` and `weights`, that uses `rows` weight rows at a time and averages them first."""
+    return Mixer(
+        inputs=inputs,
+        weights=weights,
+        row=np.zeros(rows, np.int64),
+        outputs=np.zeros(rows, np.int32),
+        final_weights=np.full((final_rows, rows), WEIGHT_ONE // rows, np.int32),
+    )
+
+
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def combine(a: int, b: int) -> int:
     """Return a 32-bit hash of two 32-bit values. Bound: 2**32 * 2**30 + 2**32 * 2**29 < 2**63."""

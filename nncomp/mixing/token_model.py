@@ -6,7 +6,7 @@ decision `predict` and `update`, and then `end_token`. Knows nothing of the netw
 `token_reference.py` is the definition.
 """
 
-# L lanes, N contexts, I inputs, V tokens
+# L lanes, N contexts, I inputs
 
 from __future__ import annotations
 
@@ -14,310 +14,306 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from nncomp.mixing import byte_model, core, tables
-from nncomp.mixing.byte_model import Text, follow_text
+from nncomp.errors import ModelError
+from nncomp.mixing import byte_contexts as bc
+from nncomp.mixing import core
+from nncomp.mixing.byte_model import MATCH_CLASSES, length_class
 from nncomp.mixing.core import combine
 from nncomp.mixing.prefetch import prefetch
 
 CONTEXTS = 20
 MATCHES = 2
-_MATCH_TOKENS = (5, 2)  # that a match must agree on to begin
-NETWORK = 2 * CONTEXTS + 2 * MATCHES  # place of the network's inputs
-INPUTS = NETWORK + 4
-BUCKET_BYTES = 16  # a check and 15 bit histories: four decisions in a row
-MAX_BITS = 13
-_DEPTHS = 16
-ROW_SETS = (64, 512, 256 * 2, 16 * _DEPTHS)
-_ROW_STARTS = tuple(sum(ROW_SETS[:i]) for i in range(len(ROW_SETS)))
+MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
+INPUTS = 48  # two a context, two a match, two of the network, the bias; the rest stays 0
+_MATCH_INPUT = 2 * CONTEXTS
+_NETWORK_INPUT = _MATCH_INPUT + 2 * MATCHES
+_BIAS_INPUT = _NETWORK_INPUT + 2
+MAX_BITS = 16
+ROW_SETS = (64, 256 + MAX_BITS, 512, 128)  # weight rows, by: match, node, last byte, kinds of the last two bytes
 ROWS = len(ROW_SETS)
-MATCH_CLASSES = 64
-_NEXT, _FIRST = tables.history_tables()
+_ROW_1, _ROW_2, _ROW_3 = (sum(ROW_SETS[:i]) for i in range(1, ROWS))
+FINAL_ROWS = 64 * MAX_BITS
+_TOP_ROWS, _LAST_ROWS, _SURE_ROWS = 256 + MAX_BITS, 65536, 1024  # of the correction maps
+FIRST_WEIGHTS = (4000, 1000)  # of a context's two inputs; 65536 is 1
+FIRST_MATCH_WEIGHTS = (8000, 0)
+FIRST_NETWORK_WEIGHTS = (45000, 0)
+_POINTER, _LENGTH, _MISSES, _EXPECTED, _BIT, _CLASS = range(6)  # fields of a match
+_MIXED, _FINAL, _MAP_0, _MAP_1, _MAP_2, _DECISIONS = range(6)  # fields of `last`
+_HEADS = 1 << 18
 
 
 class TokenMixing(NamedTuple):
-    """Everything that is learned while a block is coded."""
+    """All that the predictor remembers while a block is coded."""
 
-    table: Any  # (16 * buckets,) uint8, aligned to 64: the check, then the bit histories of the slots 1..15
-    places: Any  # (N,) int64: first byte of each context's bucket
-    histories: Any  # (N * 256,) uint32: for each context and bit history a probability (22 bits) << 10 | count
-    mixer: Any  # core.Mixer
-    maps: Any  # (3, ...) correction maps
-    state: Any  # (L, byte_model.STATE) int64 and so on: what follow_text keeps, lane by lane
+    slots: core.Slots
+    mixer: core.Mixer
+    maps: Any  # three correction maps: by node, by last byte and node, by the match and the network
+    state: Any  # (L, bc.STATE), (L, 64), (L, 2, 256), (L, 2, 256): what bc.follow_text keeps of each lane
     tags: Any
     fields: Any
     field_hashes: Any
     hashes: Any  # (N,) int64
-    heads: Any  # (MATCHES, 2**k) int32: place + 1 in `history` after the last occurrence of a hash
-    match: Any  # (L, MATCHES, 4) int64: place, length, misses, expected token or -1
-    strength: Any  # (MATCHES * MATCH_CLASSES,) uint32
-    history: Any  # (bytes,) int32: the tokens of each lane, from the lane's first byte on
+    heads: Any  # (MATCHES, heads) int32: place in `history` after the last occurrence of a hash; 0: none
+    match: Any  # (L, MATCHES, 6) int64: place in history or 0, length, late misses, expected token or -1, bit or -1, class
+    strength: Any  # (MATCHES * MATCH_CLASSES,) uint32: that the expected bit comes, as in core.adapt
+    history: Any  # (bytes + 1,) int32: tokens; lane l's from starts[l] + 1 on
     counts: Any  # (L,) int64: tokens of each lane so far
     starts: Any  # (L + 1,) int64: where each lane's bytes begin
-    scratch: Any  # (16,) int64: what predict leaves for update
+    last: Any  # (6,) int64: the last prediction, for its update, and how many there were
 
 
-_MIXED, _NODE_ROW, _MAP_0, _MAP_1, _MAP_2, _FINAL_ROW, _DECISIONS, _SURE, _CLASS_0, _CLASS_1 = range(10)
-
-
-@njit  # type: ignore[untyped-decorator]
-def _find_bucket(table: Any, h: int) -> int:
-    """Return the first byte of the bucket for the 32-bit hash `h`: one of four in a line, else the least used of them.
-
-    Bound: h < 2**32 and there are fewer than 2**28 lines, so their product is below 2**60.
-    """
-    line = (h * (table.size >> 6) >> 32) << 6
-    check = (h * 0x2C1B3C6D >> 17) & 0xFF
-    first = line + (h & 3) * 16
-    least = first
-    use = 256
-    for i in range(3):
-        at = line + ((h + i) & 3) * 16
-        if table[at] == check:
-            return at
-        n = np.int64(table[at + 1])
-        if n < use:
-            use = n
-            least = at
-    table[least] = check
-    for i in range(1, 16):
-        table[least + i] = 0
-    return least
-
-
-@njit  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _token_at(m: TokenMixing, lane: int, back: int) -> int:
     """Return the token `back` steps ago in the lane (1: the last), or 0."""
     count = m.counts[lane]
-    return np.int64(m.history[m.starts[lane] + count - back]) if count >= back else np.int64(0)
+    return np.int64(m.history[m.starts[lane] + 1 + count - back]) if count >= back else np.int64(0)
+
+
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _byte_at(data: Any, at: int) -> int:
+    return np.int64(data[at]) if at >= 0 else np.int64(0)
 
 
 @njit  # type: ignore[untyped-decorator]
 def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
-    """Set all contexts for the next token of the lane, which begins at byte `at` of `data` (the lane's own bytes)."""
+    """Set all contexts for the next token of the lane, which begins at byte `at` of the lane's bytes, `data`."""
     s = m.state[lane]
-    b1 = np.int64(data[at - 1]) if at > 0 else np.int64(0)
-    b2 = np.int64(data[at - 2]) if at > 1 else np.int64(0)
-    b3 = np.int64(data[at - 3]) if at > 2 else np.int64(0)
-    b4 = np.int64(data[at - 4]) if at > 3 else np.int64(0)
-    b5 = np.int64(data[at - 5]) if at > 4 else np.int64(0)
-    b6 = np.int64(data[at - 6]) if at > 5 else np.int64(0)
+    b1, b2, b3, b4 = _byte_at(data, at - 1), _byte_at(data, at - 2), _byte_at(data, at - 3), _byte_at(data, at - 4)
     t1, t2, t3 = _token_at(m, lane, 1), _token_at(m, lane, 2), _token_at(m, lane, 3)
     last4 = b1 | b2 << 8 | b3 << 16 | b4 << 24
-    word = s[byte_model.WORD]
-    above = np.int64(0)
-    if s[byte_model.LINE_ABOVE] + s[byte_model.COLUMN] < s[byte_model.LINE]:
-        above = np.int64(data[s[byte_model.LINE_ABOVE] + s[byte_model.COLUMN]])
-    f = min(s[byte_model.FIELD], 255)
+    word, column, line = s[bc.WORD], s[bc.COLUMN], s[bc.LINE]
+    above = np.int64(data[s[bc.LINE_ABOVE] + column]) if s[bc.LINE_ABOVE] + column < line else np.int64(0)
+    f = min(s[bc.FIELD], 255)
+    place = m.fields[lane, 1, f] + at - m.fields[lane, 0, f]
+    field_above = np.int64(0)
+    if (m.fields[lane, 1, f] > 0 or f == 0) and place < line:
+        field_above = np.int64(data[place])
+    long, short = m.match[lane, 0], m.match[lane, 1]
+    if long[_EXPECTED] >= 0:
+        expected = combine(long[_EXPECTED] << 5 | min(long[_LENGTH], 31), b1)
+    else:
+        expected = combine(short[_EXPECTED] + 1, b1 + 256)
     h = m.hashes
     h[0] = 0
     h[1] = t1
     h[2] = t1 | t2 << 16
     h[3] = combine(t1 | t2 << 16, t3)
-    h[4] = combine(h[3], _token_at(m, lane, 4))
-    h[5] = combine(combine(h[4], _token_at(m, lane, 5)), _token_at(m, lane, 6))
+    h[4] = combine(s[bc.KEY], word)
+    h[5] = combine(combine(h[3], _token_at(m, lane, 4)), _token_at(m, lane, 5))
     h[6] = b1
     h[7] = b1 | b2 << 8
     h[8] = b1 | b2 << 8 | b3 << 16
     h[9] = last4
-    h[10] = combine(last4, b5 | b6 << 8)
+    h[10] = combine(combine(s[bc.INDENT] << 8 | s[bc.FIRST], word), b1)
     h[11] = combine(word, b1)
-    h[12] = combine(combine(word, s[byte_model.PREVIOUS_WORD]), b1)
-    h[13] = combine(t2 | t3 << 16, 13)
-    h[14] = combine(t1 | t3 << 16, 14)
-    h[15] = combine(min(s[byte_model.COLUMN], 255) << 8 | above, 15)
-    h[16] = combine(combine(m.field_hashes[lane, 1, f], s[byte_model.FIELD_HASH]), f)
-    h[17] = s[byte_model.FORMAT] & 0xFFFFFFFF
-    h[18] = combine(s[byte_model.FORMAT] & 0xFFFFFF, word)
-    h[19] = combine(m.tags[lane, s[byte_model.TAG_DEPTH]], combine(s[byte_model.IN_TAG], word))
+    h[12] = combine(combine(word, s[bc.PREVIOUS_WORD]), b1)
+    h[13] = field_above | b1 << 8 | f << 16
+    h[14] = expected
+    h[15] = min(column, 255) << 8 | above
+    h[16] = combine(combine(m.field_hashes[lane, 1, f], s[bc.FIELD_HASH]), f)
+    h[17] = s[bc.FORMAT] & 0xFFFFFFFF
+    h[18] = combine(s[bc.FORMAT] & 0xFFFFFF, word)
+    h[19] = combine(m.tags[lane, s[bc.TAG_DEPTH]], combine(s[bc.IN_TAG], word))
     for i in range(CONTEXTS):
         h[i] = combine(h[i], i + 1)
-    for k in range(MATCHES):
-        state = m.match[lane, k]
-        m.scratch[_CLASS_0 + k] = byte_model.match_class(state)
 
 
-@njit  # type: ignore[untyped-decorator]
-def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
-    """Return p1 (1..65535) of the decision at `node` (a 1 and the token's decisions so far); network is its p1."""
-    mixer, scratch = m.mixer, m.scratch
-    part = depth if depth < 4 else (depth - 4) % 3
-    if part == 0:
-        for i in range(CONTEXTS):
-            h = combine(m.hashes[i], node)
-            m.places[i] = h
-            prefetch(m.table, (h * (m.table.size >> 6) >> 32) << 6)
-        for i in range(CONTEXTS):
-            m.places[i] = _find_bucket(m.table, m.places[i])
-    slot = (node & ((1 << part) - 1)) | 1 << part
-    x = mixer.inputs
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _find_buckets(m: TokenMixing, node: int) -> None:
+    """Set the buckets of all contexts for the next decisions; ask for all cache lines before the first is read."""
+    slots = m.slots
+    buckets = slots.table.size // core.BUCKET_BYTES
     for i in range(CONTEXTS):
-        state = np.int64(m.table[m.places[i] + slot])
-        p = np.int64(m.histories[i * 256 + state]) >> 16
-        known = np.int64(state != 0)
-        x[2 * i] = core.stretch(p) * known
-        x[2 * i + 1] = ((p - 32768) >> 5) * known
+        h = combine(m.hashes[i], node)
+        slots.base[i] = h
+        prefetch(slots.table, (h * buckets >> 32) * core.BUCKET_BYTES)
+    for i in range(CONTEXTS):
+        slots.base[i] = core.find_bucket(slots.table, slots.base[i])
+
+
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> int:
+    """Set the inputs of both matches; return what the longer one that expects a bit expects and how surely: 0, or 2..49."""
+    inputs = m.mixer.inputs
     sure = 0
     for k in range(MATCHES):
-        expected = m.match[lane, k, 3]
-        y = 0
+        s = m.match[lane, k]
+        s[_BIT] = -1
+        x = 0
         flat = 0
-        if expected >= 0 and (expected | 1 << bits) >> (bits - depth) == node:
+        expected = s[_EXPECTED] + (1 << bits)
+        if s[_EXPECTED] >= 0 and expected >> (bits - depth) == node:
             bit = expected >> (bits - 1 - depth) & 1
-            q = np.int64(m.strength[k * MATCH_CLASSES + scratch[_CLASS_0 + k]]) >> 16
-            y = np.int64(core.stretch(q))
-            flat = (q - 32768) >> 5
-            if bit == 0:
-                y = -y
-                flat = -flat
+            s[_BIT] = bit
+            p = np.int64(m.strength[s[_CLASS]]) >> 16
+            sign = 2 * bit - 1
+            x = sign * np.int64(core.stretch(p))
+            flat = sign * ((p - 32768) >> 5)
             if sure == 0:
-                sure = 1 + (scratch[_CLASS_0 + k] >> 3) * 2 + bit + 16 * k
-        x[2 * CONTEXTS + 2 * k] = y
-        x[2 * CONTEXTS + 2 * k + 1] = flat
-    net = np.int64(core.stretch(network))
-    x[NETWORK] = net
-    x[NETWORK + 1] = (network - 32768) >> 5
-    x[NETWORK + 2] = 256
-    x[NETWORK + 3] = 0
-    row = mixer.row
-    top = node if node < 256 else 256 + depth
-    row[0] = sure
-    row[1] = _ROW_STARTS[1] + top
-    row[2] = _ROW_STARTS[2] + b1 * 2 + (depth >= 7)
-    row[3] = _ROW_STARTS[3] + min(max((net + 1536) // 205, 0), 14) * _DEPTHS + depth
-    final_row = sure * _DEPTHS + depth
-    mixed = core.mix(mixer, final_row)
-    scratch[_MIXED] = mixed
-    scratch[_FINAL_ROW] = final_row
-    scratch[_SURE] = sure
-    scratch[_MAP_0] = top
-    scratch[_MAP_1] = combine(node, b1) & 0xFFFF
-    scratch[_MAP_2] = sure * 16 + min(max((net + 2048) >> 8, 0), 15)
-    p = 2 * core.squash(mixed)
-    p += core.correct(m.maps[0], scratch[_MAP_0], mixed)
-    p += core.correct(m.maps[1], scratch[_MAP_1], mixed)
-    p = (p + 2) >> 2
-    return min(max(p, 1), 65535)
+                sure = (1 + (length_class(s[_LENGTH]) >> 1)) * 2 + bit + 32 * k
+        inputs[_MATCH_INPUT + 2 * k] = x
+        inputs[_MATCH_INPUT + 2 * k + 1] = flat
+    return sure
 
 
-@njit  # type: ignore[untyped-decorator]
-def update(m: TokenMixing, lane: int, bits: int, depth: int, node: int, bit: int) -> None:
-    """Teach everything the decision that `predict` was last asked for."""
-    mixer, scratch = m.mixer, m.scratch
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
+    """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
+
+    `network` is the network's p1 of it and b1 the lane's last byte. A bucket serves depths 0..3, 4..6, 7..9, and so on.
+    """
+    mixer, last = m.mixer, m.last
     part = depth if depth < 4 else (depth - 4) % 3
-    slot = (node & ((1 << part) - 1)) | 1 << part
-    for i in range(CONTEXTS):
-        at = m.places[i] + slot
-        state = np.int64(m.table[at])
-        if state:
-            core.adapt(m.histories, i * 256 + state, bit, core.HISTORY_LIMIT)
-        m.table[at] = _NEXT[2 * state + bit]
-    n = scratch[_DECISIONS]
-    rate = min(RATE0 + RATE1 * 64 // (64 + (n >> 5)), 8000)
-    core.update_mixer(mixer, scratch[_FINAL_ROW], scratch[_MIXED], bit, rate, rate >> 1)
-    core.update_map(m.maps[0], scratch[_MAP_0], scratch[_MIXED], bit, 6)
-    core.update_map(m.maps[1], scratch[_MAP_1], scratch[_MIXED], bit, 6)
+    if part == 0:
+        _find_buckets(m, node)
+    core.predict_slots(m.slots, mixer.inputs, (node & ((1 << part) - 1)) | 1 << part)
+    sure = _predict_matches(m, lane, bits, depth, node)
+    net = np.int64(core.stretch(network))
+    mixer.inputs[_NETWORK_INPUT] = net
+    mixer.inputs[_NETWORK_INPUT + 1] = (network - 32768) >> 5
+    top = node if node < 256 else 256 + depth
+    late = np.int64(2 * depth >= bits)
+    mixer.row[0] = sure
+    mixer.row[1] = _ROW_1 + top
+    mixer.row[2] = _ROW_2 + b1 * 2 + late
+    mixer.row[3] = _ROW_3 + (m.state[lane, bc.KINDS] & 0x3F) * 2 + late
+    last[_FINAL] = sure * MAX_BITS + depth
+    mixed = core.mix(mixer, last[_FINAL])
+    last[_MIXED] = mixed
+    last[_MAP_0] = top
+    last[_MAP_1] = combine(node, b1) & (_LAST_ROWS - 1)
+    last[_MAP_2] = sure * 16 + min(max((net + 2048) >> 8, 0), 15)
+    p0 = core.correct(m.maps[0], last[_MAP_0], mixed)
+    p1 = core.correct(m.maps[1], last[_MAP_1], mixed)
+    p2 = core.correct(m.maps[2], last[_MAP_2], mixed)
+    return min(max((core.squash(mixed) + p0 + p1 + p2 + 2) >> 2, 1), 65535)
+
+
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
+def update(m: TokenMixing, lane: int, bit: int) -> None:
+    """Teach everything the decision that `predict` was last asked for; the rate falls with the decisions so far."""
+    last = m.last
+    core.update_slots(m.slots, bit)
+    rate = 800 + 2500 * 64 // (64 + (last[_DECISIONS] >> 7))
+    core.update_mixer(m.mixer, last[_FINAL], last[_MIXED], bit, rate, rate >> 1)
+    core.update_map(m.maps[0], last[_MAP_0], last[_MIXED], bit, 6)
+    core.update_map(m.maps[1], last[_MAP_1], last[_MIXED], bit, 6)
+    core.update_map(m.maps[2], last[_MAP_2], last[_MIXED], bit, 6)
     for k in range(MATCHES):
-        expected = m.match[lane, k, 3]
-        if expected >= 0 and (expected | 1 << bits) >> (bits - depth) == node:
-            hit = np.int64(expected >> (bits - 1 - depth) & 1 == bit)
-            core.adapt(m.strength, k * MATCH_CLASSES + scratch[_CLASS_0 + k], hit, 255)
-    scratch[_DECISIONS] = n + 1
-
-
-RATE0 = 400
-RATE1 = 2500
+        s = m.match[lane, k]
+        if s[_BIT] >= 0:
+            core.adapt(m.strength, s[_CLASS], np.int64(s[_BIT] == bit), 255)
+    last[_DECISIONS] += 1
 
 
 @njit  # type: ignore[untyped-decorator]
 def end_token(m: TokenMixing, lane: int, token: int, data: Any, at: int, size: int) -> None:
     """Take note of the lane's token, whose bytes are data[at : at + size]."""
-    text = Text(m.state[lane], m.tags[lane], m.fields[lane], m.field_hashes[lane], m.hashes)
+    text = bc.Text(m.state[lane], m.tags[lane], m.fields[lane], m.field_hashes[lane], m.hashes)
     for t in range(at + 1, at + size + 1):
-        follow_text(text, data, t)
-    place = m.starts[lane] + m.counts[lane]
-    m.history[place] = token
+        bc.follow_text(text, data, t)
     m.counts[lane] += 1
     count = m.counts[lane]
+    place = m.starts[lane] + count
+    m.history[place] = token
     for k in range(MATCHES):
-        least = _MATCH_TOKENS[k]
+        least = MATCH_LEAST[k]
         s = m.match[lane, k]
-        if s[3] >= 0:
-            if s[3] == token:
-                s[1] = min(s[1] + 1, 65535)
-                s[2] = s[2] << 1 & 0xFF
-            else:
-                s[1] = 0
-                s[2] = (s[2] << 1 | 1) & 0xFF
-            s[0] += 1
+        if s[_EXPECTED] >= 0:
+            hit = s[_EXPECTED] == token
+            s[_LENGTH] = min(s[_LENGTH] + 1, 65535) if hit else 0
+            s[_MISSES] = (s[_MISSES] << 1 | (not hit)) & 0xFF
+            s[_POINTER] += 1
         if count >= least:
             h = np.int64(0)
             for i in range(least):
                 h = combine(h, np.int64(m.history[place - i]))
             h = h * m.heads.shape[1] >> 32
-            if s[1] < least:
-                candidate = np.int64(m.heads[k, h])  # the place after the occurrence
-                if candidate > 0:
-                    length = 0
-                    while length < 32 and length < candidate and length < count and m.history[candidate - 1 - length] == m.history[place - length]:
-                        length += 1
-                    if length >= least:
-                        s[0] = candidate
-                        s[1] = length
-                        s[2] = 0
+            candidate = np.int64(m.heads[k, h])
+            if s[_LENGTH] < least and candidate > 0:
+                length = 0
+                limit = min(32, min(count, candidate - 1))
+                while length < limit and m.history[candidate - 1 - length] == m.history[place - length]:
+                    length += 1
+                if length >= least:
+                    s[_POINTER] = candidate
+                    s[_LENGTH] = length
+                    s[_MISSES] = 0
             m.heads[k, h] = place + 1
-        if s[2] & 0xF == 0xF:
-            s[0] = 0
-        s[3] = -1
-        if s[0] > 0:
-            # the place is of a lane that has got so far already?
-            for other in range(m.counts.size):
-                if m.starts[other] <= s[0] < m.starts[other] + m.counts[other]:
-                    s[3] = np.int64(m.history[s[0]])
+        if s[_MISSES] & 0xF == 0xF:
+            s[_POINTER] = 0
+        s[_EXPECTED] = -1
+        for other in range(m.counts.size):  # the pointer must be at a token that is known already
+            if m.starts[other] < s[_POINTER] <= m.starts[other] + m.counts[other]:
+                s[_EXPECTED] = np.int64(m.history[s[_POINTER]])
+        misses = s[_MISSES]
+        late = 0 if misses == 0 else (1 if misses & 3 == 0 else (2 if misses & 1 == 0 else 3))
+        s[_CLASS] = k * MATCH_CLASSES + (length_class(s[_LENGTH]) << 2 | late)
 
 
-def _new_table(lines: int) -> Any:
-    """Return a zeroed table of `lines` cache lines (uint8), aligned to them."""
-    room = np.zeros(64 * lines + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + 64 * lines]
+def start_values() -> dict[str, NDArray[Any]]:
+    """Return the learned arrays as they are before anything is learned."""
+    first = np.zeros(INPUTS, np.int32)
+    first[:_MATCH_INPUT] = FIRST_WEIGHTS * CONTEXTS
+    first[_MATCH_INPUT:_NETWORK_INPUT] = FIRST_MATCH_WEIGHTS * MATCHES
+    first[_NETWORK_INPUT:_BIAS_INPUT] = FIRST_NETWORK_WEIGHTS
+    strength = [(65536 - 65536 // (3 + 2 * (c >> 2))) << 16 for c in range(MATCH_CLASSES)] * MATCHES
+    return {
+        "weights": np.tile(first, (sum(ROW_SETS), 1)),
+        "final_weights": np.full((FINAL_ROWS, ROWS), core.WEIGHT_ONE // ROWS, np.int32),
+        "histories": core.new_slots(CONTEXTS, 2).history,
+        "strength": np.array(strength, np.uint32),
+        "map_0": core.new_map(_TOP_ROWS),
+        "map_2": core.new_map(_SURE_ROWS),
+    }
 
 
-def new_mixing(raw_bytes: int, starts: Any, lines: int, extra: dict[str, Any]) -> TokenMixing:
-    """Return the memory for a block of `raw_bytes` bytes in lanes that begin at `starts` (L + 1 of them)."""
+def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones."""
+    plain = start_values()
+    if not given:
+        return plain
+    for name, array in plain.items():
+        found = given.get(name)
+        if found is None or found.dtype != array.dtype or found.shape != array.shape:
+            raise ModelError(f"The model's start value {name} of mixing is missing or of another shape; the file is damaged.")
+        top = {"weights": core.WEIGHT_LIMIT, "final_weights": core.WEIGHT_LIMIT, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
+        if name in top and (found.max() > top[name] or found.min() < (-top[name] if "weights" in name else 0)):
+            raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
+        if name in ("histories", "strength") and (found & 1023).max() > core.HISTORY_LIMIT:
+            raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
+    return given
+
+
+def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
+    """Return the memory for `raw_bytes` bytes in lanes that begin at `starts`, with `lines` lines of 64 bytes of slots.
+
+    `given` are the start values of the model (the arrays of `start_values`), or none.
+    """
     lanes = len(starts) - 1
-    initial = np.zeros(INPUTS, np.int32)
-    for i in range(CONTEXTS):
-        initial[2 * i : 2 * i + 2] = [4000, 1000]
-    for k in range(MATCHES):
-        initial[2 * CONTEXTS + 2 * k : 2 * CONTEXTS + 2 * k + 2] = [8000, 0]
-    initial[NETWORK] = 45000
-    mixer = core.Mixer(
-        inputs=np.zeros(INPUTS, np.int32),
-        weights=np.tile(initial, (sum(ROW_SETS), 1)),
-        row=np.zeros(ROWS, np.int64),
-        outputs=np.zeros(ROWS, np.int32),
-        final_weights=np.full((64 * _DEPTHS, ROWS), core.WEIGHT_ONE // ROWS, np.int32),
-    )
-    strength = [(65536 - 65536 // (3 + (c >> 2) * 2)) << 16 for c in range(MATCH_CLASSES)] * MATCHES
-    match = np.zeros((lanes, MATCHES, 4), np.int64)
-    match[:, :, 3] = -1
+    start = {name: array.copy() for name, array in check_start(given).items()}
+    inputs = np.zeros(INPUTS, np.int32)
+    inputs[_BIAS_INPUT] = 256
+    mixer = core.new_mixer(inputs, start["weights"], ROWS, FINAL_ROWS)
+    match = np.zeros((lanes, MATCHES, 6), np.int64)
+    match[:, :, _EXPECTED] = match[:, :, _BIT] = -1
+    match[:, :, _CLASS] = np.arange(MATCHES) * MATCH_CLASSES
     return TokenMixing(
-        table=_new_table(lines),
-        places=np.zeros(CONTEXTS, np.int64),
-        histories=np.tile(_FIRST.astype(np.uint32) << np.uint32(16), CONTEXTS),
-        mixer=mixer,
-        maps=(core.new_map(512), core.new_map(65536), core.new_map(1024)),
-        state=np.zeros((lanes, byte_model.STATE), np.int64),
+        slots=core.new_slots(CONTEXTS, 4 * lines)._replace(history=start["histories"]),
+        mixer=mixer._replace(final_weights=start["final_weights"]),
+        maps=(start["map_0"], core.new_map(_LAST_ROWS), start["map_2"]),
+        state=np.zeros((lanes, bc.STATE), np.int64),
         tags=np.zeros((lanes, 64), np.int64),
         fields=np.zeros((lanes, 2, 256), np.int64),
         field_hashes=np.zeros((lanes, 2, 256), np.int64),
         hashes=np.zeros(CONTEXTS, np.int64),
-        heads=np.zeros((MATCHES, 1 << 16), np.int32),
+        heads=np.zeros((MATCHES, _HEADS), np.int32),
         match=match,
-        strength=np.array(strength, np.uint32),
+        strength=start["strength"],
         history=np.zeros(raw_bytes + 1, np.int32),
         counts=np.zeros(lanes, np.int64),
-        starts=np.array(starts, np.int64),
-        scratch=np.zeros(16, np.int64),
+        starts=np.asarray(starts, np.int64),
+        last=np.zeros(6, np.int64),
     )
