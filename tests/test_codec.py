@@ -1,0 +1,59 @@
+"""Blocks: each kind brings its bytes back, the smallest is kept, and damage is named."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nncomp import codec
+from nncomp.codec import BlockKind, Codec, verify_block
+from nncomp.container import checksum
+from nncomp.errors import FormatError
+
+
+def test_text_is_mixed_and_comes_back(english: bytes) -> None:
+    coded = Codec().encode_block(english)
+    assert coded.kind == BlockKind.BYTES
+    assert 0 <= 8 * len(coded.payload) - coded.cost_bits < 400
+    assert Codec().decode_block(coded.kind, coded.payload, len(english)) == english
+
+
+@pytest.mark.parametrize("data", [b"", b"a", bytes(range(256)), b"\r\n" * 50, b"\xff\xfe\x80 not UTF-8", bytes(5000)])
+def test_any_bytes_come_back(data: bytes) -> None:
+    coded = Codec().encode_block(data)
+    assert len(coded.payload) <= len(data)
+    assert Codec().decode_block(coded.kind, coded.payload, len(data)) == data
+
+
+def test_what_cannot_be_made_smaller_is_stored() -> None:
+    data = random.Random(1).randbytes(3000)
+    coded = Codec().encode_block(data)
+    assert (coded.kind, coded.payload, coded.cost_bits) == (BlockKind.STORED, data, 24_000)
+
+
+@pytest.mark.parametrize("kind", [BlockKind.XZ, BlockKind.BYTES])
+def test_an_altered_payload_is_a_named_error(kind: BlockKind, english: bytes) -> None:
+    data = english[:2000]
+    coded = codec._encode_lzma(data) if kind == BlockKind.XZ else codec._encode_bytes(data)
+    assert coded.kind == kind
+    chance = random.Random(2)
+    for _ in range(100):
+        altered = bytearray(coded.payload)
+        altered[chance.randrange(len(altered))] ^= 1 << chance.randrange(8)
+        try:
+            decoded = Codec().decode_block(kind, bytes(altered), len(data))
+            if decoded != data:
+                with pytest.raises(FormatError, match="checksum"):
+                    verify_block(decoded, checksum(data))
+        except FormatError:
+            pass
+    for wrong_bytes in (len(data) - 1, len(data) + 1000):
+        with pytest.raises(FormatError):
+            verify_block(Codec().decode_block(kind, coded.payload, wrong_bytes), checksum(data))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x09" + bytes(8), b"\x15" + bytes(8), b"\x14" + bytes(7)])
+def test_a_payload_of_mixing_that_cannot_be(payload: bytes) -> None:
+    with pytest.raises(FormatError):
+        Codec().decode_block(BlockKind.BYTES, payload, 10)
