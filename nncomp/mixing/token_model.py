@@ -188,7 +188,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     p0 = core.correct(m.maps[0], last[_MAP_0], mixed)
     p1 = core.correct(m.maps[1], last[_MAP_1], mixed)
     p2 = core.correct(m.maps[2], last[_MAP_2], mixed)
-    return min(max((core.squash(mixed) + p0 + p1 + p2 + 2) >> 2, 1), 65535)
+    return min(max((core.squash(mixed) + 2 * p0 + 3 * p1 + 2 * p2 + 4) >> 3, 1), 65535)
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -197,7 +197,7 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     last = m.last
     core.update_slots(m.slots, bit)
     rate = 800 + 2500 * 64 // (64 + (last[_DECISIONS] >> 7))
-    core.update_mixer(m.mixer, last[_FINAL], last[_MIXED], bit, rate, rate >> 1)
+    core.update_mixer(m.mixer, last[_FINAL], last[_MIXED], bit, rate, rate >> 2)
     core.update_map(m.maps[0], last[_MAP_0], last[_MIXED], bit, 6)
     core.update_map(m.maps[1], last[_MAP_1], last[_MIXED], bit, 6)
     core.update_map(m.maps[2], last[_MAP_2], last[_MIXED], bit, 6)
