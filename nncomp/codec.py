@@ -6,17 +6,21 @@ A codec tries each kind it can and keeps the smallest. Knows nothing of files, t
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from nncomp.container import STORED, checksum, varint
 from nncomp.errors import FormatError
 from nncomp.registry import ModelFile
 
-MIN_TABLE_BITS = 10
-TABLE_BITS = 20  # of mixing on bytes: 63 MB of slots at most
-_PIECE = 1 << 20  # decisions whose surprisal is summed at a time
+if TYPE_CHECKING:
+    from nncomp.exact.engine import PackedModel
+
+_SAMPLE_BYTES = 1 << 17  # a longer block is tried on two spans of together so many bytes
+_MARGIN = 1.05  # kinds that need at most this much more than the best on the sample are coded in full
+_XZ_MARGIN = 1.3  # the same for xz, judged by its quickest setting on the whole block
 
 
 class BlockKind(IntEnum):
@@ -66,16 +70,44 @@ class Codec:
         'STORED'
         """
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
-        for coded in self._codings(data):
+        for kind in self._worth_trying(data):
+            coded = self._encode(kind, data)
             if _size(coded) < _size(best):
                 best = coded
         return best
 
-    def _codings(self, data: bytes) -> Iterator[CodedBlock]:
-        """Yield what the block could be; a place for each kind, the quickest to decode first."""
-        if data:
-            yield _encode_lzma(data)
-            yield _encode_bytes(data)
+    def _encode(self, kind: BlockKind, data: bytes) -> CodedBlock:
+        if kind == BlockKind.XZ:
+            return _encode_lzma(data)
+        if kind == BlockKind.BYTES:
+            return _encode_bytes(data)
+        from nncomp.token_block import encode_tokens
+
+        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data))
+
+    def _worth_trying(self, data: bytes) -> list[BlockKind]:
+        """Return the kinds that may be the smallest, the quickest to decode first: all of them for a short block."""
+        kinds = [BlockKind.XZ, BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
+        if not data:
+            return []
+        if len(data) <= _SAMPLE_BYTES:
+            return kinds
+        half, span = len(data) // 2, _SAMPLE_BYTES // 2
+        sample = data[half // 2 : half // 2 + span] + data[half + half // 2 : half + half // 2 + span]
+        share = {kind: len(self._encode(kind, sample).payload) / len(sample) for kind in kinds[1:]}
+        best = min(*share.values(), 1.0)
+        chosen = [kind for kind in kinds[1:] if share[kind] <= _MARGIN * best and share[kind] < 1]
+        quick = len(lzma.compress(data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "preset": 0}])) / len(data)
+        return [BlockKind.XZ, *chosen] if quick <= _XZ_MARGIN * best else chosen
+
+    @cached_property
+    def _packed(self) -> PackedModel:
+        """The model, loaded and checked against its hash when it is first needed."""
+        from nncomp.exact.engine import PackedModel
+        from nncomp.exact.weights import parse_model
+
+        assert self.model is not None
+        return PackedModel(parse_model(self.model.read(), str(self.model.path)))
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
@@ -85,11 +117,21 @@ class Codec:
             data = _decode_lzma(payload, raw_bytes)
         elif kind == BlockKind.BYTES:
             data = _decode_bytes(payload, raw_bytes)
+        elif kind == BlockKind.TOKENS:
+            data = self._decode_tokens(payload, raw_bytes)
         else:
             raise FormatError(f"A block is of kind {kind}, which this nncomp cannot read; use a newer one.")
         if len(data) != raw_bytes:
             raise FormatError(f"A block of {raw_bytes:,} bytes holds {len(data):,}; the file is altered.")
         return data
+
+
+    def _decode_tokens(self, payload: bytes, raw_bytes: int) -> bytes:
+        if self.model is None:
+            raise FormatError("A block needs a model, but the file names none; the file is altered.")
+        from nncomp.token_block import decode_tokens
+
+        return decode_tokens(self._packed, payload, raw_bytes)
 
 
 def verify_block(data: bytes, expected: bytes) -> None:
@@ -130,23 +172,18 @@ def _encode_bytes(data: bytes) -> CodedBlock:
     from nncomp.mixing import byte_model
 
     raw = np.frombuffer(data, np.uint8)
-    probabilities = byte_model.encode_bytes(raw, TABLE_BITS)
+    probabilities = byte_model.encode_bytes(raw)
     decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the model takes them
     words = coding.encode(decisions, probabilities)
-    pieces = [slice(i, i + _PIECE) for i in range(0, len(decisions), _PIECE)]
-    cost_bits = sum(coding.cost_bits(decisions[piece], probabilities[piece]) for piece in pieces)
-    return CodedBlock(BlockKind.BYTES, bytes([TABLE_BITS]) + coding.words_to_bytes(words), cost_bits)
+    payload = bytes([byte_model.DEFAULT_TABLE_BITS]) + coding.words_to_bytes(words)
+    return CodedBlock(BlockKind.BYTES, payload, coding.cost_bits(decisions, probabilities))
 
 
 def _decode_bytes(payload: bytes, raw_bytes: int) -> bytes:
     from nncomp import coding
     from nncomp.mixing import byte_model
 
-    table_bits = payload[0] if payload else 0
-    if not MIN_TABLE_BITS <= table_bits <= TABLE_BITS:
-        raise FormatError(
-            f"A block asks for mixing tables of 2**{table_bits} places, outside {MIN_TABLE_BITS} to {TABLE_BITS}; "
-            "the file is altered, or made by a newer nncomp."
-        )
+    if not payload:
+        raise FormatError("A block of mixing alone is empty; the file is truncated or altered.")
     words = coding.bytes_to_words(payload[1:])
-    return byte_model.decode_bytes(words, raw_bytes, table_bits).tobytes()
+    return byte_model.decode_bytes(words, raw_bytes, payload[0]).tobytes()

@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nncomp.errors import FormatError
+from nncomp.kernels import compiled, inlined
 
 PROBABILITY_BITS = 16
 PROBABILITY_ONE = 1 << PROBABILITY_BITS
@@ -61,7 +61,7 @@ def bytes_to_words(payload: bytes) -> Words:
     return np.frombuffer(payload, dtype="<u4").astype(np.uint32)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def start_decoder(state: Any, words: Any) -> None:
     """Set `state` (uint64[5]) to the start of `words` (uint32)."""
     point = np.uint64(0)
@@ -76,7 +76,7 @@ def start_decoder(state: Any, words: Any) -> None:
     state[DAMAGED] = np.uint64(0)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def decode_decision(state: Any, words: Any, p1: Any) -> int:
     """Return the next decision, coded with probability p1; `state[DAMAGED]` becomes 1 on an impossible stream.
 
@@ -108,7 +108,7 @@ def decode_decision(state: Any, words: Any, p1: Any) -> int:
     return bit
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def decode(words: Any, probabilities: Any, decisions: Any) -> Any:
     """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state."""
     state = np.zeros(5, np.uint64)

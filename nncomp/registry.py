@@ -36,6 +36,16 @@ class ModelFile:
     def size_bytes(self) -> int:
         return self.path.stat().st_size
 
+    def read(self) -> bytes:
+        """Return the bytes of the file; raises ModelError unless they still have the hash."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
+        if hashlib.sha256(data).digest() != self.content_hash:
+            raise ModelError(f"The model {self.path} was changed while it was in use; run the command again.")
+        return data
+
 
 def models_folder() -> Path:
     """Return the folder of the models that come with nncomp: inside the installed package, or beside it in a checkout."""

@@ -9,16 +9,17 @@ This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Kn
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nncomp import coding
 from nncomp.coding import decode_decision, start_decoder
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.kernels import compiled, inlined
 from nncomp.mixing.token_model import begin_token, end_token, new_mixing, predict, update
 
 MAX_LANES_LOG2 = 4
@@ -48,14 +49,14 @@ def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
     return np.array([lane * raw_bytes // lanes for lane in range(lanes + 1)], dtype=np.int64)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def node_probability(zeros: int, ones: int) -> int:
     """Return p1 (1..65535) of a node whose halves have these frequencies; zeros + ones < 2**32."""
     total = zeros + ones
     return min(max(((ones << 16) + (total >> 1)) // total, 1), 65535)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _run(
     address: Any, packed: Any, a: Any, b: Any, m: Any, data: Any, offsets: Any, text: Any, start_token: int,
     ids: Any, first_ids: Any, words: Any, decoder: Any, decisions: Any, p1: Any,
@@ -132,7 +133,7 @@ def encode_tokens(model: PackedModel, data: bytes) -> tuple[bytes, float]:
     lanes_bits, lines_bits = lanes_log2(len(data)), lines_log2(len(data))
     starts = lane_starts(len(data), 1 << lanes_bits)
     vocabulary = model.model.vocabulary
-    parts = [vocabulary.encode(data[low:high]) for low, high in zip(starts, starts[1:], strict=False)]
+    parts = [vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
     ids = np.concatenate(parts)
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     decisions = np.zeros(len(ids) * vocabulary.bits, np.uint8)

@@ -15,7 +15,9 @@ from nncomp.tokens import Vocabulary, train_vocabulary
 
 TEXT = "".join(
     f"The {adjective} {noun} number {i} went over the hill, and <b>{noun}</b> said: {i * 37 % 1009}.\n"
-    for i, (adjective, noun) in enumerate(zip(["old", "quick", "blue", "last"] * 100, ["fox", "river", "engine"] * 134, strict=False))
+    for i, (adjective, noun) in enumerate(
+        zip(["old", "quick", "blue", "last"] * 100, ["fox", "river", "engine"] * 134, strict=False)
+    )
 ).encode()
 SHAPE = DecoderConfig(
     vocab_size=512, group_count=16, width=32, layer_count=2, state_width=48, mlp_width=64, group_mlp_width=32, start_token=10

@@ -20,7 +20,7 @@ BITS = 16
 def some_text(size: int, seed: int = 1) -> bytes:
     """Return text of many kinds: prose, a log, a table, markup, source."""
     rng = random.Random(seed)
-    words = "the model reads a byte and mixes what its contexts say; Then It learns. 3.14 naïve _name".split()
+    words = ["the", "model", "reads", "a", "byte", "and", "mixes", "what", "its", "contexts", "say;", "Then", "It", "learns.", "3.14", "naïve", "_name"]
     out = bytearray()
     while len(out) < size:
         prose = " ".join(rng.choice(words) for _ in range(rng.randint(2, 12)))
@@ -29,13 +29,13 @@ def some_text(size: int, seed: int = 1) -> bytes:
         if form == 0:
             line = prose + ".\n"
         elif form == 1:
-            line = f"10.0.{rng.randint(0, 9)}.7 - [{rng.randint(10, 31)}/Nov/2026:10:{rng.randint(10, 59)}] \"GET /{tag}\" {200}\n"
+            line = f'10.0.{rng.randint(0, 9)}.7 - [{rng.randint(10, 31)}/Nov/2026:10:{rng.randint(10, 59)}] "GET /{tag}" {200}\n'
         elif form == 2:
             line = f"{rng.randint(0, 999)},{tag},{prose[:8]},,{rng.random():.3f}\n"
         elif form == 3:
             line = f'<!-- x --><{tag} id="{rng.randint(0, 9)}"><br/>{prose[:9]}</{tag}>\n'
         else:
-            line = f"    if (a[{rng.randint(0, 99)}] < b && c > 1) {{ return; }}\r\n\t\"key\": {{}}\n"
+            line = f'    if (a[{rng.randint(0, 99)}] < b && c > 1) {{ return; }}\r\n\t"key": {{}}\n'
         out += line.encode()
     return bytes(out[:size])
 
@@ -114,7 +114,7 @@ def test_tables() -> None:
     assert (squash + squash[::-1] == 65536).all()
     successor, first = tables.history_tables()
     assert successor.max() < tables.HISTORY_STATES and successor[:510].min() > 0
-    assert 0 < first.min() and first.max() < 65536
+    assert first.min() > 0 and first.max() < 65536
 
 
 def test_learning_reaches_its_bounds() -> None:

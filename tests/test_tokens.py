@@ -18,7 +18,7 @@ def test_any_bytes_round_trip(data: bytes) -> None:
 
 
 def test_pieces_join() -> None:
-    data = TEXT * 7
+    data = TEXT * 10
     vocabulary = small_vocabulary()
     assert len(data) > 3 << 16
     assert vocabulary.decode(vocabulary.encode(data)) == data

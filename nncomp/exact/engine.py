@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nncomp.exact.products import multiply, pack, product_address
@@ -31,6 +30,7 @@ from nncomp.exact.weights import (
     Arrays,
     IntegerModel,
 )
+from nncomp.kernels import compiled, inlined
 
 _HALF = 1 << (SCALE_SHIFT - 1)
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
@@ -85,7 +85,7 @@ def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
     )
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def _integer_sqrt(value: int) -> int:
     """Return floor(sqrt(value)) for 0 <= value < 2**53: the IEEE root, corrected."""
     root = np.int64(np.sqrt(np.float64(value)))
@@ -96,7 +96,7 @@ def _integer_sqrt(value: int) -> int:
     return root
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _normalise(x: Any, y: Any) -> None:
     lanes, width = x.shape
     for i in range(lanes):
@@ -109,7 +109,7 @@ def _normalise(x: Any, y: Any) -> None:
             y[i, j] = np.int8(min(max(v, -127), 127))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _token_shift(y: Any, before: Any, shift: Any, u: Any) -> None:
     lanes, width = y.shape
     for i in range(lanes):
@@ -119,7 +119,7 @@ def _token_shift(y: Any, before: Any, shift: Any, u: Any) -> None:
             before[i, j] = y[i, j]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_scale: int, h: Any, out: Any) -> None:
     lanes, e = h.shape
     for i in range(lanes):
@@ -136,7 +136,7 @@ def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_sca
             out[i, j] = np.int8(min(max(v, -127), 127))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _squared_relu(acc: Any, scale: Any, z: Any) -> None:
     lanes, width = acc.shape
     for i in range(lanes):
@@ -145,7 +145,7 @@ def _squared_relu(acc: Any, scale: Any, z: Any) -> None:
             z[i, j] = np.int8(min((t * t + (1 << 15)) >> 16, 127))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _add(x: Any, acc: Any, scale: Any) -> None:
     lanes, width = x.shape
     for i in range(lanes):
@@ -154,7 +154,7 @@ def _add(x: Any, acc: Any, scale: Any) -> None:
             x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
     largest = np.int64(-LOGIT_MAX)
     for j in range(acc.size):
@@ -168,7 +168,7 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
         out[j] = max(np.int64(exp2[np.uint64(below & (EXP2_STEPS - 1))]) >> shift, 1)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def step(address: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
     """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
     lanes = tokens.size
@@ -201,7 +201,7 @@ def step(address: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def token_frequencies(address: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
     """Set b.tokens to the frequencies of the tokens of one group in one lane."""
     size = b.tokens.size

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from nncomp.kernels import compiled
 
 _ALIGNMENT = 64
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _call_packed(typingctx: Any, address: Any, a: Any, packed: Any, out: Any, rows: Any, n: Any, k: Any) -> Any:
     """Call nk_dots_packed_i8(a, packed, out, rows, n, k, a_stride, out_stride) at `address` (all uint64)."""
     u64 = types.uint64
@@ -40,7 +42,7 @@ def _call_packed(typingctx: Any, address: Any, a: Any, packed: Any, out: Any, ro
     return signature, generate
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def multiply(address: Any, packed: Any, weight_NK: Any, a_LK: Any, out_LN: Any) -> None:
     """Set out (int32) to a (int8) times the transposed weight (int8); exact. |sum| <= 4096 * 127 * 127 < 2**27.
 

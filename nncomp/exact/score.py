@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.kernels import compiled
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _surprisal(address: Any, packed: Any, a: Any, b: Any, ids_TL: Any, start_token: int) -> float:
     steps, lanes = ids_TL.shape
     size = b.tokens.size

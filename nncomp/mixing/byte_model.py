@@ -120,13 +120,13 @@ def follow_matches(matches: Matches, data: Any, t: int) -> None:
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
-def start_byte(model: Any, data: Any, t: int) -> None:
+def start_byte(text: Any, matches: Any, data: Any, t: int) -> None:
     """Bring the state up to date for the byte at position t."""
     if t > 0:
-        byte_contexts.follow_text(model.text, data, t)
-        follow_matches(model.matches, data, t)
-    match = model.matches.state[0]
-    byte_contexts.set_contexts(model.text, match[_EXPECTED] << 5 | min(match[_LENGTH], 31), data, t)
+        byte_contexts.follow_text(text, data, t)
+        follow_matches(matches, data, t)
+    state = matches.state
+    byte_contexts.set_contexts(text, state[0, _EXPECTED] << 5 | min(state[0, _LENGTH], 31), data, t)
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -154,14 +154,15 @@ def predict_matches(matches: Matches, inputs: Any, node: int, depth: int) -> int
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
-def predict(model: Any, node: int, depth: int, b1: int, b2: int) -> int:
+def predict(
+    slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
+) -> int:
     """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far."""
-    slots, mixer, text, maps, last = model.slots, model.mixer, model.text, model.maps, model.last
     if depth & 3 == 0:
         for i in range(CONTEXTS):
             slots.base[i] = core.find_bucket(slots.table, combine(text.hashes[i], node))
     core.predict_slots(slots, mixer.inputs, node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4))
-    sure = predict_matches(model.matches, mixer.inputs, node, depth)
+    sure = predict_matches(matches, mixer.inputs, node, depth)
     seen = core.count_seen(slots, 0, 8)
     row = mixer.row
     row[0] = sure * 8 + depth
@@ -183,41 +184,41 @@ def predict(model: Any, node: int, depth: int, b1: int, b2: int) -> int:
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
-def update(model: Any, node: int, bit: int, t: int) -> None:
+def update(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int, bit: int, t: int) -> None:
     """Teach all parts the decision `bit`; the rates fall with the position t."""
-    last = model.last
     rate = 1000 + 4000 * 64 // (64 + (t >> 2))
     final_rate = 600 + 2000 * 64 // (64 + (t >> 3))
-    core.update_slots(model.slots, bit)
-    core.update_mixer(model.mixer, node, last[_MIXED], bit, rate, final_rate)
-    core.update_map(model.maps[0], last[_MAP_0], last[_MIXED], bit, 6)
-    core.update_map(model.maps[1], last[_MAP_1], last[_MIXED], bit, 6)
-    core.update_map(model.maps[2], last[_MAP_2], last[_MIXED], bit, 6)
+    core.update_slots(slots, bit)
+    core.update_mixer(mixer, node, last[_MIXED], bit, rate, final_rate)
+    core.update_map(maps[0], last[_MAP_0], last[_MIXED], bit, 6)
+    core.update_map(maps[1], last[_MAP_1], last[_MIXED], bit, 6)
+    core.update_map(maps[2], last[_MAP_2], last[_MIXED], bit, 6)
     for m in range(MATCHES):
-        expected = model.matches.state[m, _BIT]
+        expected = matches.state[m, _BIT]
         if expected >= 0:
-            core.adapt(model.matches.strength, model.matches.state[m, _CLASS], np.int64(expected == bit), 255)
+            core.adapt(matches.strength, matches.state[m, _CLASS], np.int64(expected == bit), 255)
 
 
 @njit  # type: ignore[untyped-decorator]
 def run_model(model: Any, data: Any, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
     """Predict and learn each decision of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
+    slots, mixer, text, matches, maps, last = model  # taken apart once: each use of a field of a tuple counts references
     if decoding:
         coding.start_decoder(decoder, words)
     for t in range(data.size):
-        start_byte(model, data, t)
+        start_byte(text, matches, data, t)
         b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
         b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
         symbol = np.int64(data[t])
         node = 1
         for depth in range(8):
-            p = predict(model, node, depth, b1, b2)
+            p = predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
             if decoding:
                 bit = coding.decode_decision(decoder, words, p)
             else:
                 bit = (symbol >> (7 - depth)) & 1
                 probabilities[8 * t + depth] = p
-            update(model, node, bit, t)
+            update(slots, mixer, matches, maps, last, node, bit, t)
             node = node << 1 | bit
         data[t] = node & 0xFF
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional as F
 from torch import Tensor, nn
 
 from nncomp.model.quantize import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
@@ -161,10 +161,8 @@ class Decoder(nn.Module):
 
     def hidden(self, ids_TL: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step."""
-        if self.quantized:
-            x = F.embedding(ids_TL, self.embedding_rows())
-        else:
-            x = norm(F.embedding(ids_TL, self.embedding))
+        rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
+        x = rows if self.quantized else norm(rows)
         after: State = []
         for layer, (h, y) in zip(self.layers, state, strict=True):
             x, h, y = layer(x, h, y)

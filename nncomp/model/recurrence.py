@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
+
+from nncomp.kernels import parallel
 
 
 def scan_naive(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
@@ -24,7 +26,7 @@ def scan_naive(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-@njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+@parallel
 def _forward(a: Any, c: Any, h0: Any, h: Any, parts: int) -> None:
     steps, n = a.shape
     for part in prange(parts):
@@ -36,7 +38,7 @@ def _forward(a: Any, c: Any, h0: Any, h: Any, parts: int) -> None:
                 h[t, i] = h[t - 1, i] + a[t, i] * (c[t, i] - h[t - 1, i])
 
 
-@njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+@parallel
 def _backward(a: Any, c: Any, h0: Any, h: Any, dh: Any, da: Any, dc: Any, carry: Any, parts: int) -> None:
     steps, n = a.shape
     for part in prange(parts):

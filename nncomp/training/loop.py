@@ -84,9 +84,7 @@ class Trainer:
     def __init__(self, model: Decoder, config: TrainingConfig, train_ids: NDArray[np.uint16], checkpoint: Path) -> None:
         torch.manual_seed(config.seed)
         self.model, self.config, self.checkpoint = model, config, checkpoint
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
         self.streams = lane_streams(train_ids, config.lanes, config.steps, config.seed)
         self.random = np.random.default_rng(config.seed)
         self.progress = Progress()
@@ -132,7 +130,9 @@ class Trainer:
             p.step, p.tokens = p.step + 1, p.tokens + count
             p.elapsed_s = before + time.monotonic() - began
             if not math.isfinite(window[-1]):
-                raise DataError("The training loss is not a number any more; lower the learning rate. The last checkpoint is kept.")
+                raise DataError(
+                    "The training loss is not a number any more; lower the learning rate. The last checkpoint is kept."
+                )
             if p.step % 25 == 0:
                 row = {"step": p.step, "elapsed_s": p.elapsed_s, "tokens": p.tokens, "bits_per_token": float(np.mean(window))}
                 p.history.append(row)

@@ -42,9 +42,7 @@ def vocabulary_from_json(text: str) -> Vocabulary:
     document = json.loads(text)
     if "model" in document:
         return from_tokenizer_json(document)
-    return Vocabulary(
-        tuple(bytes.fromhex(token) for token in document["tokens"]), tuple((a, b) for a, b in document["merges"])
-    )
+    return Vocabulary(tuple(bytes.fromhex(token) for token in document["tokens"]), tuple((a, b) for a, b in document["merges"]))
 
 
 def _commit() -> str:
