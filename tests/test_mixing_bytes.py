@@ -20,7 +20,25 @@ BITS = 16
 def some_text(size: int, seed: int = 1) -> bytes:
     """Return text of many kinds: prose, a log, a table, markup, source."""
     rng = random.Random(seed)
-    words = ["the", "model", "reads", "a", "byte", "and", "mixes", "what", "its", "contexts", "say;", "Then", "It", "learns.", "3.14", "naïve", "_name"]
+    words = [
+        "the",
+        "model",
+        "reads",
+        "a",
+        "byte",
+        "and",
+        "mixes",
+        "what",
+        "its",
+        "contexts",
+        "say;",
+        "Then",
+        "It",
+        "learns.",
+        "3.14",
+        "naïve",
+        "_name",
+    ]
     out = bytearray()
     while len(out) < size:
         prose = " ".join(rng.choice(words) for _ in range(rng.randint(2, 12)))
@@ -29,7 +47,7 @@ def some_text(size: int, seed: int = 1) -> bytes:
         if form == 0:
             line = prose + ".\n"
         elif form == 1:
-            line = f'10.0.{rng.randint(0, 9)}.7 - [{rng.randint(10, 31)}/Nov/2026:10:{rng.randint(10, 59)}] "GET /{tag}" {200}\n'
+            line = f'10.0.{rng.randint(0, 9)}.7 - [{rng.randint(10, 31)}/Nov/2026:10:{rng.randint(10, 59)}] "GET /{tag}" 200\n'
         elif form == 2:
             line = f"{rng.randint(0, 999)},{tag},{prose[:8]},,{rng.random():.3f}\n"
         elif form == 3:

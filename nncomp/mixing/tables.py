@@ -80,7 +80,7 @@ def _next_counts(zeros: int, ones: int, bit: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=1)
 def history_tables() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return (next state, shape (2 * 256,), uint8, indexed 2 * state + bit; first probability of 1, shape (256,), int32, 16 bits)."""
+    """Return (next state at 2 * state + bit, shape (512,), uint8; first probability of 1 by state, shape (256,), int32)."""
     number: dict[tuple[int, int, int], int] = {}
     for total in range(50):
         for ones in range(total + 1):
