@@ -24,7 +24,7 @@ from nncomp.kernels import compiled
 _ALIGNMENT = 64
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _call_packed(typingctx: Any, address: Any, a: Any, packed: Any, out: Any, rows: Any, n: Any, k: Any) -> Any:
     """Call nk_dots_packed_i8(a, packed, out, rows, n, k, a_stride, out_stride) at `address` (all uint64)."""
     u64 = types.uint64
@@ -71,7 +71,7 @@ def multiply(address: Any, packed: Any, weight_NK: Any, a_LK: Any, out_LN: Any) 
 @functools.cache
 def _numkong() -> ctypes.CDLL | None:
     try:
-        from numkong import _numkong as module
+        from numkong import _numkong as module  # type: ignore[attr-defined]
 
         library = ctypes.CDLL(module.__file__)
         library.nk_dots_packed_size_i8.restype = ctypes.c_size_t

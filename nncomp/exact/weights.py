@@ -143,8 +143,8 @@ class IntegerModel:
     def __post_init__(self) -> None:
         _check_sizes(self.sizes, self.vocabulary)
         s = self.sizes
-        shape = [s["vocab_size"], s["group_count"], s["width"], s["layer_count"], s["state_width"], s["mlp_width"]]
-        for name, (dtype, dims) in expected_arrays(*shape, s["group_mlp_width"]).items():
+        names = ("vocab_size", "group_count", "width", "layer_count", "state_width", "mlp_width", "group_mlp_width")
+        for name, (dtype, dims) in expected_arrays(*(s[name] for name in names)).items():
             array = getattr(self.arrays, name)
             if array.dtype != dtype or array.shape != dims:
                 raise ModelError(

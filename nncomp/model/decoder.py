@@ -186,7 +186,7 @@ class Decoder(nn.Module):
         weight = self.token_out.effective_weight().to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else hidden.dtype)
         assert self.token_out.bias is not None
         biases = self.token_out.bias.view(-1, size)
-        parts = hidden[order].to(weight.dtype).split(counts)
+        parts = torch.split(hidden[order].to(weight.dtype), counts)
         logits = [F.linear(p, w) for p, w in zip(parts, weight.view(-1, size, weight.shape[1]), strict=True)]
         in_group = torch.cat(logits).float() + biases[group[order]]
         return total + F.cross_entropy(in_group, targets[order] % size, reduction="sum")

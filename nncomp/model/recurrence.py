@@ -71,7 +71,7 @@ class _Scan(torch.autograd.Function):
         return da, dc, carry
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def scan(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
     """Return h_TN (float32), the state after each step. On a GPU this falls back to `scan_naive`."""
     if a_TN.is_cuda:

@@ -12,6 +12,7 @@ import hashlib
 import lzma
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from nncomp.errors import DataError
 from nncomp.tokens import Vocabulary
 
 _PIECE_BYTES = 400_000  # longer documents are cut, so that one does not fill a lane for long
-_OPENERS = {".xz": lzma.open, ".gz": gzip.open}
+_OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read_documents(location: str) -> list[Document]:
         files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("documents.tsv"))
         index = next((p for p in (path / "documents.tsv", path / "documents.tsv.xz") if p.exists()), None)
     else:
-        files, index = sorted(Path(p) for p in glob.glob(location, recursive=True) if Path(p).is_file()), None
+        files, index = sorted(Path(p) for p in glob.glob(location, recursive=True) if Path(p).is_file()), None  # noqa: PTH207
     rows: dict[str, list[tuple[int, int]]] = {}
     if index is not None:
         for line in read_file(index).decode().splitlines()[1:]:

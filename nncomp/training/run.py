@@ -127,7 +127,8 @@ def train(
 
 def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, float]:
     """Return bits per byte of the integer network alone for each file of the documents, and for "all"."""
-    packed, texts = PackedModel(model), {}
+    packed = PackedModel(model)
+    texts: dict[str, bytes] = {}
     for document in held_out:
         texts[document.name] = texts.get(document.name, b"") + document.text
     total_bits, scores = 0.0, {}
