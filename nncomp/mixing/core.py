@@ -191,7 +191,7 @@ def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
     Bound: |error| <= 2**16, rate <= 2**13, so |step| <= 2**19; |step * x| < 2**31.
     """
     step = np.int32((error * rate) >> 10)
-    if step == 0:
+    if -11 < step < 11:  # |step * x| <= 10 * 3071 < 2**15: no weight would change
         return
     for i in range(inputs.size):
         w = np.int32(weights[i] + np.int32((np.int32(inputs[i] * step) + np.int32(32768)) >> np.int32(16)))
