@@ -20,13 +20,14 @@ from nncomp.coding import decode_decision, start_decoder
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
 from nncomp.kernels import compiled, inlined
-from nncomp.mixing.token_model import begin_token, end_token, new_mixing, predict, update
+from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
 
 MAX_LANES_LOG2 = 4
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
 _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 16_384  # a lane should have at least so many bytes: each one starts cold
 _HEADER_BYTES = 3
+_START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 _OVERFLOW = 1  # what the compiled loop returns for a token that does not fit its lane
 
 
@@ -130,6 +131,24 @@ def _run(
 
 def encode_tokens(model: PackedModel, data: bytes) -> tuple[bytes, float]:
     """Return the payload of a block (at least one byte) and its surprisal in bits."""
+    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model))
+    return payload, cost_bits
+
+
+def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
+    """Return the start values of mixing that a model brings along, or none."""
+    return {name.removeprefix(_START): array for name, array in model.model.extra.items() if name.startswith(_START)}
+
+
+def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return start values of mixing as the extra arrays of a model."""
+    return {_START + name: array for name, array in values.items()}
+
+
+def encode_and_learn(
+    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]]
+) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
+    """Return what `encode_tokens` does, and what mixing has learned from `start` on."""
     lanes_bits, lines_bits = lanes_log2(len(data)), lines_log2(len(data))
     starts = lane_starts(len(data), 1 << lanes_bits)
     vocabulary = model.model.vocabulary
@@ -138,12 +157,12 @@ def encode_tokens(model: PackedModel, data: bytes) -> tuple[bytes, float]:
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     decisions = np.zeros(len(ids) * vocabulary.bits, np.uint8)
     p1 = np.zeros(len(decisions), np.uint16)
-    nothing = np.zeros(0, np.uint32)
-    raw = np.frombuffer(data, np.uint8).copy()
-    _code(model, raw, starts, lines_bits, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1)
+    mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
+    raw, nothing = np.frombuffer(data, np.uint8).copy(), np.zeros(0, np.uint32)
+    _code(model, mixing, raw, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1)
     words = coding.encode(decisions, p1)
     payload = bytes([lanes_bits, lines_bits, 0]) + coding.words_to_bytes(words)
-    return payload, coding.cost_bits(decisions, p1)
+    return payload, coding.cost_bits(decisions, p1), learned_values(mixing)
 
 
 def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes:
@@ -159,27 +178,31 @@ def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes:
             f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
         )
     words = coding.bytes_to_words(payload[_HEADER_BYTES:])
-    starts = lane_starts(raw_bytes, 1 << lanes_bits)
+    mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, 1 << lanes_bits), 1 << lines_bits, model_start(model))
     decoder, data = np.zeros(5, np.uint64), np.zeros(raw_bytes, np.uint8)
     no_ids, no_first = np.zeros(0, np.int32), np.zeros(0, np.int64)
     empty, no_p1 = np.zeros(0, np.uint8), np.zeros(0, np.uint16)
-    if _code(model, data, starts, lines_bits, no_ids, no_first, words, decoder, empty, no_p1):
+    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1):
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     coding.check_finished(decoder, words)
     return data.tobytes()
 
 
 def _code(
-    model: PackedModel, data: Any, starts: Any, lines_bits: int, ids: Any, first_ids: Any, words: Any, decoder: Any,
-    decisions: Any, p1: Any,
-) -> int:  # fmt: skip
-    integer_model, vocabulary = model.model, model.model.vocabulary
-    prefix = "mixing."
-    mixing_start = {k.removeprefix(prefix): v for k, v in integer_model.extra.items() if k.startswith(prefix)}
-    mixing = new_mixing(len(data), starts, 1 << lines_bits, mixing_start)
-    buffers = new_buffers(integer_model, len(starts) - 1)
+    model: PackedModel,
+    mixing: TokenMixing,
+    data: Any,
+    ids: Any,
+    first_ids: Any,
+    words: Any,
+    decoder: Any,
+    decisions: Any,
+    p1: Any,
+) -> int:
+    vocabulary, start_token = model.model.vocabulary, model.model.sizes["start_token"]
+    buffers = new_buffers(model.model, len(mixing.starts) - 1)
     result: int = _run(
         model.address, model.packed, model.arrays, buffers, mixing, data, vocabulary.offsets, vocabulary.text,
-        integer_model.sizes["start_token"], ids, first_ids, words, decoder, decisions, p1,
+        start_token, ids, first_ids, words, decoder, decisions, p1,
     )  # fmt: skip
     return result

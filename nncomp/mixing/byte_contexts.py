@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from nncomp.kernels import compiled, inlined
 from nncomp.mixing.core import combine
 
 CONTEXTS = 26
@@ -46,7 +46,7 @@ def new_text() -> Text:
     )
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def byte_class(c: int) -> int:
     """Return c with its kind folded: digits to '0', small letters to 'a', capitals to 'A', bytes over 127 to 128."""
     if 48 <= c <= 57:
@@ -58,7 +58,7 @@ def byte_class(c: int) -> int:
     return min(c, 128)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def kind(c: int) -> int:
     """Return one of 8 kinds of byte."""
     if 97 <= c <= 122:
@@ -78,13 +78,13 @@ def kind(c: int) -> int:
     return 7
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def is_separator(c: int) -> bool:
     """Whether the byte ends a field."""
     return c == 32 or c == 44 or c == 9 or c == 10 or c == 58 or c == 59 or c == 61 or c == 91 or c == 93 or c == 124 or c == 34
 
 
-@njit  # type: ignore[untyped-decorator]
+@compiled
 def follow_text(text: Text, data: Any, t: int) -> None:
     """Bring the state up to date with the byte before position t (t >= 1)."""
     s = text.state
@@ -156,7 +156,7 @@ def follow_text(text: Text, data: Any, t: int) -> None:
             s[TAG_NAME] = combine(s[TAG_NAME], c)
 
 
-@njit  # type: ignore[untyped-decorator]
+@compiled
 def set_contexts(text: Text, expected: int, data: Any, t: int) -> None:
     """Set the contexts' hashes for the byte at position t; `expected` tells what the long match expects and how surely."""
     s = text.state

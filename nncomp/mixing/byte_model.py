@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nncomp import coding
 from nncomp.errors import FormatError
+from nncomp.kernels import compiled, inlined
 from nncomp.mixing import byte_contexts, core
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
 from nncomp.mixing.core import combine
@@ -58,7 +58,7 @@ class Model(NamedTuple):
     last: Any  # (5,) int64: the last prediction, for its update
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def length_class(length: int) -> int:
     """Return the class 0..15 of a match's length."""
     if length < 8:
@@ -74,7 +74,7 @@ def length_class(length: int) -> int:
     return 14 if length < 1024 else 15
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def match_class(state: Any) -> int:
     """Return the class 0..63 of a match: its length and its late misses."""
     misses = state[_MISSES]
@@ -82,7 +82,7 @@ def match_class(state: Any) -> int:
     return length_class(state[_LENGTH]) << 2 | late
 
 
-@njit  # type: ignore[untyped-decorator]
+@compiled
 def follow_matches(matches: Matches, data: Any, t: int) -> None:
     """Bring both matches up to date with the byte before position t, and set the bytes they expect."""
     for m in range(MATCHES):
@@ -119,7 +119,7 @@ def follow_matches(matches: Matches, data: Any, t: int) -> None:
         s[_CLASS] = m * MATCH_CLASSES + match_class(s)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def start_byte(text: Any, matches: Any, data: Any, t: int) -> None:
     """Bring the state up to date for the byte at position t."""
     if t > 0:
@@ -129,7 +129,7 @@ def start_byte(text: Any, matches: Any, data: Any, t: int) -> None:
     byte_contexts.set_contexts(text, state[0, _EXPECTED] << 5 | min(state[0, _LENGTH], 31), data, t)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def predict_matches(matches: Matches, inputs: Any, node: int, depth: int) -> int:
     """Set the inputs of both matches; return what the longer one that expects a bit expects and how surely: 0, or 2..49."""
     sure = 0
@@ -153,7 +153,7 @@ def predict_matches(matches: Matches, inputs: Any, node: int, depth: int) -> int
     return sure
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def predict(
     slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
 ) -> int:
@@ -183,7 +183,7 @@ def predict(
     return min(max((core.squash(mixed) + p0 + 3 * p1 + 3 * p2 + 4) >> 3, 1), 65535)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def update(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int, bit: int, t: int) -> None:
     """Teach all parts the decision `bit`; the rates fall with the position t."""
     rate = 1000 + 4000 * 64 // (64 + (t >> 2))
@@ -199,7 +199,7 @@ def update(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int
             core.adapt(matches.strength, matches.state[m, _CLASS], np.int64(expected == bit), 255)
 
 
-@njit  # type: ignore[untyped-decorator]
+@compiled
 def run_model(model: Any, data: Any, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
     """Predict and learn each decision of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
     slots, mixer, text, matches, maps, last = model  # taken apart once: each use of a field of a tuple counts references

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from nncomp.kernels import inlined
 from nncomp.mixing import tables
 
 BUCKET_BYTES = 16
@@ -79,14 +79,14 @@ def new_mixer(inputs: Any, weights: Any, rows: int, final_rows: int) -> Mixer:
     )
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def combine(a: int, b: int) -> int:
     """Return a 32-bit hash of two 32-bit values. Bound: 2**32 * 2**30 + 2**32 * 2**29 < 2**63."""
     h = (a * 0x2F0B4C47 + b * 0x1E3779B1 + 0x3C6EF372) & 0xFFFFFFFF
     return h ^ (h >> 15)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def find_bucket(table: Any, h: int) -> int:
     """Return the first byte of the bucket for the 32-bit hash `h`; a new one replaces the less used of two.
 
@@ -109,19 +109,19 @@ def find_bucket(table: Any, h: int) -> int:
     return first
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def squash(x: int) -> int:
     """Return the probability (1..65535) of a value of the logistic domain, limited first."""
     return _SQUASH[min(max(x, -_LIMIT), _LIMIT) + _LIMIT]
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def stretch(p: int) -> int:
     """Return the logistic value of a 16-bit probability (0..65535)."""
     return _STRETCH[p >> 4]
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
     """Move a 22-bit probability with its count towards `bit`.
 
@@ -134,7 +134,7 @@ def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
     maps[i] = (p << 10) | (count + (count < limit))
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def predict_slots(slots: Slots, inputs: Any, node: int) -> None:
     """Fill the inputs of all contexts, two each, for slot `node` (1..15) of their buckets."""
     for i in range(slots.base.size):
@@ -147,7 +147,7 @@ def predict_slots(slots: Slots, inputs: Any, node: int) -> None:
         inputs[2 * i + 1] = (p - 32768) >> 5
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def count_seen(slots: Slots, first: int, last: int) -> int:
     """Return how many of the contexts first..last-1 have met the decision at hand before."""
     seen = 0
@@ -156,7 +156,7 @@ def count_seen(slots: Slots, first: int, last: int) -> int:
     return seen
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def update_slots(slots: Slots, bit: int) -> None:
     """Teach the slots and histories of all contexts the decision `bit`."""
     for i in range(slots.base.size):
@@ -166,7 +166,7 @@ def update_slots(slots: Slots, bit: int) -> None:
         slots.table[slots.at[i]] = _NEXT[2 * (place & 0xFF) + bit]
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def mix(mixer: Mixer, final_row: int) -> int:
     """Return the mixed prediction (logistic domain); keep each row's own in `outputs`.
 
@@ -184,7 +184,7 @@ def mix(mixer: Mixer, final_row: int) -> int:
     return min(max(total >> 16, -_LIMIT), _LIMIT)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
     """Move one row of weights along its inputs by the error (16 bits) times the rate (2**-18 of a weight's 1).
 
@@ -198,7 +198,7 @@ def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
         weights[i] = min(max(w, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def update_mixer(mixer: Mixer, final_row: int, mixed: int, bit: int, rate: int, final_rate: int) -> None:
     """Teach the rows in use and the final row the decision `bit`."""
     target = bit << 16
@@ -213,7 +213,7 @@ def new_map(rows: int) -> Any:
     return np.tile(np.array(points, np.int32), rows)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def correct(points: Any, row: int, x: int) -> int:
     """Return the corrected probability (16 bits) of `x`: between the two nearest points of the row."""
     x += 3072
@@ -222,7 +222,7 @@ def correct(points: Any, row: int, x: int) -> int:
     return (points[at] * (256 - weight) + points[at + 1] * weight) >> 14
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def update_map(points: Any, row: int, x: int, bit: int, shift: int) -> None:
     """Move the nearer of the two points towards `bit`."""
     x += 3072 + 128

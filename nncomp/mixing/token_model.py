@@ -42,6 +42,7 @@ FIRST_NETWORK_WEIGHTS = (45000, 0)
 _POINTER, _LENGTH, _MISSES, _EXPECTED, _BIT, _CLASS = range(6)  # fields of a match
 _MIXED, _FINAL, _MAP_0, _MAP_1, _MAP_2, _DECISIONS = range(6)  # fields of `last`
 _HEADS = 1 << 18
+_START_COUNT = 60  # of a history or strength that a model brings along
 
 
 class TokenMixing(NamedTuple):
@@ -267,6 +268,22 @@ def start_values() -> dict[str, NDArray[Any]]:
         "strength": np.array(strength, np.uint32),
         "map_0": core.new_map(_TOP_ROWS),
         "map_2": core.new_map(_SURE_ROWS),
+    }
+
+
+def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
+    """Return the arrays of `start_values` as a block has left them; the counts are lowered, so that they go on learning."""
+    counts = np.uint32(1023)
+    histories, strength = (
+        (array & ~counts) | np.minimum(array & counts, np.uint32(_START_COUNT)) for array in (m.slots.history, m.strength)
+    )
+    return {
+        "weights": m.mixer.weights,
+        "final_weights": m.mixer.final_weights,
+        "histories": histories,
+        "strength": strength,
+        "map_0": m.maps[0],
+        "map_2": m.maps[2],
     }
 
 

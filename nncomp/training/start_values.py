@@ -1,0 +1,37 @@
+"""What mixing knows before it has seen a byte: weights and maps learned on short documents, shipped with the model.
+
+Each document is coded as a file of its own, with empty tables; only the learned weights, histories and maps are handed
+on. So small files start well mixed. Knows nothing of how mixing works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.weights import IntegerModel
+from nncomp.mixing.token_model import start_values
+from nncomp.token_block import encode_and_learn, start_extra
+from nncomp.training.data import Document
+
+_PIECE_BYTES = 30_000
+
+
+def learn_start_values(model: IntegerModel, documents: list[Document], total_bytes: int, seed: int) -> IntegerModel:
+    """Return the model with start values of mixing, learned on about `total_bytes` of the documents, all files alike."""
+    random = np.random.default_rng(seed)
+    packed, values = PackedModel(model), start_values()
+    names = sorted({document.name for document in documents})
+    by_name = {name: [d.text for d in documents if d.name == name] for name in names}
+    done = 0
+    while done < total_bytes:
+        for name in random.permutation(names):
+            texts = by_name[str(name)]
+            text = texts[int(random.integers(len(texts)))]
+            start = int(random.integers(0, max(1, len(text) - _PIECE_BYTES)))
+            piece = text[start : start + _PIECE_BYTES]
+            _, _, values = encode_and_learn(packed, piece, values)
+            done += len(piece)
+    return replace(model, extra={**model.extra, **start_extra(values)})
