@@ -45,7 +45,7 @@ def train(data: str, valid: str, time: str, out: Path, work: Path | None, thread
     command = shlex.join(["nncomp", *sys.argv[1:]])
     config = TrainingConfig(time_s=time_s, seed=seed)
     run.train(data, valid, folder, DecoderConfig(), config, command, report)
-    digest = run.finish(folder, valid, out, report)
+    digest = run.finish(folder, data, valid, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 
 

@@ -41,9 +41,9 @@ class Adaptive:
         self.p, self.count = packed >> 10, packed % 1024
 
     def update(self, bit: int, most: int) -> None:
-        """Move towards `bit`; n stops at `most`."""
+        """Move towards `bit`; n grows up to `most`."""
         self.p += (bit * (2**22 - 1) - self.p) * _RATE[self.count] >> 16
-        self.count = min(self.count + 1, most)
+        self.count += self.count < most
 
 
 class Slots:

@@ -25,8 +25,10 @@ from nncomp.model.decoder import DecoderConfig
 from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.data import Document, encode_shuffled, fingerprint, read_documents, sample_text
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
+from nncomp.training.start_values import learn_start_values
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
+_START_BYTES = 1_500_000  # of text to learn the start values of mixing on
 _VALIDATION_BYTES = 100_000  # of each file, while training
 
 Report = Callable[[str], None]
@@ -140,10 +142,11 @@ def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, fl
     return scores
 
 
-def finish(folder: Path, valid: str, out: Path, report: Report) -> str:
-    """Export the checkpoint in `folder` to the model file `out`; return its SHA-256.
+def finish(folder: Path, data: str, valid: str, out: Path, report: Report) -> str:
+    """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
-    The record in the file has the bits per byte of the exported integer model itself on the validation text.
+    The record in the file has the bits per byte of the exported integer model itself on the validation text at `valid`;
+    the start values are learned on the training text at `data`.
     """
     decoder, _ = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
@@ -151,4 +154,4 @@ def finish(folder: Path, valid: str, out: Path, report: Report) -> str:
     model = export(decoder, vocabulary, record)
     record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, read_documents(valid)).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
-    return save_model(model, out)
+    return save_model(learn_start_values(model, read_documents(data), _START_BYTES, 0), out)
