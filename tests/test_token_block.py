@@ -1,0 +1,226 @@
+"""Blocks of tokens: the slow twin gives the same probabilities and the same bytes; damaged blocks end in a named error."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nncomp import coding, token_block
+from nncomp.errors import FormatError, ModelError
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.weights import IntegerModel, load_model, save_model
+from nncomp.mixing import token_model
+from tests.models import TEXT, extreme_model, small_model
+from tests.slow_block import decode_slowly, encode_slowly
+from tests.test_mixing_bytes import some_text
+
+MARKUP = b'<a href="x">one</a>,two;three\r\n\t"key": [1, 2]\n' * 4
+
+
+@functools.cache
+def packed(name: str) -> PackedModel:
+    """Return a small model by name: plain, extreme, or with start values of mixing."""
+    if name == "plain":
+        return PackedModel(small_model())
+    if name == "extreme":
+        return PackedModel(extreme_model(3))
+    return PackedModel(replace(small_model(1), extra=learned() if name == "learned" else any_start()))
+
+
+@functools.cache
+def learned() -> dict[str, Any]:
+    """Return start values as a training ends with them."""
+    model = packed("plain")
+    *_, values = token_block.encode_and_learn(model, TEXT[:8000], token_block.model_start(model))
+    return token_block.start_extra(values)
+
+
+@functools.cache
+def any_start() -> dict[str, Any]:
+    """Return start values anywhere within their bounds, the extremes often."""
+    rng = np.random.default_rng(4)
+    most = {"weights": 1 << 20, "final_weights": 1 << 20, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
+    values = {}
+    for name, array in token_model.start_values().items():
+        top = most.get(name, (1 << 32) - 1)
+        low = -top if "weights" in name else 0
+        value = rng.integers(low, top + 1, array.shape)
+        values[name] = np.where(rng.random(array.shape) < 0.2, rng.choice([low, top], array.shape), value).astype(array.dtype)
+    return token_block.start_extra(values)
+
+
+class Spy:
+    """Blocks with the lanes the test wants, and the probabilities that were coded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.p1, self.lanes_log2 = list[int](), 0
+        original = coding.encode
+
+        def encode(decisions: Any, probabilities: Any) -> Any:
+            self.p1 = probabilities.tolist()
+            return original(decisions, probabilities)
+
+        patch.setattr(coding, "encode", encode)
+        patch.setattr(token_block, "lanes_log2", lambda raw_bytes: self.lanes_log2)
+
+    def encode(self, model: PackedModel, data: bytes, lanes_log2: int) -> bytes:
+        """Return the payload of a block of 2**lanes_log2 lanes."""
+        self.lanes_log2 = lanes_log2
+        return token_block.encode_tokens(model, data)[0]
+
+
+@pytest.fixture
+def spy() -> Iterator[Spy]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Spy(patch)
+
+
+CASES = {
+    "text": ("plain", TEXT[:500], 0),
+    "two lanes": ("plain", TEXT[:600], 1),
+    "sixteen lanes": ("plain", TEXT[:900], 4),
+    "many kinds": ("plain", some_text(700), 0),
+    "matches": ("plain", some_text(120, 5) * 6, 2),
+    "fields": ("plain", b"," * 270 + b"\n" + b"1," * 140 + b"\n1,2,3\n", 0),
+    "tags": ("plain", b"</a></b>" + b"<a>" * 70 + b"</a>" * 80, 0),
+    "one letter": ("plain", b"a" * 700, 1),
+    "random": ("plain", random.Random(2).randbytes(150), 2),
+    "empty lanes": ("plain", b"hello", 4),
+    "one byte": ("plain", b"\xff", 0),
+    "extreme": ("extreme", TEXT[:300] + MARKUP, 1),
+    "learned": ("learned", TEXT[8000:8400] + MARKUP, 0),
+    "learned, lanes": ("learned", TEXT[8000:8500], 4),
+    "any start": ("any", TEXT[:300] + MARKUP, 2),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fast_equals_slow(name: str, spy: Spy) -> None:
+    """Every probability and every byte of the payload; what one has made the other decodes."""
+    model_name, data, lanes_log2 = CASES[name]
+    model = packed(model_name)
+    payload = spy.encode(model, data, lanes_log2)
+    slow_payload, slow_p1 = encode_slowly(model.model, data, payload[:3])
+    assert spy.p1 == slow_p1
+    assert payload == slow_payload
+    assert decode_slowly(model.model, payload, len(data)) == data
+    assert token_block.decode_tokens(model, slow_payload, len(data)) == data
+
+
+ODD = {
+    "one byte": b"\0",
+    "every byte": bytes(range(256)),
+    "CRLF": b"a line\r\nanother\r\n\r\n" * 50,
+    "not UTF-8": b"\xff\xfe caf\xe9 \xc3( \xed\xa0\x80" * 20,
+    "NULs": b"\0" * 3000,
+    "one letter": b"e" * 5000,
+    "random": random.Random(7).randbytes(4000),
+    "text": some_text(70_000),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("model_name", ["plain", "extreme", "any"])
+def test_round_trip(name: str, model_name: str) -> None:
+    data, model = ODD[name], packed(model_name)
+    payload, cost_bits = token_block.encode_tokens(model, data)
+    assert token_block.decode_tokens(model, payload, len(data)) == data
+    assert 0 <= 8 * (len(payload) - 3) - cost_bits <= 64 + 9 * len(data) / 4000  # the last words; the coder's rounding
+
+
+@given(st.binary(min_size=1, max_size=300))
+@settings(max_examples=30, deadline=None)
+def test_any_bytes(data: bytes) -> None:
+    model = packed("plain")
+    assert token_block.decode_tokens(model, token_block.encode_tokens(model, data)[0], len(data)) == data
+
+
+def decode_or_error(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes | None:
+    """Return what an altered payload decodes to, of the size that was asked for, or None for a FormatError."""
+    try:
+        data = token_block.decode_tokens(model, payload, raw_bytes)
+    except FormatError:
+        return None
+    assert len(data) == raw_bytes
+    return data
+
+
+def test_altered_headers() -> None:
+    model, data = packed("plain"), TEXT[:2000]
+    payload = token_block.encode_tokens(model, data)[0]
+    assert payload[0] == 0 and payload[1] == 13
+    for at in range(3):
+        for value in set(range(256)) - {payload[at]}:
+            altered = payload[:at] + bytes([value]) + payload[at + 1 :]
+            result = decode_or_error(model, altered, len(data))
+            assert result is None or (result != data and (at, value) in HEADERS)
+
+
+HEADERS = {(0, value) for value in range(5)} | {(1, value) for value in range(8, 21)}
+
+
+def test_altered_words() -> None:
+    """Truncation at every word, bits turned over, bytes and words added, other sizes: other bytes or a named error."""
+    model, data, rng = packed("plain"), TEXT[:2000], random.Random(1)
+    payload = token_block.encode_tokens(model, data)[0]
+    for end in range(len(payload)):
+        if end % 4 == 3 or end < 8:
+            assert decode_or_error(model, payload[:end], len(data)) != data
+    for _ in range(200):
+        at, bit = rng.randrange(3, len(payload)), rng.randrange(8)
+        altered = payload[:at] + bytes([payload[at] ^ 1 << bit]) + payload[at + 1 :]
+        assert decode_or_error(model, altered, len(data)) != data or at >= len(payload) - 4
+    for size in (0, 1, len(data) - 1, len(data) + 1, 20 * len(data)):
+        assert decode_or_error(model, payload, size) != data
+    assert decode_or_error(model, payload + b"\0", len(data)) is None
+    assert decode_or_error(model, payload + bytes(12), len(data)) is None
+
+
+@given(st.binary(max_size=80), st.integers(0, 300), st.integers(0, 4), st.sampled_from(["plain", "extreme", "any"]))
+@settings(max_examples=60, deadline=None)
+def test_any_words_give_bytes_or_a_named_error(words: bytes, raw_bytes: int, lanes_log2: int, name: str) -> None:
+    decode_or_error(packed(name), bytes([lanes_log2, 8, 0]) + words + bytes(-len(words) % 4), raw_bytes)
+
+
+def test_start_values_travel_in_the_model_file(tmp_path: Any) -> None:
+    model = packed("learned")
+    save_model(model.model, tmp_path / "model.nncm")
+    again = PackedModel(load_model(tmp_path / "model.nncm"))
+    payload = token_block.encode_tokens(model, TEXT[:3000])[0]
+    assert token_block.encode_tokens(again, TEXT[:3000])[0] == payload
+    assert len(payload) < len(token_block.encode_tokens(packed("plain"), TEXT[:3000])[0])
+
+
+def damaged(name: str, change: str) -> IntegerModel:
+    """Return a model one of whose start values is damaged."""
+    key = f"mixing.{name}"
+    extra = dict(learned())
+    array = extra[key].copy()
+    if change == "missing":
+        del extra[key]
+    elif change == "shape":
+        extra[key] = array[:-1]
+    elif change == "type":
+        extra[key] = array.astype(np.int64)
+    else:
+        array.flat[7] = {"high": 1 << 22, "low": -(1 << 22)}[change]
+        extra[key] = array
+    return replace(small_model(), extra=extra)
+
+
+WRONG = [(name, change) for name in token_model.start_values() for change in ("missing", "shape", "type")]
+WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_2") for change in ("high", "low")]
+
+
+@pytest.mark.parametrize(("name", "change"), WRONG)
+def test_damaged_start_values(name: str, change: str) -> None:
+    with pytest.raises(ModelError, match=name):
+        token_block.encode_tokens(PackedModel(damaged(name, change)), TEXT[:100])
