@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.errors import ModelError
+from nncomp.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,8 +43,7 @@ class Vocabulary:
             raise ModelError("The tokens of this model are not distinct and in byte order; the model file is damaged.")
         if sum(len(token) == 1 for token in self.tokens) != 256 or max(map(len, self.tokens)) > MAX_TOKEN_BYTES:
             raise ModelError(
-                f"A vocabulary holds all 256 single bytes and no token over {MAX_TOKEN_BYTES} bytes; "
-                "the model file is damaged."
+                f"A vocabulary holds all 256 single bytes and no token over {MAX_TOKEN_BYTES} bytes; the model file is damaged."
             )
         if any(not 0 <= i < size for pair in self.merges for i in pair):
             raise ModelError("A merge of this model names a token that does not exist; the model file is damaged.")
@@ -99,7 +98,10 @@ def byte_vocabulary() -> Vocabulary:
 
 
 def train_vocabulary(samples: Iterable[bytes], size: int) -> Vocabulary:
-    """Return a byte-level BPE vocabulary of `size` tokens (Sennrich et al. 2016, arXiv:1508.07909)."""
+    """Return a byte-level BPE vocabulary of `size` tokens (Sennrich et al. 2016, arXiv:1508.07909).
+
+    Raises DataError when the samples do not have so many.
+    """
     import json
 
     from tokenizers import Tokenizer, models, trainers
@@ -114,6 +116,8 @@ def train_vocabulary(samples: Iterable[bytes], size: int) -> Vocabulary:
         special_tokens=[],
     )
     tokenizer.train_from_iterator((sample.decode("latin-1") for sample in samples), trainer)
+    if tokenizer.get_vocab_size() != size:
+        raise DataError(f"The text is too small to learn {size:,} tokens from: it has {tokenizer.get_vocab_size():,}. Add text.")
     return from_tokenizer_json(json.loads(tokenizer.to_str()))
 
 

@@ -126,7 +126,7 @@ class Trainer:
                 group["lr"] = c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            window.append(float(loss) / count / math.log(2))
+            window.append(float(loss.detach()) / count / math.log(2))
             p.step, p.tokens = p.step + 1, p.tokens + count
             p.elapsed_s = before + time.monotonic() - began
             if not math.isfinite(window[-1]):

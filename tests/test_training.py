@@ -1,0 +1,102 @@
+"""Training: the recurrence's gradient, documents, a run that learns, goes on from its checkpoint and exports."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nncomp.codec import BlockKind, Codec
+from nncomp.errors import DataError
+from nncomp.exact.weights import load_model
+from nncomp.model.recurrence import scan, scan_naive
+from nncomp.registry import open_model
+from nncomp.training import run
+from nncomp.training.data import encode_shuffled, read_documents
+from nncomp.training.loop import Trainer, TrainingConfig, evaluate, lane_streams, load_checkpoint, new_model
+from tests.models import SHAPE, TEXT, small_vocabulary
+
+
+def test_scan_is_its_definition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.rand(7, 5, generator=generator), torch.randn(7, 5, generator=generator), torch.randn(5, generator=generator)]
+    results = []
+    for function in (scan, scan_naive):
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        out = function(*leaves)
+        (out * torch.arange(35.0).view(7, 5)).sum().backward()
+        results.append([out, *(leaf.grad for leaf in leaves)])
+    for ours, naive in zip(*results, strict=True):
+        torch.testing.assert_close(ours, naive, rtol=1e-5, atol=1e-5)
+
+
+def test_documents_follow_the_index_or_are_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.xz").write_bytes(lzma.compress(b"onetwothree"))
+    (tmp_path / "b.txt").write_bytes(b"plain")
+    (tmp_path / "documents.tsv").write_text("file\toffset\tbytes\na.txt\t0\t3\na.txt\t3\t3\na.txt\t6\t5\n")
+    assert [d.text for d in read_documents(str(tmp_path))] == [b"one", b"two", b"three", b"plain"]
+    assert [d.text for d in read_documents(str(tmp_path / "*.txt"))] == [b"plain"]
+    with pytest.raises(DataError, match="no training text"):
+        read_documents(str(tmp_path / "absent"))
+    (tmp_path / "c.txt.xz").write_bytes(b"not xz")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_documents(str(tmp_path))
+
+
+def test_a_corpus_smaller_than_a_batch_is_named() -> None:
+    with pytest.raises(DataError, match="lanes of 257 steps need"):
+        lane_streams(np.zeros(100, np.uint16), 32, 256, 0)
+
+
+def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "text.txt").write_bytes(TEXT * 2)
+    work, out = tmp_path / "work", tmp_path / "own.safetensors"
+    lines: list[str] = []
+    config = TrainingConfig(time_s=8, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
+    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
+    rows = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["train_bpb"] < 0.5 * rows[0]["train_bpb"]
+    decoder, document = load_checkpoint(work / "checkpoint.pt")
+    assert document["mode"] == "on", "the run ends quantised"
+
+    longer = TrainingConfig(time_s=9, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
+    again = Trainer(new_model(decoder.config, 0), longer, np.load(work / "ids.npy"), work / "checkpoint.pt")
+    again.restore()
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), decoder.parameters(), strict=True))
+    assert again.progress.step == document["progress"]["step"]  # type: ignore[index]
+    list(again.run())
+    assert again.progress.step > document["progress"]["step"]  # type: ignore[index]
+
+    run.finish(work, str(corpus), str(corpus), out, lines.append)
+    model = load_model(out)
+    again.model.set_quantization("on")
+    ids = encode_shuffled(read_documents(str(corpus)), model.vocabulary, 0)
+    float_bpb = evaluate(again.model, ids, lanes=16) / len(TEXT * 2)
+    assert model.record["valid_bpb_integer"]["all"] == pytest.approx(float_bpb, rel=0.05)
+    coded = Codec(open_model(out)).encode_block(TEXT[5000:9000])
+    assert coded.kind == BlockKind.TOKENS
+    assert Codec(open_model(out)).decode_block(coded.kind, coded.payload, 4000) == TEXT[5000:9000]
+
+
+def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
+    ids = np.zeros(4 * 40, np.uint16)
+    config = TrainingConfig(time_s=1, lanes=4, steps=32)
+    trainer = Trainer(new_model(SHAPE, 0), config, ids, tmp_path / "c.pt")
+    trainer.save()
+    other = Trainer(new_model(type(SHAPE)(**{**SHAPE.to_json(), "width": 16}), 0), config, ids, tmp_path / "c.pt")
+    with pytest.raises(DataError, match="another configuration"):
+        other.restore()
+
+
+def test_too_little_text_for_the_tokens_is_named() -> None:
+    from nncomp.tokens import train_vocabulary
+
+    assert len(small_vocabulary().tokens) == SHAPE.vocab_size
+    with pytest.raises(DataError, match="too small to learn"):
+        train_vocabulary([b"abc"], 512)
