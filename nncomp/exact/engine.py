@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.exact.products import multiply, pack, product_address
+from nncomp.exact.products import multiply, multiply_transposed, pack, packing_room, product_addresses
 from nncomp.exact.weights import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -33,6 +33,7 @@ from nncomp.exact.weights import (
 from nncomp.kernels import compiled, inlined
 
 _HALF = 1 << (SCALE_SHIFT - 1)
+_MANY_LANES = 8  # from which on the longest product is quicker transposed
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
 
 
@@ -47,6 +48,8 @@ class Buffers(NamedTuple):
     gates: NDArray[np.int32]  # L 3E
     out: NDArray[np.int8]  # L E
     delta: NDArray[np.int32]  # L D
+    turned: NDArray[np.int32]  # D L
+    room: NDArray[np.uint8]  # packed z
     wide: NDArray[np.int32]  # L F
     z: NDArray[np.int8]  # L F
     group_wide: NDArray[np.int32]  # L H
@@ -73,6 +76,8 @@ def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
         gates=np.zeros((lanes, 3 * e), i32),
         out=np.zeros((lanes, e), i8),
         delta=np.zeros((lanes, d), i32),
+        turned=np.zeros((d, lanes), i32),
+        room=packing_room(lanes, f),
         wide=np.zeros((lanes, f), i32),
         z=np.zeros((lanes, f), i8),
         group_wide=np.zeros((lanes, h), i32),
@@ -169,7 +174,7 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
 
 
 @compiled
-def step(address: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
+def step(numkong: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
     """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
     lanes = tokens.size
     for i in range(lanes):
@@ -183,31 +188,35 @@ def step(address: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         p = n * _PER_LAYER
         _normalise(b.x, b.y)
         _token_shift(b.y, b.before[n], a.shift[n], b.u)
-        multiply(address, packed[p + _GATES], a.gates_weight[n], b.u, b.gates)
+        multiply(numkong, packed[p + _GATES], a.gates_weight[n], b.u, b.gates)
         _recur(b.gates, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], b.out)
-        multiply(address, packed[p + _STATE_OUT], a.state_out_weight[n], b.out, b.delta)
+        multiply(numkong, packed[p + _STATE_OUT], a.state_out_weight[n], b.out, b.delta)
         _add(b.x, b.delta, a.state_out_scale[n])
         _normalise(b.x, b.y)
-        multiply(address, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.wide)
+        multiply(numkong, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.wide)
         _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
-        multiply(address, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.delta)
-        _add(b.x, b.delta, a.mlp_out_scale[n])
+        if lanes >= _MANY_LANES and numkong[0] != np.uint64(0):
+            multiply_transposed(numkong, a.mlp_out_weight[n], b.z, b.room, b.turned)
+            _add(b.x, b.turned.T, a.mlp_out_scale[n])
+        else:
+            multiply(numkong, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.delta)
+            _add(b.x, b.delta, a.mlp_out_scale[n])
     _normalise(b.x, b.hidden)
     p = layers * _PER_LAYER
-    multiply(address, packed[p], a.group_in_weight, b.hidden, b.group_wide)
+    multiply(numkong, packed[p], a.group_in_weight, b.hidden, b.group_wide)
     _squared_relu(b.group_wide, a.group_in_scale, b.group_z)
-    multiply(address, packed[p + 1], a.group_out_weight, b.group_z, b.group_acc)
+    multiply(numkong, packed[p + 1], a.group_out_weight, b.group_z, b.group_acc)
     for i in range(lanes):
         _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
 
 
 @compiled
-def token_frequencies(address: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
+def token_frequencies(numkong: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
     """Set b.tokens to the frequencies of the tokens of one group in one lane."""
     size = b.tokens.size
     low, high = group * size, (group + 1) * size
     at = b.h.shape[0] * _PER_LAYER + 2 + group
-    multiply(address, packed[at], a.token_weight[low:high], b.hidden[lane : lane + 1], b.token_acc)
+    multiply(numkong, packed[at], a.token_weight[low:high], b.hidden[lane : lane + 1], b.token_acc)
     _frequencies(b.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, b.tokens)
 
 
@@ -217,7 +226,7 @@ class PackedModel:
     def __init__(self, model: IntegerModel) -> None:
         self.model = model
         self.arrays: Arrays = model.arrays
-        self.address = np.uint64(product_address())
+        self.numkong = np.array(product_addresses(), dtype=np.uint64)
         a, size = model.arrays, model.group_size
         weights = [
             weight[n]
@@ -241,11 +250,11 @@ class FastEngine:
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
         p = self.packed
-        step(p.address, p.packed, p.arrays, self.buffers, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        step(p.numkong, p.packed, p.arrays, self.buffers, np.ascontiguousarray(tokens_L, dtype=np.int32))
         return self.buffers.groups.copy()
 
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
         """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
         p = self.packed
-        token_frequencies(p.address, p.packed, p.arrays, self.buffers, lane, group)
+        token_frequencies(p.numkong, p.packed, p.arrays, self.buffers, lane, group)
         return self.buffers.tokens.copy()
