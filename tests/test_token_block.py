@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,8 @@ from nncomp import coding, token_block
 from nncomp.errors import FormatError, ModelError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel, load_model, save_model
-from nncomp.mixing import token_model
+from nncomp.mixing import byte_model, tables, token_model
+from tests.conftest import ROOT
 from tests.models import TEXT, extreme_model, small_model
 from tests.slow_block import decode_slowly, encode_slowly
 from tests.test_mixing_bytes import some_text
@@ -188,6 +190,18 @@ def test_altered_words() -> None:
 @settings(max_examples=60, deadline=None)
 def test_any_words_give_bytes_or_a_named_error(words: bytes, raw_bytes: int, lanes_log2: int, name: str) -> None:
     decode_or_error(packed(name), bytes([lanes_log2, 8, 0]) + words + bytes(-len(words) % 4), raw_bytes)
+
+
+def test_numbers_of_the_format_document() -> None:
+    """The examples and the hashes of tables that docs/FORMAT.md gives are those of the code."""
+    document = " ".join((ROOT / "docs" / "FORMAT.md").read_text().replace(",", "").split())
+    successor, first = tables.history_tables()
+    kept: list[Any] = [tables.squash_table(), tables.stretch_table(), tables.rate_table(1024, 15), successor[:510], first[:255]]
+    for table in kept:
+        assert hashlib.sha256(table.astype("<i4").tobytes()).hexdigest()[:16] in document
+    assert " ".join(map(str, byte_model.encode_bytes(np.frombuffer(b"aaa", np.uint8), 16).tolist())) in document
+    words = coding.encode(np.array([1, 0, 1, 1], np.uint8), np.array([1, 65535, 32768, 30000], np.uint16))
+    assert " ".join(map(str, words.tolist())) in document
 
 
 def test_start_values_travel_in_the_model_file(tmp_path: Any) -> None:
