@@ -108,6 +108,12 @@ def decode_decision(state: Any, words: Any, p1: Any) -> int:
     return bit
 
 
+@inlined
+def is_spent(state: Any, words: Any) -> bool:
+    """Whether `check_finished` would fail already: an impossible value was met, or more was read than a sealed stream has."""
+    return bool(state[DAMAGED] != np.uint64(0) or state[_POSITION] > np.uint64(words.size + 2))
+
+
 @compiled
 def decode(words: Any, probabilities: Any, decisions: Any) -> Any:
     """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state."""

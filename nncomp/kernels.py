@@ -1,55 +1,132 @@
 """How compiled functions are made and kept: once for each version of the source, in the user's cache folder.
 
 Every compiled function of nncomp is decorated with `compiled` (or `inlined`). Numba keeps its machine code in a folder
-named by a hash of nncomp's own source, so that an edit anywhere compiles anew and nothing stale is ever used. Where the
-folder cannot be written, everything works, but is compiled by each command. Knows nothing of what the functions do.
+named by a hash of nncomp's own source, so that an edit anywhere compiles anew and nothing stale is ever used. One process
+compiles at a time: another one that needs the same waits and then loads it. Where the folder cannot be written, everything
+works, but is compiled by each process. Knows nothing of what the functions do.
 """
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import os
 import shutil
-import sys
-import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from numba import config, njit
+from numba.core.caching import FunctionCache, NullCache
+from numba.core.dispatcher import Dispatcher
+
+from nncomp.watch import say_preparing
+
 _PACKAGE = Path(__file__).resolve().parent
+_KEPT_FOLDERS = 4  # of other versions
+_KEPT_DAYS = 30
 
 
 @functools.cache
-def cache_folder() -> Path:
-    """Return the folder for machine code: $XDG_CACHE_HOME/nncomp/kernels-HASH, or a temporary one if that is read-only."""
+def cache_folder() -> Path | None:
+    """Return the folder for machine code, $XDG_CACHE_HOME/nncomp/kernels-HASH, or None where that cannot be written."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "nncomp" / f"kernels-{digest.hexdigest()[:16]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    private = tempfile.mkdtemp(prefix="nncomp-kernels-")  # not shared: what lies there is run
-    atexit.register(shutil.rmtree, private, ignore_errors=True)
-    return Path(private)
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nncomp"
+        folder = base / f"kernels-{digest.hexdigest()[:16]}"
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_old_folders(base, folder)
+        os.utime(folder)  # when it was last used
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
-if "numba" not in sys.modules:
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder()))
+def remove_old_folders(base: Path, current: Path) -> None:
+    """Remove the folders of other versions but for the newest few, and those too that nobody used for 30 days."""
+    others = [(path.stat().st_mtime, path) for path in base.glob("kernels-*") if path != current]
+    for i, (used_s, path) in enumerate(sorted(others, reverse=True)):
+        if i >= _KEPT_FOLDERS or used_s < time.time() - 86_400 * _KEPT_DAYS:
+            shutil.rmtree(path, ignore_errors=True)
 
-from numba import njit  # noqa: E402  (numba reads the cache folder when it is imported)
 
-compiled: Callable[[Any], Any] = njit(cache=True)
+class _Turn:
+    """This process's turn to compile: taken with the first function that is not there, given back when all within it are."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._descriptor = -1
+
+    def take(self, folder: Path | None) -> None:
+        self._depth += 1
+        if self._depth == 1 and folder:
+            with suppress(ImportError, OSError):  # no such locks here: then two processes may do the same work
+                import fcntl
+
+                self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def give_back(self) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+_turn = _Turn()
+
+
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of a function, for one process at a time, and with a word to whoever waits."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = self._load(sig, target_context)
+        if found is None:
+            say_preparing(True)
+            _turn.take(cache_folder())
+            found = self._load(sig, target_context)  # somebody else may have made it meanwhile
+            if found is not None:
+                _turn.give_back()
+        return found
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # what a damaged file raises: it is made again
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError:  # a full disk is no reason to fail
+            pass
+        finally:
+            _turn.give_back()
+
+
+class _NotKept(NullCache):  # type: ignore[misc]
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        say_preparing(False)
+
+
+def _njit(**options: Any) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        made = njit(**options)(function)
+        if isinstance(made, Dispatcher):  # not with NUMBA_DISABLE_JIT=1
+            folder, before = cache_folder(), config.CACHE_DIR
+            config.CACHE_DIR = str(folder or "")  # read when the cache is made; what others compile is not touched
+            made._cache = _Kept(function) if folder else _NotKept()  # type: ignore[attr-defined]  # as enable_caching does
+            config.CACHE_DIR = before
+        return made
+
+    return decorate
+
+
+compiled: Callable[[Any], Any] = _njit()
 inlined: Callable[[Any], Any] = njit(forceinline=True)
-parallel: Callable[[Any], Any] = njit(cache=True, parallel=True, fastmath=True)  # for training, never for coding
-
-
-def are_ready() -> bool:
-    """Whether the machine code of the coding loops is there already, so that nothing has to be compiled first."""
-    return any(cache_folder().rglob("*.nbc"))
+parallel: Callable[[Any], Any] = _njit(parallel=True, fastmath=True)  # for training, never for coding

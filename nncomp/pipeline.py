@@ -6,6 +6,7 @@ one block more than there are workers is in memory. Knows streams, blocks and mo
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,8 +19,10 @@ from functools import lru_cache
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.sharedctypes import RawValue
 from typing import Any, Protocol, TypeVar
 
+from nncomp import watch
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
 from nncomp.errors import FormatError, NncompError, WorkerError
@@ -30,6 +33,8 @@ FindModel = Callable[[ModelReference], ModelFile]
 Task = TypeVar("Task", bound="Sized")
 Result = TypeVar("Result")
 
+_POLL_S = 0.2  # between looks at how far the blocks in work are
+_PREPARING = "preparing", "preparing for now"  # what a worker says when it has to compile first: kept, or not kept
 _SMALL_BYTES = 64_000  # done within moments, and quicker than a process starts
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 
@@ -45,10 +50,13 @@ class Summary:
 
 
 class Sized(Protocol):
-    """A task that can say how many raw bytes it is about."""
+    """A task that can say how many raw bytes it is about, and how many bytes of the input it takes."""
 
     @property
     def raw_bytes(self) -> int: ...
+
+    @property
+    def input_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,10 @@ class EncodeTask:
 
     @property
     def raw_bytes(self) -> int:
+        return len(self.data)
+
+    @property
+    def input_bytes(self) -> int:
         return len(self.data)
 
     def run(self) -> tuple[Block, float]:
@@ -79,6 +91,10 @@ class DecodeTask:
     @property
     def raw_bytes(self) -> int:
         return self.block.raw_bytes
+
+    @property
+    def input_bytes(self) -> int:
+        return len(self.block.payload)
 
     def run(self) -> bytes:
         block = self.block
@@ -105,7 +121,8 @@ def compress(
     summary = Summary()
     writer: FrameWriter | None = None
     tasks = (EncodeTask(data, is_last, model) for data, is_last in split(source))
-    for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers):
+    begun = _part(progress, lambda: summary.raw_bytes)
+    for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers, begun):
         if writer is None:
             # A frame of one block names a model only if it uses it; of several, the later ones cannot be foreseen.
             names_model = model is not None and (block.kind == BlockKind.TOKENS or not block.is_last)
@@ -140,7 +157,8 @@ def decompress(
             positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
             yield DecodeTask(found.block, model)
 
-    for data in run_in_order(tasks(), DecodeTask.run, workers):
+    begun = _part(progress, lambda: summary.packed_bytes)
+    for data in run_in_order(tasks(), DecodeTask.run, workers, begun):
         found, end = positions.popleft()
         sink.write(data)
         summary.raw_bytes += len(data)
@@ -151,9 +169,17 @@ def decompress(
     return summary
 
 
-def run_in_order(tasks: Iterable[Task], run: Callable[[Task], Result], workers: int) -> Iterator[Result]:
+def _part(progress: Progress | None, done_bytes: Callable[[], int]) -> Progress | None:
+    """Return what tells `progress` the bytes of finished blocks and of the parts of others."""
+    return (lambda part_bytes: progress(done_bytes() + part_bytes)) if progress else None
+
+
+def run_in_order(
+    tasks: Iterable[Task], run: Callable[[Task], Result], workers: int, begun: Progress | None = None
+) -> Iterator[Result]:
     """Yield `run(task)` for each task, in order, from `workers` processes; from this one for 0, or for one small task.
 
+    While it waits, `begun` is told now and then how many input bytes are done of the tasks whose results are not out yet.
     Even a lone worker is a process of its own: compiled loops do not answer Ctrl-C, but a process can be ended in them.
     Raises what a task raises (an NncompError), or WorkerError when a worker ends. However it is left, no worker remains.
     """
@@ -163,25 +189,43 @@ def run_in_order(tasks: Iterable[Task], run: Callable[[Task], Result], workers: 
         for task in chain(first, remaining):
             yield run(task)
         return
-    pool = _Pool(workers)
+    pool = _Pool(workers, begun)
     try:
         yield from pool.run_in_order(chain(first, remaining), run)
     finally:
         pool.close()
 
 
+@dataclass
+class _Worker:
+    """A process, the parent's end of its pipe, where it shows its position, and the task it works on."""
+
+    process: SpawnProcess
+    connection: Connection
+    position: Any
+    number: int = -1
+    task: Any = None
+    seen_share: float = 0.0  # of the task, the most so far: a block is tried on samples before it is coded
+
+    def input_bytes_done(self) -> int:
+        share = self.position.value / self.task.raw_bytes if self.task.raw_bytes else 0.0
+        self.seen_share = max(self.seen_share, min(share, 1.0))
+        return int(self.task.input_bytes * self.seen_share)
+
+
 class _Pool:
     """Worker processes that are started when there is work for them; each holds one task at a time."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, begun: Progress | None) -> None:
         self._limit = workers
+        self._begun = begun
         self._context = multiprocessing.get_context("spawn")
-        self._processes: list[SpawnProcess] = []
-        self._idle: list[Connection] = []
-        self._busy: dict[Connection, int] = {}  # and the number of the task it works on
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection, _Worker] = {}
 
     def run_in_order(self, tasks: Iterator[Task], run: Callable[[Task], Result]) -> Iterator[Result]:
-        results: dict[int, Result] = {}
+        results: dict[int, tuple[Result, int]] = {}  # and the bytes of input they are made from
         sent = given = 0
         is_exhausted = False
         while True:
@@ -194,51 +238,58 @@ class _Pool:
                     sent += 1
             if given in results:
                 given += 1
-                yield results.pop(given - 1)
+                yield results.pop(given - 1)[0]
             elif is_exhausted and given == sent:
                 return
             else:
-                for connection in wait(list(self._busy)):
+                for connection in wait(list(self._busy), _POLL_S if self._begun else None):
                     assert isinstance(connection, Connection)
-                    number, result = self._receive(connection)
-                    results[number] = result
+                    results |= self._receive(self._busy[connection])
+                if self._begun and self._busy:
+                    waiting = sum(input_bytes for _, input_bytes in results.values())
+                    self._begun(waiting + sum(worker.input_bytes_done() for worker in self._busy.values()))
 
     def _send(self, number: int, run: Callable[[Any], Any], task: Any) -> None:
-        connection = self._idle.pop() if self._idle else self._start()
-        self._busy[connection] = number
+        worker = self._idle.pop() if self._idle else self._start()
+        worker.number, worker.task, worker.seen_share, worker.position.value = number, task, 0.0, 0
+        self._busy[worker.connection] = worker
         try:
-            connection.send((run, task))
+            worker.connection.send((run, task))
         except OSError as error:
             raise _worker_died() from error
 
-    def _receive(self, connection: Connection) -> tuple[int, Any]:
+    def _receive(self, worker: _Worker) -> dict[int, tuple[Any, int]]:
+        """Return the result that a worker sends, by the number of its task; nothing when it only says what it does."""
         try:
-            result = connection.recv()
+            result = worker.connection.recv()
         except (EOFError, OSError) as error:
             raise _worker_died() from error
-        number = self._busy.pop(connection)
-        self._idle.append(connection)
+        if isinstance(result, str) and result in _PREPARING:
+            watch.say_preparing(result == _PREPARING[0])
+            return {}
+        del self._busy[worker.connection]
+        self._idle.append(worker)
         if isinstance(result, NncompError):
             raise result
-        return number, result
+        return {worker.number: (result, worker.task.input_bytes)}
 
-    def _start(self) -> Connection:
+    def _start(self) -> _Worker:
         here, there = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(there,), daemon=True)
+        position = RawValue(ctypes.c_int64, 0)
+        process = self._context.Process(target=_work, args=(there, position), daemon=True)
         with _interrupt_ignored():
             process.start()
         there.close()  # so that a worker's end is seen as the end of its pipe
-        self._processes.append(process)
-        return here
+        self._workers.append(_Worker(process, here, position))
+        return self._workers[-1]
 
     def close(self) -> None:
         """End all workers, at work or not."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join()
-        for connection in [*self._idle, *self._busy]:
-            connection.close()
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
 
 
 def _worker_died() -> WorkerError:
@@ -261,8 +312,10 @@ def _interrupt_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, position: Any) -> None:
     """Run the tasks that come in, in one thread, until the parent closes its end."""
+    watch.share_position(position)
+    watch.on_preparing(lambda is_kept: connection.send(_PREPARING[0 if is_kept else 1]))
     for name in _THREAD_LIMITS:  # read by the numeric libraries when the first task imports them
         os.environ[name] = "1"
     while True:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp import coding
-from nncomp.coding import decode_decision, start_decoder
+from nncomp import coding, watch
+from nncomp.coding import decode_decision, is_spent, start_decoder
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
 from nncomp.kernels import compiled, inlined
@@ -28,7 +28,7 @@ _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 16_384  # a lane should have at least so many bytes: each one starts cold
 _HEADER_BYTES = 3
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
-_OVERFLOW = 1  # what the compiled loop returns for a token that does not fit its lane
+_OVERFLOW, _SPENT = 1, 2  # what the compiled loop returns for a token that does not fit its lane, and for words that end early
 
 
 def lanes_log2(raw_bytes: int) -> int:
@@ -59,11 +59,11 @@ def node_probability(zeros: int, ones: int) -> int:
 
 @compiled
 def _run(
-    address: Any, packed: Any, a: Any, b: Any, m: Any, data: Any, offsets: Any, text: Any, start_token: int,
-    ids: Any, first_ids: Any, words: Any, decoder: Any, decisions: Any, p1: Any,
+    numkong: Any, packed: Any, a: Any, b: Any, m: Any, data: Any, offsets: Any, text: Any, start_token: int,
+    ids: Any, first_ids: Any, words: Any, decoder: Any, decisions: Any, p1: Any, position: Any,
 ) -> int:  # fmt: skip
     """Code all lanes. Encoding (`words` is empty): the tokens are `ids`, lane l's from first_ids[l] on; fill `decisions`
-    and `p1`. Decoding: fill `data`; return _OVERFLOW when a token does not fit its lane."""
+    and `p1`. Decoding: fill `data`; return _OVERFLOW or _SPENT when that fails. `position` shows how far it is."""
     lanes = m.starts.size - 1
     decoding = words.size > 0
     groups, size = b.groups.shape[1], b.tokens.size
@@ -79,7 +79,10 @@ def _run(
         start_decoder(decoder, words)
     left, at = data.size, 0
     while left > 0:
-        step(address, packed, a, b, before)
+        position[0] = data.size - left
+        if decoding and is_spent(decoder, words):  # once a step: altered bytes need not be decoded to the end
+            return _SPENT
+        step(numkong, packed, a, b, before)
         for lane in range(lanes):
             room = m.starts[lane + 1] - m.starts[lane] - filled[lane]
             if room == 0:
@@ -97,7 +100,7 @@ def _run(
                     for i in range(groups):
                         cumulative[i + 1] = cumulative[i] + b.groups[lane, i]
                 elif depth == group_bits:
-                    token_frequencies(address, packed, a, b, lane, node - groups)
+                    token_frequencies(numkong, packed, a, b, lane, node - groups)
                     count, low = size, np.int64(0)
                     for i in range(size):
                         cumulative[i + 1] = cumulative[i] + b.tokens[i]
@@ -182,7 +185,7 @@ def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes:
     decoder, data = np.zeros(5, np.uint64), np.zeros(raw_bytes, np.uint8)
     no_ids, no_first = np.zeros(0, np.int32), np.zeros(0, np.int64)
     empty, no_p1 = np.zeros(0, np.uint8), np.zeros(0, np.uint16)
-    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1):
+    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1) == _OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     coding.check_finished(decoder, words)
     return data.tobytes()
@@ -202,7 +205,7 @@ def _code(
     vocabulary, start_token = model.model.vocabulary, model.model.sizes["start_token"]
     buffers = new_buffers(model.model, len(mixing.starts) - 1)
     result: int = _run(
-        model.address, model.packed, model.arrays, buffers, mixing, data, vocabulary.offsets, vocabulary.text,
-        start_token, ids, first_ids, words, decoder, decisions, p1,
+        model.numkong, model.packed, model.arrays, buffers, mixing, data, vocabulary.offsets, vocabulary.text,
+        start_token, ids, first_ids, words, decoder, decisions, p1, watch.position(),
     )  # fmt: skip
     return result

@@ -74,6 +74,7 @@ def compress(
 
         options = transfer.Options(_target(files, output, stdout), force, quiet, verbose, transfer.worker_count(workers))
         chosen = transfer.choose_model(model)
+        transfer.listen(options)
         for_each(files, lambda name: transfer.compress_file(name, chosen, options))
 
 
@@ -97,6 +98,7 @@ def decompress(
 
         options = transfer.Options(_target(files, output, stdout), force, quiet, verbose, transfer.worker_count(workers))
         given = transfer.given_models(model)
+        transfer.listen(options)
         for_each(files, lambda name: transfer.decompress_file(name, given, options))
 
 
@@ -108,6 +110,7 @@ def test(files: Files, quiet: Quiet = False, verbose: Verbose = False, workers: 
 
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
         given = transfer.given_models(model)
+        transfer.listen(options)
         for_each(files, lambda name: transfer.test_file(name, given, options))
 
 

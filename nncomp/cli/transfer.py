@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from nncomp import pipeline
+from nncomp import pipeline, watch
 from nncomp.cli.failures import say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Source, open_sink, open_source
 from nncomp.cli.progress import Bar
@@ -14,6 +14,9 @@ from nncomp.container import ModelReference, read_blocks
 from nncomp.errors import OutputError
 from nncomp.pipeline import Summary
 from nncomp.registry import ModelFile, default_model, find, open_model
+
+PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
+UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class Options:
     is_quiet: bool
     is_verbose: bool
     workers: int
+
+
+def listen(options: Options) -> None:
+    """Say it once on stderr when functions have to be compiled before the work can begin."""
+
+    def say_once(is_kept: bool) -> None:
+        watch.on_preparing(None)
+        say(PREPARING if is_kept else UNKEPT)
+
+    watch.on_preparing(None if options.is_quiet else say_once)
 
 
 def worker_count(asked: int) -> int:
