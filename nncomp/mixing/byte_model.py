@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from nncomp import coding
 from nncomp.errors import FormatError
-from nncomp.kernels import compiled, inlined
+from nncomp.kernels import compiled
 from nncomp.mixing import byte_contexts, core
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
-from nncomp.mixing.core import combine
+from nncomp.mixing.core import combine, inlined
 
 DEFAULT_TABLE_BITS = 26  # all tables together stay below 64 MB
 MIN_TABLE_BITS = 16
@@ -159,8 +159,7 @@ def predict(
 ) -> int:
     """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far."""
     if depth & 3 == 0:
-        for i in range(CONTEXTS):
-            slots.base[i] = core.find_bucket(slots.table, combine(text.hashes[i], node))
+        core.find_buckets(slots, text.hashes, node)
     core.predict_slots(slots, mixer.inputs, node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4))
     sure = predict_matches(matches, mixer.inputs, node, depth)
     seen = core.count_seen(slots, 0, 8)
@@ -207,6 +206,8 @@ def run_model(model: Any, data: Any, probabilities: Any, words: Any, decoder: An
         coding.start_decoder(decoder, words)
     for t in range(data.size):
         start_byte(text, matches, data, t)
+        if decoding and coding.is_spent(decoder, words):  # altered bytes need not be decoded to the end
+            return
         b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
         b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
         symbol = np.int64(data[t])

@@ -14,12 +14,17 @@ Integers only; every probability has 16 bits. Knows nothing of bytes, tokens, th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
-from nncomp.kernels import inlined
 from nncomp.mixing import tables
+from nncomp.mixing.prefetch import prefetch
+
+# All arrays are made outside of the compiled loops: counting references to them inside cost a third of the time.
+inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False)
 
 BUCKET_BYTES = 16
 INPUTS_PER_CONTEXT = 2
@@ -107,6 +112,18 @@ def find_bucket(table: Any, h: int) -> int:
     for i in range(1, BUCKET_BYTES):
         table[first + i] = 0
     return first
+
+
+@inlined
+def find_buckets(slots: Slots, hashes: Any, node: int) -> None:
+    """Set the buckets of all contexts at a node of the tree; ask for all cache lines before the first is read."""
+    buckets = slots.table.size // BUCKET_BYTES
+    for i in range(slots.base.size):
+        h = combine(hashes[i], node)
+        slots.base[i] = h
+        prefetch(slots.table, (h * buckets >> 32) * BUCKET_BYTES)
+    for i in range(slots.base.size):
+        slots.base[i] = find_bucket(slots.table, slots.base[i])
 
 
 @inlined
