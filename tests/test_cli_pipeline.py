@@ -24,6 +24,10 @@ class Task:
     def raw_bytes(self) -> int:
         return LARGE
 
+    @property
+    def input_bytes(self) -> int:
+        return LARGE
+
     def run(self) -> tuple[int, int, str]:
         if self.fault == "named":
             raise FormatError("This block is altered.")
