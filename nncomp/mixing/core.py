@@ -23,7 +23,7 @@ from numba import njit
 from nncomp.mixing import tables
 from nncomp.mixing.prefetch import prefetch
 
-# All arrays are made outside of the compiled loops: counting references to them inside cost a third of the time.
+# All arrays are made outside of the compiled loops: counting references to them inside cost a quarter of the time.
 inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False)
 
 BUCKET_BYTES = 16
