@@ -125,7 +125,6 @@ class Codec:
             raise FormatError(f"A block of {raw_bytes:,} bytes holds {len(data):,}; the file is altered.")
         return data
 
-
     def _decode_tokens(self, payload: bytes, raw_bytes: int) -> bytes:
         if self.model is None:
             raise FormatError("A block needs a model, but the file names none; the file is altered.")

@@ -68,9 +68,7 @@ def test_known_words() -> None:
     assert coding.words_to_bytes(coding.encode(decisions, probabilities)).hex() == KNOWN
 
 
-KNOWN = (
-    "37606ffe329d38b3c8c020e6aae78add5e5593d536df01c5"
-)
+KNOWN = "37606ffe329d38b3c8c020e6aae78add5e5593d536df01c5"
 
 
 def test_a_stream_that_is_too_long_or_too_short_is_named() -> None:

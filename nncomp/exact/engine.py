@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.exact.products import multiply, multiply_transposed, pack, packing_room, product_addresses
+from nncomp.exact.products import multiply, pack, product_address
 from nncomp.exact.weights import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -33,7 +33,6 @@ from nncomp.exact.weights import (
 from nncomp.kernels import compiled, inlined
 
 _HALF = 1 << (SCALE_SHIFT - 1)
-_MANY_LANES = 8  # from which on the longest product is quicker transposed
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
 
 
@@ -48,8 +47,6 @@ class Buffers(NamedTuple):
     gates: NDArray[np.int32]  # L 3E
     out: NDArray[np.int8]  # L E
     delta: NDArray[np.int32]  # L D
-    turned: NDArray[np.int32]  # D L
-    room: NDArray[np.uint8]  # packed z
     wide: NDArray[np.int32]  # L F
     z: NDArray[np.int8]  # L F
     group_wide: NDArray[np.int32]  # L H
@@ -76,8 +73,6 @@ def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
         gates=np.zeros((lanes, 3 * e), i32),
         out=np.zeros((lanes, e), i8),
         delta=np.zeros((lanes, d), i32),
-        turned=np.zeros((d, lanes), i32),
-        room=packing_room(lanes, f),
         wide=np.zeros((lanes, f), i32),
         z=np.zeros((lanes, f), i8),
         group_wide=np.zeros((lanes, h), i32),
@@ -195,12 +190,8 @@ def step(numkong: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         _normalise(b.x, b.y)
         multiply(numkong, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.wide)
         _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
-        if lanes >= _MANY_LANES and numkong[0] != np.uint64(0):
-            multiply_transposed(numkong, a.mlp_out_weight[n], b.z, b.room, b.turned)
-            _add(b.x, b.turned.T, a.mlp_out_scale[n])
-        else:
-            multiply(numkong, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.delta)
-            _add(b.x, b.delta, a.mlp_out_scale[n])
+        multiply(numkong, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.delta)
+        _add(b.x, b.delta, a.mlp_out_scale[n])
     _normalise(b.x, b.hidden)
     p = layers * _PER_LAYER
     multiply(numkong, packed[p], a.group_in_weight, b.hidden, b.group_wide)
@@ -226,7 +217,7 @@ class PackedModel:
     def __init__(self, model: IntegerModel) -> None:
         self.model = model
         self.arrays: Arrays = model.arrays
-        self.numkong = np.array(product_addresses(), dtype=np.uint64)
+        self.numkong = np.uint64(product_address())
         a, size = model.arrays, model.group_size
         weights = [
             weight[n]

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from nncomp.model.quantize import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
 from nncomp.model.recurrence import scan
