@@ -14,9 +14,8 @@ $(BIN)/python:
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
-# The CPU build of torch where pip can reach it; any torch of that version will do.
 .venv/dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu -e '.[train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
 	touch $@ .venv/runtime
 
 demo: .venv/runtime
