@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nncomp.exact.engine import PackedModel
 
 _SAMPLE_BYTES = 1 << 17  # a longer block is tried on two spans of together so many bytes
-_MARGIN = 1.05  # kinds that need at most this much more than the best on the sample are coded in full
+_MARGIN = 1.15  # kinds that need at most this much more than the best on the sample are coded in full
 _XZ_MARGIN = 1.3  # the same for xz, judged by its quickest setting on the whole block
 
 

@@ -128,5 +128,6 @@ def _njit(**options: Any) -> Callable[[Any], Any]:
 
 
 compiled: Callable[[Any], Any] = _njit()
-inlined: Callable[[Any], Any] = njit(forceinline=True)
+# Inlined functions make no arrays; counting references to those they are given cost a quarter of the time.
+inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False)
 parallel: Callable[[Any], Any] = _njit(parallel=True, fastmath=True)  # for training, never for coding

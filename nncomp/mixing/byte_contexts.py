@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nncomp.kernels import compiled
-from nncomp.mixing.core import combine, inlined
+from nncomp.kernels import compiled, inlined
+from nncomp.mixing.core import combine
 
 CONTEXTS = 26
 

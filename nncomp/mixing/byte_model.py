@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from nncomp import coding
 from nncomp.errors import FormatError
-from nncomp.kernels import compiled
+from nncomp.kernels import compiled, inlined
 from nncomp.mixing import byte_contexts, core
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
-from nncomp.mixing.core import combine, inlined
+from nncomp.mixing.core import combine
 
 DEFAULT_TABLE_BITS = 26  # all tables together stay below 64 MB
 MIN_TABLE_BITS = 16

@@ -14,17 +14,13 @@ Integers only; every probability has 16 bits. Knows nothing of bytes, tokens, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from nncomp.kernels import inlined
 from nncomp.mixing import tables
 from nncomp.mixing.prefetch import prefetch
-
-# All arrays are made outside of the compiled loops: counting references to them inside cost a quarter of the time.
-inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False)
 
 BUCKET_BYTES = 16
 INPUTS_PER_CONTEXT = 2

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
+from nncomp.kernels import inlined
 from nncomp.mixing import byte_contexts as bc
 from nncomp.mixing import core
 from nncomp.mixing.byte_model import MATCH_CLASSES, length_class
@@ -65,19 +65,19 @@ class TokenMixing(NamedTuple):
     last: Any  # (6,) int64: the last prediction, for its update, and how many there were
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def _token_at(m: TokenMixing, lane: int, back: int) -> int:
     """Return the token `back` steps ago in the lane (1: the last), or 0."""
     count = m.counts[lane]
     return np.int64(m.history[m.starts[lane] + 1 + count - back]) if count >= back else np.int64(0)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def _byte_at(data: Any, at: int) -> int:
     return np.int64(data[at]) if at >= 0 else np.int64(0)
 
 
-@njit  # type: ignore[untyped-decorator]
+@inlined
 def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     """Set all contexts for the next token of the lane, which begins at byte `at` of the lane's bytes, `data`."""
     s = m.state[lane]
@@ -121,7 +121,7 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
         h[i] = combine(h[i], i + 1)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def _find_buckets(m: TokenMixing, node: int) -> None:
     """Set the buckets of all contexts for the next decisions; ask for all cache lines before the first is read."""
     slots = m.slots
@@ -134,7 +134,7 @@ def _find_buckets(m: TokenMixing, node: int) -> None:
         slots.base[i] = core.find_bucket(slots.table, slots.base[i])
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> int:
     """Set the inputs of both matches; return what the longer one that expects a bit expects and how surely: 0, or 2..49."""
     inputs = m.mixer.inputs
@@ -159,7 +159,7 @@ def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int
     return sure
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
     """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
 
@@ -192,7 +192,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     return min(max((core.squash(mixed) + 2 * p0 + 3 * p1 + 2 * p2 + 4) >> 3, 1), 65535)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@inlined
 def update(m: TokenMixing, lane: int, bit: int) -> None:
     """Teach everything the decision that `predict` was last asked for; the rate falls with the decisions so far."""
     last = m.last
@@ -209,7 +209,7 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     last[_DECISIONS] += 1
 
 
-@njit  # type: ignore[untyped-decorator]
+@inlined
 def end_token(m: TokenMixing, lane: int, token: int, data: Any, at: int, size: int) -> None:
     """Take note of the lane's token, whose bytes are data[at : at + size]."""
     text = bc.Text(m.state[lane], m.tags[lane], m.fields[lane], m.field_hashes[lane], m.hashes)
