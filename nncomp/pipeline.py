@@ -121,6 +121,7 @@ def compress(
     summary = Summary()
     writer: FrameWriter | None = None
     tasks = (EncodeTask(data, is_last, model) for data, is_last in split(source))
+    progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
     for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers, begun):
         if writer is None:
@@ -157,6 +158,7 @@ def decompress(
             positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
             yield DecodeTask(found.block, model)
 
+    progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.packed_bytes)
     for data in run_in_order(tasks(), DecodeTask.run, workers, begun):
         found, end = positions.popleft()
@@ -167,6 +169,19 @@ def decompress(
         if progress:
             progress(end)
     return summary
+
+
+def _only_forward(progress: Progress | None) -> Progress | None:
+    """Return `progress` without what would go back: blocks may be done in another order than they come out in."""
+    most = 0
+
+    def tell(done_bytes: int) -> None:
+        nonlocal most
+        if progress and done_bytes >= most:
+            most = done_bytes
+            progress(done_bytes)
+
+    return tell if progress else None
 
 
 def _part(progress: Progress | None, done_bytes: Callable[[], int]) -> Progress | None:
@@ -286,7 +301,7 @@ class _Pool:
     def close(self) -> None:
         """End all workers, at work or not."""
         for worker in self._workers:
-            worker.process.terminate()
+            worker.process.kill()  # they hold nothing that would need tidying
         for worker in self._workers:
             worker.process.join()
             worker.connection.close()
@@ -304,6 +319,13 @@ def _interrupt_ignored() -> Iterator[None]:
     """Let a process that is started here ignore Ctrl-C from its first moment: its parent alone answers it."""
     if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    if hasattr(signal, "pthread_sigmask"):  # held back here, not lost; the child keeps it blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
