@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import RawValue
@@ -321,6 +322,7 @@ def _interrupt_ignored() -> Iterator[None]:
         yield
         return
     if hasattr(signal, "pthread_sigmask"):  # held back here, not lost; the child keeps it blocked
+        resource_tracker.ensure_running()  # which would unblock it if it were started later
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
