@@ -288,7 +288,10 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
 
 
 def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones."""
+    """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones.
+
+    Any uint32 will do as a history or a strength: 22 bits of probability and 10 of count.
+    """
     plain = start_values()
     if not given:
         return plain
@@ -298,8 +301,6 @@ def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             raise ModelError(f"The model's start value {name} of mixing is missing or of another shape; the file is damaged.")
         top = {"weights": core.WEIGHT_LIMIT, "final_weights": core.WEIGHT_LIMIT, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
         if name in top and (found.max() > top[name] or found.min() < (-top[name] if "weights" in name else 0)):
-            raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
-        if name in ("histories", "strength") and (found & 1023).max() > core.HISTORY_LIMIT:
             raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
     return given
 
