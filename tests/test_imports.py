@@ -69,9 +69,9 @@ def test_a_part_never_imports_what_it_must_not_know(part: str) -> None:
         assert imports(path) & NEVER[part] == set(), path
 
 
-def test_only_the_export_bridges_model_and_exact() -> None:
+def test_only_the_export_and_its_inverse_bridge_model_and_exact() -> None:
     bridges = {path.name for path in modules("exact") if "model" in imports(path)}
-    assert bridges <= {"export.py", "score.py"}
+    assert bridges <= {"export.py", "restore.py", "score.py"}
 
 
 def loaded_after(code: str) -> set[str]:

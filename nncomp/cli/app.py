@@ -151,6 +151,10 @@ def train(
     work: Annotated[Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
+    ] = None,
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
@@ -159,7 +163,7 @@ def train(
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, time, out, work, threads, seed)
+        command(data, valid, time, out, work, threads, seed, init)
 
 
 def _target(files: list[str], output: str | None, is_stdout: bool) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from nncomp.errors import DataError
@@ -24,8 +25,8 @@ def parse_time(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def train(data: str, valid: str, time: str, out: Path, work: Path | None, threads: int, seed: int) -> None:
-    """Train a model on the text at `data` for the given time and write it to `out`."""
+def train(data: str, valid: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None) -> None:
+    """Train a model on the text at `data` for the given time and write it to `out`; `init` names one to start from."""
     time_s = parse_time(time)
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
@@ -35,7 +36,9 @@ def train(data: str, valid: str, time: str, out: Path, work: Path | None, thread
         import torch
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.exact.weights import IntegerModel, parse_model
     from nncomp.model.decoder import DecoderConfig
+    from nncomp.registry import open_model
     from nncomp.training import run
     from nncomp.training.loop import TrainingConfig
 
@@ -44,7 +47,11 @@ def train(data: str, valid: str, time: str, out: Path, work: Path | None, thread
     folder = work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
     config = TrainingConfig(time_s=time_s, seed=seed)
-    run.train(data, valid, folder, DecoderConfig(), config, command, report)
+    start: DecoderConfig | IntegerModel = DecoderConfig()
+    if init is not None:
+        config = replace(config, learning_rate=config.learning_rate / 2)
+        start = parse_model(open_model(init).read(), init)
+    run.train(data, valid, folder, start, config, command, report)
     digest = run.finish(folder, data, valid, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 

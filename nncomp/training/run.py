@@ -11,7 +11,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.export import export
+from nncomp.exact.restore import restore
 from nncomp.exact.score import surprisal_bits
 from nncomp.exact.weights import IntegerModel, save_model
 from nncomp.model.decoder import DecoderConfig
@@ -65,19 +66,31 @@ def _head(documents: list[Document]) -> list[Document]:
 
 
 def train(
-    data: str, valid: str, folder: Path, shape: DecoderConfig, config: TrainingConfig, command: str, report: Report
+    data: str,
+    valid: str,
+    folder: Path,
+    start: DecoderConfig | IntegerModel,
+    config: TrainingConfig,
+    command: str,
+    report: Report,
 ) -> Path:
     """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
 
-    `folder` also keeps the vocabulary, the encoded corpus, a log of figures (JSON lines) and `record.json`; a run
-    that finds its own checkpoint there goes on from it. Raises DataError for unusable text.
+    `start` is the shape of a new decoder, or a model to go on from with its own vocabulary. `folder` also keeps the
+    vocabulary, the encoded corpus, a log of figures (JSON lines) and `record.json`; a run that finds its own
+    checkpoint there goes on from it. Raises DataError for unusable text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     documents, held_out = read_documents(data), read_documents(valid)
     report(f"{len(documents):,} documents, {sum(len(d.text) for d in documents):,} bytes of text")
     tokens_path, ids_path = folder / "tokens.json", folder / "ids.npy"
     if not tokens_path.exists():
-        tokens_path.write_text(vocabulary_to_json(train_vocabulary(sample_text(documents, _SAMPLE_BYTES, 0), shape.vocab_size)))
+        learned = (
+            start.vocabulary
+            if isinstance(start, IntegerModel)
+            else train_vocabulary(sample_text(documents, _SAMPLE_BYTES, 0), start.vocab_size)
+        )
+        tokens_path.write_text(vocabulary_to_json(learned))
     vocabulary = vocabulary_from_json(tokens_path.read_text())
     if not ids_path.exists():
         np.save(ids_path, encode_shuffled(documents, vocabulary, config.seed))
@@ -86,8 +99,11 @@ def train(
     head = _head(held_out)
     valid_ids = encode_shuffled(head, vocabulary, 0)
     valid_bytes = sum(len(d.text) for d in head)
-    shape = DecoderConfig(**{**asdict(shape), "start_token": vocabulary.tokens.index(b"\n")})
-    trainer = Trainer(new_model(shape, config.seed), config, ids, folder / "checkpoint.pt")
+    if isinstance(start, IntegerModel):
+        decoder = restore(start)
+    else:
+        decoder = new_model(replace(start, start_token=vocabulary.tokens.index(b"\n")), config.seed)
+    trainer = Trainer(decoder, config, ids, folder / "checkpoint.pt")
     if trainer.checkpoint.exists():
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
@@ -105,6 +121,8 @@ def train(
         "started": time.strftime("%Y-%m-%d"),
         "training": asdict(config),
     }
+    if isinstance(start, IntegerModel):
+        record["init"] = start.record
     last_valid = trainer.progress.elapsed_s
     with (folder / "log.jsonl").open("a") as log:
         for row in trainer.run():
