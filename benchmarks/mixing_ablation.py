@@ -88,7 +88,7 @@ def _byte_bits(model: Any, data: Any, off: Any) -> float:
 
 
 @compiled
-def _network_p1(numkong: Any, packed: Any, a: Any, b: Any, ids: Any, start_token: int, bits: int, out: Any) -> None:
+def _network_p1(product: Any, packed: Any, a: Any, b: Any, ids: Any, start_token: int, bits: int, out: Any) -> None:
     """Fill `out` (N, bits) with the network's p1 of each decision on the way to each token."""
     before = np.full(1, start_token, np.int32)
     groups, size = b.groups.shape[1], b.tokens.size
@@ -96,9 +96,9 @@ def _network_p1(numkong: Any, packed: Any, a: Any, b: Any, ids: Any, start_token
     while 1 << group_bits < groups:
         group_bits += 1
     for n in range(ids.size):
-        step(numkong, packed, a, b, before)
+        step(product, packed, a, b, before)
         token = np.int64(ids[n])
-        token_frequencies(numkong, packed, a, b, 0, token // size)
+        token_frequencies(product, packed, a, b, 0, token // size)
         for depth in range(bits):
             frequencies = b.groups[0] if depth < group_bits else b.tokens
             width = group_bits if depth < group_bits else bits - group_bits
@@ -171,7 +171,7 @@ class TokenCost:
             p, model = self.model, self.model.model
             ids = np.asarray(model.vocabulary.encode(data.tobytes()))
             p1 = np.zeros((len(ids), model.vocabulary.bits), np.uint16)
-            _network_p1(p.numkong, p.packed, p.arrays, new_buffers(model, 1), ids, model.sizes["start_token"], p1.shape[1], p1)
+            _network_p1(p.product, p.packed, p.arrays, new_buffers(model, 1), ids, model.sizes["start_token"], p1.shape[1], p1)
             self._network[id(data)] = ids, p1
         return self._network[id(data)]
 

@@ -59,7 +59,7 @@ def node_probability(zeros: int, ones: int) -> int:
 
 @compiled
 def _run(
-    numkong: Any, packed: Any, a: Any, b: Any, m: Any, data: Any, offsets: Any, text: Any, start_token: int,
+    product: Any, packed: Any, a: Any, b: Any, m: Any, data: Any, offsets: Any, text: Any, start_token: int,
     ids: Any, first_ids: Any, words: Any, decoder: Any, decisions: Any, p1: Any, position: Any,
 ) -> int:  # fmt: skip
     """Code all lanes. Encoding (`words` is empty): the tokens are `ids`, lane l's from first_ids[l] on; fill `decisions`
@@ -82,7 +82,7 @@ def _run(
         position[0] = data.size - left
         if decoding and is_spent(decoder, words):  # once a step: altered bytes need not be decoded to the end
             return _SPENT
-        step(numkong, packed, a, b, before)
+        step(product, packed, a, b, before)
         for lane in range(lanes):
             room = m.starts[lane + 1] - m.starts[lane] - filled[lane]
             if room == 0:
@@ -100,7 +100,7 @@ def _run(
                     for i in range(groups):
                         cumulative[i + 1] = cumulative[i] + b.groups[lane, i]
                 elif depth == group_bits:
-                    token_frequencies(numkong, packed, a, b, lane, node - groups)
+                    token_frequencies(product, packed, a, b, lane, node - groups)
                     count, low = size, np.int64(0)
                     for i in range(size):
                         cumulative[i + 1] = cumulative[i] + b.tokens[i]
@@ -205,7 +205,7 @@ def _code(
     vocabulary, start_token = model.model.vocabulary, model.model.sizes["start_token"]
     buffers = new_buffers(model.model, len(mixing.starts) - 1)
     result: int = _run(
-        model.numkong, model.packed, model.arrays, buffers, mixing, data, vocabulary.offsets, vocabulary.text,
+        model.product, model.packed, model.arrays, buffers, mixing, data, vocabulary.offsets, vocabulary.text,
         start_token, ids, first_ids, words, decoder, decisions, p1, watch.position(),
     )  # fmt: skip
     return result

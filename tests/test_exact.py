@@ -88,7 +88,7 @@ def test_the_plain_loop_gives_the_same_integers() -> None:
         "engine = FastEngine(packed, 7)\n"
         "for i in range(9):\n"
         "    h.update(engine.step(np.arange(7) * 31 + i).tobytes())\n"
-        "print(int(packed.numkong != 0), h.hexdigest())\n"
+        "print(int(packed.product != 0), h.hexdigest())\n"
     )
     results = []
     for product in ("", "loop"):

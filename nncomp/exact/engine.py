@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.exact.products import multiply, pack, product_address
+from nncomp.exact.products import choose_product, multiply, pack
 from nncomp.exact.weights import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -56,6 +56,8 @@ class Buffers(NamedTuple):
     token_acc: NDArray[np.int32]  # 1 S
     tokens: NDArray[np.int64]  # S, frequencies
     hidden: NDArray[np.int8]  # L D
+    sums: NDArray[np.int32]  # L, scratch of the products
+    scratch: NDArray[np.int64]  # 3E
 
 
 def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
@@ -82,6 +84,8 @@ def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
         token_acc=np.zeros((1, size), i32),
         tokens=np.zeros(size, i64),
         hidden=np.zeros((lanes, d), i8),
+        sums=np.zeros(lanes, i32),
+        scratch=np.zeros(3 * e, i64),
     )
 
 
@@ -119,21 +123,47 @@ def _token_shift(y: Any, before: Any, shift: Any, u: Any) -> None:
             before[i, j] = y[i, j]
 
 
+@inlined
+def _table_index(gates: Any, scale: Any, bias: Any, out: Any) -> None:
+    for j in range(out.size):
+        z = (np.int64(gates[j]) * np.int64(scale[j]) + bias[j]) >> SCALE_SHIFT
+        out[j] = min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF
+
+
+@inlined
+def _look_up(table: Any, out: Any) -> None:
+    for j in range(out.size):
+        out[j] = np.int64(table[np.uint64(out[j])])
+
+
+@inlined
+def _candidate(gates: Any, scale: Any, bias: Any, out: Any) -> None:
+    for j in range(out.size):
+        c = (np.int64(gates[j]) * np.int64(scale[j]) + bias[j]) >> STATE_SHIFT
+        out[j] = min(max(c, -STATE_MAX), STATE_MAX)
+
+
+@inlined
+def _recur_lane(rate: Any, c: Any, gate: Any, state_scale: int, h: Any, out: Any) -> None:
+    for j in range(h.size):
+        h[j] += ((c[j] - h[j]) * rate[j] + (1 << (STATE_BITS - 1))) >> STATE_BITS
+    for j in range(h.size):
+        v = (((h[j] * gate[j]) >> 16) * state_scale + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
+        out[j] = np.int8(min(max(v, -127), 127))
+
+
 @compiled
-def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_scale: int, h: Any, out: Any) -> None:
+def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_scale: int, h: Any, out: Any, scratch: Any) -> None:
+    """Short loops over slices that begin at 0: with an offset in the index the compiler leaves them scalar, 3 times slower."""
     lanes, e = h.shape
+    rate, c, gate = scratch[:e], scratch[e : 2 * e], scratch[2 * e :]
     for i in range(lanes):
-        for j in range(e):
-            z = (np.int64(gates[i, j]) * scale[j] + bias[j]) >> SCALE_SHIFT
-            rate = np.int64(sigmoid[np.uint64(min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF)])
-            c = (np.int64(gates[i, e + j]) * scale[e + j] + bias[e + j]) >> STATE_SHIFT
-            c = min(max(c, -STATE_MAX), STATE_MAX)
-            state = h[i, j] + (((c - h[i, j]) * rate + (1 << (STATE_BITS - 1))) >> STATE_BITS)
-            h[i, j] = state
-            z = (np.int64(gates[i, 2 * e + j]) * scale[2 * e + j] + bias[2 * e + j]) >> SCALE_SHIFT
-            gate = np.int64(silu[np.uint64(min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF)])
-            v = (((state * gate) >> 16) * state_scale + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
-            out[i, j] = np.int8(min(max(v, -127), 127))
+        _table_index(gates[i, :e], scale[:e], bias[:e], rate)
+        _look_up(sigmoid, rate)
+        _candidate(gates[i, e : 2 * e], scale[e : 2 * e], bias[e : 2 * e], c)
+        _table_index(gates[i, 2 * e :], scale[2 * e :], bias[2 * e :], gate)
+        _look_up(silu, gate)
+        _recur_lane(rate, c, gate, state_scale, h[i], out[i])
 
 
 @compiled
@@ -169,7 +199,7 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
 
 
 @compiled
-def step(numkong: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
+def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
     """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
     lanes = tokens.size
     for i in range(lanes):
@@ -183,31 +213,33 @@ def step(numkong: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         p = n * _PER_LAYER
         _normalise(b.x, b.y)
         _token_shift(b.y, b.before[n], a.shift[n], b.u)
-        multiply(numkong, packed[p + _GATES], a.gates_weight[n], b.u, b.gates)
-        _recur(b.gates, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], b.out)
-        multiply(numkong, packed[p + _STATE_OUT], a.state_out_weight[n], b.out, b.delta)
+        multiply(product, packed[p + _GATES], a.gates_weight[n], b.u, b.sums, b.gates)
+        _recur(
+            b.gates, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], b.out, b.scratch
+        )
+        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], b.out, b.sums, b.delta)
         _add(b.x, b.delta, a.state_out_scale[n])
         _normalise(b.x, b.y)
-        multiply(numkong, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.wide)
+        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.sums, b.wide)
         _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
-        multiply(numkong, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.delta)
+        multiply(product, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.sums, b.delta)
         _add(b.x, b.delta, a.mlp_out_scale[n])
     _normalise(b.x, b.hidden)
     p = layers * _PER_LAYER
-    multiply(numkong, packed[p], a.group_in_weight, b.hidden, b.group_wide)
+    multiply(product, packed[p], a.group_in_weight, b.hidden, b.sums, b.group_wide)
     _squared_relu(b.group_wide, a.group_in_scale, b.group_z)
-    multiply(numkong, packed[p + 1], a.group_out_weight, b.group_z, b.group_acc)
+    multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.sums, b.group_acc)
     for i in range(lanes):
         _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
 
 
 @compiled
-def token_frequencies(numkong: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
+def token_frequencies(product: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
     """Set b.tokens to the frequencies of the tokens of one group in one lane."""
     size = b.tokens.size
     low, high = group * size, (group + 1) * size
     at = b.h.shape[0] * _PER_LAYER + 2 + group
-    multiply(numkong, packed[at], a.token_weight[low:high], b.hidden[lane : lane + 1], b.token_acc)
+    multiply(product, packed[at], a.token_weight[low:high], b.hidden[lane : lane + 1], b.sums, b.token_acc)
     _frequencies(b.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, b.tokens)
 
 
@@ -217,7 +249,6 @@ class PackedModel:
     def __init__(self, model: IntegerModel) -> None:
         self.model = model
         self.arrays: Arrays = model.arrays
-        self.numkong = np.uint64(product_address())
         a, size = model.arrays, model.group_size
         weights = [
             weight[n]
@@ -226,7 +257,9 @@ class PackedModel:
         ]
         weights += [a.group_in_weight, a.group_out_weight]
         weights += [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
-        pairs = [pack(weight) for weight in weights]
+        product = choose_product([weight.shape for weight in weights])
+        self.product = np.uint64(product)
+        pairs = [pack(product, weight) for weight in weights]
         self.packed = np.array([address for address, _ in pairs], dtype=np.uint64)
         self._buffers = [buffer for _, buffer in pairs]  # `packed` points into them
 
@@ -241,11 +274,11 @@ class FastEngine:
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
         p = self.packed
-        step(p.numkong, p.packed, p.arrays, self.buffers, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        step(p.product, p.packed, p.arrays, self.buffers, np.ascontiguousarray(tokens_L, dtype=np.int32))
         return self.buffers.groups.copy()
 
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
         """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
         p = self.packed
-        token_frequencies(p.numkong, p.packed, p.arrays, self.buffers, lane, group)
+        token_frequencies(p.product, p.packed, p.arrays, self.buffers, lane, group)
         return self.buffers.tokens.copy()

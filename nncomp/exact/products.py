@@ -1,7 +1,8 @@
-"""Exact int8 x int8 -> int32 products inside compiled code: NumKong's kernels, or a plain loop.
+"""Exact int8 x int8 -> int32 products inside compiled code: our AVX-512 tiles, NumKong's kernels, or a plain loop.
 
-NumKong picks its instructions at run time, so each process probes it with saturating extremes before it is used; one
-wrong sum and the plain loop takes over. Knows nothing of layers.
+The tiles are the fastest where the processor has their instruction and no matrix unit (AMX), and the sizes suit them;
+NumKong is good everywhere and picks its instructions at run time. Each process probes what it takes with saturating
+extremes; one wrong sum and the next one takes over. Knows nothing of layers.
 """
 
 # L rows (lanes), N outputs, K inputs
@@ -20,8 +21,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from nncomp.exact import vnni
 from nncomp.kernels import compiled
 
+LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's
 _ALIGNMENT = 64
 
 
@@ -40,16 +43,17 @@ def _call_c(typingctx: Any, address: Any, arguments: Any) -> Any:
 
 
 @compiled
-def multiply(numkong: Any, packed: Any, weight_NK: Any, a_LK: Any, out_LN: Any) -> None:
+def multiply(product: Any, packed: Any, weight_NK: Any, a_LK: Any, sums_L: Any, out_LN: Any) -> None:
     """Set out (int32) to a (int8) times the transposed weight (int8); exact. |sum| <= 4096 * 127 * 127 < 2**27.
 
-    `numkong` is the address of NumKong's product and `packed` the weight as it packed it, or `numkong` is 0 for the plain
-    loop.
+    `packed` is the address of the weight as `pack` packed it for this product, `sums_L` scratch (int32).
     """
     rows, n, k = np.uint64(a_LK.shape[0]), np.uint64(weight_NK.shape[0]), np.uint64(weight_NK.shape[1])
-    if numkong != np.uint64(0):
+    if product == np.uint64(TILES):
+        vnni.multiply(packed, weight_NK.shape[0], a_LK, sums_L, out_LN)
+    elif product != np.uint64(LOOP):
         a, out = np.uint64(a_LK.ctypes.data), np.uint64(out_LN.ctypes.data)
-        _call_c(numkong, (a, np.uint64(packed), out, rows, n, k, k, n * np.uint64(4)))
+        _call_c(product, (a, np.uint64(packed), out, rows, n, k, k, n * np.uint64(4)))
     else:
         for i in range(a_LK.shape[0]):
             for j in range(weight_NK.shape[0]):
@@ -75,10 +79,12 @@ def _numkong() -> ctypes.CDLL | None:
     return library
 
 
-def pack(weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
-    """Return NumKong's packed form of a weight: its address and the buffer that must outlive it."""
+def pack(product: int, weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
+    """Return a weight packed for a product: its address and the buffer that must outlive it."""
     library = _numkong()
-    if library is None:
+    if product == TILES:
+        return vnni.pack(weight_NK)
+    if product == LOOP or library is None:
         return 0, np.zeros(0, np.uint8)
     n, k = weight_NK.shape
     weight = np.ascontiguousarray(weight_NK)
@@ -88,29 +94,36 @@ def pack(weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
     return address, buffer
 
 
-def _is_exact(address: int) -> bool:
+@functools.cache
+def _is_exact(product: int) -> bool:
     """Compare with the exact sums for extremes that saturate 16-bit intermediates, and for random signs."""
     random = np.random.default_rng(0)
-    for rows, k, n in ((1, 256, 64), (3, 1024, 48), (16, 256, 100), (5, 37, 9)):
+    for rows, k, n in ((1, 256, 64), (3, 1024, 128), (16, 256, 64), (5, 36, 64)):
         signs = random.choice(np.array([-127, 127], np.int8), size=(n, k))
         for weight in (np.full((n, k), 127, np.int8), np.full((n, k), -127, np.int8), signs):
-            packed, _buffer = pack(weight)
+            packed, _buffer = pack(product, weight)
             for a in (np.full((rows, k), 127, np.int8), np.full((rows, k), -127, np.int8), signs[:rows].copy()):
-                out = np.zeros((rows, n), np.int32)
-                multiply(np.uint64(address), np.uint64(packed), weight, a, out)
+                out, sums = np.zeros((rows, n), np.int32), np.zeros(rows, np.int32)
+                multiply(np.uint64(product), np.uint64(packed), weight, a, sums, out)
                 if not np.array_equal(out, a.astype(np.int64) @ weight.T.astype(np.int64)):
                     return False
     return True
 
 
-@functools.cache
-def product_address() -> int:
-    """Return the address of NumKong's product if it is exact on this machine, else 0 (the plain loop).
+def _has_matrix_unit() -> bool:
+    """Return whether the processor has AMX, with which NumKong does three times what the tiles could."""
+    return "+amx-int8" in vnni.features()
 
-    NNCOMP_PRODUCT=loop asks for the plain loop.
+
+def choose_product(shapes: list[tuple[int, int]]) -> int:
+    """Return the quickest product that is exact on this machine for weights of these shapes (N, K).
+
+    NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them, if it can be had.
     """
-    library = _numkong()
-    if library is None or os.environ.get("NNCOMP_PRODUCT") == "loop":
-        return 0
-    address = ctypes.cast(library.nk_dots_packed_i8, ctypes.c_void_p).value or 0
-    return address if _is_exact(address) else 0
+    asked, library = os.environ.get("NNCOMP_PRODUCT", ""), _numkong()
+    candidates: list[int] = []
+    if vnni.available() and all(vnni.fits(n, k) for n, k in shapes) and (asked == "tiles" or not (asked or _has_matrix_unit())):
+        candidates.append(TILES)
+    if library is not None and asked in ("", "tiles", "numkong"):
+        candidates.append(ctypes.cast(library.nk_dots_packed_i8, ctypes.c_void_p).value or LOOP)
+    return next((product for product in candidates if _is_exact(product)), LOOP)

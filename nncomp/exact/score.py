@@ -14,17 +14,17 @@ from nncomp.kernels import compiled
 
 
 @compiled
-def _surprisal(numkong: Any, packed: Any, a: Any, b: Any, ids_TL: Any, start_token: int) -> float:
+def _surprisal(product: Any, packed: Any, a: Any, b: Any, ids_TL: Any, start_token: int) -> float:
     steps, lanes = ids_TL.shape
     size = b.tokens.size
     before = np.full(lanes, start_token, np.int32)
     bits = 0.0
     for t in range(steps):
-        step(numkong, packed, a, b, before)
+        step(product, packed, a, b, before)
         for lane in range(lanes):
             token = ids_TL[t, lane]
             group = token // size
-            token_frequencies(numkong, packed, a, b, lane, group)
+            token_frequencies(product, packed, a, b, lane, group)
             bits -= np.log2(b.groups[lane, group] / b.groups[lane].sum())
             bits -= np.log2(b.tokens[token - group * size] / b.tokens.sum())
             before[lane] = token
@@ -37,5 +37,5 @@ def surprisal_bits(model: PackedModel, ids_N: NDArray[np.integer[Any]], lanes: i
     steps = len(ids_N) // lanes
     ids_TL = np.ascontiguousarray(ids_N[: steps * lanes].reshape(lanes, steps).T, dtype=np.int32)
     buffers, start = new_buffers(model.model, lanes), model.model.sizes["start_token"]
-    bits = _surprisal(model.numkong, model.packed, model.arrays, buffers, ids_TL, start)
+    bits = _surprisal(model.product, model.packed, model.arrays, buffers, ids_TL, start)
     return float(bits) * len(ids_N) / max(1, ids_TL.size)
