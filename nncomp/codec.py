@@ -63,27 +63,27 @@ class Codec:
     def __init__(self, model: ModelFile | None = None) -> None:
         self.model = model
 
-    def encode_block(self, data: bytes) -> CodedBlock:
-        """Return the smallest coding of `data`; of equals the one that is quicker to decode.
+    def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
+        """Return the smallest coding of `data`; of equals the one that is quicker to decode. The same for any `threads`.
 
         >>> Codec().encode_block(b"").kind.name
         'STORED'
         """
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         for kind in self._worth_trying(data):
-            coded = self._encode(kind, data)
+            coded = self._encode(kind, data, threads)
             if _size(coded) < _size(best):
                 best = coded
         return best
 
-    def _encode(self, kind: BlockKind, data: bytes) -> CodedBlock:
+    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.XZ:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
             return _encode_bytes(data)
         from nncomp.token_block import encode_tokens
 
-        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data))
+        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads))
 
     def _worth_trying(self, data: bytes) -> list[BlockKind]:
         """Return the kinds that may be the smallest, the quickest to decode first: all of them for a short block."""
@@ -109,7 +109,7 @@ class Codec:
         assert self.model is not None
         return PackedModel(parse_model(self.model.read(), str(self.model.path)))
 
-    def decode_block(self, kind: int, payload: bytes, raw_bytes: int) -> bytes:
+    def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
         if kind == BlockKind.STORED:
             data = payload
@@ -118,19 +118,19 @@ class Codec:
         elif kind == BlockKind.BYTES:
             data = _decode_bytes(payload, raw_bytes)
         elif kind == BlockKind.TOKENS:
-            data = self._decode_tokens(payload, raw_bytes)
+            data = self._decode_tokens(payload, raw_bytes, threads)
         else:
             raise FormatError(f"A block is of kind {kind}, which this nncomp cannot read; use a newer one.")
         if len(data) != raw_bytes:
             raise FormatError(f"A block of {raw_bytes:,} bytes holds {len(data):,}; the file is altered.")
         return data
 
-    def _decode_tokens(self, payload: bytes, raw_bytes: int) -> bytes:
+    def _decode_tokens(self, payload: bytes, raw_bytes: int, threads: int) -> bytes:
         if self.model is None:
             raise FormatError("A block needs a model, but the file names none; the file is altered.")
         from nncomp.token_block import decode_tokens
 
-        return decode_tokens(self._packed, payload, raw_bytes)
+        return decode_tokens(self._packed, payload, raw_bytes, threads)
 
 
 def verify_block(data: bytes, expected: bytes) -> None:

@@ -62,11 +62,12 @@ class Sized(Protocol):
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """Raw bytes to code with a model's network, or with none."""
+    """Raw bytes to code with a model's network, or with none, in so many threads."""
 
     data: bytes = field(repr=False)
     is_last: bool
     model: ModelFile | None
+    threads: int = 1
 
     @property
     def raw_bytes(self) -> int:
@@ -77,17 +78,18 @@ class EncodeTask:
         return len(self.data)
 
     def run(self) -> tuple[Block, float]:
-        coded = _codec(self.model).encode_block(self.data)
+        coded = _codec(self.model).encode_block(self.data, self.threads)
         block = Block(int(coded.kind), len(self.data), coded.payload, checksum(self.data), self.is_last)
         return block, coded.cost_bits
 
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """A block to decode and verify."""
+    """A block to decode and verify, in so many threads."""
 
     block: Block
     model: ModelFile | None
+    threads: int = 1
 
     @property
     def raw_bytes(self) -> int:
@@ -99,7 +101,7 @@ class DecodeTask:
 
     def run(self) -> bytes:
         block = self.block
-        data = _codec(self.model).decode_block(block.kind, block.payload, block.raw_bytes)
+        data = _codec(self.model).decode_block(block.kind, block.payload, block.raw_bytes, self.threads)
         verify_block(data, block.checksum)
         return data
 
@@ -121,7 +123,11 @@ def compress(
     """Write one frame to `sink` that holds all that `source` gives."""
     summary = Summary()
     writer: FrameWriter | None = None
-    tasks = (EncodeTask(data, is_last, model) for data, is_last in split(source))
+    # Threads are for a block that is alone; of several, each has a process.
+    tasks = (
+        EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1)
+        for number, (data, is_last) in enumerate(split(source))
+    )
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
     for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers, begun):
@@ -152,12 +158,14 @@ def decompress(
     positions: deque[tuple[FrameBlock, int]] = deque()  # of the blocks in flight, and where each ends in the input
 
     def tasks() -> Iterator[DecodeTask]:
+        is_first = True
         for found in read_blocks(source):
+            is_alone, is_first = is_first and found.block.is_last, found.block.is_last
             model = find_model(found.model) if found.model and found.block.kind == BlockKind.TOKENS else None
             if found.block.kind == BlockKind.TOKENS and model is None:
                 raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
             positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
-            yield DecodeTask(found.block, model)
+            yield DecodeTask(found.block, model, max(1, workers) if is_alone else 1)
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.packed_bytes)

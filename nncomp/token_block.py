@@ -10,7 +10,8 @@ This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Kn
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from threading import Thread
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
 from nncomp.kernels import compiled, inlined
 from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
+from nncomp.turns import pass_on, wait_for, yield_address
 
 MAX_LANES_LOG2 = 4
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
@@ -28,7 +30,9 @@ _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 16_384  # a lane should have at least so many bytes: each one starts cold
 _HEADER_BYTES = 3
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
-_OVERFLOW, _SPENT = 1, 2  # what the compiled loop returns for a token that does not fit its lane, and for words that end early
+_TOKENS, _LEFT, _WRONG = range(3)  # fields of `_Shared.count`
+_OVERFLOW, _SPENT = 1, 2  # what may be wrong: a token that does not fit its lane, words that end early
+_MAX_THREADS = 2
 
 
 def lanes_log2(raw_bytes: int) -> int:
@@ -57,15 +61,37 @@ def node_probability(zeros: int, ones: int) -> int:
     return min(max(((ones << 16) + (total >> 1)) // total, 1), 65535)
 
 
+class _Shared(NamedTuple):
+    """What the threads of a block share; only the one whose turn it is may touch it."""
+
+    data: Any  # R uint8, the raw bytes
+    filled: Any  # L int64, bytes done of each lane
+    before: Any  # L int32, the token before
+    ids: Any  # N, the tokens when encoding, lane after lane
+    first_ids: Any  # L + 1 int64, where each lane's tokens begin
+    words: Any  # uint32, the coder's words when decoding, else empty
+    decoder: Any  # uint64, its state
+    decisions: Any  # N * bits uint8, filled when encoding, in the order of coding
+    p1: Any  # the same, uint16
+    count: Any  # int64: tokens so far, bytes left, what went wrong
+    position: Any  # int64: bytes done, for whoever watches
+
+
+@inlined
+def _sum_up(frequencies: Any, cumulative: Any) -> None:
+    cumulative[0] = 0
+    for i in range(frequencies.size):
+        cumulative[i + 1] = cumulative[i] + frequencies[i]
+
+
 @compiled
 def _run(
-    product: Any, packed: Any, a: Any, b: Any, m: Any, data: Any, offsets: Any, text: Any, start_token: int,
-    ids: Any, first_ids: Any, words: Any, decoder: Any, decisions: Any, p1: Any, position: Any,
-) -> int:  # fmt: skip
-    """Code all lanes. Encoding (`words` is empty): the tokens are `ids`, lane l's from first_ids[l] on; fill `decisions`
-    and `p1`. Decoding: fill `data`; return _OVERFLOW or _SPENT when that fails. `position` shows how far it is."""
-    lanes = m.starts.size - 1
-    decoding = words.size > 0
+    product: Any, packed: Any, a: Any, b: Any, m: Any, s: Any, offsets: Any, text: Any, first_lane: int,
+    turn: Any, part: int, parts: int, give_core_away: Any,
+) -> None:  # fmt: skip
+    """Code the lanes from `first_lane` on, as many as `b` has. With several parts, each is run by a thread of its own:
+    while one mixes and codes, in its turn, the others may run their network. So the order is that of one thread."""
+    decoding, lanes = s.words.size > 0, b.before.shape[1]
     groups, size = b.groups.shape[1], b.tokens.size
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
@@ -73,68 +99,73 @@ def _run(
     while 1 << bits < groups * size:
         bits += 1
     cumulative = np.zeros(max(groups, size) + 1, np.int64)
-    filled = np.zeros(lanes, np.int64)
-    before = np.full(lanes, start_token, np.int32)
-    if decoding:
-        start_decoder(decoder, words)
-    left, at = data.size, 0
-    while left > 0:
-        position[0] = data.size - left
-        if decoding and is_spent(decoder, words):  # once a step: altered bytes need not be decoded to the end
-            return _SPENT
+    before = s.before[first_lane : first_lane + lanes]
+    if decoding and part == 0:
+        start_decoder(s.decoder, s.words)
+    number = part
+    while True:
         step(product, packed, a, b, before)
-        for lane in range(lanes):
-            room = m.starts[lane + 1] - m.starts[lane] - filled[lane]
+        wait_for(turn, number, give_core_away)
+        if part == 0:
+            s.position[0] = s.data.size - s.count[_LEFT]
+            if decoding and is_spent(s.decoder, s.words):  # once a step: altered bytes need not be decoded to the end
+                s.count[_WRONG] = _SPENT
+        if s.count[_LEFT] == 0 or s.count[_WRONG]:
+            pass_on(turn, number + 1)
+            return
+        for i in range(lanes):
+            lane = first_lane + i
+            here = s.filled[lane]
+            room = m.starts[lane + 1] - m.starts[lane] - here
             if room == 0:
                 continue
-            lane_data = data[m.starts[lane] : m.starts[lane + 1]]
-            here = filled[lane]
-            token = np.int64(0) if decoding else np.int64(ids[first_ids[lane] + m.counts[lane]])
+            lane_data = s.data[m.starts[lane] : m.starts[lane + 1]]
+            token = np.int64(0) if decoding else np.int64(s.ids[s.first_ids[lane] + m.counts[lane]])
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
+            at = s.count[_TOKENS] * bits
             begin_token(m, lane, lane_data, here)
             node = np.int64(1)
             for depth in range(bits):
                 if depth == 0:
+                    _sum_up(b.groups[i], cumulative)
                     count, low = groups, np.int64(0)
-                    cumulative[0] = 0
-                    for i in range(groups):
-                        cumulative[i + 1] = cumulative[i] + b.groups[lane, i]
                 elif depth == group_bits:
-                    token_frequencies(product, packed, a, b, lane, node - groups)
+                    token_frequencies(product, packed, a, b, i, node - groups)
+                    _sum_up(b.tokens, cumulative)
                     count, low = size, np.int64(0)
-                    for i in range(size):
-                        cumulative[i + 1] = cumulative[i] + b.tokens[i]
                 count >>= 1
                 middle = cumulative[low + count]
                 network = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
                 p = predict(m, lane, bits, depth, node, network, b1)
                 if decoding:
-                    bit = np.int64(decode_decision(decoder, words, p))
+                    bit = np.int64(decode_decision(s.decoder, s.words, p))
                 else:
                     bit = token >> (bits - 1 - depth) & 1
-                    decisions[at] = bit
-                    p1[at] = p
-                    at += 1
+                    s.decisions[at + depth] = bit
+                    s.p1[at + depth] = p
                 update(m, lane, bit)
                 low += count * bit
                 node = node << 1 | bit
             token = node - (1 << bits)
             width = offsets[token + 1] - offsets[token]
             if width > room:
-                return _OVERFLOW
+                s.count[_WRONG] = _OVERFLOW
+                break
             if decoding:
-                for i in range(width):
-                    lane_data[here + i] = text[offsets[token] + i]
+                for k in range(width):
+                    lane_data[here + k] = text[offsets[token] + k]
             end_token(m, lane, token, lane_data, here, width)
-            before[lane] = token
-            filled[lane] += width
-            left -= width
-    return 0
+            before[i] = token
+            s.filled[lane] += width
+            s.count[_TOKENS] += 1
+            s.count[_LEFT] -= width
+        pass_on(turn, number + 1)
+        number += parts
 
 
-def encode_tokens(model: PackedModel, data: bytes) -> tuple[bytes, float]:
-    """Return the payload of a block (at least one byte) and its surprisal in bits."""
-    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model))
+def encode_tokens(model: PackedModel, data: bytes, threads: int = 1) -> tuple[bytes, float]:
+    """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads."""
+    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model), threads)
     return payload, cost_bits
 
 
@@ -149,7 +180,7 @@ def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def encode_and_learn(
-    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]]
+    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]], threads: int = 1
 ) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
     """Return what `encode_tokens` does, and what mixing has learned from `start` on."""
     lanes_bits, lines_bits = lanes_log2(len(data)), lines_log2(len(data))
@@ -162,13 +193,13 @@ def encode_and_learn(
     p1 = np.zeros(len(decisions), np.uint16)
     mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
     raw, nothing = np.frombuffer(data, np.uint8).copy(), np.zeros(0, np.uint32)
-    _code(model, mixing, raw, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1)
+    _code(model, mixing, raw, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1, threads)
     words = coding.encode(decisions, p1)
     payload = bytes([lanes_bits, lines_bits, 0]) + coding.words_to_bytes(words)
     return payload, coding.cost_bits(decisions, p1), learned_values(mixing)
 
 
-def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes:
+def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
     """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
     if len(payload) < _HEADER_BYTES + 4:
         raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
@@ -185,7 +216,7 @@ def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes:
     decoder, data = np.zeros(5, np.uint64), np.zeros(raw_bytes, np.uint8)
     no_ids, no_first = np.zeros(0, np.int32), np.zeros(0, np.int64)
     empty, no_p1 = np.zeros(0, np.uint8), np.zeros(0, np.uint16)
-    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1) == _OVERFLOW:
+    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1, threads) == _OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     coding.check_finished(decoder, words)
     return data.tobytes()
@@ -201,11 +232,29 @@ def _code(
     decoder: Any,
     decisions: Any,
     p1: Any,
+    threads: int,
 ) -> int:
-    vocabulary, start_token = model.model.vocabulary, model.model.sizes["start_token"]
-    buffers = new_buffers(model.model, len(mixing.starts) - 1)
-    result: int = _run(
-        model.product, model.packed, model.arrays, buffers, mixing, data, vocabulary.offsets, vocabulary.text,
-        start_token, ids, first_ids, words, decoder, decisions, p1, watch.position(),
-    )  # fmt: skip
-    return result
+    """Run the loop over all lanes in up to two threads; return what is wrong, 0 for nothing."""
+    vocabulary, lanes = model.model.vocabulary, len(mixing.starts) - 1
+    parts = min(threads, lanes, _MAX_THREADS)
+    before = np.full(lanes, model.model.sizes["start_token"], np.int32)
+    count, turn = np.array([0, data.size, 0]), np.zeros(1, np.int64)
+    shared = _Shared(
+        data, np.zeros(lanes, np.int64), before, ids, first_ids, words, decoder, decisions, p1, count, watch.position()
+    )
+
+    def run(part: int) -> None:
+        first = lanes * part // parts
+        buffers = new_buffers(model.model, lanes * (part + 1) // parts - first)
+        _run(
+            model.product, model.packed, model.arrays, buffers, mixing, shared, vocabulary.offsets, vocabulary.text, first,
+            turn, part, parts, np.uint64(yield_address()),
+        )  # fmt: skip
+
+    others = [Thread(target=run, args=(part,), daemon=True) for part in range(1, parts)]
+    for thread in others:
+        thread.start()
+    run(0)
+    for thread in others:
+        thread.join()
+    return int(count[_WRONG])

@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "watch": set(),
     "kernels": {"watch"},
+    "turns": {"kernels"},
     "coding": {"errors", "kernels"},
     "tokens": {"errors"},
     "container": {"errors"},

@@ -138,6 +138,27 @@ def test_round_trip(name: str, model_name: str) -> None:
     assert 0 <= 8 * (len(payload) - 3) - cost_bits <= 64 + 9 * len(data) / 4000  # the last words; the coder's rounding
 
 
+def test_threads_change_nothing() -> None:
+    """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
+    model, data = packed("any"), some_text(70_000)
+    payload, cost_bits = token_block.encode_tokens(model, data)
+    assert payload[0] == 2, "four lanes"
+    for threads in (2, 3, 50):
+        assert token_block.encode_tokens(model, data, threads) == (payload, cost_bits)
+        assert token_block.decode_tokens(model, payload, len(data), threads) == data
+    random_ = random.Random(1)
+    for _ in range(20):
+        altered = bytearray(payload)
+        altered[random_.randrange(3, len(payload))] ^= 1 << random_.randrange(8)
+        results = []
+        for threads in (1, 2):
+            try:
+                results.append(token_block.decode_tokens(model, bytes(altered), len(data), threads))
+            except FormatError as error:
+                results.append(str(error).encode())
+        assert results[0] == results[1] != data
+
+
 @given(st.binary(min_size=1, max_size=300))
 @settings(max_examples=30, deadline=None)
 def test_any_bytes(data: bytes) -> None:

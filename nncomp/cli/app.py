@@ -29,7 +29,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say also which model and which kinds of block were used.")]
 Workers = Annotated[
     int,
-    typer.Option("--workers", "-T", min=0, help="Blocks worked on at a time, 0 for as many as there are cores.", metavar="N"),
+    typer.Option("--workers", "-T", min=0, help="Cores to work with, 0 for all there are.", metavar="N"),
 ]
 Model = Annotated[
     str | None,
