@@ -18,9 +18,13 @@ from nncomp.registry import ModelFile
 if TYPE_CHECKING:
     from nncomp.exact.engine import PackedModel
 
-_SAMPLE_BYTES = 1 << 17  # a longer block is tried on two spans of together so many bytes
-_MARGIN = 1.15  # kinds that need at most this much more than the best on the sample are coded in full
-_XZ_MARGIN = 1.3  # the same for xz, judged by its quickest setting on the whole block
+_TRY_ALL_BYTES = 1 << 20  # a longer block is tried on a sample first
+_SAMPLE_BYTES = 1 << 18  # from the middle
+# What bytes need over what tokens need. Bytes learn more of a long block than of the sample, so it falls with the length:
+# from 1.20 on the sample to 1.07 on 1.5 MB, from 0.65 to 0.75 at the other end (docs/LOG.md).
+_BYTES_HOPELESS, _TOKENS_HOPELESS = 1.2, 0.75
+_RANDOM_BYTES = 1 << 16  # the sample of what may be random
+_XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
 class BlockKind(IntEnum):
@@ -64,17 +68,16 @@ class Codec:
         self.model = model
 
     def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
-        """Return the smallest coding of `data`; of equals the one that is quicker to decode. The same for any `threads`.
+        """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
 
         >>> Codec().encode_block(b"").kind.name
         'STORED'
         """
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
-        for kind in self._worth_trying(data):
-            coded = self._encode(kind, data, threads)
-            if _size(coded) < _size(best):
-                best = coded
-        return best
+        quick_bytes = len(_quick_lzma(data))
+        for kind in self._worth_coding(data, quick_bytes, threads):
+            best = _smaller(best, self._encode(kind, data, threads))
+        return _smaller(best, _encode_lzma(data)) if quick_bytes <= _XZ_MARGIN * len(best.payload) else best
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.XZ:
@@ -85,20 +88,27 @@ class Codec:
 
         return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads))
 
-    def _worth_trying(self, data: bytes) -> list[BlockKind]:
-        """Return the kinds that may be the smallest, the quickest to decode first: all of them for a short block."""
-        kinds = [BlockKind.XZ, BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
+    def _worth_coding(self, data: bytes, quick_bytes: int, threads: int) -> list[BlockKind]:
+        """Return which of bytes and tokens may be the smallest: both, unless a sample of a long block rules one out.
+
+        What the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random.
+        """
         if not data:
             return []
-        if len(data) <= _SAMPLE_BYTES:
-            return kinds
-        half, span = len(data) // 2, _SAMPLE_BYTES // 2
-        sample = data[half // 2 : half // 2 + span] + data[half + half // 2 : half + half // 2 + span]
-        share = {kind: len(self._encode(kind, sample).payload) / len(sample) for kind in kinds[1:]}
-        best = min(*share.values(), 1.0)
-        chosen = [kind for kind in kinds[1:] if share[kind] <= _MARGIN * best and share[kind] < 1]
-        quick = len(lzma.compress(data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "preset": 0}])) / len(data)
-        return [BlockKind.XZ, *chosen] if quick <= _XZ_MARGIN * best else chosen
+        if quick_bytes >= len(data) > _RANDOM_BYTES:
+            sample = _from_middle(data, _RANDOM_BYTES)
+            if len(_encode_bytes(sample).payload) >= len(sample):
+                return []
+        if not self.model:
+            return [BlockKind.BYTES]
+        both = [BlockKind.BYTES, BlockKind.TOKENS]
+        if len(data) <= _TRY_ALL_BYTES:
+            return both
+        sample = _from_middle(data, _SAMPLE_BYTES)
+        in_bytes, in_tokens = (len(self._encode(kind, sample, threads).payload) for kind in both)
+        if in_bytes >= _BYTES_HOPELESS * in_tokens:
+            return [BlockKind.TOKENS]
+        return [BlockKind.BYTES] if in_bytes <= _TOKENS_HOPELESS * in_tokens else both
 
     @cached_property
     def _packed(self) -> PackedModel:
@@ -143,6 +153,19 @@ def _size(coded: CodedBlock) -> int:
     """Return the bytes a block takes for its payload and the payload's size; a stored block does not write its size."""
     size_bytes = 0 if coded.kind == BlockKind.STORED else len(varint(len(coded.payload)))
     return size_bytes + len(coded.payload)
+
+
+def _from_middle(data: bytes, count: int) -> bytes:
+    start = (len(data) - count) // 2
+    return data[start : start + count]
+
+
+def _smaller(best: CodedBlock, other: CodedBlock) -> CodedBlock:
+    return other if _size(other) < _size(best) else best
+
+
+def _quick_lzma(data: bytes) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "preset": 0}])
 
 
 def _encode_lzma(data: bytes) -> CodedBlock:

@@ -10,6 +10,7 @@ from nncomp import codec
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import checksum
 from nncomp.errors import FormatError
+from nncomp.registry import default_model
 
 
 def test_text_is_mixed_and_comes_back(english: bytes) -> None:
@@ -30,6 +31,39 @@ def test_what_cannot_be_made_smaller_is_stored() -> None:
     data = random.Random(1).randbytes(3000)
     coded = Codec().encode_block(data)
     assert (coded.kind, coded.payload, coded.cost_bits) == (BlockKind.STORED, data, 24_000)
+
+
+def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    encode = codec._encode_bytes
+
+    def watched(data: bytes) -> codec.CodedBlock:
+        tried.append(len(data))
+        return encode(data)
+
+    monkeypatch.setattr(codec, "_encode_bytes", watched)
+    assert Codec().encode_block(random.Random(3).randbytes(100_000)).kind == BlockKind.STORED
+    assert tried == [1 << 16]
+
+
+@pytest.mark.parametrize(
+    ("in_bytes", "kinds"),
+    [(130, [BlockKind.TOKENS]), (119, [BlockKind.BYTES, BlockKind.TOKENS]), (70, [BlockKind.BYTES])],
+)
+def test_a_sample_of_a_long_block_rules_out_what_is_far_behind(in_bytes: int, kinds: list[BlockKind]) -> None:
+    """On the sample tokens need 100 bytes; a short block is coded both ways whatever it says."""
+    tried: list[tuple[BlockKind, int]] = []
+
+    class Weighed(Codec):
+        def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
+            tried.append((kind, len(data)))
+            return codec.CodedBlock(kind, bytes({BlockKind.BYTES: in_bytes, BlockKind.TOKENS: 100}[kind]), 0.0)
+
+    for size in (1 << 20, (1 << 20) + 1):
+        tried.clear()
+        Weighed(default_model()).encode_block(b"a" * size)
+        whole = [kind for kind, count in tried if count == size]
+        assert whole == ([BlockKind.BYTES, BlockKind.TOKENS] if size == 1 << 20 else kinds)
 
 
 @pytest.mark.parametrize("kind", [BlockKind.XZ, BlockKind.BYTES])
