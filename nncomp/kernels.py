@@ -127,7 +127,7 @@ def _njit(**options: Any) -> Callable[[Any], Any]:
     return decorate
 
 
-compiled: Callable[[Any], Any] = _njit(nogil=True)
+compiled: Callable[[Any], Any] = _njit(nogil=True, error_model="numpy")
 # Inlined functions make no arrays; counting references to those they are given cost a quarter of the time.
-inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False)
+inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False, error_model="numpy")
 parallel: Callable[[Any], Any] = _njit(parallel=True, fastmath=True)  # for training, never for coding
