@@ -1,7 +1,8 @@
 """How compiled functions are made and kept: once for each version of the source, in the user's cache folder.
 
 Every compiled function of nncomp is decorated with `compiled` (or `inlined`). Numba keeps its machine code in a folder
-named by a hash of nncomp's own source, so that an edit anywhere compiles anew and nothing stale is ever used. One process
+named by a hash of the source of all of them and of what they take constants from (`hashed_files`), so that an edit of any
+compiles anew and nothing stale is ever used. One process
 compiles at a time: another one that needs the same waits and then loads it. Where the folder cannot be written, everything
 works, but is compiled by each process. Knows nothing of what the functions do.
 """
@@ -25,15 +26,24 @@ from numba.core.dispatcher import Dispatcher
 from nncomp.watch import say_preparing
 
 _PACKAGE = Path(__file__).resolve().parent
+# Modules of compiled functions, and those that their constants come from; tests/test_imports.py holds this complete.
+_HASHED = ("coding.py", "errors.py", "kernels.py", "tokens.py", "turns.py", "token_block.py", "watch.py")
+_HASHED_FOLDERS = ("exact", "mixing", "model")
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30
+
+
+def hashed_files() -> list[Path]:
+    """Return the source files that compiled functions depend on."""
+    files = [_PACKAGE / name for name in _HASHED]
+    return sorted(files + [path for folder in _HASHED_FOLDERS for path in (_PACKAGE / folder).rglob("*.py")])
 
 
 @functools.cache
 def cache_folder() -> Path | None:
     """Return the folder for machine code, $XDG_CACHE_HOME/nncomp/kernels-HASH, or None where that cannot be written."""
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in hashed_files():
         digest.update(path.read_bytes())
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nncomp"

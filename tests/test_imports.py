@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nncomp.kernels import hashed_files
 from tests.conftest import ROOT, environment
 
 PACKAGE = ROOT / "nncomp"
@@ -73,6 +74,15 @@ def test_a_part_never_imports_what_it_must_not_know(part: str) -> None:
 def test_only_the_export_and_its_inverse_bridge_model_and_exact() -> None:
     bridges = {path.name for path in modules("exact") if "model" in imports(path)}
     assert bridges <= {"export.py", "restore.py", "score.py"}
+
+
+def test_the_name_of_the_kernels_folder_covers_all_that_is_compiled() -> None:
+    """Every module that compiles, and every module it imports anything from."""
+    covered = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in hashed_files()}
+    for path in PACKAGE.rglob("*.py"):
+        if "kernels" in imports(path) or path.name == "kernels.py":
+            assert path in hashed_files(), path
+            assert imports(path) <= covered, path
 
 
 def loaded_after(code: str) -> set[str]:
