@@ -163,6 +163,14 @@ def measure_file(path: Path, compressors: list[Compressor]) -> list[Result]:
         return [each.measure(path, Path(folder)) for each in compressors]
 
 
+def warm_up(compressor: Compressor) -> None:
+    """Let a compressor do once what it does only the first time on a machine (compile), so that it counts for no file."""
+    with tempfile.TemporaryDirectory(prefix="nncomp-bench-") as folder:
+        small = Path(folder) / "small"
+        small.write_bytes(b"A few words, so that every kind of block is tried.\n")
+        compressor.measure(small, Path(folder))
+
+
 def surroundings() -> dict[str, object]:
     """Return what the figures depend on: versions, machine, command."""
     return {

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _TRY_ALL_BYTES = 1 << 20  # a longer block is tried on a sample first
 _SAMPLE_BYTES = 1 << 18  # from the middle
-# What bytes need over what tokens need. Bytes learn more of a long block than of the sample, so it falls with the length:
-# from 1.20 on the sample to 1.07 on 1.5 MB, from 0.65 to 0.75 at the other end (docs/LOG.md).
-_BYTES_HOPELESS, _TOKENS_HOPELESS = 1.2, 0.75
+# What bytes need over what tokens need, on the sample. It moves by up to 0.19 from there to the whole block, mostly towards
+# bytes, which go on learning; of 40 texts none beyond these limits crossed 1 (docs/LOG.md).
+_BYTES_HOPELESS, _TOKENS_HOPELESS = 1.15, 0.75
 _RANDOM_BYTES = 1 << 16  # the sample of what may be random
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 

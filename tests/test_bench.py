@@ -59,6 +59,17 @@ def test_a_command_s_memory_is_measured(tmp_path: Path) -> None:
     assert 100_000 < result.peak_bytes < 100_000_000 < len(ballast)
 
 
+def test_what_is_done_once_on_a_machine_counts_for_no_file() -> None:
+    seen: list[bytes] = []
+
+    def measure(path: Path, folder: Path) -> bench.Result:
+        seen.append(path.read_bytes())
+        return bench.Result("x", 1, 1, 0, 1.0, 1.0, None)
+
+    bench.warm_up(bench.Compressor("x", measure))
+    assert len(seen) == 1 and seen[0]
+
+
 def test_folders_are_expanded_and_missing_paths_named(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("b", "a", "sub/c"):

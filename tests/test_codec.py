@@ -48,7 +48,7 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("in_bytes", "kinds"),
-    [(130, [BlockKind.TOKENS]), (119, [BlockKind.BYTES, BlockKind.TOKENS]), (70, [BlockKind.BYTES])],
+    [(130, [BlockKind.TOKENS]), (114, [BlockKind.BYTES, BlockKind.TOKENS]), (70, [BlockKind.BYTES])],
 )
 def test_a_sample_of_a_long_block_rules_out_what_is_far_behind(in_bytes: int, kinds: list[BlockKind]) -> None:
     """On the sample tokens need 100 bytes; a short block is coded both ways whatever it says."""

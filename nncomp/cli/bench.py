@@ -25,6 +25,7 @@ def run_bench(names: list[str], is_json: bool, workers: int, model: str | None, 
     compressors = [bench.nncomp_compressor(model, model_bytes, worker_count(workers))]
     compressors += bench.other_compressors() if with_others else []
     files = list(bench.expand([_path(name) for name in names]))
+    bench.warm_up(compressors[0])
     measured: list[tuple[Path, list[bench.Result]]] = []
     for path in files:
         measured.append((path, bench.measure_file(path, compressors)))
