@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
+from nncomp.exact import products, vnni
 from nncomp.exact.engine import FastEngine, PackedModel
 from nncomp.exact.reference import ReferenceEngine
 from nncomp.exact.weights import IntegerModel, load_model, parse_model, save_model
@@ -78,25 +82,54 @@ def test_integer_model_follows_the_quantised_decoder() -> None:
     assert nats == pytest.approx(float(loss), rel=2e-3)
 
 
-def test_the_plain_loop_gives_the_same_integers() -> None:
-    """NumKong switched off: another process, the same hash of all frequencies."""
+@pytest.mark.parametrize("product", [products.LOOP, products.TILES, "numkong"])
+@given(rows=st.integers(1, 20), n=st.integers(1, 4), k=st.integers(1, 40), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_every_product_is_exact(product: int | str, rows: int, n: int, k: int, seed: int) -> None:
+    """Any number of lanes, the sizes that tiles take, random and extreme values; all sums with ==."""
+    if product == products.TILES and not vnni.available():
+        pytest.skip("this processor has no AVX-512 VNNI")
+    address = product if isinstance(product, int) else products.numkong_address()
+    assert isinstance(address, int)
+    random = np.random.default_rng(seed)
+    low = -127 if seed % 3 else 126  # now and then all extremes
+    weight = (random.integers(low, 128, (64 * n, 4 * k)) * random.choice([-1, 1])).astype(np.int8)
+    a = random.integers(low, 128, (rows, 4 * k)).astype(np.int8)
+    packed, _buffer = products.pack(address, weight)
+    out, sums = np.zeros((rows, 64 * n), np.int32), np.zeros(rows, np.int32)
+    products.multiply(np.uint64(address), np.uint64(packed), weight, a, sums, out)
+    assert np.array_equal(out, a.astype(np.int64) @ weight.T.astype(np.int64))
+
+
+@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+def test_every_product_gives_the_same_integers() -> None:
+    """Tiles, NumKong, the plain loop, and Numba for a processor without AVX-512: one hash of all frequencies."""
     code = (
         "import hashlib, numpy as np\n"
         "from nncomp.exact.engine import FastEngine, PackedModel\n"
-        "from tests.models import extreme_model\n"
-        "packed, h = PackedModel(extreme_model(5)), hashlib.sha256()\n"
+        "from nncomp.exact.weights import load_model\n"
+        "from nncomp.registry import level_path\n"
+        "packed, h = PackedModel(load_model(level_path('default'))), hashlib.sha256()\n"
         "engine = FastEngine(packed, 7)\n"
         "for i in range(9):\n"
         "    h.update(engine.step(np.arange(7) * 31 + i).tobytes())\n"
-        "print(int(packed.product != 0), h.hexdigest())\n"
+        "    h.update(engine.token_frequencies(i % 7, i).tobytes())\n"
+        "print(min(int(packed.product), 2), h.hexdigest())\n"
     )
-    results = []
-    for product in ("", "loop"):
-        environment = {**os.environ, "NNCOMP_PRODUCT": product}
-        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        results.append(run.stdout.split())
-    assert results[1][0] == "0"
-    assert results[0][1] == results[1][1]
+    kinds, hashes = [], set()
+    environments: list[dict[str, str]] = [{"NNCOMP_PRODUCT": name} for name in ("tiles", "numkong", "loop")]
+    if platform.machine() == "x86_64":
+        environments.append({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f,-avx512vnni"})
+    for environment in environments:
+        run = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        )
+        kind, digest = run.stdout.split()
+        kinds.append(int(kind))
+        hashes.add(digest)
+    assert len(hashes) == 1
+    assert kinds[:3] == [products.TILES if vnni.available() else 2, 2, products.LOOP]
+    assert products.TILES not in kinds[3:]
 
 
 def test_model_file_round_trip_and_damage(tmp_path: Path) -> None:

@@ -79,6 +79,12 @@ def _numkong() -> ctypes.CDLL | None:
     return library
 
 
+def numkong_address() -> int:
+    """Return the address of NumKong's product, or LOOP where there is none."""
+    library = _numkong()
+    return (ctypes.cast(library.nk_dots_packed_i8, ctypes.c_void_p).value or LOOP) if library else LOOP
+
+
 def pack(product: int, weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
     """Return a weight packed for a product: its address and the buffer that must outlive it."""
     library = _numkong()
@@ -120,10 +126,10 @@ def choose_product(shapes: list[tuple[int, int]]) -> int:
 
     NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them, if it can be had.
     """
-    asked, library = os.environ.get("NNCOMP_PRODUCT", ""), _numkong()
+    asked = os.environ.get("NNCOMP_PRODUCT", "")
     candidates: list[int] = []
     if vnni.available() and all(vnni.fits(n, k) for n, k in shapes) and (asked == "tiles" or not (asked or _has_matrix_unit())):
         candidates.append(TILES)
-    if library is not None and asked in ("", "tiles", "numkong"):
-        candidates.append(ctypes.cast(library.nk_dots_packed_i8, ctypes.c_void_p).value or LOOP)
+    if asked in ("", "tiles", "numkong"):
+        candidates.append(numkong_address())
     return next((product for product in candidates if _is_exact(product)), LOOP)
