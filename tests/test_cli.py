@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -214,7 +215,13 @@ def test_a_full_disk(tmp_path: Path) -> None:
     result = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, env=environment(), check=False)
     assert result.returncode == 1
     assert b"large cannot be written: File too large." in result.stderr
-    assert names(tmp_path) == {"a.nnc", "large.nnc"}
+    # What is so small that it would wait in a buffer until the file is closed.
+    (tmp_path / "b").write_bytes(random.Random(1).randbytes(3000))
+    limited = f"trap '' XFSZ; ulimit -f 1; exec {sys.executable} -m nncomp compress --model none b"
+    result = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, env=environment(), check=False)
+    assert result.returncode == 1
+    assert b"b.nnc cannot be written: File too large." in result.stderr
+    assert names(tmp_path) == {"a.nnc", "large.nnc", "b"}
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:

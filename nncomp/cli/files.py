@@ -111,7 +111,7 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None) -> Iter
     if existing and source and os.path.samestat(existing, source):
         raise OutputError("It would be overwritten with its own result; give another name with -o.")
     if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe: nothing to complete or rename
-        with Sink(sys.stdout.buffer, name).failures(), path.open("wb") as stream:
+        with Sink(sys.stdout.buffer, name).failures(), path.open("wb", buffering=0) as stream:
             yield Sink(stream, name)
         return
     _refuse_existing(path, name, is_forced)
@@ -131,7 +131,7 @@ def _complete_or_absent(path: Path, name: str, is_forced: bool, source: os.stat_
         descriptor, temporary_name = tempfile.mkstemp(suffix, prefix, path.parent)
     temporary = Path(temporary_name)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(descriptor, "wb", buffering=0) as stream:  # a buffer would be written again when it is closed
             sink = Sink(stream, name)
             yield sink
             with sink.failures():
