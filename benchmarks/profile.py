@@ -1,0 +1,144 @@
+"""Where each microsecond of a byte goes: a block as tokens, one thread, by part.
+
+    python -m benchmarks.profile FILE [--first 1000000] [--model default]
+
+The whole is encoding and decoding the block. The network is timed alone, with the block's lanes and as many steps, and its
+parts again one by one (each of them in a loop of its own, so with warmer caches than in the step); the tokenizer and the
+coder's writing alone too. Mixing is what remains of the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nncomp import coding
+from nncomp.exact import engine
+from nncomp.exact.engine import Buffers, PackedModel, new_buffers
+from nncomp.exact.weights import parse_model
+from nncomp.kernels import compiled
+from nncomp.registry import open_model
+from nncomp.token_block import decode_tokens, encode_tokens, lanes_log2
+
+PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "squared relu", "groups"
+
+
+@compiled
+def _steps(product: Any, packed: Any, a: Any, b: Any, tokens: Any, count: int) -> None:
+    for _ in range(count):
+        engine.step(product, packed, a, b, tokens)
+
+
+@compiled
+def _tokens(product: Any, packed: Any, a: Any, b: Any, count: int) -> None:
+    for i in range(count):
+        for lane in range(b.x.shape[0]):
+            engine.token_frequencies(product, packed, a, b, lane, i % b.groups.shape[1])
+
+
+@compiled
+def _part(product: Any, packed: Any, a: Any, b: Any, which: int, count: int) -> None:
+    for _ in range(count):
+        for n in range(b.h.shape[0]):
+            p = 4 * n
+            if which == 0:
+                engine._normalise(b.x, b.y)
+                engine._normalise(b.x, b.y)
+            elif which == 1:
+                engine._token_shift(b.y, b.before[n], a.shift[n], b.u)
+            elif which == 2:
+                engine.multiply(product, packed[p], a.gates_weight[n], b.u, b.sums, b.gates)
+                engine.multiply(product, packed[p + 1], a.state_out_weight[n], b.out, b.sums, b.delta)
+                engine.multiply(product, packed[p + 2], a.mlp_in_weight[n], b.y, b.sums, b.wide)
+                engine.multiply(product, packed[p + 3], a.mlp_out_weight[n], b.z, b.sums, b.delta)
+            elif which == 3:
+                scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
+                engine._recur(b.gates, scale, bias, a.sigmoid, a.silu, state_scale, b.h[n], b.out, b.scratch)
+            elif which == 4:
+                engine._add(b.x, b.delta, a.state_out_scale[n])
+                engine._add(b.x, b.delta, a.mlp_out_scale[n])
+            elif which == 5:
+                engine._squared_relu(b.wide, a.mlp_in_scale[n], b.z)
+        if which == 6:
+            p = 4 * b.h.shape[0]
+            engine.multiply(product, packed[p], a.group_in_weight, b.hidden, b.sums, b.group_wide)
+            engine._squared_relu(b.group_wide, a.group_in_scale, b.group_z)
+            engine.multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.sums, b.group_acc)
+            for i in range(b.x.shape[0]):
+                engine._frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
+
+
+def seconds(work: Callable[[], Any], repeats: int = 3) -> float:
+    """Return the least time of some runs, after one that does not count."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def network_parts(model: PackedModel, b: Buffers, lanes: int) -> dict[str, float]:
+    """Return microseconds a token of the step, of its parts, and of the frequencies in one group."""
+    p, count = model, 200
+    arguments = p.product, p.packed, p.arrays, b
+    tokens = np.arange(lanes, dtype=np.int32)
+    unit = 1e6 / count / lanes
+    found = {"step": seconds(lambda: _steps(*arguments, tokens, count)) * unit}
+    for which, name in enumerate(PARTS):
+        found[name] = seconds(lambda which=which: _part(*arguments, which, count)) * unit  # type: ignore[misc]
+    found["tokens of a group"] = seconds(lambda: _tokens(*arguments, count)) * unit
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--first", type=int, default=1_000_000, help="bytes of the file")
+    parser.add_argument("--model", default="default")
+    arguments = parser.parse_args()
+    file = open_model(arguments.model)
+    model = PackedModel(parse_model(file.read(), str(file.path)))
+    data = arguments.file.read_bytes()[: arguments.first]
+    lanes, vocabulary = 1 << lanes_log2(len(data)), model.model.vocabulary
+    tokens = len(vocabulary.encode(data))
+    random = np.random.default_rng(0)
+    decisions = random.integers(0, 2, tokens * vocabulary.bits).astype(np.uint8)
+    p1 = random.integers(1, 65536, decisions.size).astype(np.uint16)
+    payload, _ = encode_tokens(model, data)
+    if decode_tokens(model, payload, len(data)) != data:
+        raise SystemExit("The block does not come back.")
+    unit = 1e6 / len(data)  # seconds of the whole -> microseconds a byte
+    whole = {
+        "encoding": seconds(lambda: encode_tokens(model, data), 2) * unit,
+        "decoding": seconds(lambda: decode_tokens(model, payload, len(data)), 2) * unit,
+    }
+    parts = {
+        name: each * tokens / len(data) for name, each in network_parts(model, new_buffers(model.model, lanes), lanes).items()
+    }
+    tokenizer, coder = seconds(lambda: vocabulary.encode(data)) * unit, seconds(lambda: coding.encode(decisions, p1)) * unit
+    network = parts["step"] + parts["tokens of a group"]
+    print(f"{arguments.file}: {len(data):,} bytes, {tokens:,} tokens, {lanes} lanes, {len(payload):,} bytes coded\n")
+    print("| part | microseconds a byte |\n|---|---|")
+    for name, each in whole.items():
+        print(f"| {name} | {each:.2f} ({1000 / each:.0f} KB/s) |")
+    print(f"| network: step | {parts['step']:.2f} |")
+    for name in PARTS:
+        print(f"| - {name} | {parts[name]:.2f} |")
+    print(f"| network: tokens of a group | {parts['tokens of a group']:.2f} |")
+    print(f"| tokenizer | {tokenizer:.2f} |\n| coder | {coder:.2f} |")
+    print(f"| mixing, and what caches cost (encoding less all of it) | {whole['encoding'] - network - tokenizer - coder:.2f} |")
+    macs = model.arrays.gates_weight.size + model.arrays.state_out_weight.size
+    macs += model.arrays.mlp_in_weight.size + model.arrays.mlp_out_weight.size
+    rate = macs / (parts["products of the layers"] * len(data) / tokens) / 1000
+    print(f"\nProducts of the layers: {rate:.0f} billion a second.")
+
+
+if __name__ == "__main__":
+    main()
