@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
 import math
@@ -21,7 +22,7 @@ from nncomp.exact.weights import load_model
 from nncomp.model.recurrence import scan, scan_naive
 from nncomp.registry import open_model
 from nncomp.training import run
-from nncomp.training.data import encode_shuffled, read_documents
+from nncomp.training.data import Document, encode_shuffled, hold_out, read_documents
 from nncomp.training.loop import Trainer, TrainingConfig, lane_streams, load_checkpoint, new_model
 from tests.models import SHAPE, TEXT, small_model, small_vocabulary
 
@@ -47,9 +48,37 @@ def test_documents_follow_the_index_or_are_files(tmp_path: Path) -> None:
     assert [d.text for d in read_documents(str(tmp_path / "*.txt"))] == [b"plain"]
     with pytest.raises(DataError, match="no training text"):
         read_documents(str(tmp_path / "absent"))
-    (tmp_path / "c.txt.xz").write_bytes(b"not xz")
-    with pytest.raises(DataError, match="cannot be read"):
+
+
+def test_what_is_no_text_is_left_out_and_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"good"))
+    (tmp_path / "b.txt.xz").write_bytes(b"not xz")
+    (tmp_path / "c.bin").write_bytes(bytes(range(256)) * 10)
+    lines: list[str] = []
+    assert [d.text for d in read_documents(str(tmp_path), lines.append)] == [b"good"]
+    assert "b.txt.xz cannot be read" in lines[0] and "c.bin is not text" in lines[1] and lines[2] == "2 of 3 files left out"
+    (tmp_path / "a.txt.gz").unlink()
+    with pytest.raises(DataError, match="no training text"):
         read_documents(str(tmp_path))
+    with pytest.raises(DataError, match="cannot be listed"):
+        read_documents("nosuch://place/of/text")
+
+
+def test_text_in_another_storage() -> None:
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.pipe("/corpus/a.txt", b"far away")
+    assert [d.text for d in read_documents("memory://corpus")] == [b"far away"]
+
+
+def test_documents_are_held_out_by_their_hash() -> None:
+    documents = [Document("a", f"document {i}".encode()) for i in range(1000)]
+    kept, held = hold_out(documents)
+    assert 5 < len(held) < 50 and sorted(kept + held, key=str) == sorted(documents, key=str)
+    assert hold_out(documents[::-1])[1] == held[::-1], "the same ones in any order"
+    with pytest.raises(DataError, match="too few"):
+        hold_out(documents[:1])
 
 
 def test_a_corpus_smaller_than_a_batch_is_named() -> None:
@@ -104,6 +133,55 @@ def test_a_restored_model_exports_the_same_integers() -> None:
             assert np.allclose(before, after, rtol=0.02), name
         else:
             assert np.abs(before.astype(np.int64) - after).max() <= 1, name
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """Measured in tokens: the same losses and the same weights, through warm-up, observing and quantised training."""
+    ids = encode_shuffled([Document("a", TEXT)], small_vocabulary(), 0)
+    config = TrainingConfig(time_s=1, tokens=110 * 4 * 16, lanes=4, steps=16, warmup_steps=5, quantized_share=0.5)
+
+    def trainer(name: str) -> Trainer:
+        return Trainer(new_model(SHAPE, 0), config, ids, tmp_path / name)
+
+    whole = trainer("whole")
+    losses = [row["bits_per_token"] for row in whole.run()]
+    stopped, parts = trainer("parts"), []
+    for row in stopped.run():  # rows come after 25, 50, 75 and 100 steps; half of the run is 55
+        parts.append(row["bits_per_token"])
+        if len(parts) == 3:
+            break
+    del stopped
+    again = trainer("parts")
+    again.restore()
+    assert again.mode == "observe" and again.progress.step == 75
+    parts += [row["bits_per_token"] for row in again.run()]
+    assert parts == losses and len(losses) == 4
+    assert whole.progress.tokens == again.progress.tokens == config.tokens
+    for (name, before), after in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(before, after), name
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    ids = encode_shuffled([Document("a", TEXT)], small_vocabulary(), 0)
+    trainer = Trainer(new_model(SHAPE, 0), TrainingConfig(time_s=60, lanes=4, steps=16), ids, tmp_path / "c.pt")
+    trainer.save()
+    good = trainer.checkpoint.read_bytes()
+    with torch.no_grad():
+        trainer.model.embedding.fill_(math.nan)
+    with pytest.raises(DataError, match="not a number"):
+        list(trainer.run())
+    assert trainer.checkpoint.read_bytes() == good
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    trainer = Trainer(new_model(SHAPE, 0), TrainingConfig(time_s=1, lanes=4, steps=16), np.zeros(400, np.uint16), path)
+    trainer.save()
+    data = path.read_bytes()
+    for damaged in (b"", b"not a checkpoint", data[: len(data) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="is not a checkpoint"):
+            trainer.restore()
 
 
 def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:

@@ -144,10 +144,26 @@ def bench(
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option(help="File or folder of text to learn from.", metavar="PATH", show_default=False)],
-    valid: Annotated[str, typer.Option(help="Other text of the same kinds, to measure on.", metavar="PATH", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option(help="Text to learn from: a file, a folder, a glob pattern or a URL.", metavar="PATH", show_default=False),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.", metavar="FILE", show_default=False)],
+    valid: Annotated[
+        str | None,
+        typer.Option(
+            help="Other text of the same kinds, to measure on; without it, one document in 50 is held out.",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None,
     time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
+    tokens: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Train on so many tokens, however long it takes; repeats exactly.", metavar="N", show_default=False
+        ),
+    ] = 0,
     work: Annotated[Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
@@ -163,7 +179,7 @@ def train(
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, time, out, work, threads, seed, init)
+        command(data, valid, time, out, work, threads, seed, init, tokens)
 
 
 def _target(files: list[str], output: str | None, is_stdout: bool) -> str | None:

@@ -25,8 +25,10 @@ def parse_time(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def train(data: str, valid: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None) -> None:
-    """Train a model on the text at `data` for the given time and write it to `out`; `init` names one to start from."""
+def train(
+    data: str, valid: str | None, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None, tokens: int
+) -> None:
+    """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start."""
     time_s = parse_time(time)
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
@@ -46,7 +48,7 @@ def train(data: str, valid: str, time: str, out: Path, work: Path | None, thread
         torch.set_num_threads(threads)
     folder = work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
-    config = TrainingConfig(time_s=time_s, seed=seed)
+    config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed)
     start: DecoderConfig | IntegerModel = DecoderConfig()
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)

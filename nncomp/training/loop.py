@@ -1,8 +1,9 @@
-"""The training loop: documents in, a checkpoint out, within a given time.
+"""The training loop: token ids in, a checkpoint out, within a given time or a given number of tokens.
 
-The learning rate falls linearly to zero over the time given. The first part trains in float; the last part trains
-with every weight and activation rounded to what the integer network holds (quantisation-aware training), so that
-the exported model loses nothing. Knows nothing of the coder or the file format.
+The learning rate falls linearly to zero over the run. The first part trains in float; the last part trains with every
+weight and activation rounded to what the integer network holds (quantisation-aware training), so that the exported
+model loses nothing. A run that is stopped goes on from its checkpoint as if it had not been; measured in tokens it is the
+same run to the last bit, on the same machine. Knows nothing of the coder or the file format.
 """
 
 # T steps, L lanes
@@ -12,9 +13,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +28,15 @@ from torch import Tensor
 from nncomp.errors import DataError
 from nncomp.model.decoder import Decoder, DecoderConfig, State, load_config
 
-Report = Callable[[dict[str, float]], None]
+_OBSERVED_CHUNKS = 40
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What decides a run, besides data and machine."""
+    """What decides a run, besides data and machine. Its length is in seconds, or in tokens if those are given."""
 
     time_s: float
+    tokens: int = 0
     seed: int = 0
     lanes: int = 32
     steps: int = 256
@@ -42,6 +47,10 @@ class TrainingConfig:
     reset_probability: float = 1 / 64  # that a lane starts a chunk from the initial state, as lanes of a file do
     checkpoint_s: float = 300.0
 
+    def share(self, elapsed_s: float, tokens: int) -> float:
+        """Return how much of the run is done, 0 to 1."""
+        return min(1.0, tokens / self.tokens if self.tokens else elapsed_s / self.time_s)
+
 
 @dataclass
 class Progress:
@@ -51,7 +60,8 @@ class Progress:
     position: int = 0
     elapsed_s: float = 0.0
     tokens: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    observed: int = 0  # chunks that the activation scales were taken from
+    window: list[float] = field(default_factory=list)  # losses since the last row of figures
 
 
 def lane_streams(ids: NDArray[np.uint16], lanes: int, steps: int, seed: int) -> NDArray[np.uint16]:
@@ -105,75 +115,114 @@ class Trainer:
         return torch.from_numpy(chunk)
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Train until the time is over; yield a row of figures every 25 steps."""
+        """Train to the end; yield a row of figures every 25 steps. Ctrl-C leaves a checkpoint and is raised again."""
         c, p = self.config, self.progress
         before = p.elapsed_s
         began = last_saved = time.monotonic()
-        observed, window = 0, []
-        while p.elapsed_s < c.time_s:
-            share = p.elapsed_s / c.time_s
-            if share >= 1 - c.quantized_share and self.mode != "on":
-                self.mode = "observe" if observed < 40 else "on"
-                observed += 1
-                self.model.set_quantization(self.mode)
-            chunk = self._next_chunk()
-            with torch.autocast("cpu", torch.bfloat16):
-                loss, self.state = self.model(chunk[:-1], chunk[1:], self.state)
-            count = chunk[1:].numel()
-            (loss / count).backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for group in self.optimizer.param_groups:
-                group["lr"] = c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            window.append(float(loss.detach()) / count / math.log(2))
-            p.step, p.tokens = p.step + 1, p.tokens + count
-            p.elapsed_s = before + time.monotonic() - began
-            if not math.isfinite(window[-1]):
-                raise DataError(
-                    "The training loss is not a number any more; lower the learning rate. The last checkpoint is kept."
-                )
-            if p.step % 25 == 0:
-                row = {"step": p.step, "elapsed_s": p.elapsed_s, "tokens": p.tokens, "bits_per_token": float(np.mean(window))}
-                p.history.append(row)
-                window = []
-                yield row
-            if time.monotonic() - last_saved > c.checkpoint_s:
+        try:
+            while (share := c.share(p.elapsed_s, p.tokens)) < 1:
+                if share >= 1 - c.quantized_share and self.mode != "on":
+                    self._quantize_more()
+                self._step(c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share))
+                p.elapsed_s = before + time.monotonic() - began
+                if p.step % 25 == 0:
+                    loss, p.window = float(np.mean(p.window)), []
+                    yield {"step": p.step, "elapsed_s": p.elapsed_s, "tokens": p.tokens, "bits_per_token": loss}
+                if time.monotonic() - last_saved > c.checkpoint_s:
+                    self.save()
+                    last_saved = time.monotonic()
+        finally:
+            if not p.window or math.isfinite(p.window[-1]):
                 self.save()
-                last_saved = time.monotonic()
+
+    def _quantize_more(self) -> None:
+        """Observe the activations for some chunks, then quantise."""
+        self.mode = "observe" if self.progress.observed < _OBSERVED_CHUNKS else "on"
+        self.progress.observed += 1
+        self.model.set_quantization(self.mode)
+
+    def _step(self, learning_rate: float) -> None:
+        p = self.progress
+        chunk = self._next_chunk()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, self.state = self.model(chunk[:-1], chunk[1:], self.state)
+        count = chunk[1:].numel()
+        (loss / count).backward()
+        p.window.append(float(loss.detach()) / count / math.log(2))
+        if not math.isfinite(p.window[-1]):
+            raise DataError("The training loss is not a number any more; use a lower learning rate. The last checkpoint is kept.")
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        p.step, p.tokens = p.step + 1, p.tokens + count
+
+    def quantize_now(self) -> None:
+        """Take the activation scales, if the run ended before it came to that, so that the model can be exported."""
+        while self.mode != "on":
+            self._quantize_more()
+            if self.mode == "observe":
+                chunk = self._next_chunk()
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                    _, self.state = self.model(chunk[:-1], chunk[1:], self.state)
         self.save()
 
     def save(self) -> None:
-        """Write the checkpoint: complete under its name, or not at all."""
+        """Write the checkpoint: complete under its name, or not at all. Raises DataError when the disk is full."""
         temporary = self.checkpoint.with_suffix(".part")
-        torch.save(
-            {
-                "config": self.model.config.to_json(),
-                "training": asdict(self.config),
-                "progress": asdict(self.progress),
-                "mode": self.mode,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            },
-            temporary,
-        )
-        temporary.replace(self.checkpoint)
+        document = {
+            "config": self.model.config.to_json(),
+            "training": asdict(self.config),
+            "progress": asdict(self.progress),
+            "mode": self.mode,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "state": self.state,
+            "random": self.random.bit_generator.state,
+        }
+        try:
+            torch.save(document, temporary)
+            temporary.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise DataError(f"The checkpoint {self.checkpoint} cannot be written: {error}. The one before it is kept.") from error
 
     def restore(self) -> None:
-        """Go on from the checkpoint: same weights, optimiser state and place in the data."""
-        document = torch.load(self.checkpoint, weights_only=True)
+        """Go on from the checkpoint: weights, optimiser, recurrent state, place in the data and random choices.
+
+        Raises DataError for a checkpoint of another configuration or one that cannot be read.
+        """
+        document = read_checkpoint(self.checkpoint)
         if load_config(document["config"]) != self.model.config:
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         self.model.load_state_dict(document["model"])
         self.optimizer.load_state_dict(document["optimizer"])
         self.progress = Progress(**document["progress"])
+        self.state = document["state"]
+        self.random.bit_generator.state = document["random"]
         self.mode = document["mode"]
         self.model.set_quantization(self.mode)
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the document of a checkpoint; raises DataError for one that is damaged or of another version."""
+    try:
+        document = torch.load(path, weights_only=True)
+        if not {"config", "progress", "mode", "model", "optimizer", "state", "random"} <= document.keys():
+            raise ValueError("parts of it are missing")
+    except (OSError, RuntimeError, ValueError, AttributeError, UnpicklingError, EOFError) as error:
+        raise DataError(
+            f"{path} is not a checkpoint of this version ({error}); remove it to start anew, or give another --work."
+        ) from error
+    result: dict[str, Any] = document
+    return result
+
+
 def load_checkpoint(path: Path) -> tuple[Decoder, dict[str, object]]:
     """Return the decoder of a checkpoint and the rest of its document."""
-    document = torch.load(path, weights_only=True)
+    document = read_checkpoint(path)
     model = Decoder(load_config(document["config"]))
     model.load_state_dict(document.pop("model"))
     return model, document

@@ -24,10 +24,19 @@ from nncomp.exact.score import surprisal_bits
 from nncomp.exact.weights import IntegerModel, save_model
 from nncomp.model.decoder import DecoderConfig
 from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
-from nncomp.training.data import Document, encode_shuffled, fingerprint, read_documents, sample_text
+from nncomp.training.data import (
+    Document,
+    encode_shuffled,
+    fingerprint,
+    hold_out,
+    read_documents,
+    sample_text,
+    short_digests,
+)
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
 from nncomp.training.start_values import learn_start_values
 
+DOCUMENTS = "training.documents"  # the model's extra array of what it was trained on
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
 _VALIDATION_BYTES = 100_000  # of each file, while training
@@ -65,9 +74,15 @@ def _head(documents: list[Document]) -> list[Document]:
     return chosen
 
 
+def _texts(data: str, valid: str | None, report: Report) -> tuple[list[Document], list[Document]]:
+    """Return the documents to train on and to measure on: other text, or some of the documents held out."""
+    documents = read_documents(data, report)
+    return (documents, read_documents(valid, report)) if valid else hold_out(documents)
+
+
 def train(
     data: str,
-    valid: str,
+    valid: str | None,
     folder: Path,
     start: DecoderConfig | IntegerModel,
     config: TrainingConfig,
@@ -76,12 +91,13 @@ def train(
 ) -> Path:
     """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
 
-    `start` is the shape of a new decoder, or a model to go on from with its own vocabulary. `folder` also keeps the
-    vocabulary, the encoded corpus, a log of figures (JSON lines) and `record.json`; a run that finds its own
-    checkpoint there goes on from it. Raises DataError for unusable text.
+    Without `valid`, some documents are held out. `start` is the shape of a new decoder, or a model to go on from with
+    its own vocabulary. `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures
+    (JSON lines) and `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C ends the training
+    early. Raises DataError for unusable text.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    documents, held_out = read_documents(data), read_documents(valid)
+    documents, held_out = _texts(data, valid, report)
     report(f"{len(documents):,} documents, {sum(len(d.text) for d in documents):,} bytes of text")
     tokens_path, ids_path = folder / "tokens.json", folder / "ids.npy"
     if not tokens_path.exists():
@@ -107,6 +123,10 @@ def train(
     if trainer.checkpoint.exists():
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
+    seen = [short_digests(documents)]
+    if isinstance(start, IntegerModel) and DOCUMENTS in start.extra:
+        seen.append(start.extra[DOCUMENTS])
+    np.save(folder / "documents.npy", np.unique(np.concatenate(seen)))
     parameters = sum(p.numel() for p in trainer.model.layers.parameters())
     report(f"{parameters:,} parameters in the layers, {train_bytes / len(ids):.2f} bytes a token")
     record: dict[str, object] = {
@@ -123,16 +143,22 @@ def train(
     }
     if isinstance(start, IntegerModel):
         record["init"] = start.record
-    last_valid = trainer.progress.elapsed_s
-    with (folder / "log.jsonl").open("a") as log:
-        for row in trainer.run():
-            row["train_bpb"] = row["bits_per_token"] * len(ids) / train_bytes
-            if row["elapsed_s"] - last_valid > config.time_s / 20:
-                row["valid_bpb"] = evaluate(trainer.model, valid_ids) / valid_bytes
-                last_valid = row["elapsed_s"]
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            report(json.dumps({k: round(v, 4) for k, v in row.items()}))
+    last_valid = config.share(trainer.progress.elapsed_s, trainer.progress.tokens)
+    try:
+        with (folder / "log.jsonl").open("a") as log:
+            for row in trainer.run():
+                row["train_bpb"] = row["bits_per_token"] * len(ids) / train_bytes
+                row["share"] = config.share(row["elapsed_s"], int(row["tokens"]))
+                if row["share"] - last_valid > 1 / 20:
+                    row["valid_bpb"] = evaluate(trainer.model, valid_ids) / valid_bytes
+                    last_valid = row["share"]
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                report(json.dumps({k: round(v, 4) for k, v in row.items()}))
+    except KeyboardInterrupt:
+        report("stopped: the model so far is quantised and exported; to go on, give the same --work again")
+    if trainer.mode != "on":
+        trainer.quantize_now()
     progress = trainer.progress
     record |= {
         "steps": progress.step,
@@ -160,7 +186,7 @@ def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, fl
     return scores
 
 
-def finish(folder: Path, data: str, valid: str, out: Path, report: Report) -> str:
+def finish(folder: Path, data: str, valid: str | None, out: Path, report: Report) -> str:
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
     The record in the file has the bits per byte of the exported integer model itself on the validation text at `valid`;
@@ -170,6 +196,8 @@ def finish(folder: Path, data: str, valid: str, out: Path, report: Report) -> st
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
     record = json.loads((folder / "record.json").read_text())
     model = export(decoder, vocabulary, record)
-    record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, read_documents(valid)).items()}
+    documents, held_out = _texts(data, valid, lambda line: None)
+    record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, held_out).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
-    return save_model(learn_start_values(model, read_documents(data), _START_BYTES, 0), out)
+    model = replace(model, extra={DOCUMENTS: np.load(folder / "documents.npy")})
+    return save_model(learn_start_values(model, documents, _START_BYTES, 0), out)
