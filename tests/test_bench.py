@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +15,10 @@ from nncomp import bench, bench_data
 from nncomp.bench import Result
 from nncomp.bench_data import find_enwik8
 from nncomp.errors import DataError, NncompError
+from nncomp.exact.weights import TRAINED_ON, save_model
+from nncomp.training.data import Document, short_digests
 from tests.conftest import Run
+from tests.models import small_model
 
 
 def test_figures() -> None:
@@ -92,6 +96,20 @@ def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: 
     assert document["files"][0]["results"][0]["compressor"] == "nncomp"
     assert document["total"][0]["raw_bytes"] == len(english)
     assert {"nncomp", "command", "machine", "python", "libraries"} <= document.keys()
+
+
+def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:
+    model = small_model()
+    (tmp_path / "seen").write_bytes(b"a document of the training\n" * 20)
+    (tmp_path / "other").write_bytes(b"a document of somebody else\n" * 20)
+    digests = short_digests([Document("seen", (tmp_path / "seen").read_bytes()), Document("more", b"text")])
+    save_model(replace(model, extra={**model.extra, TRAINED_ON: digests}), tmp_path / "own.safetensors")
+    table = run("bench", "--no-others", "--model", "own.safetensors", "seen", "other")
+    assert table.returncode == 0, table.stderr
+    assert b"seen (the model was trained on it): 540 bytes" in table.stdout
+    assert b"other: 560 bytes" in table.stdout
+    document = json.loads(run("bench", "--json", "--no-others", "--model", "own.safetensors", "seen", "other").stdout)
+    assert [each["trained_on"] for each in document["files"]] == [True, False]
 
 
 def test_a_bench_of_nothing_is_exit_1(run: Run) -> None:

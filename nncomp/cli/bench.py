@@ -15,6 +15,8 @@ from nncomp.cli.transfer import choose_model, worker_count
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nncomp.registry import ModelFile
+
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
 
@@ -27,14 +29,18 @@ def run_bench(names: list[str], is_json: bool, workers: int, model: str | None, 
     files = list(bench.expand([_path(name) for name in names]))
     bench.warm_up(compressors[0])
     measured: list[tuple[Path, list[bench.Result]]] = []
+    seen = _trained_on(chosen, files)
     for path in files:
         measured.append((path, bench.measure_file(path, compressors)))
         if not is_json:
-            _print_results(str(path), measured[-1][1])
+            _print_results(f"{path} (the model was trained on it)" if path in seen else str(path), measured[-1][1])
     by_compressor = zip(*(results for _, results in measured), strict=True)
     totals = [bench.total(results) for results in by_compressor]
     if is_json:
-        rows = [{"file": str(path), "results": [_row(each) for each in results]} for path, results in measured]
+        rows = [
+            {"file": str(path), "trained_on": path in seen, "results": [_row(each) for each in results]}
+            for path, results in measured
+        ]
         model_row = {"id": chosen.model_id, "sha256": chosen.content_hash.hex(), "bytes": model_bytes} if chosen else None
         document = bench.surroundings() | {"model": model_row, "files": rows, "total": [_row(each) for each in totals]}
         print(json.dumps(document, indent=1))
@@ -42,6 +48,16 @@ def run_bench(names: list[str], is_json: bool, workers: int, model: str | None, 
         if len(files) > 1:
             _print_results(f"all {len(files)} files", totals)
         _print_notes(bool(chosen))
+
+
+def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
+    """Return which of the files the model was trained on: what it makes of them says nothing of other text."""
+    if model is None:
+        return set()
+    from nncomp.exact.weights import parse_model, was_trained_on
+
+    parsed = parse_model(model.read(), str(model.path))
+    return {path for path in files if was_trained_on(parsed, path.read_bytes())}
 
 
 def _path(name: str) -> Path:

@@ -22,6 +22,7 @@ from nncomp.errors import ModelError
 from nncomp.tokens import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
+TRAINED_ON = "training.documents"  # an extra array: the first 8 bytes of the SHA-256 of each document, uint64, sorted
 TABLE_STEPS = 64  # entries of the sigmoid and silu tables for one unit of their argument
 TABLE_HALF = 1024  # the tables cover arguments from -16 to 16
 EXP2_STEPS = 1024  # entries of the exp2 table for one halving
@@ -156,6 +157,13 @@ class IntegerModel:
     @cached_property
     def group_size(self) -> int:
         return self.sizes["vocab_size"] // self.sizes["group_count"]
+
+
+def was_trained_on(model: IntegerModel, text: bytes) -> bool:
+    """Return whether the text is one of the documents that the model remembers it was trained on."""
+    known = model.extra.get(TRAINED_ON)
+    first = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
+    return known is not None and known.dtype == np.uint64 and bool(np.isin(np.uint64(first), known))
 
 
 def save_model(model: IntegerModel, path: Path) -> str:

@@ -21,7 +21,7 @@ from nncomp.exact.engine import PackedModel
 from nncomp.exact.export import export
 from nncomp.exact.restore import restore
 from nncomp.exact.score import surprisal_bits
-from nncomp.exact.weights import IntegerModel, save_model
+from nncomp.exact.weights import TRAINED_ON, IntegerModel, save_model
 from nncomp.model.decoder import DecoderConfig
 from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.data import (
@@ -36,7 +36,6 @@ from nncomp.training.data import (
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
 from nncomp.training.start_values import learn_start_values
 
-DOCUMENTS = "training.documents"  # the model's extra array of what it was trained on
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
 _VALIDATION_BYTES = 100_000  # of each file, while training
@@ -78,6 +77,17 @@ def _texts(data: str, valid: str | None, report: Report) -> tuple[list[Document]
     """Return the documents to train on and to measure on: other text, or some of the documents held out."""
     documents = read_documents(data, report)
     return (documents, read_documents(valid, report)) if valid else hold_out(documents)
+
+
+def _line(row: dict[str, float], config: TrainingConfig) -> str:
+    """Return a row of figures for a person to read."""
+    left_s = row["elapsed_s"] / row["share"] - row["elapsed_s"] if row["share"] else config.time_s
+    rate = row["tokens"] / row["elapsed_s"]
+    valid = f", held out {row['valid_bpb']:.3f}" if "valid_bpb" in row else ""
+    return (
+        f"step {row['step']:,}: {row['tokens'] / 1e6:.1f} M tokens, {rate:,.0f} a second; "
+        f"bits per byte {row['train_bpb']:.3f}{valid}; {left_s / 60:.0f} min left"
+    )
 
 
 def train(
@@ -124,8 +134,8 @@ def train(
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
     seen = [short_digests(documents)]
-    if isinstance(start, IntegerModel) and DOCUMENTS in start.extra:
-        seen.append(start.extra[DOCUMENTS])
+    if isinstance(start, IntegerModel) and TRAINED_ON in start.extra:
+        seen.append(start.extra[TRAINED_ON])
     np.save(folder / "documents.npy", np.unique(np.concatenate(seen)))
     parameters = sum(p.numel() for p in trainer.model.layers.parameters())
     report(f"{parameters:,} parameters in the layers, {train_bytes / len(ids):.2f} bytes a token")
@@ -154,7 +164,7 @@ def train(
                     last_valid = row["share"]
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-                report(json.dumps({k: round(v, 4) for k, v in row.items()}))
+                report(_line(row, config))
     except KeyboardInterrupt:
         report("stopped: the model so far is quantised and exported; to go on, give the same --work again")
     if trainer.mode != "on":
@@ -199,5 +209,5 @@ def finish(folder: Path, data: str, valid: str | None, out: Path, report: Report
     documents, held_out = _texts(data, valid, lambda line: None)
     record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, held_out).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
-    model = replace(model, extra={DOCUMENTS: np.load(folder / "documents.npy")})
+    model = replace(model, extra={TRAINED_ON: np.load(folder / "documents.npy")})
     return save_model(learn_start_values(model, documents, _START_BYTES, 0), out)
