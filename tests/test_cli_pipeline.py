@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from nncomp.errors import FormatError, WorkerError
 from nncomp.pipeline import run_in_order
+from nncomp.registry import level_path
+from tests.conftest import Run
 
 LARGE = 1_000_000  # of raw bytes: no reason to do it in this process
 
@@ -72,3 +76,16 @@ def test_results_come_in_order(workers: int) -> None:
 def test_a_fault_in_a_worker_is_a_named_error(fault: str, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         list(run_in_order([Task(0), Task(1, fault), Task(2)], Task.run, 2))
+
+
+@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+def test_the_bytes_do_not_depend_on_cores(run: Run, tmp_path: Path, english: bytes) -> None:
+    """One block in one process with one thread, and in one with two; each made file read with the other number."""
+    (tmp_path / "text").write_bytes(english * 4)  # 80 KB: four lanes, and a worker process
+    for cores, other in (("1", "2"), ("2", "1")):
+        assert run("compress", "-T", cores, "-o", f"{cores}.nnc", "text").returncode == 0
+        assert run("decompress", "-T", other, "-o", f"{cores}.back", f"{cores}.nnc").returncode == 0
+        assert (tmp_path / f"{cores}.back").read_bytes() == english * 4
+    assert (tmp_path / "1.nnc").read_bytes() == (tmp_path / "2.nnc").read_bytes()
+    shown = json.loads(run("list", "--json", "1.nnc").stdout)
+    assert "tokens" in json.dumps(shown), "a block that threads share"
