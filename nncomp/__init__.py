@@ -1,3 +1,51 @@
-"""nncomp: a lossless text compressor. A small network predicts, exact integers decide, a range coder writes."""
+"""nncomp: a lossless text compressor. A small network predicts, exact integers decide, a range coder writes.
+
+>>> import nncomp
+>>> packed = nncomp.compress(b"the same words, the same words", model=None)
+>>> nncomp.decompress(packed)
+b'the same words, the same words'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nncomp.api import Compressor as Compressor
+    from nncomp.api import Decompressor as Decompressor
+    from nncomp.api import NncompFile as NncompFile
+    from nncomp.api import compress as compress
+    from nncomp.api import decompress as decompress
+    from nncomp.api import open as open
+    from nncomp.api import register_fsspec as register_fsspec
+    from nncomp.errors import NncompError as NncompError
 
 __version__ = "0.1.0"
+
+__all__ = [  # what a program of one's own may rely on
+    "Compressor",
+    "Decompressor",
+    "NncompError",
+    "NncompFile",
+    "compress",
+    "decompress",
+    "open",
+    "register_fsspec",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load the part that is asked for: `import nncomp` itself loads nothing."""
+    if name == "NncompError":
+        from nncomp import errors
+
+        return errors.NncompError
+    if name in __all__:
+        from nncomp import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'nncomp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,7 +1,7 @@
 """The layout of a `.nnc` file: frames, blocks, checksums, the index, and the limits a reader keeps.
 
 The law is `docs/FORMAT.md`; this is its one implementation. Knows nothing of what a payload means, of models (only
-their names) or of file names. Streams are buffered binary streams; none need be seekable, but for `read_index`.
+their names) or of file names. Streams are buffered binary streams; none need be seekable (`nncomp/index.py`: those that are).
 
 A size that the bytes claim is checked against its limit before anything is read or allocated for it.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from nncomp.errors import FormatError
 
@@ -36,12 +36,18 @@ CHECKSUM_BYTES = 8
 MODEL_HASH_BYTES = 8
 STORED = 0  # the one kind the layout knows: its payload is the raw bytes, so its size is not written
 
+TRAILER_BYTES = 4  # the last of a footer: how long it is
+KIND_BITS = 3
+
 _HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
 _LAST = 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
-_KIND_BITS = 3
-_TRAILER_BYTES = 4
 
-_TRUNCATED = "The file ends where more was expected; it is truncated: fetch or copy it again."
+
+class TruncatedError(FormatError):
+    """There are fewer bytes than there should be; what is there may be right."""
+
+    def __init__(self) -> None:
+        super().__init__("The file ends where more was expected; it is truncated: fetch or copy it again.")
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,29 @@ class FrameBlock:
 
 
 @dataclass(frozen=True)
-class IndexEntry:
-    """What the index says of a block: enough to read it without reading those before it."""
+class BlockHeader:
+    """What stands before a payload, and the bytes (`data`) that say it."""
 
-    offset: int
     kind: int
     raw_bytes: int
     payload_bytes: int
+    checksum: bytes
+    is_last: bool
+    data: bytes = field(repr=False)
+
+    def block(self, payload: bytes) -> Block:
+        return Block(self.kind, self.raw_bytes, payload, self.checksum, self.is_last)
+
+
+@dataclass(frozen=True)
+class FoundHeader:
+    """A block's header as found in a file: see FrameBlock."""
+
+    frame: int
+    number: int
+    offset: int
+    model: ModelReference | None
+    header: BlockHeader
 
 
 def checksum(data: bytes) -> bytes:
@@ -124,7 +146,7 @@ def split(source: Readable) -> Iterator[tuple[bytes, bool]]:
         held = held[BLOCK_BYTES:]
 
 
-class _Index:
+class FrameIndex:
     """What both sides gather while a frame passes, and the footer that it gives."""
 
     def __init__(self, header: bytes) -> None:
@@ -133,11 +155,11 @@ class _Index:
         self.blocks = 0
         self._raw_bytes = 0
 
-    def add(self, header: bytes, block: Block) -> None:
-        self._digest.update(header)
-        self._entries += varint(len(block.payload) << _KIND_BITS | block.kind)
+    def add(self, header: BlockHeader) -> None:
+        self._digest.update(header.data)
+        self._entries += varint(header.payload_bytes << KIND_BITS | header.kind)
         self.blocks += 1
-        self._raw_bytes += block.raw_bytes
+        self._raw_bytes += header.raw_bytes
 
     def footer(self) -> bytes:
         """Return the footer; a frame of one block has none: its block says it all."""
@@ -147,7 +169,7 @@ class _Index:
         digest = self._digest.copy()
         digest.update(index)
         index += digest.digest()
-        return index + (len(index) + _TRAILER_BYTES).to_bytes(_TRAILER_BYTES, "little")
+        return index + (len(index) + TRAILER_BYTES).to_bytes(TRAILER_BYTES, "little")
 
 
 class FrameWriter:
@@ -158,7 +180,7 @@ class FrameWriter:
         if model:
             header += bytes([model.model_id]) + model.content_hash
         self._sink = sink
-        self._index = _Index(header)
+        self._index = FrameIndex(header)
         self._is_complete = False
         self.frame_bytes = sink.write(header)
 
@@ -172,14 +194,14 @@ class FrameWriter:
         if block.kind != STORED:
             header += varint(len(block.payload))
         header += block.checksum
-        self._index.add(header, block)
+        self._index.add(BlockHeader(block.kind, block.raw_bytes, len(block.payload), block.checksum, block.is_last, header))
         self._is_complete = block.is_last
         for part in (header, block.payload, self._index.footer() if block.is_last else b""):
             self._sink.write(part)
             self.frame_bytes += len(part)
 
 
-class _Source:
+class ByteSource:
     """A stream that counts what it gave and that never gives less than was asked for."""
 
     def __init__(self, stream: Readable) -> None:
@@ -194,7 +216,7 @@ class _Source:
     def take(self, count: int) -> bytes:
         data = self.take_up_to(count)
         if len(data) < count:
-            raise FormatError(_TRUNCATED)
+            raise TruncatedError
         return data
 
     def take_varint(self, limit: int, what: str) -> tuple[int, bytes]:
@@ -220,39 +242,48 @@ def read_blocks(stream: Readable) -> Iterator[FrameBlock]:
 
     Payloads are not decoded and so raw bytes are not checked: `FrameBlock.block.checksum` is there for that.
     """
-    source = _Source(stream)
+    source = ByteSource(stream)
+    for found in read_headers(source):
+        block = found.header.block(source.take(found.header.payload_bytes))
+        yield FrameBlock(found.frame, found.number, found.offset, len(found.header.data), found.model, block)
+
+
+def read_headers(source: ByteSource) -> Iterator[FoundHeader]:
+    """Yield the headers of the blocks of all frames; whoever asks for the next one has taken or skipped the payload."""
     frame = 0
     while magic := source.take_up_to(len(MAGIC)):
-        _check_magic(magic, frame)
-        model, header = _read_header(source, magic)
-        index = _Index(header)
+        check_magic(magic, frame)
+        model, frame_header = read_frame_header(source)
+        index = FrameIndex(frame_header)
         while True:
-            found = _read_block(source, frame, index, model)
-            yield found
-            if found.block.is_last:
+            offset = source.position
+            header = read_block_header(source, not index.blocks)
+            yield FoundHeader(frame, index.blocks, offset, model, header)
+            index.add(header)
+            if header.is_last:
                 break
-        footer = index.footer()
-        if source.take(len(footer)) != footer:
-            raise FormatError("The index at the end does not describe the blocks before it; the file is altered.")
+        check_footer(source, index)
         frame += 1
     if not frame:
         raise FormatError("The file is empty, but even no bytes at all compress to a few; it is truncated.")
 
 
-def _check_magic(magic: bytes, frame: int) -> None:
+def check_magic(magic: bytes, frame: int) -> None:
+    """Raise FormatError unless these are the first bytes of the frame with this number."""
     if magic == MAGIC:
         return
     if frame:
         raise FormatError("There are bytes after the end of the compressed data that are no part of it; remove them.")
     if MAGIC.startswith(magic):
-        raise FormatError(_TRUNCATED)
+        raise TruncatedError
     raise FormatError(
         f"This is not a .nnc file: it begins with {magic.hex(' ')}, not with {MAGIC.hex(' ')}. "
         "Give a file made by nncomp compress."
     )
 
 
-def _read_header(source: _Source, magic: bytes) -> tuple[ModelReference | None, bytes]:
+def read_frame_header(source: ByteSource) -> tuple[ModelReference | None, bytes]:
+    """Return the model that a frame names, after its magic, and all bytes of the frame's header."""
     byte = source.take(1)
     version, flags = byte[0] >> 4, byte[0] & 0x0F
     if version != VERSION:
@@ -263,22 +294,22 @@ def _read_header(source: _Source, magic: bytes) -> tuple[ModelReference | None, 
     if flags & ~_HAS_MODEL:
         raise FormatError("The file's header sets bits that mean nothing in version 1; the file is altered.")
     if not flags & _HAS_MODEL:
-        return None, magic + byte
+        return None, MAGIC + byte
     name = source.take(1 + MODEL_HASH_BYTES)
-    return ModelReference(name[0], name[1:]), magic + byte + name
+    return ModelReference(name[0], name[1:]), MAGIC + byte + name
 
 
-def _read_block(source: _Source, frame: int, index: _Index, model: ModelReference | None) -> FrameBlock:
-    offset = source.position
+def read_block_header(source: ByteSource, is_first: bool) -> BlockHeader:
+    """Return the header of a block, the first of its frame or not; raises FormatError when no writer makes such a one."""
     header = source.take(1)
-    kind, is_last = header[0] & (1 << _KIND_BITS) - 1, bool(header[0] & _LAST)
+    kind, is_last = header[0] & (1 << KIND_BITS) - 1, bool(header[0] & _LAST)
     if header[0] & ~_LAST != kind:
         raise FormatError("A block's first byte sets bits that mean nothing in version 1; the file is altered.")
     raw_bytes = BLOCK_BYTES
     if is_last:
         raw_bytes, taken = source.take_varint(SPLIT_BYTES - 1, "a last block")
         header += taken
-        if index.blocks and raw_bytes < SPLIT_BYTES - BLOCK_BYTES:
+        if not is_first and raw_bytes < SPLIT_BYTES - BLOCK_BYTES:
             raise FormatError(
                 f"The file claims a last block of {raw_bytes:,} bytes, fewer than any writer leaves for it; it is altered."
             )
@@ -288,42 +319,11 @@ def _read_block(source: _Source, frame: int, index: _Index, model: ModelReferenc
         payload_bytes, taken = source.take_varint(raw_bytes, "a coded block")
         header += taken
     digest = source.take(CHECKSUM_BYTES)
-    header += digest
-    block = Block(kind, raw_bytes, source.take(payload_bytes), digest, is_last)
-    index.add(header, block)
-    return FrameBlock(frame, index.blocks - 1, offset, len(header), model, block)
+    return BlockHeader(kind, raw_bytes, payload_bytes, digest, is_last, header + digest)
 
 
-def read_index(stream: BinaryIO) -> list[IndexEntry]:
-    """Return the entries of the index at the end of a seekable stream that holds one frame of several blocks.
-
-    Only claims that add up to the very length of the stream are believed; raises FormatError otherwise, also for a
-    stream that has no index (one block, or several frames): `read_blocks` reads those.
-    """
-    size = stream.seek(0, 2)
-    stream.seek(0)
-    source = _Source(stream)
-    start = source.take_up_to(len(MAGIC))
-    _check_magic(start, 0)
-    _, header = _read_header(source, start)
-    stream.seek(max(0, size - _TRAILER_BYTES))
-    footer_bytes = int.from_bytes(stream.read(_TRAILER_BYTES), "little")
-    absent = FormatError("The file has no index of its blocks at its end.")
-    if not _TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= size - len(header):
-        raise absent
-    stream.seek(size - footer_bytes)
-    total, _ = source.take_varint((1 << 63) - 1, "a content")
-    count, _ = source.take_varint(size // (2 + CHECKSUM_BYTES), "an index")
-    entries: list[IndexEntry] = []
-    offset = len(header)
-    for i in range(count):
-        entry, _ = source.take_varint(SPLIT_BYTES << _KIND_BITS, "a block")
-        raw_bytes = BLOCK_BYTES if i < count - 1 else total - BLOCK_BYTES * (count - 1)
-        kind, payload_bytes = entry & (1 << _KIND_BITS) - 1, entry >> _KIND_BITS
-        entries.append(IndexEntry(offset, kind, raw_bytes, payload_bytes))
-        offset += 1 + CHECKSUM_BYTES + payload_bytes
-        offset += len(varint(payload_bytes)) if kind != STORED else 0
-        offset += len(varint(raw_bytes)) if i == count - 1 and raw_bytes >= 0 else 0
-    if count < 2 or offset != size - footer_bytes:
-        raise absent
-    return entries
+def check_footer(source: ByteSource, index: FrameIndex) -> None:
+    """Take the footer of a frame; raise FormatError unless it is the one that its blocks give."""
+    footer = index.footer()
+    if source.take(len(footer)) != footer:
+        raise FormatError("The index at the end does not describe the blocks before it; the file is altered.")

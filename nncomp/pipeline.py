@@ -132,10 +132,7 @@ def compress(
     begun = _part(progress, lambda: summary.raw_bytes)
     for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers, begun):
         if writer is None:
-            # A frame of one block names a model only if it uses it; of several, the later ones cannot be foreseen.
-            names_model = model is not None and (block.kind == BlockKind.TOKENS or not block.is_last)
-            reference = ModelReference(model.model_id, model.hash8) if model and names_model else None
-            writer = FrameWriter(sink, reference)
+            writer = FrameWriter(sink, named_model(model, block))
         writer.write(block)
         summary.raw_bytes += block.raw_bytes
         summary.cost_bits += cost_bits
@@ -161,9 +158,7 @@ def decompress(
         is_first = True
         for found in read_blocks(source):
             is_alone, is_first = is_first and found.block.is_last, found.block.is_last
-            model = find_model(found.model) if found.model and found.block.kind == BlockKind.TOKENS else None
-            if found.block.kind == BlockKind.TOKENS and model is None:
-                raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
+            model = needed_model(found.block.kind, found.model, find_model)
             positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
             yield DecodeTask(found.block, model, max(1, workers) if is_alone else 1)
 
@@ -178,6 +173,24 @@ def decompress(
         if progress:
             progress(end)
     return summary
+
+
+def named_model(model: ModelFile | None, first: Block) -> ModelReference | None:
+    """Return which model the frame names that begins with this block: one block's only if it uses it.
+
+    Of several blocks the later ones cannot be foreseen.
+    """
+    is_named = model is not None and (first.kind == BlockKind.TOKENS or not first.is_last)
+    return ModelReference(model.model_id, model.hash8) if model and is_named else None
+
+
+def needed_model(kind: int, named: ModelReference | None, find_model: FindModel) -> ModelFile | None:
+    """Return the model that a block of this kind needs, if any, in a frame that names this one."""
+    if kind != BlockKind.TOKENS:
+        return None
+    if named is None:
+        raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
+    return find_model(named)
 
 
 def _only_forward(progress: Progress | None) -> Progress | None:

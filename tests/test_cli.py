@@ -290,13 +290,13 @@ def test_list(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["compress"], ["compress", "a", "b", "-o", "c"], ["compress", "a", "-o", "b", "-c"], ["fold"], ["list", "--odd"]],
+    [["compress", "a", "b", "-o", "c"], ["compress", "a", "-o", "b", "-c"], ["list", "--odd"], ["completion", "tcsh"]],
 )
 def test_wrong_use_is_exit_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
 
 
-@pytest.mark.parametrize("command", ["compress", "decompress", "test", "list", "bench", "train"])
+@pytest.mark.parametrize("command", ["compress", "decompress", "cat", "test", "list", "bench", "train", "completion"])
 def test_each_command_has_help(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

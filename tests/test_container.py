@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomp import container, pipeline
+from nncomp import container, index, pipeline
 from nncomp.container import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, ModelReference, checksum, varint
 from nncomp.errors import FormatError, ModelError
 from nncomp.registry import ModelFile, find
@@ -98,20 +98,20 @@ def test_concatenated_files_give_the_concatenation(a: bytes, b: bytes) -> None:
 
 @given(st.integers(min_value=0, max_value=(1 << 63) - 1))
 def test_varint_is_read_back(value: int) -> None:
-    read, taken = container._Source(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
+    read, taken = container.ByteSource(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
     assert (read, taken) == (value, varint(value))
 
 
 @pytest.mark.parametrize("taken", ["8000", "ff8000", "80808000"])
 def test_a_varint_in_a_longer_form_is_refused(taken: str) -> None:
     with pytest.raises(FormatError, match="shortest form"):
-        container._Source(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
+        container.ByteSource(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
 
 
 def test_the_index_finds_every_block() -> None:
     data = random.Random(3).randbytes(2 * BLOCK_BYTES + 3_000_000)
     packed = stored(data, MODEL)
-    entries = container.read_index(io.BytesIO(packed))
+    entries = index.read_index(io.BytesIO(packed))
     found = list(container.read_blocks(io.BytesIO(packed)))
     assert [(e.offset, e.kind, e.raw_bytes, e.payload_bytes) for e in entries] == [
         (f.offset, f.block.kind, f.block.raw_bytes, len(f.block.payload)) for f in found
@@ -121,7 +121,7 @@ def test_the_index_finds_every_block() -> None:
 @pytest.mark.parametrize("packed", [stored(b"one block"), stored(b"two") + stored(b"frames"), container.MAGIC + b"\x10", b""])
 def test_what_has_no_index_is_said_to_have_none(packed: bytes) -> None:
     with pytest.raises(FormatError):
-        container.read_index(io.BytesIO(packed))
+        index.read_index(io.BytesIO(packed))
 
 
 def test_any_number_of_workers_gives_the_same_bytes() -> None:

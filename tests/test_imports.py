@@ -24,11 +24,14 @@ ALLOWED: dict[str, set[str]] = {
     "coding": {"errors", "kernels"},
     "tokens": {"errors"},
     "container": {"errors"},
+    "index": {"container", "errors"},
     "registry": {"errors"},
     "mixing": {"coding", "errors", "kernels", "tokens"},
     "model": {"errors", "kernels"},
     "codec": {"byte_block", "coding", "container", "errors", "exact", "mixing", "registry", "token_block", "tokens"},
     "pipeline": {"codec", "container", "errors", "registry", "watch"},
+    "ranges": {"container", "errors", "index", "pipeline"},
+    "api": {"container", "index", "pipeline", "registry"},
     "bench_data": {"errors"},
     "bench": {"__version__", "errors"},
 }
@@ -103,9 +106,16 @@ except SystemExit as exit:
 """
 
 
-@pytest.mark.parametrize("code", [HELP, "import nncomp.pipeline", "import nncomp.bench", "import nncomp.cli.transfer"])
+LIGHT = "import nncomp.pipeline", "import nncomp.bench", "import nncomp.cli.transfer", "import nncomp; nncomp.open"
+
+
+@pytest.mark.parametrize("code", [HELP, *LIGHT])
 def test_nothing_heavy_is_imported_early(code: str) -> None:
-    assert not loaded_after(code) & {"torch", "numba", "numpy", "numkong", "constriction", "tokenizers", "safetensors"}
+    assert not loaded_after(code) & {"torch", "numba", "numpy", "numkong", "constriction", "tokenizers", "safetensors", "fsspec"}
+
+
+def test_importing_nncomp_loads_nothing_of_it() -> None:
+    assert {name for name in loaded_after("import nncomp") if name.startswith("nncomp.")} == set()
 
 
 def test_nobody_imports_click() -> None:

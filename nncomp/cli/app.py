@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nncomp.cli.failures import for_each, guarded
+from nncomp.cli.failures import COMPLETE, for_each, guarded
 
 app = typer.Typer(
-    help="Compress text with a small network and exact integers: smaller than xz and zstd, and the same on any machine.",
-    epilog="Start with: nncomp compress notes.txt, and later nncomp decompress notes.txt.nnc",
+    help="Compress text with a small network and exact integers: smaller than xz and zstd, and the same on any machine.\n\n"
+    "nncomp FILE compresses, nncomp -d FILE.nnc decompresses, -t tests, -l lists; with no FILE, standard input goes to "
+    "standard output. A file that is named like a command is given as ./compress.",
+    epilog="Start with: nncomp notes.txt, and later nncomp -d notes.txt.nnc",
     no_args_is_help=True,
+    subcommand_metavar="COMMAND | FILE [ARGS]...",
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Files = Annotated[list[str], typer.Argument(help="Files to read; - is standard input.", metavar="FILE", show_default=False)]
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files to read; - is standard input, as is no FILE with a pipe.", metavar="FILE", show_default=False),
+]
 Output = Annotated[
     str | None,
     typer.Option("--output", "-o", help="Write to this file, - for standard output (one FILE only).", metavar="FILE"),
 ]
 Stdout = Annotated[bool, typer.Option("--stdout", "-c", help="Write to standard output.")]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", help="Only these bytes of the content, END not among them.", metavar="START:END", show_default=False),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take the files in folders, too.")]
+Remove = Annotated[
+    bool,
+    typer.Option("--rm", help="Remove FILE, once its result was read again and compared."),
+]
+Keep = Annotated[bool, typer.Option("--keep", "-k", help="Keep FILE, as it is kept without --rm.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite a file that exists.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say also which model and which kinds of block were used.")]
 Workers = Annotated[
     int,
-    typer.Option("--workers", "-T", min=0, help="Cores to work with, 0 for all there are.", metavar="N"),
+    typer.Option("--threads", "-T", min=0, help="Cores to work with, 0 for all.", metavar="N", envvar="NNCOMP_THREADS"),
 ]
 Model = Annotated[
     str | None,
@@ -41,6 +58,16 @@ GivenModel = Annotated[
         "--model", help="The model file that a file was compressed with, if it is your own.", metavar="PATH", show_default=False
     ),
 ]
+
+
+class Shell(StrEnum):
+    """The shells there are completions for."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of a table.")]
 
 
@@ -55,10 +82,14 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def compress(
-    files: Files,
+    files: Files = None,
     output: Output = None,
     stdout: Stdout = False,
     force: Force = False,
+    keep: Keep = False,
+    rm: Remove = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Decode what was written and compare; --rm always does.")] = False,
+    recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
@@ -70,20 +101,27 @@ def compress(
     (what the prediction alone would need) and what the file takes above it.
     """
     with guarded():
-        from nncomp.cli import transfer
+        from nncomp.cli import inputs, transfer
 
-        options = transfer.Options(_target(files, output, stdout), force, quiet, verbose, transfer.worker_count(workers))
+        names = inputs.expand(files, recursive, is_packed=False)
+        is_removed = rm and not keep
+        target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
+        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed)
         chosen = transfer.choose_model(model)
         transfer.listen(options)
-        for_each(files, lambda name: transfer.compress_file(name, chosen, options))
+        for_each(names, lambda name: transfer.compress_file(name, chosen, options))
 
 
 @app.command()
 def decompress(
-    files: Files,
+    files: Files = None,
     output: Output = None,
     stdout: Stdout = False,
     force: Force = False,
+    keep: Keep = False,
+    rm: Remove = False,
+    range_: Range = None,
+    recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
@@ -94,33 +132,73 @@ def decompress(
     Every block is compared with its checksum. If anything is wrong, there is no output file.
     """
     with guarded():
-        from nncomp.cli import transfer
+        from nncomp.cli import inputs, transfer
 
-        options = transfer.Options(_target(files, output, stdout), force, quiet, verbose, transfer.worker_count(workers))
+        names = inputs.expand(files, recursive, is_packed=True)
+        part = inputs.parse_range(range_)
+        is_removed = rm and not keep
+        target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
+        if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
+            raise typer.BadParameter("--range is for one FILE, with -o or -c, and without --rm.")
+        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(files, lambda name: transfer.decompress_file(name, given, options))
+        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+
+
+@app.command()
+def cat(
+    files: Files = None,
+    range_: Range = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Workers = 0,
+    model: GivenModel = None,
+) -> None:
+    """Decompress each FILE.nnc to standard output, one after another.
+
+    With --range only the blocks are decoded that hold some of it, each of 4 MiB or a little more.
+    """
+    with guarded():
+        from nncomp.cli import inputs, transfer
+
+        names = inputs.expand(files, False, is_packed=True)
+        part = inputs.parse_range(range_)
+        if part and len(names) > 1:
+            raise typer.BadParameter(f"--range is for one FILE, and there are {len(names)}.")
+        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part)
+        given = transfer.given_models(model)
+        transfer.listen(options)
+        for_each(names, lambda name: transfer.decompress_file(name, given, options))
 
 
 @app.command("test")
-def test(files: Files, quiet: Quiet = False, verbose: Verbose = False, workers: Workers = 0, model: GivenModel = None) -> None:
+def test(
+    files: Files = None,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Workers = 0,
+    model: GivenModel = None,
+) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
     with guarded():
-        from nncomp.cli import transfer
+        from nncomp.cli import inputs, transfer
 
+        names = inputs.expand(files, recursive, is_packed=True)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(files, lambda name: transfer.test_file(name, given, options))
+        for_each(names, lambda name: transfer.test_file(name, given, options))
 
 
 @app.command("list")
-def list_(files: Files, json: Json = False) -> None:
+def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
     """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio and model."""
     with guarded():
-        from nncomp.cli import listing
+        from nncomp.cli import inputs, listing
 
-        listing.list_files(files, json)
+        listing.list_files(inputs.expand(files, recursive, is_packed=True), json)
 
 
 @app.command()
@@ -182,10 +260,33 @@ def train(
         command(data, valid, time, out, work, threads, seed, init, tokens)
 
 
-def _target(files: list[str], output: str | None, is_stdout: bool) -> str | None:
+@app.command()
+def completion(shell: Annotated[Shell, typer.Argument(help="Whose completions to print.")]) -> None:
+    """Print what makes SHELL complete nncomp's commands and options.
+
+    bash: nncomp completion bash > ~/.local/share/bash-completion/completions/nncomp
+
+    zsh: nncomp completion zsh > _nncomp, in a folder of $fpath
+
+    fish: nncomp completion fish > ~/.config/fish/completions/nncomp.fish
+    """
+    from typer._completion_shared import get_completion_script  # what --show-completion prints, for a shell that is named
+
+    print(get_completion_script(prog_name="nncomp", complete_var=COMPLETE, shell=shell.value))
+
+
+def command_names() -> set[str]:
+    """Return the names of all commands."""
+    return {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+
+
+def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: bool) -> str | None:
     """Return where everything goes, or None for beside each file; raises BadParameter when that is not one place."""
     if output is not None and is_stdout:
         raise typer.BadParameter("-o and -c exclude each other.")
-    if output is not None and len(files) > 1:
-        raise typer.BadParameter(f"-o takes the result of one FILE, and there are {len(files)}; leave -o away or use -c.")
-    return "-" if is_stdout else output
+    if output is not None and len(names) > 1:
+        raise typer.BadParameter(f"-o takes the result of one FILE, and there are {len(names)}; leave -o away or use -c.")
+    target = "-" if is_stdout else output
+    if is_removed and target == "-":
+        raise typer.BadParameter("--rm needs a result in a file, not on standard output.")
+    return target

@@ -15,6 +15,7 @@ from typing import NoReturn
 from nncomp.errors import NncompError
 
 FAILED = 1
+COMPLETE = "_NNCOMP_COMPLETE"  # the variable with which a shell asks for completions
 
 
 def say(message: str) -> None:
@@ -88,9 +89,15 @@ def run() -> NoReturn:
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
                 signal.signal(getattr(signal, name), _interrupt)
-        from nncomp.cli.app import app
+        if COMPLETE in os.environ:  # a shell asks what the words so far could become
+            from typer._completion_classes import completion_init
 
-        app(prog_name="nncomp")
+            completion_init()
+        from nncomp.cli.app import app, command_names
+        from nncomp.cli.shorthand import spell_out
+
+        is_terminal = sys.stdin is None or sys.stdin.isatty()
+        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()

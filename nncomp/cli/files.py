@@ -6,6 +6,7 @@ Knows nothing of what the bytes are.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -21,6 +22,11 @@ from nncomp.errors import DataError, OutputError
 SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout
 _TEMPORARY = ".nncomp-", ".part"
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file is one that is being written, or was left behind by a machine that went down."""
+    return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
 
 
 @dataclass
@@ -43,10 +49,11 @@ class Source:
 
 @dataclass
 class Sink:
-    """A stream to write, with its failures in sentences."""
+    """A stream to write, with its failures in sentences; `path` is where it can be read again, None for a pipe or a device."""
 
     stream: BinaryIO
     name: str
+    path: Path | None = None
 
     def write(self, data: bytes) -> int:
         """Write all of `data`; a stdout that Python was told not to buffer takes only a part at a time."""
@@ -55,6 +62,16 @@ class Sink:
             while rest:
                 rest = rest[self.stream.write(rest) :]
         return len(data)
+
+    @contextmanager
+    def written(self) -> Iterator[io.BufferedReader]:
+        """Open what is written so far, to read it again."""
+        assert self.path is not None
+        with self.failures():
+            self.stream.flush()
+            stream = self.path.open("rb")
+        with stream:
+            yield stream
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -81,7 +98,8 @@ def open_source(name: str) -> Iterator[Source]:
         return
     try:
         if Path(name).is_dir():
-            raise DataError("It is a folder; give files.")
+            os.scandir(name).close()  # says what is wrong if it cannot be read
+            raise DataError("It is a folder; give files, or -r for all files in it.")
         stream = Path(name).open("rb")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise DataError(f"It cannot be read: {error.strerror}.") from error
@@ -119,6 +137,17 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None) -> Iter
         yield sink
 
 
+def remove_source(name: str, source: os.stat_result) -> None:
+    """Remove a file whose result is complete; raises OutputError when it is no longer the file that was read."""
+    try:
+        now = Path(name).stat()
+        if not os.path.samestat(now, source) or (now.st_size, now.st_mtime_ns) != (source.st_size, source.st_mtime_ns):
+            raise OutputError("It was changed while it was read, so it is not removed; what was read is in the result.")
+        Path(name).unlink()
+    except OSError as error:
+        raise OutputError(f"It cannot be removed: {error.strerror}. The result is complete.") from error
+
+
 def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
     if not is_forced and path.exists():
         raise OutputError(f"{name} exists already; overwrite it with -f, or give another name with -o.")
@@ -132,7 +161,7 @@ def _complete_or_absent(path: Path, name: str, is_forced: bool, source: os.stat_
     temporary = Path(temporary_name)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as stream:  # a buffer would be written again when it is closed
-            sink = Sink(stream, name)
+            sink = Sink(stream, name, temporary)
             yield sink
             with sink.failures():
                 stream.flush()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
 
 from nncomp import pipeline, watch
 from nncomp.cli.failures import say
-from nncomp.cli.files import STANDARD, SUFFIX, Discard, Source, open_sink, open_source
+from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, open_sink, open_source, remove_source
+from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar
 from nncomp.codec import BlockKind
-from nncomp.container import ModelReference, read_blocks
-from nncomp.errors import OutputError
+from nncomp.container import ModelReference, Readable, Writable, read_blocks
+from nncomp.errors import DataError, NncompError, OutputError
 from nncomp.pipeline import Summary
 from nncomp.registry import ModelFile, default_model, find, open_model
 
@@ -21,13 +23,24 @@ UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache f
 
 @dataclass(frozen=True)
 class Options:
-    """What compress, decompress and test have in common; `target` is None for a file beside each source."""
+    """What compress, decompress, test and cat have in common; `target` is None for a file beside each source."""
 
     target: str | None
     is_forced: bool
     is_quiet: bool
     is_verbose: bool
     workers: int
+    is_verified: bool = False  # what was written is read again and compared with the source
+    is_removed: bool = False  # the source, once its result is complete
+    part: Range | None = None  # of the content
+
+    def bar(self, name: str, total_bytes: int | None, target: str | None = None) -> Bar:
+        """Return the progress bar of a file; there is none over what is written to the same terminal."""
+        return Bar(name, total_bytes, self.is_quiet or (target == STANDARD and sys.stdout.isatty()))
+
+    def says_result(self, is_passing: bool) -> bool:
+        """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
+        return not self.is_quiet and (self.is_verbose or not is_passing)
 
 
 def listen(options: Options) -> None:
@@ -62,37 +75,117 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
     target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
     if target == STANDARD and sys.stdout.isatty():
         raise OutputError("Compressed bytes are not for a terminal; redirect them, or give a file with -o.")
-    with (
-        open_source(name) as source,
-        open_sink(target, options.is_forced, source.status) as sink,
-        Bar(name, source.size, options.is_quiet) as bar,
-    ):
-        summary = pipeline.compress(source, sink, model, options.workers, bar.update)
-    if not options.is_quiet:
-        say(f"{name}: {describe(summary)}")
+    with open_source(name) as source, open_sink(target, options.is_forced, source.status) as sink:
+        _check_removable(source, sink, options)
+        read = _HashedSource(source)
+        with options.bar(name, source.size) as bar:
+            summary = pipeline.compress(read, sink, model, options.workers, bar.update)
+        if options.is_verified:
+            _verify(name, sink, read.digest(), model, options)
+    if options.is_removed and source.status:
+        remove_source(name, source.status)
+    if options.says_result(name == target == STANDARD):
+        verified = "; verified" if options.is_verified else ""
+        say(f"{name}: {describe(summary)}{verified}")
     if options.is_verbose:
         used = f"{model.path} ({model.hash8.hex()})" if model else "none, so no network is used"
         say(f"{name}: {describe_blocks(summary)}; model: {used}")
 
 
 def decompress_file(name: str, given: list[ModelFile], options: Options) -> None:
-    """Decompress one file."""
+    """Decompress one file, or the part of it that is asked for."""
     target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
         raise OutputError(f"Its name does not end in {SUFFIX}, so there is no name for the result; give one with -o, or use -c.")
     with open_source(name) as source:
+        if options.part:
+            _decompress_part(name, source, target, given, options)
+            return
         _find_models(source, given)
-        with open_sink(target, options.is_forced, source.status) as sink, Bar(name, source.size, options.is_quiet) as bar:
-            summary = pipeline.decompress(source, sink, _finder(given), options.workers, bar.update)
-    if not options.is_quiet:
+        with open_sink(target, options.is_forced, source.status) as sink:
+            _check_removable(source, sink, options)
+            written = _HashedSink(sink)
+            with options.bar(name, source.size, target) as bar:
+                summary = pipeline.decompress(source, written, _finder(given), options.workers, bar.update)
+            if options.is_verified:
+                with sink.written() as stream:
+                    if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
+                        raise OutputError(_UNEQUAL)
+    if options.is_removed and source.status:
+        remove_source(name, source.status)
+    if options.says_result(target == STANDARD):
         say(f"{name}: {summary.raw_bytes:,} bytes")
     if options.is_verbose:
         say(f"{name}: {describe_blocks(summary)}")
 
 
+def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+    from nncomp.ranges import decompress_range
+
+    assert options.part is not None
+    with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, target) as bar:
+        count = decompress_range(source.stream, sink, _finder(given), options.workers, *options.part, bar.update)
+    if options.says_result(target == STANDARD):
+        say(f"{name}: {count:,} bytes")
+
+
+def _check_removable(source: Source, sink: Sink, options: Options) -> None:
+    """Raise, before there is any work, when the result cannot be read again or the source is nothing to remove."""
+    if options.is_removed and source.status is None:
+        raise DataError("It is no file, so there is nothing to remove; leave --rm away.")
+    if options.is_verified and sink.path is None:
+        raise OutputError(f"{sink.name} cannot be read again and compared; leave --rm and --verify away.")
+
+
+def _verify(name: str, sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
+    """Decode what was written and compare it with what was read; raises OutputError when they differ."""
+    decoded = _HashedSink(Discard())
+    with sink.written() as stream, options.bar(f"{name}, verifying", None) as bar:
+        try:
+            pipeline.decompress(stream, decoded, _finder([model] if model else []), options.workers, bar.update)
+        except NncompError as error:
+            raise OutputError(f"{_UNEQUAL} ({error})") from error
+    if decoded.digest() != digest:
+        raise OutputError(_UNEQUAL)
+
+
+_UNEQUAL = "What was written, read again, is not what it should be; it is not kept, nothing is removed. Try again, and report it."
+
+
+def _new_hash() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=32)
+
+
+class _HashedSource:
+    """A stream that knows the digest of what it gave."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._hash = _new_hash()
+        self.digest = self._hash.digest
+
+    def read(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        self._hash.update(data)
+        return data
+
+
+class _HashedSink:
+    """A sink that knows the digest of what it took."""
+
+    def __init__(self, sink: Writable) -> None:
+        self._sink = sink
+        self._hash = _new_hash()
+        self.digest = self._hash.digest
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._sink.write(data)
+
+
 def test_file(name: str, given: list[ModelFile], options: Options) -> None:
     """Decompress one file to nowhere."""
-    with open_source(name) as source, Bar(name, source.size, options.is_quiet) as bar:
+    with open_source(name) as source, options.bar(name, source.size) as bar:
         summary = pipeline.decompress(source, Discard(), _finder(given), options.workers, bar.update)
     if not options.is_quiet:
         say(f"{name}: whole, {summary.raw_bytes:,} bytes")

@@ -1,0 +1,145 @@
+"""Compression and decompression of what comes piece by piece, as `lzma.LZMACompressor` and `LZMADecompressor` do it."""
+
+from __future__ import annotations
+
+import io
+
+from nncomp.api.models import Bytes, ModelName, find_with, model_to_write
+from nncomp.container import (
+    BLOCK_BYTES,
+    MAGIC,
+    SPLIT_BYTES,
+    BlockHeader,
+    ByteSource,
+    FrameIndex,
+    FrameWriter,
+    ModelReference,
+    TruncatedError,
+    check_footer,
+    check_magic,
+    read_block_header,
+    read_frame_header,
+)
+from nncomp.pipeline import DecodeTask, EncodeTask, named_model, needed_model
+
+
+class Compressor:
+    """Makes one frame of what it is given in pieces.
+
+    A block of 4 MiB is coded when 6 MiB are there; until then, nothing comes out. What comes out altogether does not
+    depend on the pieces. Raises ModelError when there is no such model (see `nncomp.compress`).
+
+    >>> import nncomp
+    >>> compressor = nncomp.Compressor(model=None)
+    >>> packed = compressor.compress(b"piece by ") + compressor.compress(b"piece") + compressor.flush()
+    >>> nncomp.decompress(packed)
+    b'piece by piece'
+    """
+
+    def __init__(self, *, model: ModelName = "default") -> None:
+        self._model = model_to_write(model)
+        self._held = bytearray()
+        self._sink = io.BytesIO()
+        self._writer: FrameWriter | None = None
+        self._is_over = False
+
+    def compress(self, data: Bytes) -> bytes:
+        """Take a piece; return what is complete, possibly nothing."""
+        if self._is_over:
+            raise ValueError("The compressor was flushed; make a new one for another frame.")
+        self._held += data
+        while len(self._held) >= SPLIT_BYTES:
+            block = bytes(self._held[:BLOCK_BYTES])
+            del self._held[:BLOCK_BYTES]
+            self._code(block, is_last=False)
+        return self._taken()
+
+    def flush(self) -> bytes:
+        """Return the rest of the frame; after that the compressor takes nothing more."""
+        if self._is_over:
+            raise ValueError("The compressor was flushed already.")
+        self._is_over = True
+        self._code(bytes(self._held), is_last=True)
+        self._held.clear()
+        return self._taken()
+
+    def _code(self, data: bytes, is_last: bool) -> None:
+        block, _ = EncodeTask(data, is_last, self._model).run()
+        if self._writer is None:
+            self._writer = FrameWriter(self._sink, named_model(self._model, block))
+        self._writer.write(block)
+
+    def _taken(self) -> bytes:
+        taken = self._sink.getvalue()
+        self._sink.seek(0)
+        self._sink.truncate()
+        return taken
+
+
+class Decompressor:
+    """Gives what one frame holds, from pieces of it; each block when it is complete and found whole.
+
+    At the end of the frame `eof` is true, and what came after it is in `unused_data`: another Decompressor takes that,
+    or it should be empty. Nothing tells a Decompressor that no more will come: look at `eof` then.
+    `model`: see `nncomp.decompress`, also for what is raised.
+
+    >>> import nncomp
+    >>> packed = nncomp.compress(b"piece by piece", model=None)
+    >>> decompressor = nncomp.Decompressor()
+    >>> decompressor.decompress(packed[:10]), decompressor.eof
+    (b'', False)
+    >>> decompressor.decompress(packed[10:] + b"more"), decompressor.eof, decompressor.unused_data
+    (b'piece by piece', True, b'more')
+    """
+
+    def __init__(self, *, model: ModelName = None) -> None:
+        self._find_model = find_with(model)
+        self._held = bytearray()
+        self._index: FrameIndex | None = None
+        self._model: ModelReference | None = None
+        self._has_last = False
+        self.eof = False
+        self.unused_data = b""
+
+    def decompress(self, data: Bytes) -> bytes:
+        """Take a piece of the frame; return the bytes of the blocks that are complete with it, possibly none."""
+        if self.eof:
+            raise EOFError("The frame is over; make a new Decompressor for another one.")
+        self._held += data
+        blocks: list[bytes] = []
+        while not self.eof and self._step(blocks):
+            pass
+        return b"".join(blocks)
+
+    def _step(self, blocks: list[bytes]) -> bool:
+        """Take one part of the frame from what is held; return whether there was all of it."""
+        source = ByteSource(io.BytesIO(bytes(self._held[:_LONGEST_HEADER])))
+        try:
+            if self._index is None:
+                check_magic(source.take(len(MAGIC)), 0)
+                self._model, header_bytes = read_frame_header(source)
+                self._index = FrameIndex(header_bytes)
+            elif self._has_last:
+                source = ByteSource(io.BytesIO(bytes(self._held)))
+                check_footer(source, self._index)
+                self.eof, self.unused_data = True, bytes(self._held[source.position :])
+            else:
+                header = read_block_header(source, not self._index.blocks)
+                blocks.append(self._decoded(header, source))
+                self._index.add(header)
+                self._has_last = header.is_last
+        except TruncatedError:
+            return False
+        del self._held[: source.position]
+        return True
+
+    def _decoded(self, header: BlockHeader, source: ByteSource) -> bytes:
+        start = source.position
+        if len(self._held) < start + header.payload_bytes:
+            raise TruncatedError
+        source.position += header.payload_bytes
+        block = header.block(bytes(self._held[start : source.position]))
+        return DecodeTask(block, needed_model(block.kind, self._model, self._find_model)).run()
+
+
+_LONGEST_HEADER = 64  # bytes; a frame's has 14, a block's less than 30

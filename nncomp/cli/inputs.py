@@ -1,0 +1,65 @@
+"""What is meant by the names on the command line: files, folders, standard input, and a part of a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import typer
+
+from nncomp.cli.files import STANDARD, SUFFIX, is_temporary
+
+Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
+
+
+def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[str]:
+    """Return the files that are meant, in order: with `is_recursive` those in folders too; with no names, standard input.
+
+    In folders, .nnc files are taken if `is_packed`, and otherwise all the others; links are left alone.
+    Raises BadParameter when nothing is named and standard input is a terminal.
+    """
+    if not names:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise typer.BadParameter("No FILE, and nothing is piped in. Give a FILE, or - for standard input.")
+        return [STANDARD]
+    if not is_recursive:
+        return names
+    found: list[str] = []
+    for name in names:
+        found += _inside(name, is_packed) if name != STANDARD and Path(name).is_dir() else [name]
+    return found
+
+
+def _inside(folder: str, is_packed: bool) -> list[str]:
+    found: list[str] = []
+
+    def unreadable(error: OSError) -> None:
+        found.append(error.filename)  # it fails when its turn comes
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            is_wanted = name.endswith(SUFFIX) == is_packed and not is_temporary(name)
+            if is_wanted and path.is_file() and not path.is_symlink():
+                found.append(str(path))
+    return found
+
+
+def parse_range(text: str | None) -> Range | None:
+    """Return the bytes that START:END means; raises BadParameter when it means none.
+
+    >>> parse_range("1000:2000"), parse_range("5:"), parse_range(":10")
+    ((1000, 2000), (5, None), (0, 10))
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", text)
+    if not found:
+        raise typer.BadParameter(f"A range is START:END in bytes, for example 1000:2000, 1000: or :2000, not {text!r}.")
+    start, end = int(found[1] or 0), int(found[2]) if found[2] else None
+    if end is not None and end < start:
+        raise typer.BadParameter(f"The range {text} ends before it begins.")
+    return start, end

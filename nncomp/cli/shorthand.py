@@ -1,0 +1,66 @@
+"""The way of gzip, xz and zstd to say what to do: `nncomp FILE`, `nncomp -d FILE.nnc`, `nncomp -dc < FILE.nnc`.
+
+Spells it out as `nncomp compress FILE` and so on; what the options mean is left to the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+MODES = {
+    **dict.fromkeys(("z", "--compress"), "compress"),
+    **dict.fromkeys(("d", "--decompress", "--uncompress"), "decompress"),
+    **dict.fromkeys(("t", "--test"), "test"),
+    **dict.fromkeys(("l", "--list"), "list"),
+}
+# Options of these commands that take a value, which is no option, whatever it looks like.
+VALUED = {"o", "T", "--output", "--threads", "--model", "--range"}
+_ROOT = {"-h", "--help", "--version"}
+
+
+def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool) -> list[str]:
+    """Return the arguments with the command first; the last of -d, -t, -l and -z says which, without one it is compress.
+
+    With no arguments at all, standard input is compressed, unless it is a terminal (`is_terminal`).
+
+    >>> spell_out(["-dk", "a.nnc"], ["compress", "decompress"], True)
+    ['decompress', '-k', 'a.nnc']
+    >>> spell_out(["-o", "-d", "notes.txt"], ["compress", "decompress"], True)
+    ['compress', '-o', '-d', 'notes.txt']
+    """
+    if not arguments:
+        return [] if is_terminal else ["compress"]
+    if arguments[0] in commands or arguments[0] in _ROOT:
+        return arguments
+    command = "compress"
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument in MODES and argument.startswith("--"):
+            command = MODES[argument]
+        elif argument in VALUED and argument.startswith("--"):
+            rest += [argument, *_next(remaining)]
+        elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":
+            letters, needs_value = "", False
+            for i, letter in enumerate(argument[1:], 1):
+                if letter in MODES:
+                    command = MODES[letter]
+                    continue
+                letters += letter
+                if letter in VALUED:  # what follows in the same argument is its value
+                    letters += argument[i + 1 :]
+                    needs_value = i + 1 == len(argument)
+                    break
+            rest += [f"-{letters}"] if letters else []
+            rest += _next(remaining) if needs_value else []
+        else:
+            rest.append(argument)
+    return [command, *rest]
+
+
+def _next(remaining: Iterator[str]) -> list[str]:
+    """Return the value that follows, or nothing: then the command misses it."""
+    value = next(remaining, None)
+    return [] if value is None else [value]

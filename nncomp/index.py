@@ -1,0 +1,123 @@
+"""Where the blocks of a `.nnc` file are, if it can be read at any place: from the index at its end, or from header to header.
+
+Knows the layout, as `nncomp/container.py` does, and nothing of what a payload means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from nncomp.container import (
+    BLOCK_BYTES,
+    CHECKSUM_BYTES,
+    KIND_BITS,
+    MAGIC,
+    SPLIT_BYTES,
+    STORED,
+    TRAILER_BYTES,
+    Block,
+    ByteSource,
+    ModelReference,
+    check_magic,
+    read_block_header,
+    read_frame_header,
+    read_headers,
+    varint,
+)
+from nncomp.errors import FormatError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block is, in the file (`offset`) and in the content (`raw_start`), and enough to read it alone."""
+
+    offset: int
+    kind: int
+    raw_start: int
+    raw_bytes: int
+    payload_bytes: int
+    is_last: bool
+    is_first: bool
+    model: ModelReference | None
+
+    @property
+    def raw_end(self) -> int:
+        return self.raw_start + self.raw_bytes
+
+
+def locate_blocks(stream: BinaryIO) -> list[Place]:
+    """Return the places of all blocks of all frames in a seekable stream, in order; raises FormatError for a damaged file.
+
+    No payload is read, and where the file has an index, no block header either: `read_block` compares it.
+    """
+    try:
+        return read_index(stream)
+    except FormatError:  # no index, or a wrong one: then what is wrong is found here
+        stream.seek(0)
+        return _walk(stream)
+
+
+def _walk(stream: BinaryIO) -> list[Place]:
+    source = ByteSource(stream)
+    places: list[Place] = []
+    raw_start = 0
+    for found in read_headers(source):
+        header = found.header
+        sizes = raw_start, header.raw_bytes, header.payload_bytes
+        places.append(Place(found.offset, header.kind, *sizes, header.is_last, not found.number, found.model))
+        raw_start += header.raw_bytes
+        if header.payload_bytes:  # the last byte is taken, to see that it is there
+            stream.seek(source.position + header.payload_bytes - 1)
+            source.position += header.payload_bytes - 1
+            source.take(1)
+    return places
+
+
+def read_index(stream: BinaryIO) -> list[Place]:
+    """Return the places that the index at the end says, for a seekable stream that holds one frame of several blocks.
+
+    Only claims that add up to the very length of the stream are believed; raises FormatError otherwise, also for a
+    stream that has no index (one block, or several frames).
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    source = ByteSource(stream)
+    check_magic(source.take_up_to(len(MAGIC)), 0)
+    model, header = read_frame_header(source)
+    stream.seek(max(0, size - TRAILER_BYTES))
+    footer_bytes = int.from_bytes(stream.read(TRAILER_BYTES), "little")
+    absent = FormatError("The file has no index of its blocks at its end.")
+    if not TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= size - len(header):
+        raise absent
+    stream.seek(size - footer_bytes)
+    total, _ = source.take_varint((1 << 63) - 1, "a content")
+    count, _ = source.take_varint(size // (2 + CHECKSUM_BYTES), "an index")
+    last_bytes = total - BLOCK_BYTES * (count - 1)
+    if count < 2 or not SPLIT_BYTES - BLOCK_BYTES <= last_bytes < SPLIT_BYTES:
+        raise absent
+    places: list[Place] = []
+    offset = len(header)
+    for i in range(count):
+        entry, _ = source.take_varint(SPLIT_BYTES << KIND_BITS, "a block")
+        is_last = i == count - 1
+        raw_bytes = last_bytes if is_last else BLOCK_BYTES
+        kind, payload_bytes = entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS
+        places.append(Place(offset, kind, BLOCK_BYTES * i, raw_bytes, payload_bytes, is_last, i == 0, model))
+        offset += 1 + CHECKSUM_BYTES + payload_bytes
+        offset += len(varint(payload_bytes)) if kind != STORED else 0
+        offset += len(varint(raw_bytes)) if is_last else 0
+    if offset != size - footer_bytes:
+        raise absent
+    return places
+
+
+def read_block(stream: BinaryIO, place: Place) -> Block:
+    """Return the block at a place; raises FormatError when another one is there."""
+    stream.seek(place.offset)
+    source = ByteSource(stream)
+    header = read_block_header(source, place.is_first)
+    found = header.kind, header.raw_bytes, header.payload_bytes, header.is_last
+    if found != (place.kind, place.raw_bytes, place.payload_bytes, place.is_last):
+        raise FormatError("The index at the end does not describe the blocks before it; the file is altered.")
+    return header.block(source.take(place.payload_bytes))

@@ -1,0 +1,65 @@
+"""Arguments in the way of gzip, xz and zstd, and the command they mean."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+import typer
+
+from nncomp.cli.app import app, command_names
+from nncomp.cli.shorthand import MODES, VALUED, spell_out
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("notes.txt", "compress notes.txt"),
+        ("-d notes.txt.nnc", "decompress notes.txt.nnc"),
+        ("notes.txt.nnc -d", "decompress notes.txt.nnc"),
+        ("--decompress a.nnc", "decompress a.nnc"),
+        ("-t a.nnc", "test a.nnc"),
+        ("-l a.nnc --json", "list a.nnc --json"),
+        ("-z a", "compress a"),
+        ("-dkf a.nnc", "decompress -kf a.nnc"),
+        ("-cd", "decompress -c"),
+        ("-dt a.nnc", "test a.nnc"),
+        ("-td a.nnc", "decompress a.nnc"),
+        ("-o -d a", "compress -o -d a"),
+        ("-fo d a", "compress -fo d a"),
+        ("-dfod a", "decompress -fod a"),
+        ("-T4 -d a", "decompress -T4 a"),
+        ("-dT 4 a", "decompress -T 4 a"),
+        ("--output -d a", "compress --output -d a"),
+        ("--model=-d a", "compress --model=-d a"),
+        ("-- -d compress", "compress -- -d compress"),
+        ("./compress", "compress ./compress"),
+        ("- -d", "decompress -"),
+        ("-d -o", "decompress -o"),
+        ("-d --help", "decompress --help"),
+        ("--rm a", "compress --rm a"),
+        ("compress -d", "compress -d"),
+        ("cat a.nnc", "cat a.nnc"),
+        ("--help", "--help"),
+        ("-h", "-h"),
+        ("--version", "--version"),
+    ],
+)
+def test_what_is_meant(given: str, meant: str) -> None:
+    assert spell_out(shlex.split(given), command_names(), True) == shlex.split(meant)
+
+
+def test_nothing_is_help_on_a_terminal_and_a_pipe_elsewhere() -> None:
+    assert spell_out([], command_names(), True) == []
+    assert spell_out([], command_names(), False) == ["compress"]
+
+
+def test_every_option_with_a_value_is_known() -> None:
+    group = typer.main.get_command(app)
+    valued = set()
+    for name in set(MODES.values()):
+        for param in group.commands[name].params:  # type: ignore[attr-defined]
+            if param.param_type_name == "option" and not param.is_flag:
+                valued |= {opt if opt.startswith("--") else opt[1:] for opt in param.opts}
+            assert not {opt.lstrip("-") for opt in param.opts if not opt.startswith("--")} & set(MODES)
+    assert valued == VALUED
