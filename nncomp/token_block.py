@@ -229,9 +229,7 @@ def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: i
     return decode_lanes(model, payload, raw_bytes, threads)[0]
 
 
-def decode_lanes(
-    model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1
-) -> tuple[bytes, list[NDArray[np.int32]]]:
+def decode_lanes(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
     """Return what `decode_tokens` does, and the tokens of each lane."""
     if len(payload) < _HEADER_BYTES + 4:
         raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": {"errors", "kernels"},
     "codec": {"byte_block", "coding", "container", "errors", "exact", "mixing", "registry", "token_block", "tokens"},
     "pipeline": {"codec", "container", "errors", "registry", "watch"},
+    "entropy": {"codec", "coding", "container", "errors", "exact", "mixing", "pipeline", "registry", "token_block"},
     "bench_data": {"errors"},
     "bench": {"__version__", "errors"},
 }

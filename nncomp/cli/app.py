@@ -143,6 +143,47 @@ def bench(
 
 
 @app.command()
+def entropy(
+    file: Annotated[str, typer.Argument(help="A text, or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
+    json: Json = False,
+    per_token: Annotated[
+        str | None,
+        typer.Option(help="Write a line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(help="Write a page that shows the text coloured by surprisal.", metavar="FILE.html"),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Draw bits per byte along the file; needs pip install 'nncomp[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    workers: Workers = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="A model to compress a text with, or none; or the one a .nnc file was made with.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Estimate how few bits a text needs, and say where a file takes more.
+
+    The bound is the surprisal of the whole text in one lane: the network and mixing, or mixing alone where that is
+    lower. The parts above it add up to the file's size. A text is compressed in memory first. It takes some four
+    times as long as compressing. docs/ENTROPY.md describes what is written.
+    """
+    with guarded(file):
+        from nncomp.cli.entropy import Wanted, show_entropy
+
+        show_entropy(file, Wanted(json, per_token, html, plot), force, quiet, workers, model)
+
+
+@app.command()
 def train(
     data: Annotated[str, typer.Option(help="File or folder of text to learn from.", metavar="PATH", show_default=False)],
     valid: Annotated[str, typer.Option(help="Other text of the same kinds, to measure on.", metavar="PATH", show_default=False)],

@@ -83,7 +83,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
     with open_source(name) as source:
         _find_models(source, given)
         with open_sink(target, options.is_forced, source.status) as sink, Bar(name, source.size, options.is_quiet) as bar:
-            summary = pipeline.decompress(source, sink, _finder(given), options.workers, bar.update)
+            summary = pipeline.decompress(source, sink, model_finder(given), options.workers, bar.update)
     if not options.is_quiet:
         say(f"{name}: {summary.raw_bytes:,} bytes")
     if options.is_verbose:
@@ -93,14 +93,16 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
 def test_file(name: str, given: list[ModelFile], options: Options) -> None:
     """Decompress one file to nowhere."""
     with open_source(name) as source, Bar(name, source.size, options.is_quiet) as bar:
-        summary = pipeline.decompress(source, Discard(), _finder(given), options.workers, bar.update)
+        summary = pipeline.decompress(source, Discard(), model_finder(given), options.workers, bar.update)
     if not options.is_quiet:
         say(f"{name}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
         say(f"{name}: {describe_blocks(summary)}")
 
 
-def _finder(given: list[ModelFile]) -> pipeline.FindModel:
+def model_finder(given: list[ModelFile]) -> pipeline.FindModel:
+    """Return what finds the model that a frame names, among those given and those that come with nncomp."""
+
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 
