@@ -94,8 +94,8 @@ def open_source(name: str) -> Iterator[Source]:
 def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool = True) -> Iterator[Sink]:
     """Open a file, or stdout for "-"; what is written is there under its name after the block, or not at all.
 
-    The file takes the mode and, if `keeps_time`, the modification time from `source`. Raises OutputError when it exists and `is_forced` is false,
-    and whenever it cannot be written.
+    The file takes the mode and, if `keeps_time`, the modification time from `source`. Raises OutputError when it exists
+    and `is_forced` is false, and whenever it cannot be written.
     """
     if name == STANDARD:
         sink = Sink(sys.stdout.buffer, "stdout")
