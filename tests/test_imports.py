@@ -104,7 +104,10 @@ except SystemExit as exit:
 """
 
 
-@pytest.mark.parametrize("code", [HELP, "import nncomp.pipeline", "import nncomp.bench", "import nncomp.cli.transfer"])
+LIGHT = "nncomp.pipeline", "nncomp.bench", "nncomp.cli.transfer", "nncomp.cli.entropy"
+
+
+@pytest.mark.parametrize("code", [HELP, *(f"import {name}" for name in LIGHT)])
 def test_nothing_heavy_is_imported_early(code: str) -> None:
     assert not loaded_after(code) & {"torch", "numba", "numpy", "numkong", "constriction", "tokenizers", "safetensors"}
 

@@ -68,6 +68,7 @@ def compress(
 
     One line says what came out: sizes, ratio, bits per byte (bpb), cross-entropy
     (what the prediction alone would need) and what the file takes above it.
+    This is the running estimate, which costs nothing; the full one is nncomp entropy.
     """
     with guarded():
         from nncomp.cli import transfer
@@ -116,7 +117,10 @@ def test(files: Files, quiet: Quiet = False, verbose: Verbose = False, workers: 
 
 @app.command("list")
 def list_(files: Files, json: Json = False) -> None:
-    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio and model."""
+    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb) and model.
+
+    Nothing is decoded; the estimated bound of the text is for nncomp entropy to find.
+    """
     with guarded():
         from nncomp.cli import listing
 
@@ -133,7 +137,8 @@ def bench(
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
-    Nothing is printed for a file that does not come back byte for byte.
+    Nothing is printed for a file that does not come back byte for byte. bpb is of the
+    files as they are; the estimated bound of a text is for nncomp entropy to find.
     enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
     """
     with guarded():

@@ -247,9 +247,10 @@ def _plot(edges: NDArray[np.float64], bits_per_byte: NDArray[np.float64], analys
         parts.append(
             f'<line class="grid" x1="44" x2="952" y1="{y}" y2="{y}"/><text x="38" y="{y + 4}" class="y">{value:g}</text>'
         )
-    for i in range(5):
-        anchor = ("start", "middle", "middle", "middle", "end")[i]
-        parts.append(f'<text x="{44 + 227 * i}" y="186" text-anchor="{anchor}">{round(edges[-1] * i / 4):,}</text>')
+    step = _nice_step(float(edges[-1]))
+    for byte in range(0, int(edges[-1]) + 1, step):
+        x = 44 + byte / edges[-1] * 908
+        parts.append(f'<text x="{x:.1f}" y="186" text-anchor="{"end" if x > 930 else "middle"}">{byte:,}</text>')
     bound = 168 - min(analysis.bound_bits / float(edges[-1]) / top, 1.0) * 156
     parts.append(f'<path class="area" d="M44 168{steps}V168Z"/><path class="line" d="M44 {ys[0]:.1f}{steps}"/>')
     parts.append(f'<line class="bound" x1="44" x2="952" y1="{bound:.1f}" y2="{bound:.1f}"/>')
@@ -265,6 +266,15 @@ def _nice_top(value: float) -> float:
     (1.0, 4.0, 12.0)
     """
     return next((float(top) for top in (1, 2, 4, 6, 8, 12, 16, 24, 32) if value <= top), 16.0 * float(np.ceil(value / 16)))
+
+
+def _nice_step(value: float) -> int:
+    """Return the least of 1, 2, 5, 10, 20, .. that goes into a value at most eight times.
+
+    >>> _nice_step(7), _nice_step(199_493)
+    (1, 50000)
+    """
+    return next(first * 10**zeros for zeros in range(18) for first in (1, 2, 5) if value <= 8 * first * 10**zeros)
 
 
 def _hash(template: str, tag: str) -> str:
