@@ -183,10 +183,37 @@ def encode_and_learn(
     model: PackedModel, data: bytes, start: dict[str, NDArray[Any]], threads: int = 1
 ) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
     """Return what `encode_tokens` does, and what mixing has learned from `start` on."""
-    lanes_bits, lines_bits = lanes_log2(len(data)), lines_log2(len(data))
+    sizes = lanes_log2(len(data)), lines_log2(len(data))
+    p = predict_tokens(model, data, start, *sizes, threads)
+    payload = bytes([*sizes, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
+    return payload, coding.cost_bits(p.decisions, p.p1), p.learned
+
+
+class Predicted(NamedTuple):
+    """The decisions of a block, and what mixing has learned when all are coded."""
+
+    ids: NDArray[np.int32]  # N, the tokens, lane after lane
+    decisions: NDArray[np.uint8]  # N * bits, in the order of coding: step by step, in each the lanes in order
+    p1: NDArray[np.uint16]  # the same, 1..65535
+    learned: dict[str, NDArray[Any]]
+
+
+def predict_tokens(
+    model: PackedModel,
+    data: bytes,
+    start: dict[str, NDArray[Any]],
+    lanes_bits: int,
+    lines_bits: int,
+    threads: int = 1,
+    lane_ids: list[NDArray[np.int32]] | None = None,
+) -> Predicted:
+    """Return the decisions of a block (at least one byte) in 2**lanes_bits lanes, with the probabilities they are coded with.
+
+    The tokens are those that the vocabulary takes, unless they are given, lane by lane.
+    """
     starts = lane_starts(len(data), 1 << lanes_bits)
     vocabulary = model.model.vocabulary
-    parts = [vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
+    parts = lane_ids or [vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
     ids = np.concatenate(parts)
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     decisions = np.zeros(len(ids) * vocabulary.bits, np.uint8)
@@ -194,13 +221,16 @@ def encode_and_learn(
     mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
     raw, nothing = np.frombuffer(data, np.uint8).copy(), np.zeros(0, np.uint32)
     _code(model, mixing, raw, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1, threads)
-    words = coding.encode(decisions, p1)
-    payload = bytes([lanes_bits, lines_bits, 0]) + coding.words_to_bytes(words)
-    return payload, coding.cost_bits(decisions, p1), learned_values(mixing)
+    return Predicted(ids, decisions, p1, learned_values(mixing))
 
 
 def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
     """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
+    return decode_lanes(model, payload, raw_bytes, threads)[0]
+
+
+def decode_lanes(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
+    """Return what `decode_tokens` does, and the tokens of each lane."""
     if len(payload) < _HEADER_BYTES + 4:
         raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
     lanes_bits, lines_bits, flags = payload[:_HEADER_BYTES]
@@ -219,7 +249,8 @@ def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: i
     if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1, threads) == _OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     coding.check_finished(decoder, words)
-    return data.tobytes()
+    places = zip(mixing.starts.tolist(), mixing.counts.tolist(), strict=False)
+    return data.tobytes(), [mixing.history[first + 1 : first + 1 + count].copy() for first, count in places]
 
 
 def _code(

@@ -276,7 +276,7 @@ def test_list(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.nnc").write_bytes(stored(b"first") + stored(b"second", ModelReference(1, bytes(8))))
     table = run("list", "a.nnc").stdout.decode()
     assert all(len(line) <= 80 for line in table.splitlines())
-    for part in ("a.nnc", "stored: 2", "default"):
+    for part in ("a.nnc", "stored: 2", "default", "bpb"):
         assert part in table
     result = run("list", "--json", "a.nnc", "missing")
     assert result.returncode == 1
@@ -296,7 +296,7 @@ def test_wrong_use_is_exit_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
 
 
-@pytest.mark.parametrize("command", ["compress", "decompress", "cat", "test", "list", "bench", "train", "completion"])
+@pytest.mark.parametrize("command", ["compress", "decompress", "cat", "test", "list", "bench", "entropy", "train", "completion"])
 def test_each_command_has_help(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

@@ -99,6 +99,7 @@ def compress(
 
     One line says what came out: sizes, ratio, bits per byte (bpb), cross-entropy
     (what the prediction alone would need) and what the file takes above it.
+    This is the running estimate, which costs nothing; the full one is nncomp entropy.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
@@ -194,7 +195,10 @@ def test(
 
 @app.command("list")
 def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
-    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio and model."""
+    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb) and model.
+
+    Nothing is decoded; the estimated bound of the text is for nncomp entropy to find.
+    """
     with guarded():
         from nncomp.cli import inputs, listing
 
@@ -211,13 +215,55 @@ def bench(
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
-    Nothing is printed for a file that does not come back byte for byte.
+    Nothing is printed for a file that does not come back byte for byte. bpb is of the
+    files as they are; the estimated bound of a text is for nncomp entropy to find.
     enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
     """
     with guarded():
         from nncomp.cli.bench import run_bench
 
         run_bench(paths, json, workers, model, others)
+
+
+@app.command()
+def entropy(
+    file: Annotated[str, typer.Argument(help="A text, or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
+    json: Json = False,
+    per_token: Annotated[
+        str | None,
+        typer.Option(help="Write a line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(help="Write a page that shows the text coloured by surprisal.", metavar="FILE.html"),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Draw bits per byte along the file; needs pip install 'nncomp[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    workers: Workers = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="A model to compress a text with, or none; or the one a .nnc file was made with.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Estimate how few bits a text needs, and say where a file takes more.
+
+    The bound is the surprisal of the whole text in one lane: the network and mixing, or mixing alone where that is
+    lower. The parts above it add up to the file's size. A text is compressed in memory first. It takes some four
+    times as long as compressing. docs/ENTROPY.md describes what is written.
+    """
+    with guarded(file):
+        from nncomp.cli.entropy import Wanted, show_entropy
+
+        show_entropy(file, Wanted(json, per_token, html, plot), force, quiet, workers, model)
 
 
 @app.command()

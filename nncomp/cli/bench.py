@@ -107,5 +107,6 @@ def _print_notes(has_model: bool) -> None:
     assert isinstance(machine, dict)
     print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
     print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
+    print("The estimated bound of a text: nncomp entropy FILE.")
     print("nncomp and other commands: start included; MB: the largest process.")
     print("gzip, bzip2, xz: Python's own, in-process, one thread.")

@@ -109,11 +109,11 @@ def open_source(name: str) -> Iterator[Source]:
 
 
 @contextmanager
-def open_sink(name: str, is_forced: bool, source: os.stat_result | None) -> Iterator[Sink]:
+def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool = True) -> Iterator[Sink]:
     """Open a file, or stdout for "-"; what is written is there under its name after the block, or not at all.
 
-    The file takes mode and modification time from `source`. Raises OutputError when it exists and `is_forced` is false,
-    and whenever it cannot be written.
+    The file takes the mode and, if `keeps_time`, the modification time from `source`. Raises OutputError when it exists
+    and `is_forced` is false, and whenever it cannot be written.
     """
     if name == STANDARD:
         sink = Sink(sys.stdout.buffer, "stdout")
@@ -127,13 +127,13 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None) -> Iter
     if existing and stat.S_ISDIR(existing.st_mode):
         raise OutputError(f"{name} is a folder; give the name of a file.")
     if existing and source and os.path.samestat(existing, source):
-        raise OutputError("It would be overwritten with its own result; give another name with -o.")
+        raise OutputError("It would be overwritten with its own result; give another name.")
     if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe: nothing to complete or rename
         with Sink(sys.stdout.buffer, name).failures(), path.open("wb", buffering=0) as stream:
             yield Sink(stream, name)
         return
     _refuse_existing(path, name, is_forced)
-    with _complete_or_absent(path, name, is_forced, source) as sink:
+    with _complete_or_absent(path, name, is_forced, source, keeps_time) as sink:
         yield sink
 
 
@@ -150,11 +150,13 @@ def remove_source(name: str, source: os.stat_result) -> None:
 
 def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
     if not is_forced and path.exists():
-        raise OutputError(f"{name} exists already; overwrite it with -f, or give another name with -o.")
+        raise OutputError(f"{name} exists already; overwrite it with -f, or give another name.")
 
 
 @contextmanager
-def _complete_or_absent(path: Path, name: str, is_forced: bool, source: os.stat_result | None) -> Iterator[Sink]:
+def _complete_or_absent(
+    path: Path, name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool
+) -> Iterator[Sink]:
     prefix, suffix = _TEMPORARY
     with Sink(sys.stdout.buffer, name).failures():
         descriptor, temporary_name = tempfile.mkstemp(suffix, prefix, path.parent)
@@ -171,7 +173,7 @@ def _complete_or_absent(path: Path, name: str, is_forced: bool, source: os.stat_
                     temporary.chmod(0o666 & ~_umask())
                 os.fsync(descriptor)
         with sink.failures():
-            if source:
+            if source and keeps_time:
                 os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
             _refuse_existing(path, name, is_forced)  # somebody else may have made it meanwhile
             temporary.replace(path)

@@ -28,6 +28,10 @@ class Listing:
     def ratio(self) -> float:
         return self.raw_bytes / self.packed_bytes
 
+    @property
+    def bits_per_byte(self) -> float | None:
+        return 8 * self.packed_bytes / self.raw_bytes if self.raw_bytes else None
+
 
 def read_listing(name: str) -> Listing:
     """Return the listing of one file; raises FormatError when it is not laid out as a .nnc file is."""
@@ -54,10 +58,15 @@ def list_files(names: list[str], is_json: bool) -> None:
         for_each(names, lambda name: listings.append(read_listing(name)))
     finally:
         if is_json:
-            rows = [asdict(listing) | {"ratio": round(listing.ratio, 4)} for listing in listings]
+            rows = [asdict(listing) | _rates(listing) for listing in listings]
             print(json.dumps({"files": rows}, indent=1))
         elif listings:
             _print_table(listings)
+
+
+def _rates(listing: Listing) -> dict[str, float | None]:
+    rate = listing.bits_per_byte
+    return {"ratio": round(listing.ratio, 4), "bits_per_byte": None if rate is None else round(rate, 4)}
 
 
 def _print_table(listings: list[Listing]) -> None:
@@ -68,12 +77,14 @@ def _print_table(listings: list[Listing]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (("file", "left"), ("frames", "right"), ("blocks", "left"), ("raw", "right"), ("packed", "right")):
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
-    table.add_column("ratio", justify="right", no_wrap=True)
+    for heading in ("ratio", "bpb"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("model", overflow="fold")
     for each in listings:
         blocks = ", ".join(f"{kind}: {count}" for kind, count in each.blocks.items())
         sizes = f"{each.raw_bytes:,}", f"{each.packed_bytes:,}", f"{each.ratio:.2f}"
-        table.add_row(Text(each.file), str(each.frames), blocks, *sizes, ", ".join(each.models) or "none")
+        rate = "-" if each.bits_per_byte is None else f"{each.bits_per_byte:.3f}"
+        table.add_row(Text(each.file), str(each.frames), blocks, *sizes, rate, ", ".join(each.models) or "none")
     Console().print(table)
 
 

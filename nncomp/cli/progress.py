@@ -49,6 +49,15 @@ class Bar:
                 bar, task = self._shown
                 bar.update(task, completed=done_bytes)
 
+    def update_of(self, done_bytes: int, total_bytes: int) -> None:
+        """The same, of so many as are now known to be to do."""
+        with self._lock:
+            self._total_bytes = total_bytes
+            if self._shown:
+                bar, task = self._shown
+                bar.update(task, total=total_bytes)
+        self.update(done_bytes)
+
     def _show(self) -> None:
         from rich.console import Console
         from rich.progress import (

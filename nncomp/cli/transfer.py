@@ -106,7 +106,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
             _check_removable(source, sink, options)
             written = _HashedSink(sink)
             with options.bar(name, source.size, target) as bar:
-                summary = pipeline.decompress(source, written, _finder(given), options.workers, bar.update)
+                summary = pipeline.decompress(source, written, model_finder(given), options.workers, bar.update)
             if options.is_verified:
                 with sink.written() as stream:
                     if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
@@ -124,7 +124,7 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 
     assert options.part is not None
     with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, target) as bar:
-        count = decompress_range(source.stream, sink, _finder(given), options.workers, *options.part, bar.update)
+        count = decompress_range(source.stream, sink, model_finder(given), options.workers, *options.part, bar.update)
     if options.says_result(target == STANDARD):
         say(f"{name}: {count:,} bytes")
 
@@ -142,7 +142,7 @@ def _verify(name: str, sink: Sink, digest: bytes, model: ModelFile | None, optio
     decoded = _HashedSink(Discard())
     with sink.written() as stream, options.bar(f"{name}, verifying", None) as bar:
         try:
-            pipeline.decompress(stream, decoded, _finder([model] if model else []), options.workers, bar.update)
+            pipeline.decompress(stream, decoded, model_finder([model] if model else []), options.workers, bar.update)
         except NncompError as error:
             raise OutputError(f"{_UNEQUAL} ({error})") from error
     if decoded.digest() != digest:
@@ -186,14 +186,16 @@ class _HashedSink:
 def test_file(name: str, given: list[ModelFile], options: Options) -> None:
     """Decompress one file to nowhere."""
     with open_source(name) as source, options.bar(name, source.size) as bar:
-        summary = pipeline.decompress(source, Discard(), _finder(given), options.workers, bar.update)
+        summary = pipeline.decompress(source, Discard(), model_finder(given), options.workers, bar.update)
     if not options.is_quiet:
         say(f"{name}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
         say(f"{name}: {describe_blocks(summary)}")
 
 
-def _finder(given: list[ModelFile]) -> pipeline.FindModel:
+def model_finder(given: list[ModelFile]) -> pipeline.FindModel:
+    """Return what finds the model that a frame names, among those given and those that come with nncomp."""
+
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 

@@ -1,0 +1,132 @@
+"""`nncomp entropy`: the bound of a text and what a file takes above it, on a terminal, as JSON, as a page, as a plot."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nncomp.cli.failures import say
+from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
+from nncomp.cli.progress import Bar
+from nncomp.cli.transfer import Options, choose_model, given_models, listen, model_finder, worker_count
+from nncomp.container import MAGIC
+from nncomp.errors import OutputError
+from nncomp.registry import default_model
+
+if TYPE_CHECKING:
+    from nncomp.entropy.gap import Analysis
+
+_SAYS = {
+    "bound": "",
+    "blocks": "blocks that begin anew",
+    "kind": "kind of block and model taken",
+    "lanes": "lanes, and size of the tables",
+    "coder": "rounding and last words of the range coder",
+    "container": "headers, checksums, index",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to come out besides the summary; names of files, or None."""
+
+    is_json: bool
+    per_token: str | None
+    page: str | None
+    plot: str | None
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in (self.per_token, self.page, self.plot) if name is not None]
+
+
+def show_entropy(name: str, wanted: Wanted, is_forced: bool, is_quiet: bool, workers: int, model: str | None) -> None:
+    """Analyse one file, write what is wanted of it, and print the summary."""
+    options = Options(None, is_forced, is_quiet, False, worker_count(workers))
+    listen(options)
+    _check_names(wanted)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(name))
+        # Opened before the work: a name that cannot be written is known at once, and all are there at the end, or none.
+        sinks = {each: stack.enter_context(open_sink(each, is_forced, source.status, False)) for each in wanted.names}
+        analysis = _analyse(name, source.read(-1), model, options)
+        _write(name, analysis, wanted, sinks, options)
+    if wanted.is_json:
+        from nncomp.entropy.report import document
+
+        print(json.dumps(document(name, analysis), indent=1))
+    elif not is_quiet:
+        _print_summary(name, analysis)
+    for each in wanted.names if not is_quiet else []:
+        say(f"wrote {each}")
+
+
+def _check_names(wanted: Wanted) -> None:
+    if STANDARD in wanted.names:
+        raise OutputError("Standard output is for the summary; give files a name.")
+    if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
+        raise OutputError("Two of the files to write have the same name; give each its own.")
+    if wanted.plot is not None:
+        from nncomp.entropy.plot import check_can_plot
+
+        check_can_plot(wanted.plot)
+
+
+def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Analysis:
+    from nncomp.entropy.gap import analyse, compress_and_analyse
+
+    is_packed = name.endswith(SUFFIX) or data.startswith(MAGIC)
+    with Bar(name, None, options.is_quiet) as bar:
+        if is_packed:
+            given = given_models(None if model == "none" else model)
+            return analyse(data, model_finder(given), default_model(), options.workers, bar.update_of)
+        return compress_and_analyse(data, choose_model(model), default_model(), options.workers, bar.update_of)
+
+
+def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink], options: Options) -> None:
+    if wanted.per_token is not None:
+        from nncomp.entropy.report import unit_lines
+
+        for line in unit_lines(analysis):
+            sinks[wanted.per_token].write(line)
+    if wanted.page is not None:
+        from nncomp.entropy.page import make_page
+
+        with Bar(wanted.page, None, options.is_quiet) as bar:
+            sinks[wanted.page].write(make_page(Path(name).name, analysis, options.workers, bar.update_of))
+    if wanted.plot is not None:
+        from nncomp.entropy.plot import draw
+
+        sinks[wanted.plot].write(draw(analysis, Path(name).name, wanted.plot.lower().rpartition(".")[2]))
+
+
+def _print_summary(name: str, analysis: Analysis) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from nncomp.entropy.report import tenths, visible
+
+    raw_bytes = len(analysis.data)
+    table = Table(box=None, pad_edge=False, header_style="italic")
+    table.add_column("", no_wrap=True)
+    for heading in ("bytes", "bpb"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+
+    def rate(bits: float) -> str:
+        return f"{bits / raw_bytes:.4f}" if raw_bytes else "-"
+
+    for part, count in tenths(analysis.parts).items():
+        label = "estimated bound" if part == "bound" else f"+ {part}"
+        table.add_row(label, f"{count / 10:,.1f}", rate(analysis.parts[part]), _SAYS[part] or analysis.source)
+    table.add_row("+ code z", "none", "", "the format has no encoder's code")
+    file_bits = 8.0 * analysis.file_bytes
+    table.add_row("= file", f"{analysis.file_bytes:,}.0", rate(file_bits), "", style="bold")
+    console = Console()
+    console.print(Text(f"{visible(name)}: {raw_bytes:,} bytes of text", style="bold"))
+    console.print(table)

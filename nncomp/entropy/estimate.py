@@ -1,0 +1,114 @@
+"""Surprisal of every token, or of every byte, of a piece of text: one lane, mixing on, nothing written.
+
+All surprisals are rounded to 2**-16 bit. Their sums and differences are then exact in a float64 (up to 2**37 bits), so what
+is said to add up adds up with `==`. Knows nothing of files.
+"""
+
+# U units (tokens or bytes), K alternatives
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp import coding
+from nncomp.codec import BlockKind
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.weights import parse_model
+from nncomp.mixing import byte_model
+from nncomp.registry import ModelFile
+
+UNITS_PER_BIT = 1 << 16
+_CHUNK = 1 << 18  # units at a time: a decision takes some 30 bytes on the way
+
+
+def rounded(bits: float) -> float:
+    """Return bits rounded to 2**-16.
+
+    >>> rounded(0.1), rounded(3)
+    (0.100006103515625, 3.0)
+    """
+    return round(bits * UNITS_PER_BIT) / UNITS_PER_BIT
+
+
+@lru_cache(maxsize=2)
+def open_packed(model: ModelFile) -> PackedModel:
+    """Return a model ready to run; raises ModelError when its file is damaged or was changed."""
+    return PackedModel(parse_model(model.read(), str(model.path)))
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """The surprisal of each unit of a piece of text."""
+
+    kind: BlockKind  # TOKENS or BYTES
+    model: ModelFile | None
+    bits: NDArray[np.float64] = field(repr=False)  # U, multiples of 2**-16
+    sizes: NDArray[np.int64] = field(repr=False)  # U, bytes of each unit
+    ids: NDArray[np.int32] = field(repr=False)  # U, the tokens; or the bytes
+
+    @cached_property
+    def total_bits(self) -> float:
+        return float(self.bits.sum())
+
+    @property
+    def chain_bits(self) -> NDArray[np.float64]:
+        """The chain-rule estimate of each unit, U: the summed loss up to and with it, less the summed loss up to it.
+
+        H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). Where an encoder tells the decoder of the text, both sums hold
+        its code, which changes with what it has read. nncomp's files have no code, and its network and mixing see only what
+        comes before: the two sums then differ by the surprisal of the unit and nothing else, so this equals `bits`.
+        """
+        return chain_rule(np.concatenate([[0.0], np.cumsum(self.bits)]))
+
+
+def chain_rule(summed_bits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the entropy of each unit, shape (U,), from the bits of the first 0, 1, 2, .. U units, shape (U + 1,).
+
+    >>> chain_rule(np.array([0.0, 3.0, 7.5, 7.25])).tolist()
+    [3.0, 4.5, -0.25]
+    """
+    return np.diff(summed_bits)
+
+
+def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: int) -> NDArray[np.float64]:
+    """Return the surprisal of each unit of `per_unit` decisions, shape (U,), rounded to 2**-16 bit."""
+    parts = []
+    for start in range(0, len(decisions), per_unit * _CHUNK):
+        part = slice(start, start + per_unit * _CHUNK)
+        p = p1[part].astype(np.float64) / coding.PROBABILITY_ONE
+        cost = -np.log2(np.where(decisions[part] != 0, p, 1 - p))
+        parts.append(np.round(cost.reshape(-1, per_unit).sum(1) * UNITS_PER_BIT) / UNITS_PER_BIT)
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+@dataclass(frozen=True)
+class EstimateTask:
+    """A piece of text (at least one byte) to estimate: on tokens with a model's network, or on bytes with mixing alone."""
+
+    data: bytes = field(repr=False)
+    model: ModelFile | None
+
+    @property
+    def raw_bytes(self) -> int:
+        return len(self.data)
+
+    @property
+    def input_bytes(self) -> int:
+        return len(self.data)
+
+    def run(self) -> Estimate:
+        raw = np.frombuffer(self.data, np.uint8)
+        if self.model is None:
+            bits = unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw), 8)
+            return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
+        from nncomp.token_block import lines_log2, model_start, predict_tokens
+
+        packed = open_packed(self.model)
+        vocabulary = packed.model.vocabulary
+        p = predict_tokens(packed, self.data, model_start(packed), 0, lines_log2(len(self.data)))
+        bits = unit_bits(p.decisions, p.p1, vocabulary.bits)
+        return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids)

@@ -1,0 +1,238 @@
+"""The bound of a text, and the parts of a `.nnc` file above it: they add up to the file, to the bit.
+
+The parts are differences of levels, each at least as high as the one before, from the bound up to the file:
+
+    bound       the lowest figure there is for the whole text: network and mixing on tokens, in one lane, with the
+                strongest models, or mixing alone on bytes, or any of the figures below
+    + blocks    the same for each block on its own: each starts cold
+    + kind      the kind of block, and the model, that the file took, in one lane; xz and stored blocks at their size
+    + lanes     the surprisal of what was coded, in as many lanes as the file has, with the tables it has
+    + coder     the words of the range coder: its rounding, and the last words of each block
+    + container headers, sizes, checksums, index
+
+An encoder's code would be a part of its own; the format has none yet. What mixing spends on learning a new text is no part
+of the gap: the bound is mixing that starts cold too. (A second pass with what a first one has learned would say how much it
+is, but such a pass has seen the text it is asked to predict.)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import TypeVar
+
+from nncomp import pipeline
+from nncomp.codec import BlockKind, Codec, verify_block
+from nncomp.container import Block, FrameBlock, read_blocks
+from nncomp.entropy.estimate import Estimate, EstimateTask, open_packed, rounded, unit_bits
+from nncomp.errors import FormatError
+from nncomp.pipeline import FindModel, Sized, run_in_order
+from nncomp.registry import ModelFile
+
+PARTS = "bound", "blocks", "kind", "lanes", "coder", "container"
+_SMALL_BYTES = 64_000  # done within moments, and quicker than processes start
+WHOLE_BYTES = 16 << 20  # a text of several blocks is estimated as one piece too, up to this size
+_STREAM_STARTS = {BlockKind.BYTES: 1, BlockKind.TOKENS: 3}  # bytes of a payload before the coder's words
+
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]  # told how many bytes are done, and of how many
+
+
+@dataclass(frozen=True)
+class CodedTask:
+    """A block of a file: what it holds, and the surprisal of what was coded in it."""
+
+    block: Block
+    model: ModelFile | None
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.block.raw_bytes
+
+    @property
+    def input_bytes(self) -> int:
+        return self.block.raw_bytes
+
+    def run(self) -> tuple[bytes, float]:
+        """Return the raw bytes, verified, and the surprisal in bits; raises FormatError when the block is altered."""
+        kind, payload, raw_bytes = self.block.kind, self.block.payload, self.block.raw_bytes
+        if kind == BlockKind.TOKENS and self.model:
+            from nncomp.token_block import decode_lanes, model_start, predict_tokens
+
+            packed = open_packed(self.model)
+            data, ids = decode_lanes(packed, payload, raw_bytes)
+            verify_block(data, self.block.checksum)
+            if not data:
+                return data, 0.0
+            p = predict_tokens(packed, data, model_start(packed), payload[0], payload[1], lane_ids=ids)
+            return data, float(unit_bits(p.decisions, p.p1, packed.model.vocabulary.bits).sum())
+        data = Codec().decode_block(kind, payload, raw_bytes)
+        verify_block(data, self.block.checksum)
+        if kind == BlockKind.BYTES:
+            import numpy as np
+
+            from nncomp.mixing import byte_model
+
+            raw = np.frombuffer(data, np.uint8)
+            return data, float(unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw, payload[0]), 8).sum())
+        return data, 8.0 * len(payload)
+
+
+@dataclass(frozen=True)
+class BlockFigures:
+    """What one block takes, in bits: each figure is at least as high as the next."""
+
+    kind: BlockKind
+    raw_bytes: int
+    payload_bytes: int
+    stream_bits: float  # the coder's words; of xz and stored blocks, the payload
+    coded_bits: float  # surprisal
+    own_bits: float  # in one lane
+    best_bits: float  # of any kind and model
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A text, a file that holds it, and how the bits of the file come about."""
+
+    data: bytes = field(repr=False)
+    file_bytes: int
+    blocks: list[BlockFigures]
+    estimates: list[Estimate] = field(repr=False)  # of the text, piece by piece: the lowest there are
+    whole: Estimate | None = field(repr=False)  # of the text as one piece, when it has several and they were not too long
+
+    @cached_property
+    def levels(self) -> list[float]:
+        """Bits of the levels between the parts, from the bound to the file: never falling."""
+        whole = self.whole.total_bits if self.whole else float("inf")
+        sums = [whole, *(sum(getattr(b, name) for b in self.blocks) for name in _LEVELS), 8.0 * self.file_bytes]
+        for i in range(len(sums) - 1, 0, -1):
+            sums[i - 1] = min(sums[i - 1], sums[i])
+        return sums
+
+    @property
+    def bound_bits(self) -> float:
+        return self.levels[0]
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Bits of each part, multiples of 2**-16: their sum == 8 * file_bytes."""
+        levels = self.levels
+        return dict(zip(PARTS, [levels[0], *(b - a for a, b in pairwise(levels))], strict=True))
+
+    @property
+    def estimate_bits(self) -> float:
+        """The sum of all estimates: the bound, unless the file has blocks (of xz, say) that are smaller."""
+        return sum(estimate.total_bits for estimate in self.estimates)
+
+    @property
+    def source(self) -> str:
+        """What the bound is made of, in words."""
+        if self.estimate_bits > self.bound_bits:
+            return "the file itself" if not self.estimates else "the file's own blocks, where no estimate is lower"
+        found = {estimate.kind for estimate in self.estimates}
+        if not found:
+            return "an empty text"
+        kinds = {BlockKind.TOKENS: "network and mixing on tokens", BlockKind.BYTES: "mixing alone on bytes"}
+        pieces = "" if len(self.estimates) == 1 else f", {len(self.estimates)} pieces"
+        return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + pieces
+
+
+_LEVELS = "best_bits", "own_bits", "coded_bits", "stream_bits"
+
+
+def analyse(
+    packed: bytes, find_model: FindModel, strongest: ModelFile | None, workers: int, progress: Progress | None = None
+) -> Analysis:
+    """Return the analysis of a `.nnc` file; `strongest` is a model to estimate with beside those the file was made with.
+
+    Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing.
+    """
+    tasks = [CodedTask(found.block, model) for found, model in _with_models(packed, find_model)]
+    models = list(dict.fromkeys(task.model for task in tasks if task.model))
+    if strongest and strongest.content_hash not in {model.content_hash for model in models}:
+        models.append(strongest)
+    workers = 0 if sum(task.raw_bytes for task in tasks) <= _SMALL_BYTES else workers
+    tell = _Told(progress, (2 + len(models)) * sum(task.raw_bytes for task in tasks))
+    coded = list(tell.each(tasks, run_in_order(tasks, CodedTask.run, workers, tell.begun)))
+    texts = [data for data, _ in coded]
+    chosen: list[Estimate] = []
+    blocks = []
+    for task, (data, coded_bits), found in zip(tasks, coded, _estimates(texts, models, workers, tell), strict=True):
+        blocks.append(_figures(task, coded_bits, found))
+        if data:
+            chosen.append(min(found, key=lambda estimate: estimate.total_bits))
+    text = b"".join(texts)
+    whole = None
+    if len(chosen) > 1 and len(text) <= WHOLE_BYTES:
+        tell.more((1 + len(models)) * len(text))
+        (found,) = _estimates([text], models, workers, tell)
+        whole = min(found, key=lambda estimate: estimate.total_bits)
+        if whole.total_bits <= sum(estimate.total_bits for estimate in chosen):
+            chosen = [whole]
+    return Analysis(text, len(packed), blocks, chosen, whole)
+
+
+def compress_and_analyse(
+    data: bytes, model: ModelFile | None, strongest: ModelFile | None, workers: int, progress: Progress | None = None
+) -> Analysis:
+    """Return the analysis of what `nncomp compress` makes of a text with `model`, or without a network for none."""
+    sink = io.BytesIO()
+    pipeline.compress(io.BytesIO(data), sink, model, workers, (lambda done: progress(done, len(data))) if progress else None)
+
+    def find_model(_reference: object) -> ModelFile:
+        assert model is not None
+        return model
+
+    return analyse(sink.getvalue(), find_model, strongest, workers, progress)
+
+
+def _with_models(packed: bytes, find_model: FindModel) -> Iterator[tuple[FrameBlock, ModelFile | None]]:
+    for found in read_blocks(io.BytesIO(packed)):
+        needs_model = found.block.kind == BlockKind.TOKENS
+        if needs_model and found.model is None:
+            raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
+        yield found, find_model(found.model) if needs_model and found.model else None
+
+
+def _estimates(texts: Sequence[bytes], models: Sequence[ModelFile], workers: int, tell: _Told) -> Iterator[list[Estimate]]:
+    """Yield the estimates of each text: with each model, and on bytes; none of an empty one."""
+    ways = [None, *models]
+    tasks = [EstimateTask(text, way) for text in texts if text for way in ways]
+    results = iter(tell.each(tasks, run_in_order(tasks, EstimateTask.run, workers, tell.begun)))
+    for text in texts:
+        yield [next(results) for _ in ways] if text else []
+
+
+def _figures(task: CodedTask, coded_bits: float, found: Sequence[Estimate]) -> BlockFigures:
+    kind, payload_bytes = BlockKind(task.block.kind), len(task.block.payload)
+    stream_bits = 8.0 * max(0, payload_bytes - _STREAM_STARTS.get(kind, 0))
+    coded_bits = min(rounded(coded_bits), stream_bits)
+    own = [each.total_bits for each in found if each.kind == kind and each.model == task.model]
+    own_bits = min([*own, coded_bits])
+    best_bits = min([*(each.total_bits for each in found), own_bits])
+    return BlockFigures(kind, task.raw_bytes, payload_bytes, stream_bits, coded_bits, own_bits, best_bits)
+
+
+class _Told:
+    """Counts what is done of all tasks, for whoever watches."""
+
+    def __init__(self, progress: Progress | None, total_bytes: int) -> None:
+        self._progress, self._total_bytes, self._done_bytes = progress, total_bytes, 0
+        self.begun = self._tell if progress else None
+
+    def more(self, count: int) -> None:
+        self._total_bytes += count
+
+    def _tell(self, part_bytes: int) -> None:
+        if self._progress:
+            self._progress(self._done_bytes + part_bytes, self._total_bytes)
+
+    def each(self, tasks: Sequence[Sized], results: Iterable[Result]) -> Iterator[Result]:
+        for task, result in zip(tasks, results, strict=True):
+            self._done_bytes += task.input_bytes
+            self._tell(0)
+            yield result

@@ -1,0 +1,284 @@
+"""A page that shows a text coloured by surprisal: one HTML file that needs nothing else and asks no network for anything.
+
+Whatever comes from the text goes into the page as escaped text or as JSON without `<`; the browser is told to run this
+page's own script only (a policy with its hash).
+"""
+
+# C cells, K alternatives, U units
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp import pipeline
+from nncomp.codec import BlockKind
+from nncomp.entropy.estimate import Estimate, open_packed
+from nncomp.entropy.gap import Analysis
+from nncomp.entropy.report import along, model_name, tenths, visible
+from nncomp.registry import ModelFile
+
+SHOWN_BYTES = 1 << 20  # of the text; a browser takes no more with ease
+ALTERNATIVES = 5
+_BINS = 240
+_CHUNK_CELLS = 600  # about as many make a stretch of text that is coloured at once
+_LONG_CHUNK_CELLS = 4 * _CHUNK_CELLS  # of a line that does not end
+_LEAST_SHARE = 1 / 65535  # probabilities are handed to the page in so many parts
+
+
+@dataclass(frozen=True)
+class LikeliestTask:
+    """Tokens to find the network's likeliest alternatives of."""
+
+    ids: NDArray[np.int32] = field(repr=False)
+    model: ModelFile
+    raw_bytes: int
+
+    @property
+    def input_bytes(self) -> int:
+        return self.raw_bytes
+
+    def run(self) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], list[bytes]]:
+        """Return tokens (U, K), their probabilities (U, K), those of the tokens that came (U,), and the bytes of all tokens."""
+        from nncomp.exact.likeliest import likeliest
+
+        packed = open_packed(self.model)
+        ids_UK, probabilities_UK, actual_U = likeliest(packed, self.ids, ALTERNATIVES)
+        return ids_UK, probabilities_UK, actual_U, list(packed.model.vocabulary.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The stretches of text that can be pointed at: a unit, or several that share a character."""
+
+    texts: list[str] = field(repr=False)  # C, as shown
+    first_units: NDArray[np.int64] = field(repr=False)  # C + 1
+    starts: NDArray[np.int64] = field(repr=False)  # C + 1, bytes
+    bits: NDArray[np.float64] = field(repr=False)  # C
+
+
+def make_cells(data: bytes, sizes: NDArray[np.int64], bits: NDArray[np.float64]) -> Cells:
+    """Return the cells of the text that the units of these sizes and bits make up."""
+    text = data.decode(errors="surrogateescape")
+    codes = np.array([ord(character) for character in text], np.int64)
+    is_byte = (codes < 0x80) | ((codes >= 0xDC80) & (codes <= 0xDCFF))
+    widths = np.where(is_byte, 1, np.where(codes < 0x800, 2, np.where(codes < 0x10000, 3, 4)))
+    characters = np.concatenate([[0], np.cumsum(widths)])
+    units = np.concatenate([[0], np.cumsum(sizes)])
+    starts, at_characters, at_units = np.intersect1d(characters, units, assume_unique=True, return_indices=True)
+    places = at_characters.tolist()
+    texts = [_with_ends(visible(text[a:b])) for a, b in pairwise(places)]
+    summed = np.concatenate([[0.0], np.cumsum(bits)])
+    return Cells(texts, at_units, starts, np.diff(summed[at_units]))
+
+
+def _with_ends(text: str) -> str:
+    """Return a text whose ends of lines can be seen, and so pointed at."""
+    return text.replace("\n", "\u21b5\n")
+
+
+def make_page(title: str, analysis: Analysis, workers: int, progress: Callable[[int, int], None] | None = None) -> bytes:
+    """Return the page of an analysis; the network runs once more over what is shown, for its alternatives."""
+    estimates = [part for part in _shown_part(analysis.estimates) if len(part.bits)]
+    shown_bytes = sum(int(each.sizes.sum()) for each in estimates)
+    sizes = np.concatenate([np.zeros(0, np.int64), *(each.sizes for each in estimates)])
+    bits = np.concatenate([np.zeros(0), *(each.bits for each in estimates)])
+    cells = make_cells(analysis.data[:shown_bytes], sizes, bits)
+    chunks = _chunk_ends(cells)
+    edges, bits_per_byte = along(analysis.estimates, _BINS)
+    data: dict[str, Any] = {
+        "cells": _packed(np.array([_utf16_units(text) for text in cells.texts], np.int64)),
+        "centibits": _packed(np.round(cells.bits * 100).astype(np.int64)),
+        "units": _packed(np.diff(cells.first_units)),
+        "bytes": _packed(np.diff(cells.starts)),
+        "chunks": chunks,
+        "shown": shown_bytes,
+        "edges": edges.round(2).tolist(),
+        "bpb": bits_per_byte.round(4).tolist(),
+    } | _alternatives(estimates, workers, progress)
+    figures = {
+        "title": html.escape(visible(title)),
+        "summary": _summary(analysis),
+        "plot": _plot(edges, bits_per_byte, analysis),
+        "note": _note(analysis, shown_bytes),
+        "text": _text(cells, chunks),
+        "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    template = files("nncomp.entropy").joinpath("page.html").read_text(encoding="utf-8")
+    figures |= {f"{tag}_hash": _hash(template, tag) for tag in ("style", "script")}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: figures[match[1]], template).encode()
+
+
+def _shown_part(estimates: list[Estimate]) -> list[Estimate]:
+    """Return the estimates of the first `SHOWN_BYTES` of the text, whole units only."""
+    shown, left = [], SHOWN_BYTES
+    for each in estimates:
+        count = int(np.searchsorted(np.cumsum(each.sizes), left, side="right"))
+        shown.append(Estimate(each.kind, each.model, each.bits[:count], each.sizes[:count], each.ids[:count]))
+        left = left - int(each.sizes[:count].sum()) if count == len(each.bits) else 0
+    return shown
+
+
+def _alternatives(estimates: list[Estimate], workers: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+    """Return the alternatives of each unit as places in a list of texts, with probabilities in 65535ths, 0 for none."""
+    tasks = [
+        LikeliestTask(each.ids, each.model, int(each.sizes.sum()))
+        for each in estimates
+        if each.model and each.kind == BlockKind.TOKENS
+    ]
+    results = iter(pipeline.run_in_order(tasks, LikeliestTask.run, workers))
+    total_bytes, done_bytes = sum(task.raw_bytes for task in tasks), 0
+    names: dict[bytes, int] = {}
+    places: list[NDArray[np.int64]] = []
+    shares: list[NDArray[np.int64]] = []
+    actual: list[NDArray[np.int64]] = []
+    for each in estimates:
+        count = len(each.bits)
+        if not (each.model and each.kind == BlockKind.TOKENS):
+            places.append(np.zeros((count, ALTERNATIVES), np.int64))
+            shares.append(np.zeros((count, ALTERNATIVES), np.int64))
+            actual.append(np.zeros(count, np.int64))
+            continue
+        ids_UK, probabilities_UK, actual_U, tokens = next(results)
+        used, inverse = np.unique(ids_UK, return_inverse=True)
+        numbers = np.array([names.setdefault(tokens[i], len(names)) for i in used.tolist()], np.int64)
+        places.append(numbers[inverse.ravel()].reshape(ids_UK.shape))
+        shares.append(np.maximum(np.round(probabilities_UK / _LEAST_SHARE), 1).astype(np.int64))
+        actual.append(np.round(-np.log2(actual_U) * 100).astype(np.int64))
+        done_bytes += int(each.sizes.sum())
+        if progress:
+            progress(done_bytes, total_bytes)
+    nothing = np.zeros((0, ALTERNATIVES), np.int64)
+    return {
+        "names": [_with_ends(visible(name.decode(errors="surrogateescape"))) for name in names],
+        "places": _packed(np.concatenate([nothing, *places]).ravel()),
+        "shares": _packed(np.concatenate([nothing, *shares]).ravel()),
+        "network": _packed(np.concatenate([np.zeros(0, np.int64), *actual])),
+    }
+
+
+def _packed(values: NDArray[np.int64]) -> list[Any]:
+    """Return whole numbers from 0 on as bytes each, and all of them in base 64, little-endian."""
+    top = int(values.max(initial=0))
+    width = 1 if top < 1 << 8 else 2 if top < 1 << 16 else 4
+    assert values.min(initial=0) >= 0 and top < 1 << 32
+    return [width, base64.b64encode(values.astype(f"<u{width}").tobytes()).decode()]
+
+
+def _utf16_units(text: str) -> int:
+    """Return the length of a text as a browser counts it."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def _chunk_ends(cells: Cells) -> list[list[int]]:
+    """Return [cells, whether it stands on lines of its own] of each chunk: they end with lines, but for very long lines."""
+    chunks: list[list[int]] = []
+    count, is_inside = 0, False
+    for i, text in enumerate(cells.texts):
+        count += 1
+        ends_line = text.endswith("\n")
+        if (ends_line and count >= _CHUNK_CELLS) or count >= _LONG_CHUNK_CELLS or i == len(cells.texts) - 1:
+            chunks.append([count, int(ends_line and not is_inside)])
+            count, is_inside = 0, not ends_line
+    return chunks
+
+
+def _text(cells: Cells, chunks: list[list[int]]) -> str:
+    parts, at = [], 0
+    for count, is_alone in chunks:
+        text = html.escape("".join(cells.texts[at : at + count]))
+        parts.append(f'<div class="chunk{"" if is_alone else " run"}">{text}</div>')
+        at += count
+    return "".join(parts)
+
+
+def _summary(analysis: Analysis) -> str:
+    raw_bytes = len(analysis.data)
+    says = {
+        "bound": analysis.source,
+        "blocks": "blocks that begin anew",
+        "kind": "kind of block and model that were taken",
+        "lanes": "lanes, and size of the tables",
+        "coder": "rounding and last words of the range coder",
+        "container": "headers, checksums, index",
+    }
+    rows = []
+    for name, count in tenths(analysis.parts).items():
+        rate = f"{analysis.parts[name] / raw_bytes:.4f}" if raw_bytes else "&#8211;"
+        label = "estimated bound" if name == "bound" else name
+        rows.append(f"<tr><th>{label}</th><td>{count / 10:,.1f}</td><td>{rate}</td><td>{html.escape(says[name])}</td></tr>")
+    rows.append("<tr><th>code z</th><td>none</td><td></td><td>the format has no encoder&#8217;s code</td></tr>")
+    rate = f"{8 * analysis.file_bytes / raw_bytes:.4f}" if raw_bytes else "&#8211;"
+    rows.append(f'<tr class="sum"><th>file</th><td>{analysis.file_bytes:,}.0</td><td>{rate}</td><td></td></tr>')
+    head = "<thead><tr><th></th><th>bytes</th><th>bits a byte</th><th></th></tr></thead>"
+    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def _note(analysis: Analysis, shown_bytes: int) -> str:
+    models = sorted({model_name(each.model) for each in analysis.estimates if each.model})
+    parts = [f"{len(analysis.data):,} bytes of text.", f"Model: {', '.join(models)}." if models else "No network."]
+    if shown_bytes < len(analysis.data):
+        parts.append(f"The first {shown_bytes:,} bytes are shown; plot and figures are of all.")
+    return html.escape(" ".join(parts))
+
+
+def _plot(edges: NDArray[np.float64], bits_per_byte: NDArray[np.float64], analysis: Analysis) -> str:
+    """Return the plot as SVG, 960 by 200: the script uses the same frame, 44 to 952 and 12 to 168."""
+    if not len(bits_per_byte):
+        return ""
+    top = _nice_top(float(bits_per_byte.max()))
+    xs = 44 + edges / edges[-1] * 908
+    ys = 168 - bits_per_byte / top * 156
+    steps = " ".join(f"H{a:.1f}V{y:.1f}H{b:.1f}" for a, b, y in zip(xs[:-1], xs[1:], ys, strict=True))
+    parts = []
+    for i in range(5):
+        value, y = top * i / 4, 168 - 156 * i / 4
+        parts.append(
+            f'<line class="grid" x1="44" x2="952" y1="{y}" y2="{y}"/><text x="38" y="{y + 4}" class="y">{value:g}</text>'
+        )
+    step = _nice_step(float(edges[-1]))
+    for byte in range(0, int(edges[-1]) + 1, step):
+        x = 44 + byte / edges[-1] * 908
+        parts.append(f'<text x="{x:.1f}" y="186" text-anchor="{"end" if x > 930 else "middle"}">{byte:,}</text>')
+    bound = 168 - min(analysis.bound_bits / float(edges[-1]) / top, 1.0) * 156
+    parts.append(f'<path class="area" d="M44 168{steps}V168Z"/><path class="line" d="M44 {ys[0]:.1f}{steps}"/>')
+    parts.append(f'<line class="bound" x1="44" x2="952" y1="{bound:.1f}" y2="{bound:.1f}"/>')
+    parts.append('<line class="cursor" x1="0" x2="0" y1="12" y2="168"/>')
+    label = "Bits a byte along the file"
+    return f'<svg id="plot" viewBox="0 0 960 192" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _nice_top(value: float) -> float:
+    """Return the least of 1, 2, 4, 6, 8, 12, 16, .. that is no less than a value.
+
+    >>> _nice_top(0.2), _nice_top(2.5), _nice_top(9)
+    (1.0, 4.0, 12.0)
+    """
+    return next((float(top) for top in (1, 2, 4, 6, 8, 12, 16, 24, 32) if value <= top), 16.0 * float(np.ceil(value / 16)))
+
+
+def _nice_step(value: float) -> int:
+    """Return the least of 1, 2, 5, 10, 20, .. that goes into a value at most eight times.
+
+    >>> _nice_step(7), _nice_step(199_493)
+    (1, 50000)
+    """
+    steps = (first * 10**zeros for zeros in range(18) for first in (1, 2, 5))
+    return next(step for step in steps if value <= 8 * step)
+
+
+def _hash(template: str, tag: str) -> str:
+    """Return the hash of the one style or script of the template, as a policy names it."""
+    (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

@@ -1,0 +1,119 @@
+"""What is told of an analysis: one JSON document, a line for each token, and bits a byte along the file.
+
+Every figure is a multiple of 2**-16 bit, so what is read back from JSON adds up with `==`. docs/ENTROPY.md describes the fields.
+"""
+
+# U units
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.codec import BlockKind
+from nncomp.entropy.estimate import Estimate
+from nncomp.entropy.gap import Analysis
+from nncomp.registry import LEVELS, ModelFile
+
+UNITS = {BlockKind.TOKENS: "token", BlockKind.BYTES: "byte"}
+_HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # categories of characters that do not show, or that change what others show
+_JOINERS = "\u200c\u200d"  # of these, they are part of words and emoji
+
+
+def visible(text: str) -> str:
+    """Return a text in which whatever would not be seen is written out; bytes that are not UTF-8 come as surrogates.
+
+    >>> visible("a\\tb\\x1b[0m\\u202e\\udcff")
+    'a\\tb\\\\x1b[0m\\\\u202e\\\\xff'
+    """
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if character in "\t\n" or character in _JOINERS or unicodedata.category(character) not in _HIDDEN:
+        return character
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def model_name(model: ModelFile) -> str:
+    """Return the level and the beginning of the hash of a model."""
+    level = next((name for name, model_id in LEVELS.items() if model_id == model.model_id), "own")
+    return f"{level} {model.hash8.hex()}"
+
+
+def document(name: str, analysis: Analysis) -> dict[str, Any]:
+    """Return the summary as what one JSON document holds."""
+    per_byte = (lambda bits: bits / len(analysis.data)) if analysis.data else (lambda bits: None)
+    pieces, start = [], 0
+    for each in analysis.estimates:
+        raw_bytes = int(each.sizes.sum())
+        model = model_name(each.model) if each.model else None
+        pieces.append(
+            {"offset": start, "raw_bytes": raw_bytes, "unit": UNITS[each.kind], "units": len(each.bits), "model": model}
+            | {"bits": each.total_bits}
+        )
+        start += raw_bytes
+    return {
+        "file": name,
+        "raw_bytes": len(analysis.data),
+        "file_bytes": analysis.file_bytes,
+        "bits_per_byte": per_byte(8.0 * analysis.file_bytes),
+        "bound_bits": analysis.bound_bits,
+        "bound_bits_per_byte": per_byte(analysis.bound_bits),
+        "bound_source": analysis.source,
+        "parts_bits": analysis.parts,
+        "code_z": None,
+        "blocks": [asdict(block) | {"kind": block.kind.name.lower()} for block in analysis.blocks],
+        "estimates": pieces,
+        "whole_bits": analysis.whole.total_bits if analysis.whole else None,
+    }
+
+
+def unit_lines(analysis: Analysis) -> Iterator[bytes]:
+    """Yield a line of JSON for each unit of the estimates, in the order of the text."""
+    at = 0
+    for each in analysis.estimates:
+        units = zip(each.ids.tolist(), each.sizes.tolist(), each.bits.tolist(), each.chain_bits.tolist(), strict=True)
+        for number, size, bits, chain_bits in units:
+            text = analysis.data[at : at + size].decode(errors="replace")
+            line = {"offset": at, "bytes": size, "unit": UNITS[each.kind], "id": number, "text": text}
+            line |= {"bits": bits, "chain_bits": chain_bits}
+            yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
+            at += size
+
+
+def along(estimates: list[Estimate], bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the edges of up to `bins` stretches of the text, in bytes, shape (B + 1,), and bits a byte in each, shape (B,).
+
+    The bits of a token are spread evenly over its bytes.
+    """
+    raw_bytes = sum(int(each.sizes.sum()) for each in estimates)
+    if not raw_bytes:
+        return np.zeros(1), np.zeros(0)
+    ends = np.cumsum(np.concatenate([[0], *(each.sizes for each in estimates)]))
+    bits = np.cumsum(np.concatenate([[0.0], *(each.bits for each in estimates)]))
+    edges = np.linspace(0, raw_bytes, min(bins, raw_bytes) + 1)
+    return edges, np.diff(np.interp(edges, ends, bits)) / np.diff(edges)
+
+
+def tenths(parts_bits: dict[str, float]) -> dict[str, int]:
+    """Return parts in tenths of a byte, rounded so that they add up to what all parts come to.
+
+    >>> tenths({"a": 8.5, "b": 7.1, "c": 8.4})
+    {'a': 11, 'b': 9, 'c': 10}
+    """
+    exact = {name: bits * 10 / 8 for name, bits in parts_bits.items()}
+    found = {name: int(value) for name, value in exact.items()}
+    missing = round(sum(exact.values())) - sum(found.values())
+    for name in sorted(exact, key=lambda name: found[name] - exact[name])[:missing]:
+        found[name] += 1
+    return found

@@ -1,0 +1,262 @@
+"""The bound of a text and the parts of a file: they add up, the bound is never above the file, and bits are those of tokens."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+
+import numpy as np
+import pytest
+
+from nncomp import coding, container, pipeline, token_block
+from nncomp.codec import BlockKind, Codec
+from nncomp.container import Block, FrameWriter, ModelReference, checksum
+from nncomp.entropy import gap
+from nncomp.entropy.estimate import EstimateTask, open_packed, rounded
+from nncomp.entropy.gap import Analysis, analyse, compress_and_analyse
+from nncomp.entropy.report import along, document, tenths, unit_lines, visible
+from nncomp.errors import FormatError, ModelError
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.likeliest import likeliest
+from nncomp.exact.reference import ReferenceEngine
+from nncomp.exact.weights import save_model
+from nncomp.registry import ModelFile, default_model, find, open_model
+from tests.models import TEXT, small_model
+
+NOISE = random.Random(5).randbytes(300)
+TEXTS = {
+    "one byte": b"\xff",
+    "text": TEXT[:2000],
+    "not UTF-8": b"\xff\xfe caf\xe9 \xc3( \xed\xa0\x80" * 20,
+    "random": NOISE,
+    "zeros": bytes(3000),
+    "UTF-8": "žluťoučký kůň, 文字と\U0001f600\r\n".encode() * 9,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    """Return an untrained model in a file."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(small_model(), path)
+    return open_model(path)
+
+
+def frame(blocks: list[tuple[BlockKind, bytes]], model: ModelFile | None) -> bytes:
+    """Return one frame for each block, the blocks coded as the given kinds."""
+    sink = io.BytesIO()
+    for kind, data in blocks:
+        payload = data if kind == BlockKind.STORED else Codec(model)._encode(kind, data).payload
+        reference = ModelReference(model.model_id, model.hash8) if model else None
+        FrameWriter(sink, reference).write(Block(kind, len(data), payload, checksum(data), True))
+    return sink.getvalue()
+
+
+def analysed(packed: bytes, model: ModelFile | None, strongest: ModelFile | None = None) -> Analysis:
+    given = [model] if model else []
+    return analyse(packed, lambda reference: find(reference.model_id, reference.content_hash, given), strongest, 0)
+
+
+def check(analysis: Analysis, file_bytes: int, data: bytes) -> None:
+    """Check what holds of every analysis."""
+    parts = analysis.parts
+    assert tuple(parts) == gap.PARTS
+    assert sum(parts.values()) == 8 * analysis.file_bytes == 8 * file_bytes
+    assert sum(sorted(parts.values())) == 8 * file_bytes, "in any order"
+    assert all(bits >= 0 for bits in parts.values())
+    assert analysis.bound_bits <= 8 * file_bytes
+    assert sum(tenths(parts).values()) == 10 * file_bytes
+    assert analysis.data == data
+    for block in analysis.blocks:
+        assert block.best_bits <= block.own_bits <= block.coded_bits <= block.stream_bits <= 8 * block.payload_bytes
+    assert sum(int(each.sizes.sum()) for each in analysis.estimates) == len(data)
+    assert analysis.bound_bits <= analysis.estimate_bits or not data
+    written = json.loads(json.dumps(document("name", analysis)))
+    assert sum(written["parts_bits"].values()) == 8 * written["file_bytes"]
+    lines = [json.loads(line) for line in unit_lines(analysis)]
+    assert sum(line["bits"] for line in lines) == sum(piece["bits"] for piece in written["estimates"]) == analysis.estimate_bits
+    assert all(line["chain_bits"] == line["bits"] > 0 for line in lines)
+    assert [line["offset"] for line in lines] == np.cumsum([0, *(line["bytes"] for line in lines)])[:-1].tolist()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("kind", [*BlockKind, None])
+def test_the_parts_of_a_block_of_each_kind(name: str, kind: BlockKind | None, tiny: ModelFile) -> None:
+    """None: the kind that wins. A kind that makes a text larger is left out: no writer writes it."""
+    data = TEXTS[name]
+    if kind is None:
+        sink = io.BytesIO()
+        pipeline.compress(io.BytesIO(data), sink, tiny, 0)
+        packed = sink.getvalue()
+        check(compress_and_analyse(data, tiny, None, 0), len(packed), data)
+    else:
+        packed = frame([(kind, data)], tiny)
+        if kind != BlockKind.STORED and len(packed) > len(frame([(BlockKind.STORED, data)], tiny)):
+            return
+    analysis = analysed(packed, tiny)
+    check(analysis, len(packed), data)
+    assert kind is None or [block.kind for block in analysis.blocks] == [kind]
+
+
+def test_nothing(tiny: ModelFile) -> None:
+    packed = frame([(BlockKind.STORED, b"")], None)
+    analysis = analysed(packed, None, tiny)
+    check(analysis, len(packed), b"")
+    assert (analysis.bound_bits, analysis.parts["container"], analysis.source) == (0, 120, "an empty text")
+    assert document("x", analysis)["bits_per_byte"] is None
+    assert along(analysis.estimates, 10)[1].size == 0
+
+
+def test_where_the_bits_go(tiny: ModelFile) -> None:
+    """Each part is what it says, on files where it is known."""
+    data = TEXT[:3000]
+    one_lane = EstimateTask(data, tiny).run().total_bits
+    on_bytes = EstimateTask(data, None).run().total_bits
+    payload, cost_bits = token_block.encode_tokens(open_packed(tiny), data)
+    tokens = analysed(frame([(BlockKind.TOKENS, data)], tiny), tiny)
+    lowest = min(one_lane, on_bytes)
+    assert abs(one_lane - cost_bits) < 0.1, "as much as was coded, for this file has one lane"
+    assert tokens.parts == {
+        "bound": lowest,
+        "blocks": 0,
+        "kind": one_lane - lowest,
+        "lanes": 0,
+        "coder": 8 * (len(payload) - 3) - one_lane,
+        "container": 8 * (tokens.file_bytes - len(payload) + 3),
+    }
+    stored = analysed(frame([(BlockKind.STORED, data)], None), None)
+    assert stored.parts["kind"] == 8 * len(data) - on_bytes
+    assert stored.parts["container"] == 8 * (stored.file_bytes - len(data))
+    with_model = analysed(frame([(BlockKind.STORED, data)], None), None, tiny)
+    assert with_model.bound_bits == lowest, "a model may be asked that the file was not made with"
+
+
+def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TEXT[:4000]
+    monkeypatch.setattr(token_block, "lanes_log2", lambda raw_bytes: 3)
+    packed = frame([(BlockKind.TOKENS, data)], tiny)
+    cost_bits = token_block.encode_tokens(open_packed(tiny), data)[1]
+    analysis = analysed(packed, tiny)
+    check(analysis, len(packed), data)
+    one_lane = EstimateTask(data, tiny).run().total_bits
+    assert abs(analysis.blocks[0].coded_bits - cost_bits) < 0.1
+    assert analysis.parts["lanes"] == analysis.blocks[0].coded_bits - one_lane > 100
+
+
+def test_tokens_of_another_writer(tiny: ModelFile) -> None:
+    """A file may have other tokens than nncomp takes: what was coded is found from the file."""
+    data = TEXT[:600]
+    packed = open_packed(tiny)
+    vocabulary = packed.model.vocabulary
+    single = np.array([vocabulary.tokens.index(bytes([byte])) for byte in data], np.int32)
+    p = token_block.predict_tokens(packed, data, token_block.model_start(packed), 0, 9, lane_ids=[single])
+    assert p.ids.tolist() == single.tolist()
+    payload = bytes([0, 9, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
+    assert token_block.decode_tokens(packed, payload, len(data)) == data
+    assert token_block.decode_lanes(packed, payload, len(data))[1][0].tolist() == single.tolist()
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, ModelReference(tiny.model_id, tiny.hash8))
+    writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
+    analysis = analysed(sink.getvalue(), tiny)
+    check(analysis, len(sink.getvalue()), data)
+    assert abs(analysis.blocks[0].coded_bits - coding.cost_bits(p.decisions, p.p1)) < 0.1
+
+
+def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
+    monkeypatch.setattr(container, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(container, "SPLIT_BYTES", 3000)
+    data = TEXT[:7500]
+    analysis = compress_and_analyse(data, tiny, None, 0)
+    check(analysis, analysis.file_bytes, data)
+    assert [block.raw_bytes for block in analysis.blocks] == [2000, 2000, 2000, 1500]
+    assert analysis.whole is not None
+    assert analysis.bound_bits == analysis.whole.total_bits
+    assert analysis.parts["blocks"] > 100
+    data = data[:2500]
+    mixed = [(BlockKind.XZ, bytes(900)), (BlockKind.STORED, b""), (BlockKind.TOKENS, data[:900]), (BlockKind.BYTES, data)]
+    packed = frame(mixed, tiny)
+    several = analysed(packed, tiny)
+    check(several, len(packed), bytes(900) + data[:900] + data)
+    monkeypatch.setattr(gap, "WHOLE_BYTES", 4000)
+    apart = analysed(packed, tiny)
+    check(apart, len(packed), several.data)
+    assert apart.whole is None
+    assert len(apart.estimates) == 3
+    assert apart.parts["blocks"] == 0
+
+
+def test_the_workers_change_nothing(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap, "_SMALL_BYTES", 0)
+    packed = frame([(BlockKind.TOKENS, TEXT[:900]), (BlockKind.BYTES, TEXT[:1500])], tiny)
+    told: list[tuple[int, int]] = []
+    find_model = lambda reference: tiny  # noqa: E731
+    alone, together = analyse(packed, find_model, None, 0), analyse(packed, find_model, None, 2, lambda *now: told.append(now))
+    assert document("", alone) == document("", together)
+    assert [*unit_lines(alone)] == [*unit_lines(together)]
+    assert told[-1][0] == told[-1][1] == 5 * 2400
+
+
+def test_the_shipped_model_is_better_and_asked_too(tiny: ModelFile, english: bytes) -> None:
+    strongest = default_model()
+    assert strongest is not None
+    data = english[:3000]
+    analysis = compress_and_analyse(data, tiny, strongest, 0)
+    check(analysis, analysis.file_bytes, data)
+    assert analysis.estimates[0].model == strongest
+    assert analysis.parts["kind"] > 0
+
+
+def test_damage_is_a_named_error(tiny: ModelFile) -> None:
+    packed = frame([(BlockKind.TOKENS, TEXT[:900])], tiny)
+    for altered in (packed[:-1], packed[:40] + bytes([packed[40] ^ 1]) + packed[41:], packed + b"\0", b"text", b""):
+        with pytest.raises(FormatError):
+            analysed(altered, tiny)
+    with pytest.raises(ModelError, match="--model PATH"):
+        analysed(packed, None)
+
+
+def test_the_likeliest_tokens_are_those_of_the_reference() -> None:
+    model = small_model()
+    ids = model.vocabulary.encode(TEXT[:200])
+    found, shares, actual = likeliest(PackedModel(model), ids, 7)
+    engine, before = ReferenceEngine(model, 1), np.array([model.sizes["start_token"]])
+    for n, token in enumerate(ids.tolist()):
+        groups = engine.step(before)[0]
+        tokens = [engine.token_frequencies(0, group) for group in range(len(groups))]
+        every = np.concatenate([share * (t / t.sum()) for share, t in zip(groups / groups.sum(), tokens, strict=True)])
+        assert np.isclose(every.sum(), 1)
+        assert np.allclose(np.sort(every)[::-1][:7], shares[n])
+        assert np.allclose(every[found[n]], shares[n])
+        assert len(set(found[n].tolist())) == 7
+        assert np.isclose(actual[n], every[token])
+        before = ids[n : n + 1]
+
+
+def test_along_spreads_every_bit(tiny: ModelFile) -> None:
+    estimates = [EstimateTask(TEXT[:1000], tiny).run(), EstimateTask(TEXT[1000:1500], None).run()]
+    edges, rates = along(estimates, 70)
+    assert (edges[0], edges[-1], len(rates)) == (0, 1500, 70)
+    assert np.isclose((rates * np.diff(edges)).sum(), sum(each.total_bits for each in estimates))
+    assert len(along(estimates, 9000)[1]) == 1500
+
+
+def test_what_does_not_show_is_written_out() -> None:
+    assert visible("plain é 文 \U0001f600\n\t") == "plain é 文 \U0001f600\n\t"
+    assert visible("\x00\r\x7f\x9b\u202e\u2028\ufeff\U000e0041\ue000") == (
+        "\\x00\\x0d\\x7f\\x9b\\u202e\\u2028\\ufeff\\U000e0041\\ue000"
+    )
+    assert rounded(1 / 3) * 65536 == 21845
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_plot_is_drawn(kind: str, tiny: ModelFile) -> None:
+    pytest.importorskip("matplotlib")
+    from nncomp.entropy.plot import draw
+
+    for data in (b"", TEXT[:500]):
+        analysis = compress_and_analyse(data, None, None, 0)
+        picture = draw(analysis, "$a<b>&\x1b$", kind)
+        assert picture.startswith(b"\x89PNG" if kind == "png" else b"<?xml")
+        assert picture == draw(analysis, "$a<b>&\x1b$", kind)
