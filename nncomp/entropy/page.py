@@ -275,7 +275,7 @@ def _nice_step(value: float) -> int:
     (1, 50000)
     """
     steps = (first * 10**zeros for zeros in range(18) for first in (1, 2, 5))
-    return next(step for step in steps if value <= 8 * step)
+    return int(next(step for step in steps if value <= 8 * step))
 
 
 def _hash(template: str, tag: str) -> str:
