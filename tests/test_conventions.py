@@ -341,13 +341,14 @@ def shim(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.skipif(not shutil.which("tar"), reason="there is no tar")
-def test_tar(folder: Path) -> None:
+@pytest.mark.parametrize("program", ["nncomp", "nncomp --model none -T 1"])
+def test_tar(folder: Path, program: str) -> None:
     surroundings = shim(folder)
     (folder / "d").mkdir()
     (folder / "d" / "text").write_bytes(TEXT)
     for arguments in (
-        ["-cf", "d.tar.nnc", "--use-compress-program=nncomp", "d"],
-        ["-xf", "d.tar.nnc", "--use-compress-program=nncomp", "-C", "bin"],
+        ["-cf", "d.tar.nnc", f"--use-compress-program={program}", "d"],
+        ["-xf", "d.tar.nnc", f"--use-compress-program={program}", "-C", "bin"],
     ):
         result = subprocess.run(["tar", *arguments], cwd=folder, capture_output=True, env=surroundings, check=False)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")

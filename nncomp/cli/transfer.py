@@ -66,8 +66,8 @@ def choose_model(asked: str | None) -> ModelFile | None:
 
 
 def given_models(asked: str | None) -> list[ModelFile]:
-    """Return the models that are searched before those that come with nncomp."""
-    return [] if asked is None else [open_model(asked)]
+    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways."""
+    return [] if asked in (None, "none") else [open_model(asked)]
 
 
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
