@@ -317,6 +317,21 @@ def test_a_terminal(folder: Path) -> None:
     assert b"nothing is piped in" in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("- <&-", 1, b"nncomp: -: Standard input is closed; give a file.\n"),
+        ("-dc a.nnc >&-", 1, b"nncomp: a.nnc: Standard output is closed; give a file with -o.\n"),
+        ("-dc a.nnc missing 2>&-", 1, b""),
+        ("-d a.nnc b.nnc <&- >&- 2>&-", 0, b""),
+    ],
+)
+def test_closed_streams(folder: Path, arguments: str, code: int, said: bytes) -> None:
+    command = f"{sys.executable} -m nncomp {arguments}"
+    result = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, env=environment(), check=False)
+    assert outcome(result) == (code, b"first " if "missing" in arguments else b"", said)
+
+
 def shim(folder: Path) -> dict[str, str]:
     """Return an environment whose PATH has a `nncomp` that is this checkout's."""
     (folder / "bin").mkdir()
@@ -326,13 +341,14 @@ def shim(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.skipif(not shutil.which("tar"), reason="there is no tar")
-def test_tar(folder: Path) -> None:
+@pytest.mark.parametrize("program", ["nncomp", "nncomp --model none -T 1"])
+def test_tar(folder: Path, program: str) -> None:
     surroundings = shim(folder)
     (folder / "d").mkdir()
     (folder / "d" / "text").write_bytes(TEXT)
     for arguments in (
-        ["-cf", "d.tar.nnc", "--use-compress-program=nncomp", "d"],
-        ["-xf", "d.tar.nnc", "--use-compress-program=nncomp", "-C", "bin"],
+        ["-cf", "d.tar.nnc", f"--use-compress-program={program}", "d"],
+        ["-xf", "d.tar.nnc", f"--use-compress-program={program}", "-C", "bin"],
     ):
         result = subprocess.run(["tar", *arguments], cwd=folder, capture_output=True, env=surroundings, check=False)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")

@@ -20,6 +20,8 @@ COMPLETE = "_NNCOMP_COMPLETE"  # the variable with which a shell asks for comple
 
 def say(message: str) -> None:
     """Write a line to stderr; a stderr that is gone is no reason to fail."""
+    if sys.stderr is None:  # print would take stdout for it
+        return
     with suppress(OSError, ValueError):
         print(message, file=sys.stderr, flush=True)
 
@@ -98,7 +100,8 @@ def run() -> NoReturn:
 
         is_terminal = sys.stdin is None or sys.stdin.isatty()
         app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
         sys.exit(FAILED)

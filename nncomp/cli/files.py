@@ -12,10 +12,10 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from nncomp.errors import DataError, OutputError
 
@@ -73,14 +73,23 @@ class Sink:
         with stream:
             yield stream
 
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(f"{self.name} cannot be written: {error.strerror}. No partial file is left.") from error
+    def failures(self) -> AbstractContextManager[None]:
+        return _failures(self.name)
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{name} cannot be written: {error.strerror}. No partial file is left.") from error
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal; it is None when the process was started with it closed."""
+    return stream is not None and stream.isatty()
 
 
 class Discard:
@@ -94,6 +103,8 @@ class Discard:
 def open_source(name: str) -> Iterator[Source]:
     """Open a file, or stdin for "-"; raises DataError when it cannot be read."""
     if name == STANDARD:
+        if sys.stdin is None:
+            raise DataError("Standard input is closed; give a file.")
         yield Source(sys.stdin.buffer, None)
         return
     try:
@@ -116,20 +127,22 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
     and `is_forced` is false, and whenever it cannot be written.
     """
     if name == STANDARD:
+        if sys.stdout is None:
+            raise OutputError("Standard output is closed; give a file with -o.")
         sink = Sink(sys.stdout.buffer, "stdout")
         yield sink
         with sink.failures():
             sys.stdout.buffer.flush()
         return
     path = Path(os.path.realpath(name))  # through a link: the link stays, and its target is replaced
-    with Sink(sys.stdout.buffer, name).failures():
+    with _failures(name):
         existing = path.stat() if path.exists() else None
     if existing and stat.S_ISDIR(existing.st_mode):
         raise OutputError(f"{name} is a folder; give the name of a file.")
     if existing and source and os.path.samestat(existing, source):
         raise OutputError("It would be overwritten with its own result; give another name.")
     if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe: nothing to complete or rename
-        with Sink(sys.stdout.buffer, name).failures(), path.open("wb", buffering=0) as stream:
+        with _failures(name), path.open("wb", buffering=0) as stream:
             yield Sink(stream, name)
         return
     _refuse_existing(path, name, is_forced)
@@ -158,7 +171,7 @@ def _complete_or_absent(
     path: Path, name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool
 ) -> Iterator[Sink]:
     prefix, suffix = _TEMPORARY
-    with Sink(sys.stdout.buffer, name).failures():
+    with _failures(name):
         descriptor, temporary_name = tempfile.mkstemp(suffix, prefix, path.parent)
     temporary = Path(temporary_name)
     try:

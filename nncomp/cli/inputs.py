@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from nncomp.cli.files import STANDARD, SUFFIX, is_temporary
+from nncomp.cli.files import STANDARD, SUFFIX, is_temporary, is_terminal
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
 
@@ -21,7 +21,7 @@ def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list
     Raises BadParameter when nothing is named and standard input is a terminal.
     """
     if not names:
-        if sys.stdin is None or sys.stdin.isatty():
+        if sys.stdin is None or is_terminal(sys.stdin):
             raise typer.BadParameter("No FILE, and nothing is piped in. Give a FILE, or - for standard input.")
         return [STANDARD]
     if not is_recursive:

@@ -7,6 +7,8 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from nncomp.cli.files import is_terminal
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -24,7 +26,7 @@ class Bar:
         self._is_over = False
         self._shown: tuple[Progress, TaskID] | None = None
         self._timer: threading.Timer | None = None
-        if not is_quiet and sys.stderr.isatty():
+        if not is_quiet and is_terminal(sys.stderr):
             self._timer = threading.Timer(_DELAY_S, self._show)
             self._timer.daemon = True
 

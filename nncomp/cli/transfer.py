@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nncomp import pipeline, watch
 from nncomp.cli.failures import say
-from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, open_sink, open_source, remove_source
+from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar
 from nncomp.codec import BlockKind
@@ -36,7 +36,7 @@ class Options:
 
     def bar(self, name: str, total_bytes: int | None, target: str | None = None) -> Bar:
         """Return the progress bar of a file; there is none over what is written to the same terminal."""
-        return Bar(name, total_bytes, self.is_quiet or (target == STANDARD and sys.stdout.isatty()))
+        return Bar(name, total_bytes, self.is_quiet or (target == STANDARD and is_terminal(sys.stdout)))
 
     def says_result(self, is_passing: bool) -> bool:
         """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
@@ -66,14 +66,14 @@ def choose_model(asked: str | None) -> ModelFile | None:
 
 
 def given_models(asked: str | None) -> list[ModelFile]:
-    """Return the models that are searched before those that come with nncomp."""
-    return [] if asked is None else [open_model(asked)]
+    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways."""
+    return [] if asked in (None, "none") else [open_model(asked)]
 
 
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
     """Compress one file and say what came out."""
     target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
-    if target == STANDARD and sys.stdout.isatty():
+    if target == STANDARD and is_terminal(sys.stdout):
         raise OutputError("Compressed bytes are not for a terminal; redirect them, or give a file with -o.")
     with open_source(name) as source, open_sink(target, options.is_forced, source.status) as sink:
         _check_removable(source, sink, options)
