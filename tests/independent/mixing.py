@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tests.independent.tables import NEXT, SQUASH, STRETCH, X_LIMIT, Adaptive, Ints, combine, squash
+from tests.independent.tables import NEXT, SQUASH, STRETCH, X_LIMIT, Adaptive, Ints, clip, combine, squash
 
 BIAS = 256
 _LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 256, 1024)
@@ -21,6 +22,7 @@ class Slots:
         self.adaptive = adaptive
         self.contexts = np.arange(adaptive.q.shape[0])
         self.buckets = np.zeros(len(self.contexts), np.int64)
+        self.inputs = np.zeros(2 * len(self.contexts), np.int64)
 
     def begin_part(self, hashes: Ints, node: int) -> None:
         """Find the bucket of each context, or take one."""
@@ -40,7 +42,8 @@ class Slots:
         self.slot = slot
         self.histories = self.table[self.buckets, slot].astype(np.int64)
         p = self.adaptive.p((self.contexts, self.histories))
-        return np.stack([STRETCH[p >> 4], (p - 32768) >> 5], axis=1).ravel()
+        self.inputs[0::2], self.inputs[1::2] = STRETCH[p >> 4], (p - 32768) >> 5
+        return self.inputs
 
     def learn(self, bit: int) -> None:
         seen = self.histories != 0
@@ -52,26 +55,28 @@ class Mixer:
     """Sets of rows of weights, one row of each set chosen at each decision, and the final weights."""
 
     def __init__(self, weights: list[Ints], final_weights: Ints) -> None:
-        self.weights, self.final_weights = weights, final_weights
+        self.weights, self.final_weights = np.concatenate(weights), final_weights
+        self.set_starts = np.cumsum([0, *map(len, weights[:-1])])
 
     def mix(self, x: Ints, rows: list[int], final_row: int) -> int:
-        self.x, self.rows, self.final_row = x, rows, final_row
-        chosen = np.stack([weights[row] for weights, row in zip(self.weights, rows, strict=True)])
-        self.outputs = np.clip((chosen @ x) >> 16, -X_LIMIT, X_LIMIT)
+        """Choose a row of each set, and return what they make of the inputs."""
+        self.x, self.rows, self.final_row = x, self.set_starts + rows, final_row
+        self.outputs = clip((self.weights[self.rows] @ x) >> 16, X_LIMIT)
         mixed = int(self.final_weights[final_row] @ self.outputs) >> 16
         self.mixed = min(max(mixed, -X_LIMIT), X_LIMIT)
         return self.mixed
 
     def learn(self, bit: int, rate: int, final_rate: int) -> None:
-        self._move(self.final_weights[self.final_row], self.outputs, self.mixed, bit, final_rate)
-        for weights, row, output in zip(self.weights, self.rows, self.outputs.tolist(), strict=True):
-            self._move(weights[row], self.x, output, bit, rate)
+        final = self.final_weights[self.final_row]
+        self.final_weights[self.final_row] = self._moved(final, self.outputs, self.mixed, bit, final_rate)
+        w = self.weights[self.rows]
+        self.weights[self.rows] = self._moved(w, self.x, self.outputs[:, None], bit, rate)
 
     @staticmethod
-    def _move(w: Ints, x: Ints, result: int, bit: int, rate: int) -> None:
-        error = bit * 65536 - int(squash(result))
+    def _moved(w: Ints, x: Ints, result: Any, bit: int, rate: int) -> Ints:
+        error = bit * 65536 - SQUASH[result + X_LIMIT]
         step = (error * rate) >> 10
-        w[:] = np.clip(w + ((x * step + 32768) >> 16), -(2**20), 2**20)
+        return clip(w + ((x * step + 32768) >> 16), 2**20)
 
 
 class CorrectionMap:

@@ -7,21 +7,17 @@ import math
 import numpy as np
 
 from tests.independent.model_file import Model
-from tests.independent.tables import Ints
-
-
-def _clip(x: Ints, m: int) -> Ints:
-    return np.clip(x, -m, m)
+from tests.independent.tables import Ints, clip
 
 
 def _normalise(x: Ints) -> Ints:
     mean = int((x * x).sum()) // len(x)
     factor = 2**32 // max(math.isqrt(mean), 64)
-    return _clip((x * factor + 2**27) >> 28, 127)
+    return clip((x * factor + 2**27) >> 28, 127)
 
 
 def _add(x: Ints, acc: Ints, scale: Ints) -> Ints:
-    return _clip(x + ((acc * scale + 2**19) >> 20), 2**23)
+    return clip(x + ((acc * scale + 2**19) >> 20), 2**23)
 
 
 def _relu2(acc: Ints, scale: Ints) -> Ints:
@@ -30,7 +26,7 @@ def _relu2(acc: Ints, scale: Ints) -> Ints:
 
 
 def _table(table: Ints, z: Ints) -> Ints:
-    return table[np.clip(z, -1024, 1023) + 1024]
+    return table[np.minimum(np.maximum(z, -1024), 1023) + 1024]
 
 
 class Lane:
@@ -45,7 +41,7 @@ class Lane:
     def step(self, token: int) -> None:
         """Take a token; the probabilities are then those of the next one."""
         a = self.arrays
-        x = _clip((a["embedding"][token] * a["embedding_scale"][token] + 128) >> 8, 2**23)
+        x = clip((a["embedding"][token] * a["embedding_scale"][token] + 128) >> 8, 2**23)
         for layer in range(self.sizes["layer_count"]):
             x = self._layer(x, layer)
         self.hidden = _normalise(x)
@@ -62,17 +58,17 @@ class Lane:
         g = a["gates_weight"] @ u * a["gates_scale"] + a["gates_bias"]
         first, second, third = np.split(g, 3)
         rate = _table(self.arrays["sigmoid"], first >> 20)
-        c = _clip(second >> 10, 2**26)
+        c = clip(second >> 10, 2**26)
         gate = _table(self.arrays["silu"], third >> 20)
         h = self.h[layer]
         h += ((c - h) * rate + 2**19) >> 20
-        out = _clip((((h * gate) >> 16) * a["state_scale"] + 2**31) >> 32, 127)
+        out = clip((((h * gate) >> 16) * a["state_scale"] + 2**31) >> 32, 127)
         x = _add(x, a["state_out_weight"] @ out, a["state_out_scale"])
         z = _relu2(a["mlp_in_weight"] @ _normalise(x), a["mlp_in_scale"])
         return _add(x, a["mlp_out_weight"] @ z, a["mlp_out_scale"])
 
     def _frequencies(self, acc: Ints, scale: Ints, bias: Ints, rows: slice) -> list[int]:
-        logit = _clip((acc * scale[rows] + bias[rows]) >> 20, 2**20)
+        logit = clip((acc * scale[rows] + bias[rows]) >> 20, 2**20)
         below = logit.max() - logit
         table = self.arrays["exp2"]
         return np.maximum(table[below % 1024] >> np.minimum(below >> 10, 31), 1).tolist()  # type: ignore[no-any-return]

@@ -77,9 +77,13 @@ for _name, _table in (("squash", SQUASH), ("stretch", STRETCH), ("rate", RATE), 
     assert _found == _TABLE_HASHES[_name], f"this machine makes another table: {_name} {_found}"
 
 
+def clip(x: Any, m: int) -> Any:
+    return np.minimum(np.maximum(x, -m), m)
+
+
 def squash(x: Any) -> Any:
     """Return the probability (16 bits) of a number or an array in the logistic domain."""
-    return SQUASH[np.clip(x, -X_LIMIT, X_LIMIT) + X_LIMIT]
+    return SQUASH[clip(x, X_LIMIT) + X_LIMIT]
 
 
 def combine(a: Any, *others: Any) -> Any:
