@@ -112,7 +112,7 @@ class ByteModel:
             _p(b1, b3),
             combine(_p(b2, b3, b4), 14),
             combine(_p(text.above(), min(text.column, 255)), 15),
-            combine(text.above(), text.above(1), b1),
+            combine(_p(text.above(), text.above(1), b1), 16),
             combine(text.hash_above[f], text.field_hash, f),
             combine(f, b1, text.word),
             combine(_p(text.field_above(), b1, f), 19),

@@ -22,11 +22,12 @@ def _add(x: Ints, acc: Ints, scale: Ints) -> Ints:
 
 def _relu2(acc: Ints, scale: Ints) -> Ints:
     t = np.minimum((np.maximum(acc, 0) * scale + 2**19) >> 20, 4095)
-    return np.minimum((t * t + 2**15) >> 16, 127)
+    return clip((t * t + 2**15) >> 16, 127)
 
 
 def _table(table: Ints, z: Ints) -> Ints:
-    return table[np.minimum(np.maximum(z, -1024), 1023) + 1024]
+    found: Ints = table[np.minimum(np.maximum(z, -1024), 1023) + 1024]
+    return found
 
 
 class Lane:

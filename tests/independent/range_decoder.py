@@ -22,6 +22,7 @@ class RangeDecoder:
 
     def _word(self) -> int:
         self.position += 1
+        demand(self.position <= len(self.words) + 2, "the words end before the data")  # it would not become right later
         return self.words[self.position - 1] if self.position <= len(self.words) else 0
 
     def decide(self, p1: int) -> int:

@@ -77,8 +77,9 @@ for _name, _table in (("squash", SQUASH), ("stretch", STRETCH), ("rate", RATE), 
     assert _found == _TABLE_HASHES[_name], f"this machine makes another table: {_name} {_found}"
 
 
-def clip(x: Any, m: int) -> Any:
-    return np.minimum(np.maximum(x, -m), m)
+def clip(x: Any, m: int) -> Ints:
+    limited: Ints = np.minimum(np.maximum(x, -m), m)
+    return limited
 
 
 def squash(x: Any) -> Any:
@@ -102,7 +103,7 @@ class Adaptive:
         self.q, self.n, self.limit = q.astype(np.int64), n.astype(np.int64), limit
 
     @classmethod
-    def unpacked(cls, packed: NDArray[np.uint32], limit: int) -> Adaptive:
+    def unpacked(cls, packed: NDArray[Any], limit: int) -> Adaptive:
         return cls(packed.astype(np.int64) >> 10, packed.astype(np.int64) & 1023, limit)
 
     def p(self, index: Any) -> Any:
