@@ -14,6 +14,7 @@ from pathlib import Path
 from nncomp.errors import ModelError
 
 HASH_BYTES = 8  # of the SHA-256, as many as a frame holds
+MAX_BYTES = 1 << 30  # of a model file
 NO_MODEL = 0  # this id names no model
 OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
 LEVELS = {"default": 1}
@@ -37,8 +38,10 @@ class ModelFile:
         return self.path.stat().st_size
 
     def read(self) -> bytes:
-        """Return the bytes of the file; raises ModelError unless they still have the hash."""
+        """Return the bytes of the file; raises ModelError unless they still have the hash, or are more than a model has."""
         try:
+            if self.size_bytes > MAX_BYTES:
+                raise ModelError(f"The model {self.path} has {self.size_bytes:,} bytes; a model has at most {MAX_BYTES:,}.")
             data = self.path.read_bytes()
         except OSError as error:
             raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error

@@ -41,9 +41,12 @@ class Vocabulary:
             raise ModelError(f"A vocabulary has a power of two from 256 to 65536 tokens; this one has {size}.")
         if any(a >= b for a, b in zip(self.tokens, self.tokens[1:], strict=False)):
             raise ModelError("The tokens of this model are not distinct and in byte order; the model file is damaged.")
-        if sum(len(token) == 1 for token in self.tokens) != 256 or max(map(len, self.tokens)) > MAX_TOKEN_BYTES:
+        lengths = [len(token) for token in self.tokens]
+        if (
+            lengths.count(1) != 256 or not 1 <= min(lengths) <= max(lengths) <= MAX_TOKEN_BYTES
+        ):  # a block of empty ones has no end
             raise ModelError(
-                f"A vocabulary holds all 256 single bytes and no token over {MAX_TOKEN_BYTES} bytes; the model file is damaged."
+                f"A vocabulary holds all 256 single bytes, and tokens of 1 to {MAX_TOKEN_BYTES} bytes; the model file is damaged."
             )
         if any(not 0 <= i < size for pair in self.merges for i in pair):
             raise ModelError("A merge of this model names a token that does not exist; the model file is damaged.")

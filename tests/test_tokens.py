@@ -45,3 +45,11 @@ def test_bad_vocabularies_are_named() -> None:
         Vocabulary(tuple(sorted([*tokens[:-1], b"ab"])))
     with pytest.raises(ModelError, match="does not exist"):
         Vocabulary(tokens, ((0, 256),))
+
+
+def test_a_vocabulary_with_an_empty_token_is_refused() -> None:
+    """A block of such tokens would never end."""
+    tokens = sorted([b"", *(bytes([i]) for i in range(256)), *(bytes([97, i]) for i in range(255))])
+    assert len(tokens) == 512
+    with pytest.raises(ModelError, match="tokens of 1 to 24 bytes"):
+        Vocabulary(tuple(tokens))

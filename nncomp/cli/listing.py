@@ -36,6 +36,7 @@ class Listing:
 def read_listing(name: str) -> Listing:
     """Return the listing of one file; raises FormatError when it is not laid out as a .nnc file is."""
     listing, kinds = Listing(name), Counter[str]()
+    models: dict[str, None] = {}  # in the order in which they are met
     with open_source(name) as source:
         counted = _Counted(source)
         for found in read_blocks(counted):
@@ -43,11 +44,9 @@ def read_listing(name: str) -> Listing:
             listing.raw_bytes += found.block.raw_bytes
             kinds[_kind_name(found)] += 1
             if found.model:
-                model = f"{_level_name(found.model.model_id)} {found.model.content_hash.hex()}"
-                if model not in listing.models:
-                    listing.models.append(model)
+                models[f"{_level_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
         listing.packed_bytes = counted.position
-    listing.blocks = dict(kinds)
+    listing.blocks, listing.models = dict(kinds), list(models)
     return listing
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 from nncomp import pipeline, watch
 from nncomp.cli.failures import say
@@ -97,16 +98,17 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
     target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
         raise OutputError(f"Its name does not end in {SUFFIX}, so there is no name for the result; give one with -o, or use -c.")
+    find_model = model_finder(given)
     with open_source(name) as source:
         if options.part:
             _decompress_part(name, source, target, given, options)
             return
-        _find_models(source, given)
+        _find_models(source, find_model)
         with open_sink(target, options.is_forced, source.status) as sink:
             _check_removable(source, sink, options)
             written = _HashedSink(sink)
             with options.bar(name, source.size, target) as bar:
-                summary = pipeline.decompress(source, written, model_finder(given), options.workers, bar.update)
+                summary = pipeline.decompress(source, written, find_model, options.workers, bar.update)
             if options.is_verified:
                 with sink.written() as stream:
                     if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
@@ -196,13 +198,14 @@ def test_file(name: str, given: list[ModelFile], options: Options) -> None:
 def model_finder(given: list[ModelFile]) -> pipeline.FindModel:
     """Return what finds the model that a frame names, among those given and those that come with nncomp."""
 
+    @cache  # to find a model takes reading the files it may be, and each block asks
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 
     return find_model
 
 
-def _find_models(source: Source, given: list[ModelFile]) -> None:
+def _find_models(source: Source, find_model: pipeline.FindModel) -> None:
     """Raise ModelError before there is any output when a model is missing that a block of the file needs.
 
     A pipe cannot be read twice: there the block itself, when its turn comes, finds its model missing.
@@ -211,7 +214,7 @@ def _find_models(source: Source, given: list[ModelFile]) -> None:
         return
     for found in read_blocks(source):
         if found.model and found.block.kind == BlockKind.TOKENS:
-            find(found.model.model_id, found.model.content_hash, given)
+            find_model(found.model)
     source.stream.seek(0)
 
 

@@ -221,8 +221,9 @@ def parse_model(data: bytes, name: str) -> IntegerModel:
 
 def _read_vocabulary(tensors: dict[str, NDArray[Any]]) -> Vocabulary:
     text, lengths, merges = tensors["token_text"], tensors["token_lengths"], tensors["merges"]
-    if text.dtype != _U8 or lengths.dtype != _U8 or merges.dtype != np.uint16 or merges.ndim != 2 or merges.shape[1] != 2:
-        raise ModelError("The model's vocabulary arrays have the wrong type; the model file is damaged.")
+    types_are_right = text.dtype == _U8 and lengths.dtype == _U8 and merges.dtype == np.uint16
+    if not types_are_right or (text.ndim, lengths.ndim, merges.ndim) != (1, 1, 2) or merges.shape[1] != 2:
+        raise ModelError("The model's vocabulary arrays have the wrong type or shape; the model file is damaged.")
     ends = np.cumsum(lengths, dtype=np.int64)
     if not len(ends) or ends[-1] != text.size:
         raise ModelError("The model's token lengths do not add up to its token text; the model file is damaged.")

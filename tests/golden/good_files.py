@@ -1,0 +1,119 @@
+"""The golden files that must always be read: one of each feature of the format."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from unittest.mock import patch
+
+from nncomp import codec, coding, token_block
+from nncomp.codec import BlockKind
+from nncomp.container import Block, FrameWriter, ModelReference, checksum, split
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.weights import parse_model
+from nncomp.mixing import byte_model
+from tests.golden import texts
+from tests.golden.models import EXTREME, SMALL, model_bytes
+from tests.models import TEXT
+
+File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content
+
+MIXED = (
+    texts.prose(1, 350) + texts.markup(2) + texts.table(2, 6) + texts.code(2) + texts.odd()[190:420] + texts.prose(3, 150)
+)  # about 1.3 KB
+
+
+@cache
+def packed(model: str) -> PackedModel:
+    return PackedModel(parse_model(model_bytes(model), model))
+
+
+def reference(model: str, model_id: int = 255) -> ModelReference:
+    """Return how a frame names a golden model."""
+    return ModelReference(model_id, hashlib.sha256(model_bytes(model)).digest()[:8])
+
+
+@contextmanager
+def _choice(lanes_log2: int | None, lines_log2: int | None) -> Iterator[None]:
+    """Let the encoder take other lanes and lines than it would: the format lets a writer choose."""
+    choices = {"lanes_log2": lanes_log2, "lines_log2": lines_log2}
+    with ExitStack() as stack:
+        for name, value in choices.items():
+            if value is not None:
+                stack.enter_context(patch.object(token_block, name, return_value=value))
+        yield
+
+
+def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines_log2: int | None = None) -> Block:
+    with _choice(lanes_log2, lines_log2):
+        payload, _ = token_block.encode_tokens(packed(model), data)
+    return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
+
+
+def in_bytes(data: bytes, table_bits: int = 26) -> Block:
+    import numpy as np
+
+    raw = np.frombuffer(data, np.uint8)
+    words = coding.encode(np.unpackbits(raw), byte_model.encode_bytes(raw, table_bits))
+    payload = bytes([table_bits]) + coding.words_to_bytes(words)
+    return Block(BlockKind.BYTES, len(data), payload, checksum(data), True)
+
+
+def xz(data: bytes, is_last: bool = True) -> Block:
+    return Block(BlockKind.XZ, len(data), codec._encode_lzma(data).payload, checksum(data), is_last)
+
+
+def stored(data: bytes, is_last: bool = True) -> Block:
+    return Block(BlockKind.STORED, len(data), data, checksum(data), is_last)
+
+
+def frame(blocks: list[Block], named: ModelReference | None = None) -> bytes:
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, named)
+    for block in blocks:
+        assert block.kind == BlockKind.STORED or len(block.payload) <= block.raw_bytes, (block, len(block.payload))
+        writer.write(block)
+    return sink.getvalue()
+
+
+def long_content() -> bytes:
+    """Return 10.5 million bytes that xz makes small: three blocks."""
+    line = texts.table(9, 40)
+    return (texts.prose(8, 4000) + line) * (10_500_000 // (4000 + len(line)) + 1)
+
+
+def files() -> dict[str, File]:
+    """Return each golden file by its name."""
+    small, extreme = reference(SMALL), reference(EXTREME)
+    two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
+    part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
+    long = long_content()
+    long_blocks = [xz(data, last) for data, last in split(io.BytesIO(long))]
+    frames = [
+        frame([tokens(part)], small),
+        frame([in_bytes(part[:300])]),
+        frame([stored(b"")]),
+        frame([xz(b"xz " * 99)]),
+        frame([stored(short)]),
+    ]
+    rows: dict[str, File] = {
+        "empty": ("nothing at all", "", frame([stored(b"")]), b""),
+        "stored": ("bytes without order", "", frame([stored(texts.noise(1, 200))]), texts.noise(1, 200)),
+        "xz": ("LZMA", "", frame([xz(MIXED)]), MIXED),
+        "xz-long": ("three blocks and a footer", "", frame(long_blocks), long),
+        "xz-long-named": ("a model is named that no block uses", "", frame(long_blocks, ModelReference(1, bytes(8))), long),
+        "bytes": ("mixing alone", "", frame([in_bytes(MIXED)]), MIXED),
+        "bytes-small-tables": ("mixing alone, the smallest tables", "", frame([in_bytes(part, 16)]), part),
+        "bytes-odd": ("mixing alone on odd bytes", "", frame([in_bytes(texts.odd())]), texts.odd()),
+        "tokens": ("one lane", SMALL, frame([tokens(MIXED)], small), MIXED),
+        "tokens-2-lanes": ("two lanes, as nncomp chooses", SMALL, frame([tokens(two_lanes)], small), two_lanes),
+        "tokens-16-lanes": ("sixteen lanes", SMALL, frame([tokens(part, lanes_log2=4)], small), part),
+        "tokens-empty-lanes": ("a lane without bytes", SMALL, frame([tokens(b"a" * 15, lanes_log2=4)], small), b"a" * 15),
+        "tokens-few-lines": ("the smallest table of mixing", SMALL, frame([tokens(part, lines_log2=8)], small), part),
+        "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
+        "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
+    }
+    return {f"good/{name}.nnc": row for name, row in rows.items()}

@@ -1,0 +1,70 @@
+"""The two models of the golden files: made once, then read from their files. Untrained, small."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).resolve().parent
+SMALL = "small.safetensors"  # 512 tokens, plain start values of mixing
+EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds, start values of mixing; kept as .xz
+
+
+def model_bytes(name: str) -> bytes:
+    """Return the model file `name` of the golden files."""
+    path = FOLDER / name
+    return path.read_bytes() if path.exists() else lzma.decompress((FOLDER / f"{name}.xz").read_bytes())
+
+
+def make_missing(folder: Path = FOLDER) -> None:
+    """Write the model files that are not there."""
+    from nncomp.exact.weights import save_model
+    from tests.models import small_model
+
+    if not (folder / SMALL).exists():
+        save_model(small_model(), folder / SMALL)
+    if not (folder / f"{EXTREME}.xz").exists():
+        save_model(_extreme(), folder / EXTREME)
+        packed = lzma.compress((folder / EXTREME).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+        (folder / f"{EXTREME}.xz").write_bytes(packed)
+        (folder / EXTREME).unlink()
+
+
+def _extreme() -> Any:
+    """Return a model of 256 tokens, one layer of width 16, whose numbers are anywhere within their bounds, often at them."""
+    from nncomp.exact.weights import Arrays, IntegerModel, expected_arrays
+    from nncomp.mixing.token_model import start_values
+    from nncomp.tokens import byte_vocabulary
+
+    rng = np.random.default_rng(11)
+
+    def anywhere(array: Any, low: int, high: int) -> Any:
+        few = rng.integers(low, high + 1, 16)  # few values, so that the file is small
+        return np.where(rng.random(array.shape) < 0.2, rng.choice([low, high], array.shape), rng.choice(few, array.shape))
+
+    arrays = {}
+    for name, (dtype, shape) in expected_arrays(256, 16, 16, 1, 24, 20, 12).items():
+        low, high = _bounds(name)
+        arrays[name] = anywhere(np.zeros(shape), low, high).astype(dtype)
+    values = {}
+    for name, array in start_values().items():
+        low, high = {"weights": (-(1 << 20), 1 << 20), "final_weights": (-(1 << 20), 1 << 20)}.get(name, (0, (1 << 22) - 1))
+        values[f"mixing.{name}"] = anywhere(array, low, (1 << 32) - 1 if array.dtype == np.uint32 else high).astype(array.dtype)
+        if name == "weights":  # most rows as they are without training: what is far off predicts nothing
+            values[f"mixing.{name}"] = np.where(np.arange(len(array))[:, None] % 8 < 7, array, values[f"mixing.{name}"])
+    sizes = {"vocab_size": 256, "group_count": 16, "width": 16, "layer_count": 1, "start_token": 0}
+    sizes |= {"state_width": 24, "mlp_width": 20, "group_mlp_width": 12}
+    return IntegerModel(Arrays(**arrays), byte_vocabulary(), sizes, {"note": "anything within the bounds, for tests"}, values)
+
+
+def _bounds(name: str) -> tuple[int, int]:
+    if name.endswith("_weight") or name == "embedding":
+        return -127, 127
+    if name.endswith("_scale"):
+        return 0, (1 << 20) if name != "state_scale" else (1 << 31) - 1
+    if name.endswith("_bias"):
+        return -(1 << 36), 1 << 36
+    return {"shift": (0, 128), "sigmoid": (0, 1 << 20), "silu": (-(1 << 20), 1 << 20), "exp2": (1, 1 << 23)}[name]

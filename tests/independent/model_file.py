@@ -1,0 +1,147 @@
+"""*Model file*: a safetensors file to checked arrays, and the vocabulary in it (*Tokens*)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.independent.refused import RefusedError, demand
+
+_DTYPES = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U16": "<u2"}
+_SIZES = ("vocab_size", "group_count", "width", "state_width", "mlp_width", "group_mlp_width", "layer_count", "start_token")
+_MIXING = "extra.mixing."
+
+
+@dataclass
+class Model:
+    """Sizes by their names, arrays by theirs (those of mixing without the prefix, or none), and the tokens' strings."""
+
+    sizes: dict[str, int]
+    arrays: dict[str, NDArray[Any]]
+    mixing: dict[str, NDArray[Any]]
+    tokens: list[bytes]
+
+
+def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Return the metadata and the tensors: 8 bytes with the header's length, a header in JSON, the tensors' bytes."""
+    demand(len(data) >= 8, "not a safetensors file")
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    demand(header_end <= len(data), "a safetensors header that is longer than the file")
+    try:
+        header = json.loads(data[8:header_end])
+    except ValueError as error:
+        raise RefusedError("a safetensors header that is not JSON") from error
+    demand(isinstance(header, dict), "a safetensors header that is no object")
+    metadata = header.pop("__metadata__", {})
+    tensors = {}
+    end = header_end
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = (header_end + offset for offset in entry["data_offsets"])
+        demand(start == end and entry["dtype"] in _DTYPES, f"tensor {name} is not where or what it must be")
+        flat = np.frombuffer(data[start:stop], _DTYPES[entry["dtype"]])
+        demand(flat.size == int(np.prod(entry["shape"], dtype=object)), f"tensor {name} is not as long as its shape says")
+        tensors[name] = flat.reshape(entry["shape"])
+        end = stop
+    demand(end == len(data), "bytes after the last tensor")
+    return metadata, tensors
+
+
+def parse_model(data: bytes) -> Model:
+    """Return the model of a file's bytes; whatever is not as the page says is refused."""
+    metadata, tensors = read_safetensors(data)
+    demand(metadata.get("format") == "nncomp-model-1", "not an nncomp-model-1")
+    sizes = _checked_sizes(json.loads(metadata["sizes"]))
+    arrays = {}
+    for name, (dtype, shape, bound) in _expected(sizes).items():
+        arrays[name] = _checked(tensors, name, dtype, shape, bound)
+    mixing = {}
+    if any(name.startswith(_MIXING) for name in tensors):
+        for name, (dtype, shape, bound) in _expected_of_mixing().items():
+            mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
+    return Model(sizes, arrays, mixing, _vocabulary(tensors, sizes["vocab_size"]))
+
+
+def _checked_sizes(sizes: dict[str, int]) -> dict[str, int]:
+    demand(all(isinstance(sizes.get(name), int) for name in _SIZES), "a size is missing or no integer")
+    tokens, groups = sizes["vocab_size"], sizes["group_count"]
+    demand(tokens in [2**bits for bits in range(8, 17)], "vocab_size")
+    demand(groups in [2**bits for bits in range(1, 9)] and 2 <= tokens // groups <= 256, "group_count")
+    for name in ("width", "state_width", "mlp_width", "group_mlp_width"):
+        demand(1 <= sizes[name] <= 4096, name)
+    demand(1 <= sizes["layer_count"] <= 64, "layer_count")
+    demand(0 <= sizes["start_token"] < tokens, "start_token")
+    return {name: sizes[name] for name in _SIZES}
+
+
+_Expected = dict[str, tuple[str, tuple[int, ...], tuple[int, int]]]
+
+
+def _expected(sizes: dict[str, int]) -> _Expected:
+    """Return the type, shape and bounds of each tensor."""
+    V, G, D, E, F, H, N, _ = (sizes[name] for name in _SIZES)
+    weight, scale, bias = (-127, 127), (0, 2**31 - 1), (-(2**52), 2**52)
+    found: _Expected = {
+        "shift": ("u1", (N, D), (0, 128)),
+        "state_scale": ("i4", (N,), scale),
+        "sigmoid": ("i4", (2048,), (0, 2**20)),
+        "silu": ("i4", (2048,), (-(2**20), 2**20)),
+        "exp2": ("i4", (1024,), (1, 2**23)),
+        "embedding": ("i1", (V, D), weight),
+        "embedding_scale": ("i4", (V,), scale),
+    }
+    for name, rows, columns in (
+        ("gates", (N, 3 * E), D),
+        ("state_out", (N, D), E),
+        ("mlp_in", (N, F), D),
+        ("mlp_out", (N, D), F),
+        ("group_in", (H,), D),
+        ("group_out", (G,), H),
+        ("token", (V,), D),
+    ):
+        found[f"{name}_weight"] = ("i1", (*rows, columns), weight)
+        found[f"{name}_scale"] = ("i4", rows, scale)
+        if name in ("gates", "group_out", "token"):
+            found[f"{name}_bias"] = ("i8", rows, bias)
+    return found
+
+
+def _expected_of_mixing() -> _Expected:
+    weights, points, packed = (-(2**20), 2**20), (0, 2**22 - 1), (0, 2**32 - 1)
+    return {
+        "weights": ("i4", (976, 48), weights),
+        "final_weights": ("i4", (1024, 4), weights),
+        "histories": ("u4", (20 * 256,), packed),
+        "strength": ("u4", (2 * 64,), packed),
+        "map_0": ("i4", (272 * 25,), points),
+        "map_2": ("i4", (1024 * 25,), points),
+    }
+
+
+def _checked(
+    tensors: dict[str, NDArray[Any]], name: str, dtype: str, shape: tuple[int, ...], bound: tuple[int, int]
+) -> NDArray[Any]:
+    demand(name in tensors, f"there is no tensor {name}")
+    tensor = tensors[name]
+    demand(tensor.dtype.str[1:] == dtype and tensor.shape == shape, f"tensor {name} is of another type or shape")
+    low, high = bound
+    demand(low <= int(tensor.min()) and int(tensor.max()) <= high, f"tensor {name} is out of its bounds")
+    return tensor if dtype == "u4" else tensor.astype(np.int64)
+
+
+def _vocabulary(tensors: dict[str, NDArray[Any]], count: int) -> list[bytes]:
+    demand("token_text" in tensors and "token_lengths" in tensors, "there are no tokens")
+    text, lengths = tensors["token_text"], tensors["token_lengths"]
+    demand(text.dtype == np.uint8 and text.ndim == 1, "token_text is of another type or shape")
+    demand(lengths.dtype == np.uint8 and lengths.shape == (count,), "token_lengths is of another type or shape")
+    demand(int(lengths.min()) >= 1 and int(lengths.max()) <= 24, "a token is not of 1 to 24 bytes")
+    demand(int(lengths.sum()) == len(text), "token_text is not as long as its tokens")
+    ends = np.cumsum(lengths.astype(np.int64)).tolist()
+    tokens = [text[start:end].tobytes() for start, end in pairwise([0, *ends])]
+    demand(all(a < b for a, b in pairwise(tokens)), "the tokens are not in order")
+    demand(sum(len(token) == 1 for token in tokens) == 256, "a single byte is no token")
+    return tokens

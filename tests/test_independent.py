@@ -1,0 +1,82 @@
+"""The independent decoder against what the product makes beyond the golden files, and the numbers that FORMAT.md states."""
+
+from __future__ import annotations
+
+import ast
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nncomp import token_block
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.weights import load_model, save_model
+from nncomp.registry import level_path
+from tests.conftest import ROOT, environment
+from tests.golden.models import FOLDER, SMALL
+from tests.independent.byte_model import ByteModel
+from tests.independent.decode import decode_tokens
+from tests.independent.model_file import parse_model
+from tests.independent.range_decoder import RangeDecoder
+from tests.test_token_block import CASES, packed
+
+PARTS = sorted((ROOT / "tests/independent").glob("*.py"))
+
+
+def test_it_shares_nothing_with_the_product() -> None:
+    allowed = {"argparse", "collections", "dataclasses", "hashlib", "itertools", "json", "lzma", "math", "numpy", "pathlib"}
+    allowed |= {"struct", "sys", "typing", "__future__"}
+    for path in PARTS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] in allowed or name.startswith("tests.independent"), (path, name)
+
+
+def test_the_words_that_the_page_states() -> None:
+    decoder = RangeDecoder(struct.pack("<2I", 4294901504, 3295150209))
+    assert [decoder.decide(p1) for p1 in (1, 65535, 32768, 30000)] == [1, 0, 1, 1]
+    decoder.finish()
+
+
+def test_the_probabilities_that_the_page_states() -> None:
+    model, found = ByteModel(16, 3), []
+    for c in b"aaa":
+        model.begin_byte()
+        for depth in range(8):
+            found.append(model.predict((256 | c) >> (8 - depth), depth))
+            model.learn(c >> (7 - depth) & 1)
+        model.text.note(c)
+    page = (ROOT / "docs/FORMAT.md").read_text()
+    stated = page.split("With T = 16 the text `aaa` has p1 = ")[1].split("\n\n")[0]
+    assert found == [int(number) for number in stated.rstrip(".").replace(",", " ").split()]
+
+
+@pytest.mark.parametrize("name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme"])
+def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) -> None:
+    model_name, data, _ = CASES[name]
+    model = packed(model_name)
+    save_model(model.model, tmp_path / "m.safetensors")
+    payload, _ = token_block.encode_tokens(model, data)
+    assert decode_tokens(payload, len(data), parse_model((tmp_path / "m.safetensors").read_bytes())) == data
+
+
+@pytest.mark.skipif(not level_path("default").is_file(), reason="no model is installed")
+def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
+    path, data = level_path("default"), english[:300]
+    payload, _ = token_block.encode_tokens(PackedModel(load_model(path)), data)
+    assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
+
+
+def test_the_command() -> None:
+    command = [sys.executable, "-m", "tests.independent.decode"]
+    command.append(str(FOLDER / "good/tokens-empty-lanes.nnc"))
+    with_model = [*command, "--model", str(FOLDER / SMALL)]
+    result = subprocess.run(with_model, cwd=ROOT, capture_output=True, env=environment(), check=True)
+    assert (result.stdout, result.stderr) == (b"a" * 15, b"")
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment(), check=False)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"refused: the block needs the model" in result.stderr
