@@ -301,6 +301,8 @@ def test_each_command_has_help(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
     assert b"--help" in result.stdout
+    extra = {"entropy": b"nncomp[plot]", "train": b"nncomp[train]"}.get(command, b"")
+    assert extra in result.stdout, "brackets are no markup"
 
 
 def test_compressed_bytes_do_not_go_to_a_terminal(tmp_path: Path) -> None:

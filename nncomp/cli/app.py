@@ -197,7 +197,7 @@ def test(
 def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
     """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb) and model.
 
-    Nothing is decoded; the estimated bound of the text is for nncomp entropy to find.
+    Nothing is decoded; nncomp entropy estimates the bound of the text.
     """
     with guarded():
         from nncomp.cli import inputs, listing
@@ -215,8 +215,9 @@ def bench(
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
-    Nothing is printed for a file that does not come back byte for byte. bpb is of the
-    files as they are; the estimated bound of a text is for nncomp entropy to find.
+    Nothing is printed for a file that does not come back byte for byte.
+    bpb is of the files as they are; nncomp entropy estimates the bound of a text.
+
     enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
     """
     with guarded():
@@ -239,7 +240,7 @@ def entropy(
     ] = None,
     plot: Annotated[
         str | None,
-        typer.Option(help="Draw bits per byte along the file; needs pip install 'nncomp[plot]'.", metavar="FILE.png|svg"),
+        typer.Option(help="Draw bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -256,9 +257,9 @@ def entropy(
 ) -> None:
     """Estimate how few bits a text needs, and say where a file takes more.
 
-    The bound is the surprisal of the whole text in one lane: the network and mixing, or mixing alone where that is
-    lower. The parts above it add up to the file's size. A text is compressed in memory first. It takes some four
-    times as long as compressing. docs/ENTROPY.md describes what is written.
+    The bound is the surprisal of the whole text in one lane: network and mixing,
+    or mixing alone where that is lower. The parts above it add up to the file.
+    A text is compressed in memory first. docs/ENTROPY.md describes all output.
     """
     with guarded(file):
         from nncomp.cli.entropy import Wanted, show_entropy
@@ -298,7 +299,7 @@ def train(
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
-    Needs the train extra: pip install 'nncomp[train]'.
+    Needs the train extra: pip install 'nncomp\\[train]'.
     """
     with guarded():
         from nncomp.cli.train import train as command

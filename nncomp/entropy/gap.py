@@ -136,7 +136,7 @@ class Analysis:
         found = {estimate.kind for estimate in self.estimates}
         if not found:
             return "an empty text"
-        kinds = {BlockKind.TOKENS: "network and mixing on tokens", BlockKind.BYTES: "mixing alone on bytes"}
+        kinds = {BlockKind.TOKENS: "network and mixing", BlockKind.BYTES: "mixing alone"}
         pieces = "" if len(self.estimates) == 1 else f", {len(self.estimates)} pieces"
         return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + pieces
 
