@@ -24,8 +24,8 @@ from nncomp import pipeline
 from nncomp.container import SPLIT_BYTES, ModelReference, read_blocks
 from nncomp.errors import FormatError, ModelError, NncompError
 from nncomp.registry import ModelFile
-from tests.golden.make import FOLDER, good_rows
-from tests.golden.models import EXTREME, SMALL, model_bytes
+from tests.golden.make import good_rows
+from tests.golden.models import EXTREME, FOLDER, SMALL, model_bytes
 from tests.independent import layout
 from tests.independent.refused import RefusedError
 from tests.mutations import MUTATIONS, lie_in_model
