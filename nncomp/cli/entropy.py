@@ -20,15 +20,6 @@ from nncomp.registry import default_model
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis
 
-_SAYS = {
-    "bound": "",
-    "blocks": "blocks that begin anew",
-    "kind": "kind of block and model taken",
-    "lanes": "lanes, and size of the tables",
-    "coder": "rounding and last words of the range coder",
-    "container": "headers, checksums, index",
-}
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -109,7 +100,7 @@ def _print_summary(name: str, analysis: Analysis) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nncomp.entropy.report import tenths, visible
+    from nncomp.entropy.report import PART_SAYS, tenths, visible
 
     raw_bytes = len(analysis.data)
     table = Table(box=None, pad_edge=False, header_style="italic")
@@ -123,7 +114,7 @@ def _print_summary(name: str, analysis: Analysis) -> None:
 
     for part, count in tenths(analysis.parts).items():
         label = "estimated bound" if part == "bound" else f"+ {part}"
-        table.add_row(label, f"{count / 10:,.1f}", rate(analysis.parts[part]), _SAYS[part] or analysis.source)
+        table.add_row(label, f"{count / 10:,.1f}", rate(analysis.parts[part]), PART_SAYS.get(part, analysis.source))
     table.add_row("+ code z", "none", "", "the format has no encoder's code")
     file_bits = 8.0 * analysis.file_bytes
     table.add_row("= file", f"{analysis.file_bytes:,}.0", rate(file_bits), "", style="bold")

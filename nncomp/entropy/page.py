@@ -26,7 +26,7 @@ from nncomp import pipeline
 from nncomp.codec import BlockKind
 from nncomp.entropy.estimate import Estimate, open_packed
 from nncomp.entropy.gap import Analysis
-from nncomp.entropy.report import along, model_name, tenths, visible
+from nncomp.entropy.report import PART_SAYS, along, model_name, tenths, visible
 from nncomp.registry import ModelFile
 
 SHOWN_BYTES = 1 << 20  # of the text; a browser takes no more with ease
@@ -205,14 +205,7 @@ def _text(cells: Cells, chunks: list[list[int]]) -> str:
 
 def _summary(analysis: Analysis) -> str:
     raw_bytes = len(analysis.data)
-    says = {
-        "bound": analysis.source,
-        "blocks": "blocks that begin anew",
-        "kind": "kind of block and model that were taken",
-        "lanes": "lanes, and size of the tables",
-        "coder": "rounding and last words of the range coder",
-        "container": "headers, checksums, index",
-    }
+    says = PART_SAYS | {"bound": analysis.source}
     rows = []
     for name, count in tenths(analysis.parts).items():
         rate = f"{analysis.parts[name] / raw_bytes:.4f}" if raw_bytes else "&#8211;"
@@ -274,8 +267,7 @@ def _nice_step(value: float) -> int:
     >>> _nice_step(7), _nice_step(199_493)
     (1, 50000)
     """
-    steps = (first * 10**zeros for zeros in range(18) for first in (1, 2, 5))
-    return int(next(step for step in steps if value <= 8 * step))
+    return next(int(first * 10**zeros) for zeros in range(18) for first in (1, 2, 5) if value <= 8 * first * 10**zeros)
 
 
 def _hash(template: str, tag: str) -> str:

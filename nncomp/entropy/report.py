@@ -22,6 +22,13 @@ from nncomp.entropy.gap import Analysis
 from nncomp.registry import LEVELS, ModelFile
 
 UNITS = {BlockKind.TOKENS: "token", BlockKind.BYTES: "byte"}
+PART_SAYS = {  # of what is above the bound
+    "blocks": "blocks that begin anew",
+    "kind": "kind of block and model taken",
+    "lanes": "lanes, and size of the tables",
+    "coder": "rounding and last words of the range coder",
+    "container": "headers, checksums, index",
+}
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # categories of characters that do not show, or that change what others show
 _JOINERS = "\u200c\u200d"  # of these, they are part of words and emoji
 
