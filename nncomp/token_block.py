@@ -24,10 +24,11 @@ from nncomp.kernels import compiled, inlined
 from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
 from nncomp.turns import pass_on, wait_for, yield_address
 
-MAX_LANES_LOG2 = 4
+MAX_LANES_LOG2 = 4  # that a block may have
+_TAKEN_LANES_LOG2 = 2  # the most that are taken: with the products' tiles more are hardly quicker, and each costs bits
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
 _MIN_LINES_LOG2 = 8
-_LANE_BYTES = 16_384  # a lane should have at least so many bytes: each one starts cold
+_LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
 _HEADER_BYTES = 3
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 _TOKENS, _LEFT, _WRONG = range(3)  # fields of `_Shared.count`
@@ -36,12 +37,12 @@ _MAX_THREADS = 2
 
 
 def lanes_log2(raw_bytes: int) -> int:
-    """Return log2 of the lanes for a block: the most, up to 16, that leave each at least 16 KiB.
+    """Return log2 of the lanes for a block: the most, up to 4, that leave each at least 64 KiB.
 
-    >>> [1 << lanes_log2(n) for n in (1, 40_000, 152_089, 1 << 22)]
-    [1, 2, 8, 16]
+    >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
+    [1, 1, 2, 4]
     """
-    return max(0, min(MAX_LANES_LOG2, (raw_bytes // _LANE_BYTES).bit_length() - 1))
+    return max(0, min(_TAKEN_LANES_LOG2, (raw_bytes // _LANE_BYTES).bit_length() - 1))
 
 
 def lines_log2(raw_bytes: int) -> int:

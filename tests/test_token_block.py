@@ -138,9 +138,10 @@ def test_round_trip(name: str, model_name: str) -> None:
     assert 0 <= 8 * (len(payload) - 3) - cost_bits <= 64 + 9 * len(data) / 4000  # the last words; the coder's rounding
 
 
-def test_threads_change_nothing() -> None:
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
     model, data = packed("any"), some_text(70_000)
+    monkeypatch.setattr(token_block, "lanes_log2", lambda raw_bytes: 2)
     payload, cost_bits = token_block.encode_tokens(model, data)
     assert payload[0] == 2, "four lanes"
     for threads in (2, 3, 50):

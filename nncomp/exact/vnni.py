@@ -24,7 +24,6 @@ from nncomp.kernels import compiled
 
 OUTPUTS = 64  # a tile has so many, and N must be a multiple
 STEP = 4  # inputs taken by one instruction, and K must be a multiple
-_LANES = 4  # of the tall tile
 _OFFSET = 128
 _VECTOR_BYTES = 64
 _VECTORS = OUTPUTS * 4 // _VECTOR_BYTES
@@ -104,7 +103,7 @@ def _tile(lanes: int) -> Any:
     return tile
 
 
-_tall, _flat = _tile(_LANES), _tile(1)
+_four, _two, _one = _tile(4), _tile(2), _tile(1)
 
 
 @compiled
@@ -125,11 +124,14 @@ def multiply(packed: Any, n: int, a_LK: Any, sums: Any, out_LN: Any) -> None:
         while i < rows:
             a_row, out_row = a + np.uint64(i) * width, out + np.uint64(i) * out_distance + np.uint64(4 * j)
             first = start + np.uint64(4 * i)
-            if i + _LANES <= rows:
-                _tall(weight, vector_distance, a_row, width, out_row, out_distance, first, steps)
-                i += _LANES
+            if i + 4 <= rows:
+                _four(weight, vector_distance, a_row, width, out_row, out_distance, first, steps)
+                i += 4
+            elif i + 2 <= rows:
+                _two(weight, vector_distance, a_row, width, out_row, out_distance, first, steps)
+                i += 2
             else:
-                _flat(weight, vector_distance, a_row, width, out_row, out_distance, first, steps)
+                _one(weight, vector_distance, a_row, width, out_row, out_distance, first, steps)
                 i += 1
 
 
