@@ -31,7 +31,8 @@ from tests.independent.refused import RefusedError
 from tests.mutations import MUTATIONS, lie_in_model
 
 MODEL_SHARE = 0.04  # of the cases are about a hostile model
-LONG_SHARE = 0.02  # about files of several blocks, 10 MB each
+SHORT_BYTES = 3000
+LONG_SHARE = 0.02  # about files of more than that: of several blocks, of several lanes
 ADDRESS_BYTES = 400 << 20  # more than the process has at the start
 LIMIT_S, LIMIT_BYTES_S = 5.0, 20_000.0  # a case may take that, and a second for so many bytes that it claims
 
@@ -88,8 +89,8 @@ def read_corpus() -> Corpus:
         for block in layout.blocks(data):
             corpus.contents[block.raw_bytes, block.checksum] = content[at : at + block.raw_bytes]
             at += block.raw_bytes
-        (corpus.long if row.raw_bytes > SPLIT_BYTES else corpus.short).append(data)
-        if row.model and row.raw_bytes < 3000:
+        (corpus.short if row.raw_bytes <= SHORT_BYTES else corpus.long).append(data)
+        if row.model and row.raw_bytes <= SHORT_BYTES:
             corpus.tokens.append((data, row.model))
     return corpus
 
