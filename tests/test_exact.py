@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -165,3 +166,29 @@ def test_values_out_of_bounds_are_refused(name: str, value: int) -> None:
     array.flat[0] = value
     with pytest.raises(ModelError, match=name):
         replace(model, arrays=model.arrays._replace(**{name: array}))
+
+
+@pytest.mark.parametrize("name", ["token_lengths", "token_text", "merges"])
+def test_a_vocabulary_of_another_shape_is_refused(name: str, tmp_path: Path) -> None:
+    from safetensors.numpy import load, save
+
+    save_model(small_model(), tmp_path / "m.safetensors")
+    data = (tmp_path / "m.safetensors").read_bytes()
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    tensors = load(data)
+    parse_model(save(tensors, metadata), "m")
+    tensors[name] = tensors[name].reshape(-1, 1)
+    with pytest.raises(ModelError, match="type or shape"):
+        parse_model(save(tensors, metadata), "m")
+
+
+@pytest.mark.parametrize("size", [True, 512.0, "512", None, 2**70, [], -1])
+def test_a_size_that_is_none_is_refused(size: object, tmp_path: Path) -> None:
+    from safetensors.numpy import load, save
+
+    save_model(small_model(), tmp_path / "m.safetensors")
+    data = (tmp_path / "m.safetensors").read_bytes()
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    metadata["sizes"] = json.dumps(json.loads(metadata["sizes"]) | {"start_token": size})
+    with pytest.raises(ModelError):
+        parse_model(save(load(data), metadata), "m")

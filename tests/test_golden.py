@@ -13,7 +13,8 @@ from nncomp import errors, pipeline
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import ModelReference, read_blocks
 from nncomp.registry import OWN_MODEL, ModelFile, find
-from tests.golden.make import Bad, Good, add_missing, bad_rows, check, good_rows, read_manifest, sha256
+from tests.golden.make import add_missing
+from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
 from tests.golden.models import FOLDER, model_bytes
 from tests.independent.decode import decode
 from tests.independent.refused import RefusedError

@@ -202,10 +202,12 @@ def parse_model(data: bytes, name: str) -> IntegerModel:
     from safetensors.numpy import load
 
     try:
+        tensors = load(data)  # first: it refuses a header of more than 100 MB
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")].decode())["__metadata__"]
         kind, sizes_text, record = header["format"], header["sizes"], json.loads(header["record"])
-        sizes = {str(k): int(v) for k, v in json.loads(sizes_text).items()}
-        tensors = load(data)
+        sizes = json.loads(sizes_text)
+        if not all(type(size) is int for size in sizes.values()):
+            raise ValueError("its sizes are not all integers")
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{name} is not an nncomp model: {error}.") from error
     if kind != MODEL_FORMAT:
