@@ -21,7 +21,7 @@ from nncomp.token_block import lanes_log2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("paths", nargs="+")
+    parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--model", default="default")
     parser.add_argument("--first", type=int, default=4_000_000, help="bytes of each file")
     parser.add_argument("--threads", type=int, default=1)
@@ -31,7 +31,7 @@ def main() -> None:
     print("| file | bytes | network alone | tokens | bytes | mixing saves |")
     print("|---|---|---|---|---|---|")
     for path in files_under(arguments.paths):
-        data = Path(path).read_bytes()[: arguments.first]
+        data = path.read_bytes()[: arguments.first]
         if not data:
             continue
         ids = codec._packed.model.vocabulary.encode(data)
