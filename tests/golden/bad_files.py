@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, File]:
 
 
 Row = tuple[str, bytes, str, str]
-CUT = ("FormatError", "truncated")
+CUT = ("TruncatedError", "truncated")
 
 
 def _changed(data: bytes, at: int, put: bytes) -> bytes:
