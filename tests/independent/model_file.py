@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.independent.refused import RefusedError, demand
 
-_DTYPES = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U16": "<u2"}
+_DTYPES = {"I8": "<i1", "U8": "<u1", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
 _SIZES = ("vocab_size", "group_count", "width", "state_width", "mlp_width", "group_mlp_width", "layer_count", "start_token")
 _MIXING = "extra.mixing."
 
