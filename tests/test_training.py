@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,14 +93,14 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     (corpus / "text.txt").write_bytes(TEXT * 2)
     work, out = tmp_path / "work", tmp_path / "own.safetensors"
     lines: list[str] = []
-    config = TrainingConfig(time_s=8, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
+    config = TrainingConfig(time_s=600, tokens=4 * 32 * 225, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
     run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
     rows = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["train_bpb"] < 0.5 * rows[0]["train_bpb"]
     decoder, document = load_checkpoint(work / "checkpoint.pt")
     assert document["mode"] == "on", "the run ends quantised"
 
-    longer = TrainingConfig(time_s=9, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
+    longer = replace(config, tokens=4 * 32 * 230)
     again = Trainer(new_model(decoder.config, 0), longer, np.load(work / "ids.npy"), work / "checkpoint.pt")
     again.restore()
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), decoder.parameters(), strict=True))
