@@ -18,11 +18,6 @@ from nncomp.registry import ModelFile
 if TYPE_CHECKING:
     from nncomp.exact.engine import PackedModel
 
-_TRY_ALL_BYTES = 1 << 20  # a longer block is tried on a sample first
-_SAMPLE_BYTES = 1 << 18  # from the middle
-# What bytes need over what tokens need, on the sample. It moves by up to 0.19 from there to the whole block, mostly towards
-# bytes, which go on learning; of 40 texts none beyond these limits crossed 1 (docs/LOG.md).
-_BYTES_HOPELESS, _TOKENS_HOPELESS = 1.15, 0.75
 _RANDOM_BYTES = 1 << 16  # the sample of what may be random
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
@@ -75,7 +70,7 @@ class Codec:
         """
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
-        for kind in self._worth_coding(data, quick_bytes, threads):
+        for kind in self._worth_coding(data, quick_bytes):
             best = _smaller(best, self._encode(kind, data, threads))
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _XZ_MARGIN * len(best.payload) else best
 
@@ -88,10 +83,10 @@ class Codec:
 
         return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads))
 
-    def _worth_coding(self, data: bytes, quick_bytes: int, threads: int) -> list[BlockKind]:
-        """Return which of bytes and tokens may be the smallest: both, unless a sample of a long block rules one out.
+    def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
+        """Return which of bytes and tokens to code: all there are, for no sample foretells the smaller (docs/LOG.md).
 
-        What the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random.
+        But what the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random.
         """
         if not data:
             return []
@@ -99,16 +94,7 @@ class Codec:
             sample = _from_middle(data, _RANDOM_BYTES)
             if len(_encode_bytes(sample).payload) >= len(sample):
                 return []
-        if not self.model:
-            return [BlockKind.BYTES]
-        both = [BlockKind.BYTES, BlockKind.TOKENS]
-        if len(data) <= _TRY_ALL_BYTES:
-            return both
-        sample = _from_middle(data, _SAMPLE_BYTES)
-        in_bytes, in_tokens = (len(self._encode(kind, sample, threads).payload) for kind in both)
-        if in_bytes >= _BYTES_HOPELESS * in_tokens:
-            return [BlockKind.TOKENS]
-        return [BlockKind.BYTES] if in_bytes <= _TOKENS_HOPELESS * in_tokens else both
+        return [BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
 
     @cached_property
     def _packed(self) -> PackedModel:

@@ -275,12 +275,14 @@ def _code(
         data, np.zeros(lanes, np.int64), before, ids, first_ids, words, decoder, decisions, p1, count, watch.position()
     )
 
+    firsts = [lanes * part // parts for part in range(parts + 1)]
+    # All of it before a thread starts: one that failed here would be waited for without end.
+    buffers = [new_buffers(model.model, last - first) for first, last in pairwise(firsts)]
+
     def run(part: int) -> None:
-        first = lanes * part // parts
-        buffers = new_buffers(model.model, lanes * (part + 1) // parts - first)
         _run(
-            model.product, model.packed, model.arrays, buffers, mixing, shared, vocabulary.offsets, vocabulary.text, first,
-            turn, part, parts, np.uint64(yield_address()),
+            model.product, model.packed, model.arrays, buffers[part], mixing, shared, vocabulary.offsets, vocabulary.text,
+            firsts[part], turn, part, parts, np.uint64(yield_address()),
         )  # fmt: skip
 
     others = [Thread(target=run, args=(part,), daemon=True) for part in range(1, parts)]

@@ -32,8 +32,8 @@ from nncomp.model.decoder import Decoder, Layer, Linear, norm
 from nncomp.model.quantize import NORM_STEPS, row_scale
 from nncomp.tokens import Vocabulary
 
-_ONE = 1 << SCALE_SHIFT
-_LOG2E = math.log2(math.e)
+ONE = 1 << SCALE_SHIFT
+LOG2E = math.log2(math.e)
 
 
 def _int8_rows(weight: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
@@ -59,7 +59,7 @@ def _bias(linear: Linear, factor: float | NDArray[np.float64]) -> NDArray[np.int
 
 def _relu2_scale(row: NDArray[np.float64], activation: float) -> NDArray[np.int32]:
     """Return the scale after which t * t >> 16 is the squared activation in steps of `activation`."""
-    result: NDArray[np.int32] = _round(row / NORM_STEPS * 256 / math.sqrt(activation) * _ONE, np.int32)
+    result: NDArray[np.int32] = _round(row / NORM_STEPS * 256 / math.sqrt(activation) * ONE, np.int32)
     return result
 
 
@@ -67,8 +67,8 @@ def _export_layer(layer: Layer) -> dict[str, Any]:
     e = layer.state_out.weight.shape[1]
     out: dict[str, Any] = {"shift": _round(layer.shift.detach().clamp(0, 1) * 128, np.uint8)}
     # a and g index tables of 64 steps a unit, shifted by 20; c has 20 fraction bits, shifted by 10
-    unit = np.repeat([TABLE_STEPS * _ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * _ONE], e)
-    half = np.repeat([_ONE // 2, 1 << (STATE_SHIFT - 1), _ONE // 2], e)
+    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
+    half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
     out["gates_weight"], row = _int8_rows(layer.gates_in.weight)
     out["gates_scale"] = _round(row / NORM_STEPS * unit, np.int32)
     out["gates_bias"] = _bias(layer.gates_in, unit) + half
@@ -76,7 +76,7 @@ def _export_layer(layer: Layer) -> dict[str, Any]:
     out["state_scale"] = _round(2.0 ** (OUTPUT_SHIFT - STATE_BITS) / state, np.int32)
     for name, linear, activation in (("state_out", layer.state_out, state), ("mlp_out", layer.mlp_out, mlp)):
         out[f"{name}_weight"], row = _int8_rows(linear.weight)
-        out[f"{name}_scale"] = _round(row * activation * 2**RESIDUAL_BITS * _ONE, np.int32)
+        out[f"{name}_scale"] = _round(row * activation * 2**RESIDUAL_BITS * ONE, np.int32)
     out["mlp_in_weight"], row = _int8_rows(layer.mlp_in.weight)
     out["mlp_in_scale"] = _relu2_scale(row, mlp)
     return out
@@ -105,11 +105,11 @@ def export(model: Decoder, vocabulary: Vocabulary, record: dict[str, Any]) -> In
     activation = float(model.group_quantizer.scale)
     arrays["group_in_weight"], row = _int8_rows(model.group_in.weight)
     arrays["group_in_scale"] = _relu2_scale(row, activation)
-    unit = _LOG2E * 2**LOGIT_BITS * _ONE
+    unit = LOG2E * 2**LOGIT_BITS * ONE
     arrays["group_out_weight"], row = _int8_rows(model.group_out.weight)
     arrays["group_out_scale"] = _round(row * activation * unit, np.int32)
-    arrays["group_out_bias"] = _bias(model.group_out, unit) + _ONE // 2
+    arrays["group_out_bias"] = _bias(model.group_out, unit) + ONE // 2
     arrays["token_weight"], row = _int8_rows(model.token_out.weight)
     arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
-    arrays["token_bias"] = _bias(model.token_out, unit) + _ONE // 2
+    arrays["token_bias"] = _bias(model.token_out, unit) + ONE // 2
     return IntegerModel(Arrays(**arrays), vocabulary, model.config.to_json(), record)

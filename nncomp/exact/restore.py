@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomp.exact.export import _LOG2E, _ONE
+from nncomp.exact.export import LOG2E, ONE
 from nncomp.exact.weights import (
     LOGIT_BITS,
     OUTPUT_SHIFT,
@@ -46,7 +46,7 @@ def _around_square(
     unit: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return the two weights around a squared activation, and its scale; inverse of `export._relu2_scale`."""
-    before = _rows(weight_in, scale_in * (NORM_STEPS / 256 / _ONE))
+    before = _rows(weight_in, scale_in * (NORM_STEPS / 256 / ONE))
     after = _rows(weight_out, scale_out / unit)
     root = (_rms(after) / _rms(before)) ** (1 / 3)
     return before * root, after / root**2, root**2
@@ -65,18 +65,18 @@ def restore(model: IntegerModel) -> Decoder:
         parameter.copy_(torch.from_numpy(np.asarray(values, dtype=np.float32)))
 
     put(decoder.embedding, _EMBEDDING_RMS * _rows(a.embedding, a.embedding_scale / (2.0**RESIDUAL_BITS * 256)))
-    logit = _LOG2E * 2**LOGIT_BITS * _ONE
+    logit = LOG2E * 2**LOGIT_BITS * ONE
     before, after, scale = _around_square(a.group_in_weight, a.group_in_scale, a.group_out_weight, a.group_out_scale, logit)
     put(decoder.group_in.weight, before)
     put(decoder.group_out.weight, after)
-    put(decoder.group_out.bias, (a.group_out_bias - _ONE // 2) / logit)
+    put(decoder.group_out.bias, (a.group_out_bias - ONE // 2) / logit)
     put(decoder.group_quantizer.scale, scale)
     put(decoder.token_out.weight, _rows(a.token_weight, a.token_scale * (NORM_STEPS / logit)))
-    put(decoder.token_out.bias, (a.token_bias - _ONE // 2) / logit)
+    put(decoder.token_out.bias, (a.token_bias - ONE // 2) / logit)
     e = model.sizes["state_width"]
-    unit = np.repeat([TABLE_STEPS * _ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * _ONE], e)
-    half = np.repeat([_ONE // 2, 1 << (STATE_SHIFT - 1), _ONE // 2], e)
-    residual = 2.0**RESIDUAL_BITS * _ONE
+    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
+    half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
+    residual = 2.0**RESIDUAL_BITS * ONE
     for n, layer in enumerate(decoder.layers):
         assert isinstance(layer, Layer)
         put(layer.shift, a.shift[n] / 128)
