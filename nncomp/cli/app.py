@@ -68,6 +68,13 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
+class Shape(StrEnum):
+    """The levels a new model can be trained for."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of a table.")]
 
 
@@ -282,6 +289,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    level: Annotated[Shape, typer.Option(help="Of which size the new model is.", metavar="LEVEL")] = Shape.DEFAULT,
     time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
     tokens: Annotated[
         int,
@@ -304,7 +312,7 @@ def train(
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, time, out, work, threads, seed, init, tokens)
+        command(data, valid, level.value, time, out, work, threads, seed, init, tokens)
 
 
 @app.command()

@@ -26,9 +26,11 @@ def parse_time(text: str) -> float:
 
 
 def train(
-    data: str, valid: str | None, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None, tokens: int
-) -> None:
-    """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start."""
+    data: str, valid: str | None, level: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None,
+    tokens: int,
+) -> None:  # fmt: skip
+    """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start, or
+    else the new model has the shape of `level`."""
     time_s = parse_time(time)
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
@@ -39,7 +41,7 @@ def train(
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
     from nncomp.exact.weights import IntegerModel, parse_model
-    from nncomp.model.decoder import DecoderConfig
+    from nncomp.model.decoder import SHAPES, DecoderConfig
     from nncomp.registry import open_model
     from nncomp.training import run
     from nncomp.training.loop import TrainingConfig
@@ -49,7 +51,7 @@ def train(
     folder = work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
     config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed)
-    start: DecoderConfig | IntegerModel = DecoderConfig()
+    start: DecoderConfig | IntegerModel = SHAPES[level]
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)
         start = parse_model(open_model(init).read(), init)

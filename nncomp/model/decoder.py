@@ -43,6 +43,11 @@ class DecoderConfig:
         return asdict(self)
 
 
+SHAPES = {
+    "fast": DecoderConfig(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
+    "default": DecoderConfig(),
+}  # of the levels that nncomp comes with
+
 State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
 
 
