@@ -12,7 +12,7 @@ import numpy as np
 
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel
-from nncomp.mixing.token_model import start_values
+from nncomp.mixing.token_start import start_values
 from nncomp.token_block import encode_and_learn, start_extra
 from nncomp.training.data import Document
 
