@@ -154,6 +154,8 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     `network` is the network's p1 of it and b1 the lane's last byte. A bucket serves depths 0..3, 4..6, 7..9, and so on.
     """
     mixer, last = m.mixer, m.last
+    last[_MAP_1] = combine(node, b1) & (_LAST_ROWS - 1)
+    core.prefetch_row(m.maps[1], last[_MAP_1])
     part = depth if depth < 4 else (depth - 4) % 3
     if part == 0:
         core.find_buckets(m.slots, m.hashes, node)
@@ -179,7 +181,6 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     mixed = core.mix(mixer, last[_FINAL])
     last[_MIXED] = mixed
     last[_MAP_0] = top
-    last[_MAP_1] = combine(node, b1) & (_LAST_ROWS - 1)
     last[_MAP_2] = sure * 16 + min(max((net + 2048) >> 8, 0), 15)
     p0 = core.correct(m.maps[0], last[_MAP_0], mixed)
     p1 = core.correct(m.maps[1], last[_MAP_1], mixed)
