@@ -25,7 +25,7 @@ from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learn
 from nncomp.turns import pass_on, wait_for, yield_address
 
 MAX_LANES_LOG2 = 4  # that a block may have
-_TAKEN_LANES_LOG2 = 2  # the most that are taken: with the products' tiles more are hardly quicker, and each costs bits
+MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
 _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
@@ -36,13 +36,13 @@ _OVERFLOW, _SPENT = 1, 2  # what may be wrong: a token that does not fit its lan
 _MAX_THREADS = 2
 
 
-def lanes_log2(raw_bytes: int) -> int:
-    """Return log2 of the lanes for a block: the most, up to 4, that leave each at least 64 KiB.
+def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
+    """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB.
 
     >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
     [1, 1, 2, 4]
     """
-    return max(0, min(_TAKEN_LANES_LOG2, (raw_bytes // _LANE_BYTES).bit_length() - 1))
+    return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
 
 
 def lines_log2(raw_bytes: int) -> int:
@@ -164,9 +164,9 @@ def _run(
         number += parts
 
 
-def encode_tokens(model: PackedModel, data: bytes, threads: int = 1) -> tuple[bytes, float]:
+def encode_tokens(model: PackedModel, data: bytes, threads: int = 1, most_lanes: int = MOST_LANES) -> tuple[bytes, float]:
     """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads."""
-    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model), threads)
+    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model), threads, most_lanes)
     return payload, cost_bits
 
 
@@ -181,10 +181,10 @@ def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def encode_and_learn(
-    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]], threads: int = 1
+    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]], threads: int = 1, most_lanes: int = MOST_LANES
 ) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
     """Return what `encode_tokens` does, and what mixing has learned from `start` on."""
-    sizes = lanes_log2(len(data)), lines_log2(len(data))
+    sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
     p = predict_tokens(model, data, start, *sizes, threads)
     payload = bytes([*sizes, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
     return payload, coding.cost_bits(p.decisions, p.p1), p.learned
