@@ -172,7 +172,12 @@ def encode_tokens(model: PackedModel, data: bytes, threads: int = 1, most_lanes:
 
 def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
     """Return the start values of mixing that a model brings along, or none."""
-    return {name.removeprefix(_START): array for name, array in model.model.extra.items() if name.startswith(_START)}
+    return start_of(model.model.extra)
+
+
+def start_of(extra: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the start values of mixing among a model's extra arrays."""
+    return {name.removeprefix(_START): array for name, array in extra.items() if name.startswith(_START)}
 
 
 def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

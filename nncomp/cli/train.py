@@ -56,7 +56,7 @@ def train(
         config = replace(config, learning_rate=config.learning_rate / 2)
         start = parse_model(open_model(init).read(), init)
     run.train(data, valid, folder, start, config, command, report)
-    digest = run.finish(folder, data, valid, level, out, report)
+    digest = run.finish(folder, data, valid, level, start if isinstance(start, IntegerModel) else None, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 
 

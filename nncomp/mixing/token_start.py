@@ -68,6 +68,11 @@ def _chosen(given: dict[str, NDArray[Any]], name: str, known: tuple[int, ...]) -
     return numbers
 
 
+def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which contexts and row sets a model with these start values uses; raises ModelError for damaged lists."""
+    return _chosen(given, "contexts", ALL_CONTEXTS), _chosen(given, "row_sets", ALL_ROW_SETS)
+
+
 def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones.
 
@@ -75,7 +80,7 @@ def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """
     if not given:
         return start_values()
-    plain = start_values(_chosen(given, "contexts", ALL_CONTEXTS), _chosen(given, "row_sets", ALL_ROW_SETS))
+    plain = start_values(*chosen_parts(given))
     for name, array in plain.items():
         found = given.get(name)
         if found is None or found.dtype != array.dtype or found.shape != array.shape:

@@ -196,11 +196,11 @@ def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, fl
     return scores
 
 
-def finish(folder: Path, data: str, valid: str | None, level: str, out: Path, report: Report) -> str:
+def finish(folder: Path, data: str, valid: str | None, level: str, init: IntegerModel | None, out: Path, report: Report) -> str:
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
     The record in the file has the bits per byte of the exported integer model itself on the validation text at `valid`;
-    the start values are learned on the training text at `data`, for as much mixing as `level` has.
+    the start values are learned on the training text at `data`, for as much mixing as `level` has, or the model begun with (`init`).
     """
     decoder, _ = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
@@ -210,4 +210,4 @@ def finish(folder: Path, data: str, valid: str | None, level: str, out: Path, re
     record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, held_out).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
     model = replace(model, extra={TRAINED_ON: np.load(folder / "documents.npy")})
-    return save_model(learn_start_values(model, documents, _START_BYTES, 0, plain_values(level)), out)
+    return save_model(learn_start_values(model, documents, _START_BYTES, 0, plain_values(level, init)), out)

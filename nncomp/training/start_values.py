@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel
-from nncomp.mixing.token_start import start_values
-from nncomp.token_block import encode_and_learn, start_extra
+from nncomp.mixing.token_start import chosen_parts, start_values
+from nncomp.token_block import encode_and_learn, start_extra, start_of
 from nncomp.training.data import Document
 
 _PIECE_BYTES = 30_000
@@ -23,8 +23,10 @@ _PIECE_BYTES = 30_000
 _QUICK = (0, 1, 2, 6, 12, 13, 17, 19), (1, 3)
 
 
-def plain_values(level: str) -> dict[str, NDArray[Any]]:
-    """Return what mixing begins with, before anything is learned, for a new model of a level."""
+def plain_values(level: str, init: IntegerModel | None) -> dict[str, NDArray[Any]]:
+    """Return what mixing begins with, before anything is learned: with as many parts as a level has, or the model begun with."""
+    if init is not None:
+        return start_values(*chosen_parts(start_of(init.extra)))
     return start_values(*_QUICK) if level == "fast" else start_values()
 
 
