@@ -200,7 +200,7 @@ def finish(folder: Path, data: str, valid: str | None, level: str, init: Integer
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
     The record in the file has the bits per byte of the exported integer model itself on the validation text at `valid`;
-    the start values are learned on the training text at `data`, for as much mixing as `level` has, or the model begun with (`init`).
+    the start values are learned on the training text at `data`, for the mixing of `level` or of the model begun with (`init`).
     """
     decoder, _ = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
