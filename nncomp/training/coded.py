@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncomp.encoder import sample
 from nncomp.errors import DataError
 from nncomp.model.code import one_hot
 from nncomp.model.decoder import Decoder, State
-from nncomp.model.encoder import NO_TOKEN, Encoder, EncoderConfig, sample
+from nncomp.model.encoder import NO_TOKEN, Encoder, EncoderConfig
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import Trainer, TrainingConfig
 
