@@ -51,9 +51,9 @@ CODED_SHAPE = replace(SHAPE, code_dimensions=5, code_levels=4)
 
 
 @functools.cache
-def coded_decoder(seed: int = 0) -> Decoder:
+def coded_decoder(seed: int = 0, shape: DecoderConfig = CODED_SHAPE) -> Decoder:
     """Return the small decoder with a code whose rows and prior are as large as training makes them."""
-    decoder = small_decoder(seed, CODED_SHAPE)
+    decoder = small_decoder(seed, shape)
     assert decoder.code is not None
     with torch.no_grad():
         for parameter, size in ((decoder.code.input, 1.0), (decoder.code.state, 1.0), (decoder.code.prior, 1.5)):

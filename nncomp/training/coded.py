@@ -40,11 +40,11 @@ def add_code(model: Decoder, dimensions: int, levels: int, seed: int) -> None:
     model.code = CodeTables(dimensions, levels, c.width, c.layer_count, c.state_width)
 
 
-def new_encoder(model: Decoder, seed: int) -> Encoder:
+def new_encoder(model: Decoder, seed: int, width: int = 128) -> Encoder:
     """Return an untrained encoder for a decoder with a code; the same for the same seed."""
     torch.manual_seed(seed + 1)
     c = model.config
-    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels))
+    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, width))
 
 
 def restore_encoder(saved: SavedEncoder) -> Encoder:
