@@ -17,6 +17,7 @@ from nncomp.levels import USUAL, Effort
 from nncomp.registry import ModelFile
 
 if TYPE_CHECKING:
+    from nncomp.encoder import Encoder
     from nncomp.exact.engine import PackedModel
 
 _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
@@ -80,9 +81,11 @@ class Codec:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
             return _encode_bytes(data)
+        from nncomp.code import NO_CODE
         from nncomp.token_block import encode_tokens
 
-        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, self.effort.max_lanes))
+        code = self._encoder.levels(self._packed.model.vocabulary.encode(data)) if self._encoder else NO_CODE
+        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, code, self.effort.max_lanes))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
         """Return which of bytes and tokens to code: both, for no sample surely foretells the smaller (docs/LOG.md).
@@ -106,6 +109,14 @@ class Codec:
 
         assert self.model is not None
         return PackedModel(parse_model(self.model.read(), str(self.model.path)))
+
+    @cached_property
+    def _encoder(self) -> Encoder | None:
+        """The encoder beside the model, if the model takes a code and there is one."""
+        from nncomp.encoder import open_encoder
+
+        assert self.model is not None
+        return open_encoder(self.model.path, self._packed.model.sizes)
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""

@@ -134,7 +134,7 @@ def test_where_the_bits_go(tiny: ModelFile) -> None:
 
 def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     data = TEXT[:4000]
-    monkeypatch.setattr(token_block, "lanes_log2", lambda raw_bytes: 3)
+    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 3)
     packed = frame([(BlockKind.TOKENS, data)], tiny)
     cost_bits = token_block.encode_tokens(open_packed(tiny), data)[1]
     analysis = analysed(packed, tiny)

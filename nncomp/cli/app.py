@@ -319,6 +319,12 @@ def train(
         str | None,
         typer.Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
     ] = None,
+    code: Annotated[
+        int,
+        typer.Option(
+            min=0, max=64, help="Train an encoder too: it says N numbers of each text that are sent ahead of it.", metavar="N"
+        ),
+    ] = 0,
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
@@ -327,7 +333,7 @@ def train(
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens)
+        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code)
 
 
 @app.command()

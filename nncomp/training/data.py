@@ -148,8 +148,13 @@ def sample_text(documents: list[Document], total_bytes: int, seed: int) -> list[
     return spans
 
 
-def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
-    """Return the tokens of all documents in random order, cut into pieces of at most 400,000 bytes, uint16."""
+def encode_pieces(documents: list[Document], vocabulary: Vocabulary, seed: int) -> list[NDArray[np.uint16]]:
+    """Return the tokens of each piece of at most 400,000 bytes of the documents, uint16, in random order."""
     pieces = [d.text[i : i + _PIECE_BYTES] for d in documents for i in range(0, len(d.text), _PIECE_BYTES)]
     order = np.random.default_rng(seed).permutation(len(pieces))
-    return np.concatenate([vocabulary.encode(pieces[i]).astype(np.uint16) for i in order])
+    return [vocabulary.encode(pieces[i]).astype(np.uint16) for i in order]
+
+
+def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
+    """Return the tokens of all documents in random order, cut into pieces of at most 400,000 bytes, uint16."""
+    return np.concatenate(encode_pieces(documents, vocabulary, seed))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from nncomp.errors import DataError
 from nncomp.model.decoder import Decoder, DecoderConfig, State, load_config
@@ -46,6 +46,11 @@ class TrainingConfig:
     quantized_share: float = 0.12  # of the time, at the end
     reset_probability: float = 1 / 64  # that a lane starts a chunk from the initial state, as lanes of a file do
     checkpoint_s: float = 300.0
+    # Of a decoder with a code: lanes of one text share one, for so many chunks of `steps`.
+    group_lanes: int = 2
+    group_chunks: int = 8
+    code_dropout: float = 0.2  # of groups that are told no code
+    code_warmup: float = 0.2  # of the run, in which the price of a code rises to the whole
 
     def share(self, elapsed_s: float, tokens: int) -> float:
         """Return how much of the run is done, 0 to 1."""
@@ -94,12 +99,15 @@ class Trainer:
     def __init__(self, model: Decoder, config: TrainingConfig, train_ids: NDArray[np.uint16], checkpoint: Path) -> None:
         torch.manual_seed(config.seed)
         self.model, self.config, self.checkpoint = model, config, checkpoint
-        self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
+        self.optimizer = self._new_optimizer(model.parameters())
         self.streams = lane_streams(train_ids, config.lanes, config.steps, config.seed)
         self.random = np.random.default_rng(config.seed)
         self.progress = Progress()
         self.mode = "off"
         self.state: State = model.initial_state(config.lanes)
+
+    def _new_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.AdamW:
+        return torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=self.config.weight_decay, fused=True)
 
     def _next_chunk(self) -> Tensor:
         p, c = self.progress, self.config
@@ -113,6 +121,13 @@ class Trainer:
             self.state = [(h * keep, y * keep) for h, y in self.state]
             chunk[0, resets] = self.model.config.start_token
         return torch.from_numpy(chunk)
+
+    def _next_loss(self) -> tuple[Tensor, int]:
+        """Return the loss of the next chunk, in nats, and its tokens."""
+        chunk = self._next_chunk()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, self.state = self.model(chunk[:-1], chunk[1:], self.state)
+        return loss, chunk[1:].numel()
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end; yield a row of figures every 25 steps. Ctrl-C leaves a checkpoint and is raised again."""
@@ -143,15 +158,12 @@ class Trainer:
 
     def _step(self, learning_rate: float) -> None:
         p = self.progress
-        chunk = self._next_chunk()
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, self.state = self.model(chunk[:-1], chunk[1:], self.state)
-        count = chunk[1:].numel()
-        (loss / count).backward()
+        loss, count = self._next_loss()
+        torch.autograd.backward(loss / count)
         p.window.append(float(loss.detach()) / count / math.log(2))
         if not math.isfinite(p.window[-1]):
             raise DataError("The training loss is not a number any more; use a lower learning rate. The last checkpoint is kept.")
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -163,15 +175,13 @@ class Trainer:
         while self.mode != "on":
             self._quantize_more()
             if self.mode == "observe":
-                chunk = self._next_chunk()
-                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                    _, self.state = self.model(chunk[:-1], chunk[1:], self.state)
+                with torch.no_grad():
+                    self._next_loss()
         self.save()
 
-    def save(self) -> None:
-        """Write the checkpoint: complete under its name, or not at all. Raises DataError when the disk is full."""
-        temporary = self.checkpoint.with_suffix(".part")
-        document = {
+    def document(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {
             "config": self.model.config.to_json(),
             "training": asdict(self.config),
             "progress": asdict(self.progress),
@@ -181,8 +191,12 @@ class Trainer:
             "state": self.state,
             "random": self.random.bit_generator.state,
         }
+
+    def save(self) -> None:
+        """Write the checkpoint: complete under its name, or not at all. Raises DataError when the disk is full."""
+        temporary = self.checkpoint.with_suffix(".part")
         try:
-            torch.save(document, temporary)
+            torch.save(self.document(), temporary)
             temporary.replace(self.checkpoint)
         except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
             with suppress(OSError):
@@ -194,7 +208,10 @@ class Trainer:
 
         Raises DataError for a checkpoint of another configuration or one that cannot be read.
         """
-        document = read_checkpoint(self.checkpoint)
+        self.go_on_from(read_checkpoint(self.checkpoint))
+
+    def go_on_from(self, document: dict[str, Any]) -> None:
+        """Take over what `document` gave."""
         if load_config(document["config"]) != self.model.config:
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         self.model.load_state_dict(document["model"])
