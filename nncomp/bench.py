@@ -11,6 +11,7 @@ import bz2
 import filecmp
 import gzip
 import importlib
+import json
 import lzma
 import os
 import platform
@@ -113,6 +114,38 @@ def total(results: Iterable[Result]) -> Result:
     )
 
 
+def front(results: Iterable[Result], speed: Callable[[Result], float]) -> list[Result]:
+    """Return the results that no other one beats: none is as small and as quick, and one of both better.
+
+    >>> sizes_and_seconds = [("a", 1, 9), ("b", 2, 1), ("c", 3, 2)]
+    >>> results = [Result(name, 9, size, 0, seconds, seconds, None) for name, size, seconds in sizes_and_seconds]
+    >>> [each.compressor for each in front(results, lambda result: result.compress_kb_per_s)]
+    ['a', 'b']
+    """
+    found = list(results)
+
+    def is_beaten(each: Result) -> bool:
+        no_worse = (other for other in found if other.packed_bytes <= each.packed_bytes and speed(other) >= speed(each))
+        return any(other.packed_bytes < each.packed_bytes or speed(other) > speed(each) for other in no_worse)
+
+    return [each for each in found if not is_beaten(each)]
+
+
+def ranked(results: Iterable[Result]) -> list[Result]:
+    """Return results by size, the smallest first."""
+    return sorted(results, key=lambda result: result.packed_bytes)
+
+
+def bound_bits(path: Path, model: str | None, workers: int) -> float:
+    """Return the estimated bound of a text in bits, as `nncomp entropy` gives it; raises NncompError when that fails."""
+    chosen = ["--model", model] if model else []
+    command = [sys.executable, "-m", "nncomp", "entropy", "--json", "-q", "-T", str(workers), *chosen, "--", str(path.resolve())]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise NncompError(f"The bound of {path} is not known: {result.stderr.strip()}")
+    return float(json.loads(result.stdout)["bound_bits"])
+
+
 def nncomp_compressor(model: str | None, model_bytes: int, workers: int) -> Compressor:
     """Return nncomp itself, with the `--model` and `-T` given."""
     command = [sys.executable, "-m", "nncomp"]
@@ -154,7 +187,7 @@ def expand(paths: list[Path]) -> Iterator[Path]:
         elif path.is_file():
             yield path
         else:
-            raise DataError(f"There is no file or folder {path}; give files, folders, or the name enwik8.")
+            raise DataError(f"There is no file or folder {path}; give files, folders, or the name of a corpus.")
 
 
 def measure_file(path: Path, compressors: list[Compressor]) -> list[Result]:

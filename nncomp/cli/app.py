@@ -214,23 +214,34 @@ def list_(files: Files = None, recursive: Recursive = False, json: Json = False)
 
 @app.command()
 def bench(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name enwik8.", metavar="PATH")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name of a corpus.", metavar="PATH")],
     json: Json = False,
     workers: Workers = 0,
     model: Model = None,
     others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, and zstd and brotli if installed, too.")] = True,
+    bound: Annotated[bool, typer.Option("--bound", help="Estimate each text's bound, too; takes far longer.")] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Draw bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    corpus_dir: Annotated[
+        Path | None,
+        typer.Option(help="Take corpora from this folder, or one in it of that name.", metavar="FOLDER", show_default=False),
+    ] = None,
+    force: Force = False,
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
     Nothing is printed for a file that does not come back byte for byte.
     bpb is of the files as they are; nncomp entropy estimates the bound of a text.
 
-    enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
+    The corpora enwik8, enwik9, canterbury and silesia are downloaded once and kept
+    in the cache, or taken from --corpus-dir. Every file of them is verified.
     """
     with guarded():
-        from nncomp.cli.bench import run_bench
+        from nncomp.cli.bench import Asked, run_bench
 
-        run_bench(paths, json, workers, model, others)
+        run_bench(paths, Asked(json, workers, model, others, bound, corpus_dir, plot, force))
 
 
 @app.command()
