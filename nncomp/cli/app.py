@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nncomp.cli.failures import COMPLETE, for_each, guarded
+from nncomp.cli.failures import COMPLETE, guarded
 
 app = typer.Typer(
     help="Compress text with a small network and exact integers: smaller than xz and zstd, and the same on any machine.\n\n"
@@ -117,7 +117,7 @@ def compress(
         options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed)
         chosen = transfer.choose_model(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.compress_file(name, chosen, options))
+        transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
 
 
 @app.command()
@@ -151,7 +151,7 @@ def decompress(
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
 
 @app.command()
@@ -177,12 +177,13 @@ def cat(
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
 
 @app.command("test")
 def test(
     files: Files = None,
+    json: Json = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -197,7 +198,7 @@ def test(
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.test_file(name, given, options))
+        transfer.test_files(names, given, options, json)
 
 
 @app.command("list")
