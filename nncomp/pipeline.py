@@ -125,10 +125,11 @@ def compress(
     model: ModelFile | None,
     workers: int,
     progress: Progress | None = None,
+    summary: Summary | None = None,
     effort: Effort = USUAL,
 ) -> Summary:
-    """Write one frame to `sink` that holds all that `source` gives."""
-    summary = Summary()
+    """Write one frame to `sink` that holds all that `source` gives; a `summary` that is given grows block by block."""
+    summary = Summary() if summary is None else summary
     writer: FrameWriter | None = None
     # Threads are for a block that is alone; of several, each has a process.
     tasks = (
@@ -142,6 +143,7 @@ def compress(
             writer = FrameWriter(sink, named_model(model, block))
         writer.write(block)
         summary.raw_bytes += block.raw_bytes
+        summary.packed_bytes = writer.frame_bytes
         summary.cost_bits += cost_bits
         summary.kinds[BlockKind(block.kind).name.lower()] += 1
         if progress:
@@ -152,13 +154,18 @@ def compress(
 
 
 def decompress(
-    source: Readable, sink: Writable, find_model: FindModel, workers: int, progress: Progress | None = None
+    source: Readable,
+    sink: Writable,
+    find_model: FindModel,
+    workers: int,
+    progress: Progress | None = None,
+    summary: Summary | None = None,
 ) -> Summary:
-    """Write to `sink` what all frames of `source` hold, each block verified before it is written.
+    """Write to `sink` what all frames of `source` hold, each block verified before it is written; `summary`: see `compress`.
 
     Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing.
     """
-    summary = Summary()
+    summary = Summary() if summary is None else summary
     positions: deque[tuple[FrameBlock, int]] = deque()  # of the blocks in flight, and where each ends in the input
 
     def tasks() -> Iterator[DecodeTask]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nncomp.cli.failures import COMPLETE, for_each, guarded
+from nncomp.cli.failures import COMPLETE, guarded
 
 app = typer.Typer(
     help="Compress text with a small network and exact integers: smaller than xz and zstd, and the same on any machine.\n\n"
@@ -131,7 +131,7 @@ def compress(
         options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed, effort=effort)
         chosen = transfer.choose_model(model, level)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.compress_file(name, chosen, options))
+        transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
 
 
 @app.command()
@@ -165,7 +165,7 @@ def decompress(
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
 
 @app.command()
@@ -191,12 +191,13 @@ def cat(
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
 
 @app.command("test")
 def test(
     files: Files = None,
+    json: Json = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -211,7 +212,7 @@ def test(
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.test_file(name, given, options))
+        transfer.test_files(names, given, options, json)
 
 
 @app.command("list")
@@ -228,24 +229,35 @@ def list_(files: Files = None, recursive: Recursive = False, json: Json = False)
 
 @app.command()
 def bench(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name enwik8.", metavar="PATH")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name of a corpus.", metavar="PATH")],
     json: Json = False,
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
     others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, and zstd and brotli if installed, too.")] = True,
+    bound: Annotated[bool, typer.Option("--bound", help="Estimate each text's bound, too; takes far longer.")] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Draw bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    corpus_dir: Annotated[
+        Path | None,
+        typer.Option(help="Take corpora from this folder, or one in it of that name.", metavar="FOLDER", show_default=False),
+    ] = None,
+    force: Force = False,
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
     Nothing is printed for a file that does not come back byte for byte.
     bpb is of the files as they are; nncomp entropy estimates the bound of a text.
 
-    enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
+    The corpora enwik8, enwik9, canterbury and silesia are downloaded once and kept
+    in the cache, or taken from --corpus-dir. Every file of them is verified.
     """
     with guarded():
-        from nncomp.cli.bench import run_bench
+        from nncomp.cli.bench import Asked, run_bench
 
-        run_bench(paths, json, workers, level, model, others)
+        run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force))
 
 
 @app.command()
