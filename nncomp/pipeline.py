@@ -27,6 +27,7 @@ from nncomp import watch
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
 from nncomp.errors import FormatError, NncompError, WorkerError
+from nncomp.memory import Memory
 from nncomp.registry import ModelFile
 
 Progress = Callable[[int], None]  # told how many bytes of the input are done
@@ -118,19 +119,27 @@ def usable_cores() -> int:
 
 
 def compress(
-    source: Readable, sink: Writable, model: ModelFile | None, workers: int, progress: Progress | None = None
+    source: Readable,
+    sink: Writable,
+    model: ModelFile | None,
+    workers: int,
+    progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> Summary:
-    """Write one frame to `sink` that holds all that `source` gives."""
+    """Write one frame to `sink` that holds all that `source` gives; raises MemoryLimitError when a block takes too much."""
+    memory = memory or Memory()
     summary = Summary()
     writer: FrameWriter | None = None
-    # Threads are for a block that is alone; of several, each has a process.
-    tasks = (
-        EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1)
-        for number, (data, is_last) in enumerate(split(source))
-    )
+
+    def tasks() -> Iterator[EncodeTask]:
+        for number, (data, is_last) in enumerate(split(source)):
+            memory.check_coding(len(data), model)
+            # Threads are for a block that is alone; of several, each has a process.
+            yield EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1)
+
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
-    for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers, begun):
+    for block, cost_bits in run_in_order(tasks(), EncodeTask.run, workers, begun):
         if writer is None:
             writer = FrameWriter(sink, named_model(model, block))
         writer.write(block)
@@ -145,12 +154,19 @@ def compress(
 
 
 def decompress(
-    source: Readable, sink: Writable, find_model: FindModel, workers: int, progress: Progress | None = None
+    source: Readable,
+    sink: Writable,
+    find_model: FindModel,
+    workers: int,
+    progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> Summary:
     """Write to `sink` what all frames of `source` hold, each block verified before it is written.
 
-    Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing.
+    Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing,
+    MemoryLimitError when a block takes too much.
     """
+    memory = memory or Memory()
     summary = Summary()
     positions: deque[tuple[FrameBlock, int]] = deque()  # of the blocks in flight, and where each ends in the input
 
@@ -159,6 +175,7 @@ def decompress(
         for found in read_blocks(source):
             is_alone, is_first = is_first and found.block.is_last, found.block.is_last
             model = needed_model(found.block.kind, found.model, find_model)
+            memory.check_decoding(found.block, model)
             positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
             yield DecodeTask(found.block, model, max(1, workers) if is_alone else 1)
 

@@ -35,7 +35,11 @@ class ModelFile:
 
     @property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size
+        """How long the file is; raises ModelError when it cannot be looked at."""
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
 
     def read(self) -> bytes:
         """Return the bytes of the file; raises ModelError unless they still have the hash, or are more than a model has."""
