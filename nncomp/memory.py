@@ -39,9 +39,7 @@ class Memory:
 
     def check_coding(self, raw_bytes: int, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that codes so many bytes would take more than the limit."""
-        self._check(
-            coding_bytes(raw_bytes, model), f"To compress a block of {raw_bytes:,} bytes may take", "or take --model none"
-        )
+        self._check(coding_bytes(raw_bytes, model), f"To compress {raw_bytes:,} bytes at a time may take", "or take --model none")
 
     def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""

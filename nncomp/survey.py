@@ -251,8 +251,7 @@ class Survey:
                 if match.group():
                     if self._frame_header(place):
                         return place
-                elif block := self._block(frame, place, False, model):
-                    if self._holds(*block):
-                        return place
+                elif (block := self._block(frame, place, False, model)) and self._holds(*block):
+                    return place
             at += _WINDOW_BYTES
         return self._size

@@ -48,6 +48,15 @@ Workers = Annotated[
     int,
     typer.Option("--threads", "-T", min=0, help="Cores to work with, 0 for all.", metavar="N", envvar="NNCOMP_THREADS"),
 ]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        help="Take at most so much memory, all processes together: 500M, 2G. Without it, 1G for each core.",
+        metavar="SIZE",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="A level (default), a model file of your own, or none.", metavar="MODEL", show_default=False),
@@ -100,6 +109,7 @@ def compress(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: Model = None,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
@@ -114,7 +124,8 @@ def compress(
         names = inputs.expand(files, recursive, is_packed=False)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
-        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed)
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed, memory=memory)
         chosen = transfer.choose_model(model)
         transfer.listen(options)
         for_each(names, lambda name: transfer.compress_file(name, chosen, options))
@@ -129,15 +140,19 @@ def decompress(
     keep: Keep = False,
     rm: Remove = False,
     range_: Range = None,
+    recover: Annotated[bool, typer.Option("--recover", help="Of a damaged FILE, write all blocks that are whole.")] = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
     Every block is compared with its checksum. If anything is wrong, there is no output file.
+    With --recover there is: one damaged block costs that block only, zeros stand in its place,
+    the lost ranges are named, and the exit code is 1.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
@@ -148,7 +163,10 @@ def decompress(
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
             raise typer.BadParameter("--range is for one FILE, with -o or -c, and without --rm.")
-        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part)
+        if recover and (part or is_removed):
+            raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = transfer.given_models(model)
         transfer.listen(options)
         for_each(names, lambda name: transfer.decompress_file(name, given, options))
@@ -161,6 +179,7 @@ def cat(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
@@ -174,7 +193,8 @@ def cat(
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
             raise typer.BadParameter(f"--range is for one FILE, and there are {len(names)}.")
-        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part)
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
         given = transfer.given_models(model)
         transfer.listen(options)
         for_each(names, lambda name: transfer.decompress_file(name, given, options))
@@ -187,6 +207,7 @@ def test(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
@@ -194,7 +215,8 @@ def test(
         from nncomp.cli import inputs, transfer
 
         names = inputs.expand(files, recursive, is_packed=True)
-        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
         given = transfer.given_models(model)
         transfer.listen(options)
         for_each(names, lambda name: transfer.test_file(name, given, options))

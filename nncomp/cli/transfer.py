@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from nncomp import pipeline, watch
@@ -14,7 +14,8 @@ from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar
 from nncomp.codec import BlockKind
 from nncomp.container import ModelReference, Readable, Writable, read_blocks
-from nncomp.errors import DataError, NncompError, OutputError
+from nncomp.errors import DataError, FormatError, NncompError, OutputError
+from nncomp.memory import Memory
 from nncomp.pipeline import Summary
 from nncomp.registry import ModelFile, default_model, find, open_model
 
@@ -34,10 +35,17 @@ class Options:
     is_verified: bool = False  # what was written is read again and compared with the source
     is_removed: bool = False  # the source, once its result is complete
     part: Range | None = None  # of the content
+    memory: Memory = field(default_factory=Memory)
+    is_recovered: bool = False  # what is left of a damaged file is wanted
 
     def bar(self, name: str, total_bytes: int | None, target: str | None = None) -> Bar:
         """Return the progress bar of a file; there is none over what is written to the same terminal."""
         return Bar(name, total_bytes, self.is_quiet or (target == STANDARD and is_terminal(sys.stdout)))
+
+    def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
+        """Return how many workers fit the memory with any of these models, or with the one that comes with nncomp."""
+        shipped = [] if is_coding else [default_model()]
+        return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
         """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
@@ -80,7 +88,8 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         _check_removable(source, sink, options)
         read = _HashedSource(source)
         with options.bar(name, source.size) as bar:
-            summary = pipeline.compress(read, sink, model, options.workers, bar.update)
+            workers = options.fitting_workers([model] if model else [], is_coding=True)
+            summary = pipeline.compress(read, sink, model, workers, bar.update, options.memory)
         if options.is_verified:
             _verify(name, sink, read.digest(), model, options)
     if options.is_removed and source.status:
@@ -103,12 +112,16 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         if options.part:
             _decompress_part(name, source, target, given, options)
             return
+        if options.is_recovered:
+            recover_file(name, source, target, given, options)
+            return
         _find_models(source, find_model)
         with open_sink(target, options.is_forced, source.status) as sink:
             _check_removable(source, sink, options)
             written = _HashedSink(sink)
             with options.bar(name, source.size, target) as bar:
-                summary = pipeline.decompress(source, written, find_model, options.workers, bar.update)
+                workers = options.fitting_workers(given)
+                summary = pipeline.decompress(source, written, find_model, workers, bar.update, options.memory)
             if options.is_verified:
                 with sink.written() as stream:
                     if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
@@ -126,9 +139,34 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 
     assert options.part is not None
     with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, target) as bar:
-        count = decompress_range(source.stream, sink, model_finder(given), options.workers, *options.part, bar.update)
+        workers = options.fitting_workers(given)
+        progress, memory = bar.update, options.memory
+        count = decompress_range(source.stream, sink, model_finder(given), workers, *options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{name}: {count:,} bytes")
+
+
+def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+    """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
+    from nncomp.recovery import recover
+
+    if source.status is None:
+        raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")
+    others = [model for model in (*given, default_model()) if model]
+    with open_sink(target, options.is_forced, source.status) as sink:
+        with options.bar(name, source.size, target) as bar:
+            workers, find_model = options.fitting_workers(given), model_finder(given)
+            result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
+        if not result.kept_blocks:
+            raise FormatError("Nothing of it can be recovered: no block is whole.")
+    kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
+    for loss in result.lost:
+        end = "the end" if loss.end is None else f"{loss.end:,}"
+        say(f"{name}: lost from byte {loss.start:,} to {end}: {loss.why}")
+    if result.lost:
+        raise FormatError(f"Not all of it can be recovered; {kept} are written, and zeros between them where bytes are lost.")
+    if options.says_result(target == STANDARD):
+        say(f"{name}: nothing is lost, {kept}")
 
 
 def _check_removable(source: Source, sink: Sink, options: Options) -> None:
@@ -144,7 +182,9 @@ def _verify(name: str, sink: Sink, digest: bytes, model: ModelFile | None, optio
     decoded = _HashedSink(Discard())
     with sink.written() as stream, options.bar(f"{name}, verifying", None) as bar:
         try:
-            pipeline.decompress(stream, decoded, model_finder([model] if model else []), options.workers, bar.update)
+            given = [model] if model else []
+            workers = options.fitting_workers(given)
+            pipeline.decompress(stream, decoded, model_finder(given), workers, bar.update, options.memory)
         except NncompError as error:
             raise OutputError(f"{_UNEQUAL} ({error})") from error
     if decoded.digest() != digest:
@@ -188,7 +228,8 @@ class _HashedSink:
 def test_file(name: str, given: list[ModelFile], options: Options) -> None:
     """Decompress one file to nowhere."""
     with open_source(name) as source, options.bar(name, source.size) as bar:
-        summary = pipeline.decompress(source, Discard(), model_finder(given), options.workers, bar.update)
+        workers = options.fitting_workers(given)
+        summary = pipeline.decompress(source, Discard(), model_finder(given), workers, bar.update, options.memory)
     if not options.is_quiet:
         say(f"{name}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
