@@ -15,7 +15,7 @@ from nncomp.registry import ModelFile
 MB = 1_000_000
 DEFAULT_BYTES = 1000 * MB  # the limit for each worker where none is given
 _COMMAND_BYTES = 60 * MB  # the process that reads and writes, beside blocks
-_WORKER_BYTES = 140 * MB  # one that decodes or codes, with its libraries, beside blocks and models
+_WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
 _XZ, _BYTES, _TOKENS = 1, 2, 3  # as in nncomp/codec.py
 _XZ_BYTES, _XZ_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it

@@ -328,11 +328,16 @@ class _Pool:
         return {worker.number: (result, worker.task.input_bytes)}
 
     def _start(self) -> _Worker:
-        here, there = self._context.Pipe()
-        position = RawValue(ctypes.c_int64, 0)
-        process = self._context.Process(target=_work, args=(there, position), daemon=True)
-        with _interrupt_ignored():
-            process.start()
+        try:
+            here, there = self._context.Pipe()
+            position = RawValue(ctypes.c_int64, 0)  # shared memory is a temporary file
+            process = self._context.Process(target=_work, args=(there, position), daemon=True)
+            with _interrupt_ignored():
+                process.start()
+        except OSError as error:
+            raise WorkerError(
+                f"A worker process cannot be started: {error.strerror}. Is there room for temporary files?"
+            ) from error
         there.close()  # so that a worker's end is seen as the end of its pipe
         self._workers.append(_Worker(process, here, position))
         return self._workers[-1]

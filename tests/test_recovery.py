@@ -160,7 +160,10 @@ def test_a_truncated_file_keeps_what_is_before(number: int) -> None:
 def test_bytes_that_are_missing_or_too_many_cost_their_block() -> None:
     _, payload, after = places()[2]
     middle = (payload + after) // 2
-    for packed in (long_frame()[:middle] + long_frame()[middle + 100 :], altered(middle, b"")[:middle] + b"?" + long_frame()[middle:]):
+    for packed in (
+        long_frame()[:middle] + long_frame()[middle + 100 :],
+        altered(middle, b"")[:middle] + b"?" + long_frame()[middle:],
+    ):
         content, result = recovered(packed)
         assert content == without(2)
         assert spans(result) == [(start(2), end(2))]
