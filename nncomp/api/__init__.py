@@ -45,7 +45,8 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
     """Return what a .nnc file holds, or several that are concatenated.
 
     `model` is the path of the model that it was compressed with, if that does not come with nncomp. `workers`: see `compress`.
-    Raises FormatError for bytes that are not, or no longer, a .nnc file, ModelError when the model is missing.
+    Raises FormatError for bytes that are not, or no longer, a .nnc file, ModelError when the model is missing, MemoryLimitError
+    when a block takes more than 1 GB (as only a large model of your own makes it).
 
     >>> import nncomp
     >>> first, second = (nncomp.compress(part, model=None) for part in (b"one, ", b"two"))

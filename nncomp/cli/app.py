@@ -54,6 +54,15 @@ Level = Annotated[
         "--level", min=1, max=9, help="-1, --fast: quickest; to -9, --best: smallest.", metavar="N", envvar="NNCOMP_LEVEL"
     ),
 ]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        help="Take at most so much memory, all processes together: 500M, 2G. Without it, 1G for each core.",
+        metavar="SIZE",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -112,6 +121,7 @@ def compress(
     verbose: Verbose = False,
     workers: Workers = 0,
     level: Level = 5,
+    memory_limit: MemoryLimit = None,
     model: Model = None,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
@@ -127,8 +137,9 @@ def compress(
         names = inputs.expand(files, recursive, is_packed=False)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
-        effort = levels.level(level).effort
-        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed, effort=effort)
+        memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
+        is_verified = verify or is_removed
+        options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         chosen = transfer.choose_model(model, level)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
@@ -143,15 +154,19 @@ def decompress(
     keep: Keep = False,
     rm: Remove = False,
     range_: Range = None,
+    recover: Annotated[bool, typer.Option("--recover", help="Of a damaged FILE, write all blocks that are whole.")] = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
     Every block is compared with its checksum. If anything is wrong, there is no output file.
+    With --recover there is: one damaged block costs that block only, zeros stand in its place,
+    the lost ranges are named, and the exit code is 1.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
@@ -162,7 +177,10 @@ def decompress(
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
             raise typer.BadParameter("--range is for one FILE, with -o or -c, and without --rm.")
-        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part)
+        if recover and (part or is_removed):
+            raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = transfer.given_models(model)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
@@ -175,6 +193,7 @@ def cat(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
@@ -188,7 +207,8 @@ def cat(
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
             raise typer.BadParameter(f"--range is for one FILE, and there are {len(names)}.")
-        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part)
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
         given = transfer.given_models(model)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
@@ -202,6 +222,7 @@ def test(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
@@ -209,7 +230,8 @@ def test(
         from nncomp.cli import inputs, transfer
 
         names = inputs.expand(files, recursive, is_packed=True)
-        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
         given = transfer.given_models(model)
         transfer.listen(options)
         transfer.test_files(names, given, options, json)

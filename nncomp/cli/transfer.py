@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from nncomp import levels, pipeline, watch
@@ -17,10 +17,11 @@ from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar, Total
 from nncomp.codec import BlockKind
 from nncomp.container import ModelReference, Readable, Writable, read_blocks
-from nncomp.errors import DataError, NncompError, OutputError
+from nncomp.errors import DataError, FormatError, NncompError, OutputError
 from nncomp.levels import USUAL, Effort
+from nncomp.memory import Memory
 from nncomp.pipeline import Summary
-from nncomp.registry import ModelFile, find, installed_model, open_model
+from nncomp.registry import ModelFile, find, installed_model, installed_models, open_model
 
 PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
 UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
@@ -38,6 +39,8 @@ class Options:
     is_verified: bool = False  # what was written is read again and compared with the source
     is_removed: bool = False  # the source, once its result is complete
     part: Range | None = None  # of the content
+    memory: Memory = field(default_factory=Memory)
+    is_recovered: bool = False  # what is left of a damaged file is wanted
     effort: Effort = USUAL  # that compressing may cost
     total: Total | None = None  # of several files
 
@@ -45,6 +48,11 @@ class Options:
         """Return the progress bar of a file; there is none over what is written to the same terminal."""
         is_hidden = self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
         return Bar(name, total_bytes, is_hidden, sizes, self.total, is_counted)
+
+    def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
+        """Return how many workers fit the memory with any of these models, or with those that come with nncomp."""
+        shipped = [] if is_coding else installed_models()
+        return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
         """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
@@ -96,7 +104,9 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         _check_removable(source, sink, options)
         read, summary = _HashedSource(source), Summary()
         with options.bar(name, source.size, summary) as bar:
-            pipeline.compress(read, sink, model, options.workers, bar.update, summary, options.effort)
+            workers = options.fitting_workers([model] if model else [], is_coding=True)
+            memory, effort = options.memory, options.effort
+            pipeline.compress(read, sink, model, workers, bar.update, summary=summary, effort=effort, memory=memory)
         if options.is_verified:
             _verify(sink, read.digest(), model, options)
     if options.is_removed and source.status:
@@ -119,12 +129,16 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         if options.part:
             _decompress_part(name, source, target, given, options)
             return
+        if options.is_recovered:
+            recover_file(name, source, target, given, options)
+            return
         _find_models(source, find_model)
         with open_sink(target, options.is_forced, source.status) as sink:
             _check_removable(source, sink, options)
             written, summary = _HashedSink(sink), Summary()
             with options.bar(name, source.size, summary, target) as bar:
-                pipeline.decompress(source, written, find_model, options.workers, bar.update, summary)
+                workers, memory = options.fitting_workers(given), options.memory
+                pipeline.decompress(source, written, find_model, workers, bar.update, summary=summary, memory=memory)
             if options.is_verified:
                 with sink.written() as stream:
                     if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
@@ -142,9 +156,34 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 
     assert options.part is not None
     with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, Summary(), target) as bar:
-        count = decompress_range(source.stream, sink, model_finder(given), options.workers, *options.part, bar.update)
+        workers = options.fitting_workers(given)
+        progress, memory = bar.update, options.memory
+        count = decompress_range(source.stream, sink, model_finder(given), workers, *options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{name}: {count:,} bytes")
+
+
+def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+    """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
+    from nncomp.recovery import recover
+
+    if source.status is None:
+        raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")
+    others = [*given, *installed_models()]
+    with open_sink(target, options.is_forced, source.status) as sink:
+        with options.bar(name, source.size, Summary(), target) as bar:
+            workers, find_model = options.fitting_workers(given), model_finder(given)
+            result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
+        if not result.kept_blocks:
+            raise FormatError("Nothing of it can be recovered: no block is whole.")
+    kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
+    for loss in result.lost:
+        end = "the end" if loss.end is None else f"{loss.end:,}"
+        say(f"{name}: lost from byte {loss.start:,} to {end}: {loss.why}")
+    if result.lost:
+        raise FormatError(f"Not all of it can be recovered; {kept} are written, and zeros between them where bytes are lost.")
+    if options.says_result(target == STANDARD):
+        say(f"{name}: nothing is lost, {kept}")
 
 
 def _check_removable(source: Source, sink: Sink, options: Options) -> None:
@@ -161,7 +200,8 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
     finder, summary = model_finder([model] if model else []), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
-            pipeline.decompress(stream, decoded, finder, options.workers, bar.update, summary)
+            workers, memory = options.fitting_workers([model] if model else []), options.memory
+            pipeline.decompress(stream, decoded, finder, workers, bar.update, summary=summary, memory=memory)
         except NncompError as error:
             raise OutputError(f"{_UNEQUAL} ({error})") from error
     if decoded.digest() != digest:
@@ -226,7 +266,8 @@ def test_files(names: list[str], given: list[ModelFile], options: Options, is_js
 def _test_file(name: str, given: list[ModelFile], options: Options, is_json: bool) -> Summary:
     summary = Summary()
     with open_source(name) as source, options.bar(name, source.size, summary) as bar:
-        pipeline.decompress(source, Discard(), model_finder(given), options.workers, bar.update, summary)
+        workers, memory = options.fitting_workers(given), options.memory
+        pipeline.decompress(source, Discard(), model_finder(given), workers, bar.update, summary=summary, memory=memory)
     if not options.is_quiet and not is_json:
         say(f"{name}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
