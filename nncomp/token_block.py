@@ -26,7 +26,7 @@ from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learn
 from nncomp.turns import pass_on, wait_for, yield_address
 
 MAX_LANES_LOG2 = 4  # that a block may have
-_TAKEN_LANES_LOG2 = 2  # the most that are taken: with the products' tiles more are hardly quicker, and each costs bits
+MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
 _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
@@ -38,13 +38,13 @@ _OVERFLOW, _SPENT = 1, 2  # what may be wrong: a token that does not fit its lan
 _MAX_THREADS = 2
 
 
-def lanes_log2(raw_bytes: int) -> int:
-    """Return log2 of the lanes for a block: the most, up to 4, that leave each at least 64 KiB.
+def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
+    """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB.
 
     >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
     [1, 1, 2, 4]
     """
-    return max(0, min(_TAKEN_LANES_LOG2, (raw_bytes // _LANE_BYTES).bit_length() - 1))
+    return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
 
 
 def lines_log2(raw_bytes: int) -> int:
@@ -164,14 +164,17 @@ def _run(
         number += parts
 
 
-def encode_tokens(model: PackedModel, data: bytes, threads: int = 1, code: Levels = NO_CODE) -> tuple[bytes, float]:
+def encode_tokens(
+    model: PackedModel, data: bytes, threads: int = 1, most_lanes: int = MOST_LANES, code: Levels = NO_CODE
+) -> tuple[bytes, float]:
     """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads.
 
     A code that is given is sent if the payload is the smaller for it: both are made.
     """
-    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model), threads)
+    start = model_start(model)
+    payload, cost_bits, _ = encode_and_learn(model, data, start, threads, most_lanes)
     if len(code):
-        told, told_bits, _ = encode_and_learn(model, data, model_start(model), threads, code)
+        told, told_bits, _ = encode_and_learn(model, data, start, threads, most_lanes, code)
         if len(told) < len(payload):
             return told, told_bits
     return payload, cost_bits
@@ -179,7 +182,12 @@ def encode_tokens(model: PackedModel, data: bytes, threads: int = 1, code: Level
 
 def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
     """Return the start values of mixing that a model brings along, or none."""
-    return {name.removeprefix(_START): array for name, array in model.model.extra.items() if name.startswith(_START)}
+    return start_of(model.model.extra)
+
+
+def start_of(extra: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the start values of mixing among a model's extra arrays."""
+    return {name.removeprefix(_START): array for name, array in extra.items() if name.startswith(_START)}
 
 
 def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -188,10 +196,15 @@ def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def encode_and_learn(
-    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]], threads: int = 1, code: Levels = NO_CODE
+    model: PackedModel,
+    data: bytes,
+    start: dict[str, NDArray[Any]],
+    threads: int = 1,
+    most_lanes: int = MOST_LANES,
+    code: Levels = NO_CODE,
 ) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
     """Return what `encode_tokens` does with this code or none, and what mixing has learned from `start` on."""
-    sizes = lanes_log2(len(data)), lines_log2(len(data))
+    sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
     p = predict_tokens(model, data, start, *sizes, threads, code=code)
     flags, decisions, p1 = 0, p.decisions, p.p1
     if len(code):
@@ -203,9 +216,8 @@ def encode_and_learn(
 
 def _prior(model: PackedModel) -> NDArray[np.uint16]:
     """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
-    return (
-        np.array(model.model.code.p1) if model.model.code is not None else NO_PRIOR
-    )  # a copy: compiled code is told it may write
+    code = model.model.code
+    return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
 
 
 class Predicted(NamedTuple):

@@ -66,7 +66,7 @@ def train(
                 + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
             )
     run.train(data, valid, folder, start, config, command, report, code, encoder)
-    digest = run.finish(folder, data, valid, out, report)
+    digest = run.finish(folder, data, valid, level, start if isinstance(start, IntegerModel) else None, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 
 

@@ -45,7 +45,7 @@ from nncomp.training.data import (
     short_digests,
 )
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
-from nncomp.training.start_values import learn_start_values
+from nncomp.training.start_values import learn_start_values, plain_values
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
@@ -233,11 +233,12 @@ def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, fl
     return scores
 
 
-def finish(folder: Path, data: str, valid: str | None, out: Path, report: Report) -> str:
+def finish(folder: Path, data: str, valid: str | None, level: str, init: IntegerModel | None, out: Path, report: Report) -> str:
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
     An encoder goes to a file of its own beside it. The record in the file has the bits per byte of the exported integer
-    model itself on the validation text at `valid`; the start values are learned on the training text at `data`.
+    model itself on the validation text at `valid`; the start values are learned on the training text at `data`, for the
+    mixing of `level` or of the model begun with (`init`).
     """
     decoder, checkpoint = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
@@ -251,4 +252,4 @@ def finish(folder: Path, data: str, valid: str | None, out: Path, report: Report
         assert isinstance(weights, dict)
         save_encoder(saved_encoder(weights, decoder.config.code_levels), encoder_path(out))
     model = replace(model, extra={TRAINED_ON: np.load(folder / "documents.npy")})
-    return save_model(learn_start_values(model, documents, _START_BYTES, 0), out)
+    return save_model(learn_start_values(model, documents, _START_BYTES, 0, plain_values(level, init)), out)

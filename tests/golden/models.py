@@ -50,7 +50,7 @@ def _coded() -> Any:
 def _extreme() -> Any:
     """Return a model of 256 tokens, one layer of width 16, whose numbers are anywhere within their bounds, often at them."""
     from nncomp.exact.weights import Arrays, IntegerModel, expected_arrays
-    from nncomp.mixing.token_model import start_values
+    from nncomp.mixing.token_start import start_values
     from nncomp.tokens import byte_vocabulary
 
     rng = np.random.default_rng(11)
