@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import coding, watch
-from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_decisions, start_and_read_code
+from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, start_and_read_code
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
@@ -218,6 +218,11 @@ def _prior(model: PackedModel) -> NDArray[np.uint16]:
     """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
     code = model.model.code
     return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
+
+
+def code_cost_bits(model: PackedModel, code: Levels) -> float:
+    """Return the bits of a code under the model's prior; none costs none."""
+    return code_bits(_prior(model), code)
 
 
 class Predicted(NamedTuple):
