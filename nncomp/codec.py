@@ -93,7 +93,8 @@ class Codec:
         from nncomp.code import NO_CODE
         from nncomp.token_block import encode_tokens
 
-        code = self._encoder.levels(self._packed.model.vocabulary.encode(data)) if self._encoder else NO_CODE
+        encoder = self._encoder if self.effort.is_thorough else None  # for both payloads are made, with a code and without
+        code = encoder.levels(self._packed.model.vocabulary.encode(data)) if encoder else NO_CODE
         return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, code, self.effort.max_lanes))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:

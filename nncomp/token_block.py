@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import coding, watch
-from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_decisions, start_and_read_code
+from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, start_and_read_code
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
@@ -171,9 +171,10 @@ def encode_tokens(
 
     A code that is given is sent if the payload is the smaller for it: both are made.
     """
-    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model), threads, most_lanes=most_lanes)
+    start = model_start(model)
+    payload, cost_bits, _ = encode_and_learn(model, data, start, threads, NO_CODE, most_lanes)
     if len(code):
-        told, told_bits, _ = encode_and_learn(model, data, model_start(model), threads, code, most_lanes)
+        told, told_bits, _ = encode_and_learn(model, data, start, threads, code, most_lanes)
         if len(told) < len(payload):
             return told, told_bits
     return payload, cost_bits
@@ -215,9 +216,13 @@ def encode_and_learn(
 
 def _prior(model: PackedModel) -> NDArray[np.uint16]:
     """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
-    return (
-        np.array(model.model.code.p1) if model.model.code is not None else NO_PRIOR
-    )  # a copy: compiled code is told it may write
+    code = model.model.code
+    return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
+
+
+def code_cost_bits(model: PackedModel, code: Levels) -> float:
+    """Return the bits of a code under the model's prior; none costs none."""
+    return code_bits(_prior(model), code)
 
 
 class Predicted(NamedTuple):

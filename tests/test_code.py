@@ -27,7 +27,7 @@ from nncomp.training.coded import new_encoder as untrained_encoder
 from tests.independent.decode import decode_tokens as decode_independently
 from tests.independent.model_file import parse_model as parse_independently
 from tests.independent.refused import RefusedError
-from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, small_model
+from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, model_told_little, small_model
 from tests.slow_block import decode_slowly, encode_slowly
 
 LEVELS = np.array([3, 0, 1, 2, 0])
@@ -135,14 +135,14 @@ def test_a_block_with_a_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_log2)
     model = coded_model()
     fast = PackedModel(model)
-    payload, bits, _ = token_block.encode_and_learn(fast, data, {}, 1, LEVELS)
+    payload, bits, _ = token_block.encode_and_learn(fast, data, {}, code=LEVELS)
     assert payload[2] == 1
     assert encode_slowly(model, data, payload[:3], LEVELS.tolist())[0] == payload
     assert decode_slowly(model, payload, len(data)) == data
     for threads in (1, 2):
         found, _, levels = token_block.decode_lanes(fast, payload, len(data), threads)
         assert (found, levels.tolist()) == (data, LEVELS.tolist())
-        assert token_block.encode_and_learn(fast, data, {}, threads, LEVELS)[:2] == (payload, bits)
+        assert token_block.encode_and_learn(fast, data, {}, threads, code=LEVELS)[:2] == (payload, bits)
     p = token_block.predict_tokens(fast, data, {}, payload[0], payload[1], code=LEVELS)
     assert bits == pytest.approx(code_bits(prior(model), LEVELS) + coding.cost_bits(p.decisions, p.p1))
     assert 0 <= 8 * (len(payload) - 3) - bits <= 64 + 0.01 * bits
@@ -153,7 +153,7 @@ def test_the_independent_decoder_reads_a_code(tmp_path: Path) -> None:
     model = coded_model()
     save_model(model, tmp_path / "m.safetensors")
     file = (tmp_path / "m.safetensors").read_bytes()
-    payload = token_block.encode_and_learn(PackedModel(model), data, {}, 1, LEVELS)[0]
+    payload = token_block.encode_and_learn(PackedModel(model), data, {}, code=LEVELS)[0]
     assert decode_independently(payload, len(data), parse_independently(file)) == data
     save_model(small_model(), tmp_path / "plain.safetensors")
     with pytest.raises(RefusedError, match="a model that has none"):
@@ -173,20 +173,12 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     for seed in range(4):
         for size in (0, 1):  # a code without effect, a code with some
             for p1 in (1, 65535):
-                fast = PackedModel(told_by(seed, size, p1))
-                told = token_block.encode_and_learn(fast, data, {}, 1, np.zeros(5, np.int64))[0]
-                found = token_block.encode_tokens(fast, data, 1, np.zeros(5, np.int64))[0]
+                fast = PackedModel(model_told_little(seed, size, p1))
+                told = token_block.encode_and_learn(fast, data, {}, code=np.zeros(5, np.int64))[0]
+                found = token_block.encode_tokens(fast, data, code=np.zeros(5, np.int64))[0]
                 assert found == (told if len(told) < len(plain) else plain)
                 taken.add(found[2])
     assert taken == {0, 1}
-
-
-def told_by(seed: int, size: int, p1: int) -> IntegerModel:
-    """Return the model with one of the rows that its input may be told, of little size, and this prior for all levels."""
-    model = coded_model()
-    assert model.code is not None
-    row = np.random.default_rng(seed).integers(-1500 * size, 1500 * size + 1, model.code.input.shape).astype(np.int16)
-    return replace(model, code=CodeArrays(row, np.zeros_like(model.code.state), np.full_like(model.code.p1, p1)))
 
 
 def without_code(model: IntegerModel) -> IntegerModel:
@@ -196,7 +188,7 @@ def without_code(model: IntegerModel) -> IntegerModel:
 
 def test_flags_that_cannot_be(tmp_path: Path) -> None:
     fast, data = PackedModel(coded_model()), TEXT[:500]
-    payload = token_block.encode_and_learn(fast, data, {}, 1, LEVELS)[0]
+    payload = token_block.encode_and_learn(fast, data, {}, code=LEVELS)[0]
     with pytest.raises(FormatError, match="its model knows none"):
         token_block.decode_tokens(PackedModel(small_model()), payload, len(data))
     for flags in (8, 9, 128, 255):
@@ -207,7 +199,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
 def test_another_code_is_never_taken_for_the_text() -> None:
     """z altered in any way: a named error, or bytes that the block's checksum refuses."""
     fast, data = PackedModel(coded_model()), TEXT[:600]
-    payload = token_block.encode_and_learn(fast, data, {}, 1, LEVELS)[0]
+    payload = token_block.encode_and_learn(fast, data, {}, code=LEVELS)[0]
     outcomes = set[bool | None]()
     for at in range(3, 9):  # of the first words: the code is there
         for bit in range(8):

@@ -190,7 +190,7 @@ def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pyte
     )
     lines: list[str] = []
     run.train(str(corpus), str(corpus), tmp_path / "work", SHAPE, config, "test", lines.append, code_dimensions=4)
-    run.finish(tmp_path / "work", str(corpus), str(corpus), out, lines.append)
+    run.finish(tmp_path / "work", str(corpus), str(corpus), "default", None, out, lines.append)
     model = load_model(out)
     assert model.code is not None and model.sizes["code_dimensions"] == 4
     record = json.loads((tmp_path / "work/record.json").read_text())
@@ -202,7 +202,7 @@ def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pyte
 
     more = replace(config, tokens=4 * 32 * 10)
     run.train(str(corpus), str(corpus), tmp_path / "more", model, more, "test", lines.append, encoder=codec._encoder)
-    run.finish(tmp_path / "more", str(corpus), str(corpus), tmp_path / "more.safetensors", lines.append)
+    run.finish(tmp_path / "more", str(corpus), str(corpus), "default", model, tmp_path / "more.safetensors", lines.append)
     again = load_model(tmp_path / "more.safetensors")
     assert again.sizes == model.sizes and again.code is not None
     assert np.abs(again.code.p1.astype(int) - model.code.p1).max() < 6000, "it went on from what was learned"

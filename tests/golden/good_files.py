@@ -58,7 +58,7 @@ def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines
 def coded_tokens(data: bytes, levels: list[int], lanes_log2: int = 0) -> Block:
     """Return a block of tokens with a code: any, for a writer may send which it likes."""
     with _choice(lanes_log2, None):
-        payload = token_block.encode_and_learn(packed(CODED), data, {}, 1, np.array(levels))[0]
+        payload = token_block.encode_and_learn(packed(CODED), data, {}, code=np.array(levels))[0]
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
