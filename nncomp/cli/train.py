@@ -27,10 +27,11 @@ def parse_time(text: str) -> float:
 
 def train(
     data: str, valid: str | None, level: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None,
-    tokens: int,
+    tokens: int, objective: str, targets: Path | None,
 ) -> None:  # fmt: skip
     """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start, or
-    else the new model has the shape of `level`."""
+    else the new model has the shape of `level`; `targets` is the file of estimates that an `objective` other than
+    cross-entropy needs."""
     time_s = parse_time(time)
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
@@ -50,12 +51,12 @@ def train(
         torch.set_num_threads(threads)
     folder = work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
-    config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed)
+    config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed, objective=objective)
     start: DecoderConfig | IntegerModel = SHAPES[level]
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)
         start = parse_model(open_model(init).read(), init)
-    run.train(data, valid, folder, start, config, command, report)
+    run.train(data, valid, folder, start, config, command, report, targets)
     digest = run.finish(folder, data, valid, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nncomp.errors import DataError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.export import export
 from nncomp.exact.restore import restore
@@ -34,6 +35,7 @@ from nncomp.training.data import (
     short_digests,
 )
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
+from nncomp.training.objectives import read_estimates, token_estimates
 from nncomp.training.start_values import learn_start_values
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
@@ -98,17 +100,19 @@ def train(
     config: TrainingConfig,
     command: str,
     report: Report,
+    targets: Path | None = None,
 ) -> Path:
     """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
 
     Without `valid`, some documents are held out. `start` is the shape of a new decoder, or a model to go on from with
-    its own vocabulary. `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures
-    (JSON lines) and `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C ends the training
-    early. Raises DataError for unusable text.
+    its own vocabulary. `targets` is the file of estimates that an objective other than cross-entropy needs. `folder` also
+    keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and `record.json`; a run that
+    finds its own checkpoint there goes on from it. Ctrl-C ends the training early. Raises DataError for unusable text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     documents, held_out = _texts(data, valid, report)
     report(f"{len(documents):,} documents, {sum(len(d.text) for d in documents):,} bytes of text")
+    summed_bits = read_estimates(targets, documents) if targets else None
     tokens_path, ids_path = folder / "tokens.json", folder / "ids.npy"
     if not tokens_path.exists():
         learned = (
@@ -129,7 +133,10 @@ def train(
         decoder = restore(start)
     else:
         decoder = new_model(replace(start, start_token=vocabulary.tokens.index(b"\n")), config.seed)
-    trainer = Trainer(decoder, config, ids, folder / "checkpoint.pt")
+    estimates = None if summed_bits is None else token_estimates(summed_bits, documents, vocabulary, config.seed)
+    if estimates is not None and len(estimates) != len(ids):
+        raise DataError(f"{ids_path} holds the tokens of another text; remove it, or give another --work.")
+    trainer = Trainer(decoder, config, ids, folder / "checkpoint.pt", estimates)
     if trainer.checkpoint.exists():
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
