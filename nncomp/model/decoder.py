@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from nncomp.model.code import CodeTables
 from nncomp.model.quantize import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
 from nncomp.model.recurrence import scan
 
@@ -34,13 +35,16 @@ class DecoderConfig:
     mlp_width: int = 1024
     group_mlp_width: int = 512
     start_token: int = 0
+    code_dimensions: int = 0  # 0: a decoder that can be told no code
+    code_levels: int = 0
 
     @property
     def group_size(self) -> int:
         return self.vocab_size // self.group_count
 
     def to_json(self) -> dict[str, int]:
-        return asdict(self)
+        """Return the sizes; those of a code only if there is one."""
+        return {name: size for name, size in asdict(self).items() if size or not name.startswith("code_")}
 
 
 SHAPES = {
@@ -142,6 +146,10 @@ class Decoder(nn.Module):
         self.group_out = Linear(config.group_mlp_width, config.group_count, bias=True)
         self.group_quantizer = Quantizer()
         self.token_out = Linear(config.width, config.vocab_size, bias=True)
+        self.code: CodeTables | None = None
+        if config.code_dimensions:
+            shape = (config.code_dimensions, config.code_levels, config.width, config.layer_count, config.state_width)
+            self.code = CodeTables(*shape)
         self.quantized = False
 
     def set_quantization(self, mode: str) -> None:
@@ -149,7 +157,7 @@ class Decoder(nn.Module):
         for module in self.modules():
             if isinstance(module, Quantizer):
                 module.mode = mode
-            elif isinstance(module, (Linear, Layer, Decoder)):
+            elif isinstance(module, (Linear, Layer, Decoder, CodeTables)):
                 module.quantized = mode == "on"
 
     def initial_state(self, lanes: int) -> State:
@@ -159,15 +167,25 @@ class Decoder(nn.Module):
             for _ in range(c.layer_count)
         ]
 
+    def coded_state(self, states_NLE: Tensor) -> State:
+        """Return the state of lanes that start from the states of a code, as `CodeTables` gives them."""
+        zero = self.initial_state(states_NLE.shape[1])
+        return [(h, y) for h, (_, y) in zip(states_NLE, zero, strict=True)]
+
     def embedding_rows(self) -> Tensor:
         """Return the table of step inputs, shape (V, D): each row of unit root mean square."""
         rows = norm(self.embedding)
         return fake_int8_rows(rows) if self.quantized else rows
 
-    def hidden(self, ids_TL: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step."""
+    def hidden(self, ids_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
+        """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step.
+
+        `code_LD` is added to the input of each step: what `CodeTables` gives of each lane's code; none is no code.
+        """
         rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
         x = rows if self.quantized else norm(rows)
+        if code_LD is not None:
+            x = x + code_LD
         after: State = []
         for layer, (h, y) in zip(self.layers, state, strict=True):
             x, h, y = layer(x, h, y)
@@ -201,9 +219,9 @@ class Decoder(nn.Module):
         """Return the summed cross-entropy in nats of the targets."""
         return self.token_losses(hidden_TLD, targets_TL).sum()
 
-    def forward(self, ids_TL: Tensor, targets_TL: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, ids_TL: Tensor, targets_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the summed cross-entropy in nats and the state after the last step."""
-        hidden, after = self.hidden(ids_TL, state)
+        hidden, after = self.hidden(ids_TL, state, code_LD)
         return self.loss_sum(hidden, targets_TL), after
 
 

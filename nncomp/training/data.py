@@ -157,6 +157,11 @@ def shuffled_pieces(documents: list[Document], seed: int) -> list[tuple[int, byt
     return [pieces[i] for i in np.random.default_rng(seed).permutation(len(pieces))]
 
 
+def encode_pieces(documents: list[Document], vocabulary: Vocabulary, seed: int) -> list[NDArray[np.uint16]]:
+    """Return the tokens of each piece of at most 400,000 bytes of the documents, uint16, in random order."""
+    return [vocabulary.encode(piece).astype(np.uint16) for _, piece in shuffled_pieces(documents, seed)]
+
+
 def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
     """Return the tokens of all documents in random order, cut into pieces of at most 400,000 bytes, uint16."""
-    return np.concatenate([vocabulary.encode(piece).astype(np.uint16) for _, piece in shuffled_pieces(documents, seed)])
+    return np.concatenate(encode_pieces(documents, vocabulary, seed))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from nncomp.errors import DataError
 from nncomp.model.decoder import Decoder, DecoderConfig, State, load_config
@@ -48,6 +48,11 @@ class TrainingConfig:
     reset_probability: float = 1 / 64  # that a lane starts a chunk from the initial state, as lanes of a file do
     checkpoint_s: float = 300.0
     objective: str = CROSS_ENTROPY  # or a distance from estimates of each token's entropy
+    # Of a decoder with a code: lanes of one text share one, for so many chunks of `steps`.
+    group_lanes: int = 2
+    group_chunks: int = 8
+    code_dropout: float = 0.2  # of groups that are told no code
+    code_warmup: float = 0.2  # of the run, in which the price of a code rises to the whole
 
     def share(self, elapsed_s: float, tokens: int) -> float:
         """Return how much of the run is done, 0 to 1."""
@@ -104,13 +109,16 @@ class Trainer:
         """`estimates` are of the entropy of each token, in nats: what an objective other than cross-entropy needs."""
         torch.manual_seed(config.seed)
         self.model, self.config, self.checkpoint = model, config, checkpoint
-        self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True)
+        self.optimizer = self._new_optimizer(model.parameters())
         self.streams = lane_streams(train_ids, config.lanes, config.steps, config.seed)
         self.estimates = None if estimates is None else lane_streams(estimates, config.lanes, config.steps, config.seed)
         self.random = np.random.default_rng(config.seed)
         self.progress = Progress()
         self.mode = "off"
         self.state: State = model.initial_state(config.lanes)
+
+    def _new_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.AdamW:
+        return torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=self.config.weight_decay, fused=True)
 
     def _next_chunk(self) -> Tensor:
         p, c = self.progress, self.config
@@ -169,11 +177,11 @@ class Trainer:
     def _step(self, learning_rate: float) -> None:
         p = self.progress
         loss, count = self._next_loss()
-        (loss / count).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss / count)
         p.window.append(float(loss.detach()) / count / math.log(2))
         if not math.isfinite(p.window[-1]):
             raise DataError("The training loss is not a number any more; use a lower learning rate. The last checkpoint is kept.")
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -189,10 +197,9 @@ class Trainer:
                     self._next_loss()
         self.save()
 
-    def save(self) -> None:
-        """Write the checkpoint: complete under its name, or not at all. Raises DataError when the disk is full."""
-        temporary = self.checkpoint.with_suffix(".part")
-        document = {
+    def document(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {
             "config": self.model.config.to_json(),
             "training": asdict(self.config),
             "progress": asdict(self.progress),
@@ -202,8 +209,12 @@ class Trainer:
             "state": self.state,
             "random": self.random.bit_generator.state,
         }
+
+    def save(self) -> None:
+        """Write the checkpoint: complete under its name, or not at all. Raises DataError when the disk is full."""
+        temporary = self.checkpoint.with_suffix(".part")
         try:
-            torch.save(document, temporary)
+            torch.save(self.document(), temporary)
             temporary.replace(self.checkpoint)
         except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
             with suppress(OSError):
@@ -215,7 +226,10 @@ class Trainer:
 
         Raises DataError for a checkpoint of another configuration or one that cannot be read.
         """
-        document = read_checkpoint(self.checkpoint)
+        self.go_on_from(read_checkpoint(self.checkpoint))
+
+    def go_on_from(self, document: dict[str, Any]) -> None:
+        """Take over what `document` gave."""
         if load_config(document["config"]) != self.model.config:
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         self.model.load_state_dict(document["model"])

@@ -1,0 +1,71 @@
+"""Groups for a decoder with a code: a stretch of one document, cut into lanes as a block is, that shares one code.
+
+All groups of a batch begin and end together and are as long as their documents let them, up to a limit; what is missing to
+it is no target. Knows nothing of models.
+"""
+
+# G groups, L lanes of all groups, T steps
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_TARGET = -1
+
+
+@dataclass(frozen=True)
+class GroupShape:
+    """How groups are cut: `lanes` lanes each, at most `chunks` times `steps` tokens a lane."""
+
+    lanes: int
+    chunks: int
+    steps: int
+
+    @property
+    def tokens(self) -> int:
+        return self.lanes * self.chunks * self.steps
+
+
+def draw_groups(ends: NDArray[np.int64], shape: GroupShape, count: int, random: np.random.Generator) -> list[tuple[int, int]]:
+    """Return `count` random groups as (first, tokens): a document by its size, then a place in it.
+
+    `ends` are the documents' ends in the corpus.
+    """
+    groups = []
+    for _ in range(count):
+        document = int(np.searchsorted(ends, random.integers(ends[-1]), "right"))
+        begin = int(ends[document - 1]) if document else 0
+        tokens = min(int(ends[document]) - begin, shape.tokens)
+        groups.append((int(random.integers(begin, int(ends[document]) - tokens + 1)), tokens))
+    return groups
+
+
+def all_groups(ends: NDArray[np.int64], shape: GroupShape) -> list[tuple[int, int]]:
+    """Return the groups that cover every document once, the last of a document as long as is left."""
+    groups = []
+    for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        groups += [(first, min(shape.tokens, end - first)) for first in range(begin, end, shape.tokens)]
+    return groups
+
+
+def chunk_of(
+    ids: NDArray[Any], groups: list[tuple[int, int]], shape: GroupShape, number: int, start_token: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what the lanes of all groups are fed in a chunk, shape (T, L), and what comes next; NO_TARGET past the end."""
+    fed = np.full((len(groups) * shape.lanes, shape.steps), start_token, np.int64)
+    targets = np.full(fed.shape, NO_TARGET, np.int64)
+    for g, (first, tokens) in enumerate(groups):
+        for lane in range(shape.lanes):
+            low, high = tokens * lane // shape.lanes, tokens * (lane + 1) // shape.lanes
+            here = low + number * shape.steps
+            part = ids[first + here : first + min(high, here + shape.steps)]
+            row = g * shape.lanes + lane
+            targets[row, : len(part)] = part
+            if len(part):
+                fed[row, 0] = ids[first + here - 1] if number else start_token
+                fed[row, 1 : len(part)] = part[:-1]
+    return np.ascontiguousarray(fed.T), np.ascontiguousarray(targets.T)
