@@ -103,7 +103,7 @@ def run(arm: str, seed: int, tokens: int, data: tuple[Text, Text, Text, Vocabula
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("train", type=Path)
     parser.add_argument("valid", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

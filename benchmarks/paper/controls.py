@@ -29,6 +29,7 @@ from benchmarks.paper.runner import (
 )
 from nncomp.model.decoder import Decoder
 from nncomp.model.encoder import Encoder
+from nncomp.tokens import Vocabulary
 
 LANES = 1, 16, 64, 256
 SKIP_BYTES = 2_000_000  # at the beginning of the training files: far from what was learned from
@@ -56,7 +57,7 @@ def trained(
     return model, encoder
 
 
-def measure_grid(train_folder: Path, tokens: int, seed: int, data: tuple[Text, Text, Text, setting.Vocabulary]) -> None:
+def measure_grid(train_folder: Path, tokens: int, seed: int, data: tuple[Text, Text, Text, Vocabulary]) -> None:
     """Save a line for each size of block and number of lanes."""
     learned, _, _, vocabulary = data
     start_token = vocabulary.tokens.index(b"\n")
@@ -73,12 +74,12 @@ def measure_grid(train_folder: Path, tokens: int, seed: int, data: tuple[Text, T
                 found["shuffled"] = block_bits(coded, encoder, text, lanes, "shuffled").net
             for prefix in PREFIXES if lanes > 1 else ():
                 found[f"prefix {prefix}"] = block_bits(causal, None, text, lanes, prefix=prefix).net
+            bpb = {name: round(float(bits.sum()) / text.raw_bytes, 5) for name, bits in found.items()}
             line = {"block_bytes": block_bytes, "blocks": len(text.ends), "lanes": lanes, "seed": seed, "tokens": tokens}
-            line["bpb"] = {name: round(float(bits.sum()) / text.raw_bytes, 5) for name, bits in found.items()}
-            save("grid", line)
+            save("grid", line | {"bpb": bpb})
 
 
-def measure_variants(tokens: int, seed: int, data: tuple[Text, Text, Text, setting.Vocabulary]) -> None:
+def measure_variants(tokens: int, seed: int, data: tuple[Text, Text, Text, Vocabulary]) -> None:
     """Save a line for each variant of the code."""
     learned, held_out, _, vocabulary = data
     for name, shape in VARIANTS.items():
@@ -89,7 +90,7 @@ def measure_variants(tokens: int, seed: int, data: tuple[Text, Text, Text, setti
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("train", type=Path)
     parser.add_argument("valid", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

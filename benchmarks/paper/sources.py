@@ -55,10 +55,9 @@ def sources(seed: int, learned: int, held_out: int) -> dict[str, Letters]:
         text = source.sample(held_out, random)
         found[name] = Letters(source.sample(learned, random), text, source.rate_bits, source.surprisal_bits(text))
     for rate in (0.05, 0.2):
-        both = [synthetic.repeated(PERIOD, LETTERS, rate, count, random) for count in (learned, held_out)]
-        found[f"repeated, {rate:.0%} random".replace("%", " %")] = Letters(
-            *both, synthetic.repeated_rate_bits(LETTERS, rate), None
-        )
+        text, other = (synthetic.repeated(PERIOD, LETTERS, rate, count, random) for count in (learned, held_out))
+        name = f"repeated, {100 * rate:.0f} % random"
+        found[name] = Letters(text, other, synthetic.repeated_rate_bits(LETTERS, rate), None)
     return found
 
 
@@ -118,9 +117,9 @@ def measure_topics(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--tokens", type=int, default=1_500_000, help="letters to train on")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="letters to train on")
     parser.add_argument("--only", nargs="+", choices=["markov", "topics"], default=["markov", "topics"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -130,9 +129,9 @@ def main() -> None:
                 figures = measure_letters(source, arguments.tokens, seed)
                 save("sources", {"source": name, "seed": seed} | {k: round(float(v), 5) for k, v in figures.items()})
         if "topics" in arguments.only:
-            for topics, lanes, symbols in ((16, 8, 256), (64, 8, 256), (64, 16, 512)):
-                source = synthetic.random_topics(topics, 64, 0.1, seed)
-                figures = measure_topics(source, symbols, lanes, arguments.tokens, seed)
+            for topics, lanes, symbols in ((16, 8, 256), (64, 16, 512)):
+                hidden = synthetic.random_topics(topics, 64, 0.1, seed)
+                figures = measure_topics(hidden, symbols, lanes, arguments.tokens, seed)
                 shape = {"source": "topics", "topics": topics, "lanes": lanes, "symbols": symbols, "seed": seed}
                 save("sources", shape | {k: round(float(v), 5) for k, v in figures.items()})
 

@@ -20,7 +20,8 @@ def entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> entropy_bits(np.array([[0.5, 0.25, 0.25], [1, 0, 0]])).tolist()
     [1.5, 0.0]
     """
-    return -(p * np.log2(np.where(p > 0, p, 1))).sum(-1) + 0.0
+    bits: NDArray[np.float64] = (p * np.log2(np.where(p > 0, 1 / np.where(p > 0, p, 1), 1))).sum(-1)
+    return bits
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Markov:
     def surprisal_bits(self, letters: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return what each letter truly costs, in bits; the first two are taken to come after 0, 0."""
         padded = np.concatenate([[0, 0], letters])
-        return -np.log2(self.p[padded[:-2], padded[1:-1], padded[2:]])
+        bits: NDArray[np.float64] = -np.log2(self.p[padded[:-2], padded[1:-1], padded[2:]])
+        return bits
 
 
 def random_markov(letters: int, evenness: float, seed: int) -> Markov:
@@ -104,14 +106,16 @@ class Topics:
 
     def told_bits(self, topics: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return what each block truly costs to one who knows its topic, shape (blocks,); the topic's own price comes on top."""
-        return -np.log2(self.p[topics[:, None], symbols]).sum(1)
+        bits: NDArray[np.float64] = -np.log2(self.p[topics[:, None], symbols]).sum(1)
+        return bits
 
     def untold_bits(self, symbols: NDArray[np.int64], lanes: int) -> NDArray[np.float64]:
         """Return what each block costs to the best predictor that is told nothing, in lanes that do not see each other."""
         blocks, count = symbols.shape
         log_p = np.log2(self.p.T)[symbols.reshape(blocks, lanes, count // lanes)].sum(2)  # blocks, lanes, K
         most = log_p.max(-1)
-        return -(most + np.log2(np.mean(2 ** (log_p - most[..., None]), -1))).sum(1)
+        bits: NDArray[np.float64] = -(most + np.log2(np.mean(2 ** (log_p - most[..., None]), -1))).sum(1)
+        return bits
 
 
 def random_topics(topics: int, letters: int, evenness: float, seed: int) -> Topics:
