@@ -25,6 +25,7 @@ from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencie
 from nncomp.exact.weights import load_model
 from nncomp.kernels import compiled
 from nncomp.mixing import byte_model, core, token_model
+from nncomp.mixing.token_start import ROW_SETS
 
 TOKEN_CONTEXTS = [
     "order 0", "1 token", "2 tokens", "3 tokens", "key, word", "5 tokens", "1 byte", "2 bytes", "3 bytes", "4 bytes",
@@ -179,7 +180,7 @@ class TokenCost:
         ids, p1 = self._of_network(data)
         lines = 1 << token_block.lines_log2(len(data))
         m = token_model.new_mixing(len(data), np.array([0, len(data)]), lines, self.start)
-        _close_row_sets(m.mixer.final_weights, off[-token_model.ROWS :])
+        _close_row_sets(m.mixer.final_weights, off[-len(ROW_SETS) :])
         return float(_token_bits(m, data, ids, self.model.model.vocabulary.offsets, p1, off)) / 8
 
 

@@ -28,6 +28,7 @@ from typing import Any
 
 from nncomp import __version__
 from nncomp.errors import DataError, NncompError
+from nncomp.levels import STANDARD
 
 _XZ_PRESET = 9 | lzma.PRESET_EXTREME
 _LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
@@ -113,14 +114,14 @@ def total(results: Iterable[Result]) -> Result:
     )
 
 
-def nncomp_compressor(model: str | None, model_bytes: int, workers: int) -> Compressor:
-    """Return nncomp itself, with the `--model` and `-T` given."""
+def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int = STANDARD) -> Compressor:
+    """Return nncomp itself, with the `--model`, `-T` and level given."""
     command = [sys.executable, "-m", "nncomp"]
     options = ["-q", "-T", str(workers)]
-    packing = [*command, "compress", *options, *(["--model", model] if model else []), "-o"]
+    packing = [*command, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
     own = ["--model", model] if model and Path(model).is_file() else []
     unpacking = [*command, "decompress", *options, *own, "-o"]
-    return _command("nncomp", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
+    return _command(f"nncomp -{level}", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
 
 
 def other_compressors() -> list[Compressor]:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from nncomp.container import STORED, checksum, varint
 from nncomp.errors import FormatError
+from nncomp.levels import USUAL, Effort
 from nncomp.registry import ModelFile
 
 if TYPE_CHECKING:
+    from nncomp.encoder import Encoder
     from nncomp.exact.engine import PackedModel
 
-_RANDOM_BYTES = 1 << 16  # the sample of what may be random
+_SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -57,10 +59,10 @@ _LZMA_FILTERS = [
 
 
 class Codec:
-    """Encodes and decodes blocks, with the network of one model or with none."""
+    """Encodes and decodes blocks, with the network of one model or with none; `effort` is what encoding may cost."""
 
-    def __init__(self, model: ModelFile | None = None) -> None:
-        self.model = model
+    def __init__(self, model: ModelFile | None = None, effort: Effort = USUAL) -> None:
+        self.model, self.effort = model, effort
 
     def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
         """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
@@ -79,22 +81,26 @@ class Codec:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
             return _encode_bytes(data)
+        from nncomp.code import NO_CODE
         from nncomp.token_block import encode_tokens
 
-        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads))
+        encoder = self._encoder if self.effort.is_thorough else None  # for both payloads are made, with a code and without
+        code = encoder.levels(self._packed.model.vocabulary.encode(data)) if encoder else NO_CODE
+        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, self.effort.max_lanes, code))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
-        """Return which of bytes and tokens to code: all there are, for no sample foretells the smaller (docs/LOG.md).
+        """Return which of bytes and tokens to code: both, for no sample surely foretells the smaller (docs/LOG.md).
 
-        But what the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random.
+        With little effort the smaller one on a sample. But what the quickest LZMA leaves as long as it was (`quick_bytes`),
+        and mixing on a sample too, is random.
         """
-        if not data:
+        kinds = [BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
+        if len(data) <= _SAMPLE_BYTES:
+            return kinds if data else []
+        sample = _from_middle(data, _SAMPLE_BYTES)
+        if quick_bytes >= len(data) and len(_encode_bytes(sample).payload) >= len(sample):
             return []
-        if quick_bytes >= len(data) > _RANDOM_BYTES:
-            sample = _from_middle(data, _RANDOM_BYTES)
-            if len(_encode_bytes(sample).payload) >= len(sample):
-                return []
-        return [BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
+        return kinds if self.effort.is_thorough else [min(kinds, key=lambda kind: len(self._encode(kind, sample).payload))]
 
     @cached_property
     def _packed(self) -> PackedModel:
@@ -104,6 +110,14 @@ class Codec:
 
         assert self.model is not None
         return PackedModel(parse_model(self.model.read(), str(self.model.path)))
+
+    @cached_property
+    def _encoder(self) -> Encoder | None:
+        """The encoder beside the model, if the model takes a code and there is one."""
+        from nncomp.encoder import open_encoder
+
+        assert self.model is not None
+        return open_encoder(self.model.path, self._packed.model.sizes)
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""

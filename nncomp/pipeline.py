@@ -27,6 +27,7 @@ from nncomp import watch
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
 from nncomp.errors import FormatError, NncompError, WorkerError
+from nncomp.levels import USUAL, Effort
 from nncomp.registry import ModelFile
 
 Progress = Callable[[int], None]  # told how many bytes of the input are done
@@ -68,6 +69,7 @@ class EncodeTask:
     is_last: bool
     model: ModelFile | None
     threads: int = 1
+    effort: Effort = USUAL
 
     @property
     def raw_bytes(self) -> int:
@@ -78,7 +80,7 @@ class EncodeTask:
         return len(self.data)
 
     def run(self) -> tuple[Block, float]:
-        coded = _codec(self.model).encode_block(self.data, self.threads)
+        coded = _codec(self.model, self.effort).encode_block(self.data, self.threads)
         block = Block(int(coded.kind), len(self.data), coded.payload, checksum(self.data), self.is_last)
         return block, coded.cost_bits
 
@@ -107,9 +109,9 @@ class DecodeTask:
 
 
 @lru_cache(maxsize=1)
-def _codec(model: ModelFile | None) -> Codec:
+def _codec(model: ModelFile | None, effort: Effort = USUAL) -> Codec:
     """Return this process's codec: it keeps the model loaded from block to block."""
-    return Codec(model)
+    return Codec(model, effort)
 
 
 def usable_cores() -> int:
@@ -118,14 +120,19 @@ def usable_cores() -> int:
 
 
 def compress(
-    source: Readable, sink: Writable, model: ModelFile | None, workers: int, progress: Progress | None = None
+    source: Readable,
+    sink: Writable,
+    model: ModelFile | None,
+    workers: int,
+    progress: Progress | None = None,
+    effort: Effort = USUAL,
 ) -> Summary:
     """Write one frame to `sink` that holds all that `source` gives."""
     summary = Summary()
     writer: FrameWriter | None = None
     # Threads are for a block that is alone; of several, each has a process.
     tasks = (
-        EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1)
+        EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1, effort)
         for number, (data, is_last) in enumerate(split(source))
     )
     progress = _only_forward(progress)

@@ -17,7 +17,7 @@ HASH_BYTES = 8  # of the SHA-256, as many as a frame holds
 MAX_BYTES = 1 << 30  # of a model file
 NO_MODEL = 0  # this id names no model
 OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
-LEVELS = {"default": 1}
+LEVELS = {"default": 1, "fast": 2}
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,14 @@ def open_model(level_or_path: str | Path) -> ModelFile:
     return ModelFile(path, OWN_MODEL, content_hash)
 
 
+def installed_model(level: str) -> ModelFile | None:
+    """Return the model of a level, or None when it is not installed."""
+    return open_model(level) if level_path(level).is_file() else None
+
+
 def default_model() -> ModelFile | None:
     """Return the model of the default level, or None when none is installed."""
-    return open_model("default") if level_path("default").is_file() else None
+    return installed_model("default")
 
 
 def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelFile:

@@ -1,8 +1,8 @@
 """A block as tokens: the network predicts, mixing sharpens, the range coder writes; L lanes advance in step.
 
-Payload: log2 of the lanes, log2 of the mixing table's lines, flags (a byte each; flags are reserved for the encoder's
-code and are 0), then the coder's words. Lane l holds the bytes from l * R // L to (l + 1) * R // L of the R raw bytes.
-This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Knows nothing of files.
+Payload: log2 of the lanes, log2 of the mixing table's lines, flags (a byte each), then the coder's words: those of a code z,
+if flag 0 says that there is one (`nncomp.code`), and of the tokens. Lane l holds the bytes from l * R // L to (l + 1) * R // L
+of the R raw bytes. This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Knows nothing of files.
 """
 
 # L lanes, N tokens of the block, R raw bytes
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import coding, watch
-from nncomp.coding import decode_decision, is_spent, start_decoder
+from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_decisions, start_and_read_code
+from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
 from nncomp.kernels import compiled, inlined
@@ -25,24 +26,25 @@ from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learn
 from nncomp.turns import pass_on, wait_for, yield_address
 
 MAX_LANES_LOG2 = 4  # that a block may have
-_TAKEN_LANES_LOG2 = 2  # the most that are taken: with the products' tiles more are hardly quicker, and each costs bits
+MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
 _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
 _HEADER_BYTES = 3
+_FLAG_CODE = 1  # a code comes before the tokens
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 _TOKENS, _LEFT, _WRONG = range(3)  # fields of `_Shared.count`
 _OVERFLOW, _SPENT = 1, 2  # what may be wrong: a token that does not fit its lane, words that end early
 _MAX_THREADS = 2
 
 
-def lanes_log2(raw_bytes: int) -> int:
-    """Return log2 of the lanes for a block: the most, up to 4, that leave each at least 64 KiB.
+def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
+    """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB.
 
     >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
     [1, 1, 2, 4]
     """
-    return max(0, min(_TAKEN_LANES_LOG2, (raw_bytes // _LANE_BYTES).bit_length() - 1))
+    return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
 
 
 def lines_log2(raw_bytes: int) -> int:
@@ -71,7 +73,7 @@ class _Shared(NamedTuple):
     ids: Any  # N, the tokens when encoding, lane after lane
     first_ids: Any  # L + 1 int64, where each lane's tokens begin
     words: Any  # uint32, the coder's words when decoding, else empty
-    decoder: Any  # uint64, its state
+    decoder: Any  # uint64, its state, at the first token
     decisions: Any  # N * bits uint8, filled when encoding, in the order of coding
     p1: Any  # the same, uint16
     count: Any  # int64: tokens so far, bytes left, what went wrong
@@ -101,8 +103,6 @@ def _run(
         bits += 1
     cumulative = np.zeros(max(groups, size) + 1, np.int64)
     before = s.before[first_lane : first_lane + lanes]
-    if decoding and part == 0:
-        start_decoder(s.decoder, s.words)
     number = part
     while True:
         step(product, packed, a, b, before)
@@ -164,15 +164,30 @@ def _run(
         number += parts
 
 
-def encode_tokens(model: PackedModel, data: bytes, threads: int = 1) -> tuple[bytes, float]:
-    """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads."""
-    payload, cost_bits, _ = encode_and_learn(model, data, model_start(model), threads)
+def encode_tokens(
+    model: PackedModel, data: bytes, threads: int = 1, most_lanes: int = MOST_LANES, code: Levels = NO_CODE
+) -> tuple[bytes, float]:
+    """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads.
+
+    A code that is given is sent if the payload is the smaller for it: both are made.
+    """
+    start = model_start(model)
+    payload, cost_bits, _ = encode_and_learn(model, data, start, threads, most_lanes)
+    if len(code):
+        told, told_bits, _ = encode_and_learn(model, data, start, threads, most_lanes, code)
+        if len(told) < len(payload):
+            return told, told_bits
     return payload, cost_bits
 
 
 def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
     """Return the start values of mixing that a model brings along, or none."""
-    return {name.removeprefix(_START): array for name, array in model.model.extra.items() if name.startswith(_START)}
+    return start_of(model.model.extra)
+
+
+def start_of(extra: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the start values of mixing among a model's extra arrays."""
+    return {name.removeprefix(_START): array for name, array in extra.items() if name.startswith(_START)}
 
 
 def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -181,13 +196,28 @@ def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def encode_and_learn(
-    model: PackedModel, data: bytes, start: dict[str, NDArray[Any]], threads: int = 1
+    model: PackedModel,
+    data: bytes,
+    start: dict[str, NDArray[Any]],
+    threads: int = 1,
+    most_lanes: int = MOST_LANES,
+    code: Levels = NO_CODE,
 ) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
-    """Return what `encode_tokens` does, and what mixing has learned from `start` on."""
-    sizes = lanes_log2(len(data)), lines_log2(len(data))
-    p = predict_tokens(model, data, start, *sizes, threads)
-    payload = bytes([*sizes, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
-    return payload, coding.cost_bits(p.decisions, p.p1), p.learned
+    """Return what `encode_tokens` does with this code or none, and what mixing has learned from `start` on."""
+    sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
+    p = predict_tokens(model, data, start, *sizes, threads, code=code)
+    flags, decisions, p1 = 0, p.decisions, p.p1
+    if len(code):
+        flags, first = _FLAG_CODE, code_decisions(_prior(model), code)
+        decisions, p1 = np.concatenate([first[0], decisions]), np.concatenate([first[1], p1])
+    payload = bytes([*sizes, flags]) + coding.words_to_bytes(coding.encode(decisions, p1))
+    return payload, coding.cost_bits(decisions, p1), p.learned
+
+
+def _prior(model: PackedModel) -> NDArray[np.uint16]:
+    """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
+    code = model.model.code
+    return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
 
 
 class Predicted(NamedTuple):
@@ -207,10 +237,11 @@ def predict_tokens(
     lines_bits: int,
     threads: int = 1,
     lane_ids: list[NDArray[np.int32]] | None = None,
+    code: Levels = NO_CODE,
 ) -> Predicted:
     """Return the decisions of a block (at least one byte) in 2**lanes_bits lanes, with the probabilities they are coded with.
 
-    The tokens are those that the vocabulary takes, unless they are given, lane by lane.
+    Those of a code are not among them. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
     """
     starts = lane_starts(len(data), 1 << lanes_bits)
     vocabulary = model.model.vocabulary
@@ -221,7 +252,7 @@ def predict_tokens(
     p1 = np.zeros(len(decisions), np.uint16)
     mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
     raw, nothing = np.frombuffer(data, np.uint8).copy(), np.zeros(0, np.uint32)
-    _code(model, mixing, raw, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1, threads)
+    _code(model, mixing, raw, ids, first_ids, nothing, np.zeros(5, np.uint64), decisions, p1, threads, code)
     return Predicted(ids, decisions, p1, learned_values(mixing))
 
 
@@ -230,13 +261,18 @@ def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: i
     return decode_lanes(model, payload, raw_bytes, threads)[0]
 
 
-def decode_lanes(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
-    """Return what `decode_tokens` does, and the tokens of each lane."""
+def decode_lanes(
+    model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1
+) -> tuple[bytes, list[NDArray[np.int32]], Levels]:
+    """Return what `decode_tokens` does, the tokens of each lane, and the code."""
     if len(payload) < _HEADER_BYTES + 4:
         raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
     lanes_bits, lines_bits, flags = payload[:_HEADER_BYTES]
-    if flags:
+    if flags & ~_FLAG_CODE:
         raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
+    prior = _prior(model)
+    if flags & _FLAG_CODE and not len(prior):
+        raise FormatError(f"A block of tokens has a code (flags {flags:#x}), but its model knows none; the file is altered.")
     if lanes_bits > MAX_LANES_LOG2 or not _MIN_LINES_LOG2 <= lines_bits <= MAX_LINES_LOG2:
         raise FormatError(
             f"A block of tokens asks for 2**{lanes_bits} lanes and 2**{lines_bits} lines of mixing table; "
@@ -245,13 +281,15 @@ def decode_lanes(model: PackedModel, payload: bytes, raw_bytes: int, threads: in
     words = coding.bytes_to_words(payload[_HEADER_BYTES:])
     mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, 1 << lanes_bits), 1 << lines_bits, model_start(model))
     decoder, data = np.zeros(5, np.uint64), np.zeros(raw_bytes, np.uint8)
+    code = np.zeros(len(prior) if flags & _FLAG_CODE else 0, np.int64)
+    start_and_read_code(decoder, words, prior, code)
     no_ids, no_first = np.zeros(0, np.int32), np.zeros(0, np.int64)
     empty, no_p1 = np.zeros(0, np.uint8), np.zeros(0, np.uint16)
-    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1, threads) == _OVERFLOW:
+    if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1, threads, code) == _OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     coding.check_finished(decoder, words)
     places = zip(mixing.starts.tolist(), mixing.counts.tolist(), strict=False)
-    return data.tobytes(), [mixing.history[first + 1 : first + 1 + count].copy() for first, count in places]
+    return data.tobytes(), [mixing.history[first + 1 : first + 1 + count].copy() for first, count in places], code
 
 
 def _code(
@@ -265,6 +303,7 @@ def _code(
     decisions: Any,
     p1: Any,
     threads: int,
+    code: Levels,
 ) -> int:
     """Run the loop over all lanes in up to two threads; return what is wrong, 0 for nothing."""
     vocabulary, lanes = model.model.vocabulary, len(mixing.starts) - 1
@@ -277,7 +316,7 @@ def _code(
 
     firsts = [lanes * part // parts for part in range(parts + 1)]
     # All of it before a thread starts: one that failed here would be waited for without end.
-    buffers = [new_buffers(model.model, last - first) for first, last in pairwise(firsts)]
+    buffers = [new_buffers(model.model, last - first, code) for first, last in pairwise(firsts)]
 
     def run(part: int) -> None:
         _run(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from nncomp.exact.code import CodeArrays
 from nncomp.exact.export import export
 from nncomp.exact.weights import IntegerModel
 from nncomp.model.decoder import Decoder, DecoderConfig
@@ -44,6 +45,40 @@ def small_decoder(seed: int = 0, shape: DecoderConfig = SHAPE) -> Decoder:
 @functools.cache
 def small_model(seed: int = 0) -> IntegerModel:
     return export(small_decoder(seed), small_vocabulary(), {"note": "untrained, for tests"})
+
+
+CODED_SHAPE = replace(SHAPE, code_dimensions=5, code_levels=4)
+
+
+@functools.cache
+def coded_decoder(seed: int = 0, shape: DecoderConfig = CODED_SHAPE) -> Decoder:
+    """Return the small decoder with a code whose rows and prior are as large as training makes them."""
+    decoder = small_decoder(seed, shape)
+    assert decoder.code is not None
+    with torch.no_grad():
+        for parameter, size in ((decoder.code.input, 1.0), (decoder.code.state, 1.0), (decoder.code.prior, 1.5)):
+            parameter.copy_(torch.randn_like(parameter) * size)
+    return decoder
+
+
+@functools.cache
+def coded_model(seed: int = 0) -> IntegerModel:
+    return export(coded_decoder(seed), small_vocabulary(), {"note": "untrained, with a code, for tests"})
+
+
+def extreme_code(model: IntegerModel, seed: int, dimensions: int, levels: int) -> IntegerModel:
+    """Return the model with tables of a code that take any value within their bounds, the extremes often."""
+    random = np.random.default_rng(seed)
+    sizes = model.sizes | {"code_dimensions": dimensions, "code_levels": levels}
+    shapes = (dimensions, levels, sizes["width"]), (dimensions, levels, sizes["layer_count"], sizes["state_width"])
+    tables = [
+        np.where(random.random(shape) < 0.7, random.choice([-32767, 32767]), random.integers(-32767, 32768, shape)).astype(
+            np.int16
+        )
+        for shape in shapes
+    ]
+    p1 = np.where(random.random((dimensions, levels - 1)) < 0.5, random.choice([1, 65535]), 30000).astype(np.uint16)
+    return replace(model, sizes=sizes, code=CodeArrays(tables[0], tables[1], p1))
 
 
 def extreme_model(seed: int) -> IntegerModel:

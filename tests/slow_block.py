@@ -26,13 +26,37 @@ def bernoulli(p1: int) -> constriction.stream.model.Bernoulli:
     return constriction.stream.model.Bernoulli(p1 / 65536, perfect=False)
 
 
-def run_block(model: IntegerModel, raw_bytes: int, header: bytes, code: Code, ids: Sequence[Sequence[int]] = ()) -> bytes:
-    """Code all tokens of a block; `ids` are each lane's tokens, if they are known. Return the raw bytes."""
+def run_code(model: IntegerModel, code: Code, known: Sequence[int] = ()) -> list[int]:
+    """Code the levels of a code, known or not; return them."""
+    assert model.code is not None
+    levels = []
+    for i, row in enumerate(model.code.p1.tolist()):
+        level = 0
+        while level < len(row) and code(row[level], int(known[i] > level) if known else 0):
+            level += 1
+        levels.append(level)
+    return levels
+
+
+def run_block(
+    model: IntegerModel,
+    raw_bytes: int,
+    header: bytes,
+    code: Code,
+    ids: Sequence[Sequence[int]] = (),
+    known_levels: Sequence[int] = (),
+) -> bytes:
+    """Code the code, if the header has the flag, and all tokens of a block; `ids` are each lane's tokens, if they are known.
+    Return the raw bytes."""
+    levels = run_code(model, code, known_levels) if header[2] & 1 else []
     lanes, bits = 1 << header[0], model.vocabulary.bits
     groups = model.sizes["group_count"]
     starts = [lane * raw_bytes // lanes for lane in range(lanes + 1)]
     given = {name.removeprefix("mixing."): a for name, a in model.extra.items() if name.startswith("mixing.")}
-    engine, mixing = ReferenceEngine(model, lanes), TokenReference(bits, starts, 1 << header[1], given)
+    engine, mixing = (
+        ReferenceEngine(model, lanes, np.array(levels, np.int64)),
+        TokenReference(bits, starts, 1 << header[1], given),
+    )
     before = np.full(lanes, model.sizes["start_token"])
     widths = [high - low for low, high in pairwise(starts)]
     while any(len(data) < width for data, width in zip(mixing.data, widths, strict=True)):
@@ -60,8 +84,8 @@ def run_block(model: IntegerModel, raw_bytes: int, header: bytes, code: Code, id
     return b"".join(mixing.data)
 
 
-def encode_slowly(model: IntegerModel, data: bytes, header: bytes) -> tuple[bytes, list[int]]:
-    """Return the payload of a block with this header, and p1 of each decision."""
+def encode_slowly(model: IntegerModel, data: bytes, header: bytes, levels: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+    """Return the payload of a block with this header (and this code, if it has the flag), and p1 of each decision."""
     encoder = constriction.stream.queue.RangeEncoder()
     probabilities = []
 
@@ -73,7 +97,7 @@ def encode_slowly(model: IntegerModel, data: bytes, header: bytes) -> tuple[byte
     lanes = 1 << header[0]
     bounds = [lane * len(data) // lanes for lane in range(lanes + 1)]
     ids = [model.vocabulary.encode(data[low:high]).tolist() for low, high in pairwise(bounds)]
-    assert run_block(model, len(data), header, code, ids) == data
+    assert run_block(model, len(data), header, code, ids, levels) == data
     return header + encoder.get_compressed().astype("<u4").tobytes(), probabilities
 
 

@@ -92,15 +92,17 @@ def test_a_good_file_is_read_with_any_number_of_threads(row: Good, threads: int,
 
 
 def test_each_feature_has_a_good_file(models: dict[str, ModelFile]) -> None:
-    kinds, lanes, blocks, frames = set(), set(), set(), set()
+    kinds, lanes, blocks, frames, flags = set(), set(), set(), set(), set()
     for row in GOOD:
         found = list(read_blocks(io.BytesIO((FOLDER / row.file).read_bytes())))
         kinds |= {each.block.kind for each in found}
         lanes |= {each.block.payload[0] for each in found if each.block.kind == BlockKind.TOKENS}
+        flags |= {each.block.payload[2] for each in found if each.block.kind == BlockKind.TOKENS}
         blocks.add(max(each.number for each in found) + 1)
         frames.add(found[-1].frame + 1)
     assert kinds == set(BlockKind)
     assert {0, 1, 4} <= lanes
+    assert {0, 1} <= flags
     assert {1, 3} <= blocks
     assert {1, 5} <= frames
 

@@ -155,14 +155,16 @@ def test_a_training_with_targets(tmp_path: Path, tiny: ModelFile) -> None:
     config = replace(CONFIG, objective="absolute")
     lines: list[str] = []
     work = tmp_path / "work"
-    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets)
+    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets=targets)
     assert json.loads((work / "record.json").read_text())["training"]["objective"] == "absolute"
     np.save(work / "ids.npy", np.load(work / "ids.npy")[:-1])
     with pytest.raises(DataError, match="holds the tokens of another text"):
-        run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets)
+        run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets=targets)
+    with pytest.raises(DataError, match="told a code learns by cross-entropy"):
+        run.train(str(corpus), str(corpus), tmp_path / "coded", SHAPE, config, "test", lines.append, 4, targets=targets)
     corpus.write_bytes(TEXT + b"more")
     with pytest.raises(DataError, match=r"ends after .* bytes, and the training text has"):
-        run.train(str(corpus), str(corpus), tmp_path / "other", SHAPE, config, "test", lines.append, targets)
+        run.train(str(corpus), str(corpus), tmp_path / "other", SHAPE, config, "test", lines.append, targets=targets)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from nncomp import coding, token_block
 from nncomp.errors import FormatError, ModelError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel, load_model, save_model
-from nncomp.mixing import byte_model, tables, token_model
+from nncomp.mixing import byte_model, tables, token_start
 from tests.conftest import ROOT
 from tests.models import TEXT, extreme_model, small_model
 from tests.slow_block import decode_slowly, encode_slowly
@@ -34,6 +34,8 @@ def packed(name: str) -> PackedModel:
         return PackedModel(small_model())
     if name == "extreme":
         return PackedModel(extreme_model(3))
+    if name == "few":
+        return PackedModel(replace(small_model(1), extra=few()))
     return PackedModel(replace(small_model(1), extra=learned() if name == "learned" else any_start()))
 
 
@@ -46,12 +48,19 @@ def learned() -> dict[str, Any]:
 
 
 @functools.cache
+def few() -> dict[str, Any]:
+    """Return start values, as learned, of a model that uses some of the contexts and sets of weight rows."""
+    values = token_block.encode_and_learn(packed("plain"), TEXT[:3000], token_start.start_values((1, 2, 12, 17), (1, 3)))[2]
+    return token_block.start_extra(values)
+
+
+@functools.cache
 def any_start() -> dict[str, Any]:
     """Return start values anywhere within their bounds, the extremes often."""
     rng = np.random.default_rng(4)
     most = {"weights": 1 << 20, "final_weights": 1 << 20, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
     values = {}
-    for name, array in token_model.start_values().items():
+    for name, array in token_start.start_values().items():
         top = most.get(name, (1 << 32) - 1)
         low = -top if "weights" in name else 0
         value = rng.integers(low, top + 1, array.shape)
@@ -100,6 +109,8 @@ CASES = {
     "extreme": ("extreme", TEXT[:300] + MARKUP, 1),
     "learned": ("learned", TEXT[8000:8400] + MARKUP, 0),
     "learned, lanes": ("learned", TEXT[8000:8500], 4),
+    "some contexts": ("few", TEXT[3000:3400] + MARKUP, 0),
+    "some contexts, lanes": ("few", some_text(300, 3), 2),
     "any start": ("any", TEXT[:300] + MARKUP, 2),
 }
 
@@ -252,7 +263,7 @@ def damaged(name: str, change: str) -> IntegerModel:
     return replace(small_model(), extra=extra)
 
 
-WRONG = [(name, change) for name in token_model.start_values() for change in ("missing", "shape", "type")]
+WRONG = [(name, change) for name in token_start.start_values() for change in ("missing", "shape", "type")]
 WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_2") for change in ("high", "low")]
 
 

@@ -108,7 +108,7 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     list(again.run())
     assert again.progress.step > document["progress"]["step"]  # type: ignore[index]
 
-    run.finish(work, str(corpus), str(corpus), out, lines.append)
+    run.finish(work, str(corpus), str(corpus), "fast", None, out, lines.append)
     model = load_model(out)
     ids = encode_shuffled(read_documents(str(corpus)), model.vocabulary, 0)
     bits = surprisal_bits(PackedModel(model), ids, 16)

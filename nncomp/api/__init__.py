@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
 from nncomp import pipeline
 from nncomp.api.files import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
-from nncomp.api.models import Bytes, ModelName, find_with, model_to_write
+from nncomp.api.models import Bytes, ModelName, find_with, to_write_with
 
 __all__ = ["Compressor", "Decompressor", "NncompFile", "compress", "decompress", "open", "register_fsspec"]
 
@@ -22,20 +22,22 @@ WriteMode = Literal["w", "wb", "x", "xb", "a", "ab"]
 TextMode = Literal["rt", "wt", "xt", "at"]
 
 
-def compress(data: Bytes, *, model: ModelName = "default", workers: int = 0) -> bytes:
+def compress(data: Bytes, *, level: int | None = None, model: ModelName = "default", workers: int = 0) -> bytes:
     """Return a .nnc file that holds `data`; the same bytes as the command writes.
 
-    `model` is a level (there is one, "default"), the path of a model file, or None for mixing alone, which is quicker and
-    packs less. `workers` processes code that many blocks of 4 MiB at a time; with 0 it is done in this process. (Like all of
+    `level` is 1 (quickest) to 9 (smallest), None for 5. `model` is in place of the level's own: the name of a model that comes
+    with nncomp ("default", "fast"), the path of a model file, or None for mixing alone, which is quicker and packs less.
+    `workers` processes code that many blocks of 4 MiB at a time; with 0 it is done in this process. (Like all of
     `multiprocessing`, workers need a script whose work stands under `if __name__ == "__main__":`.)
-    Raises ModelError when there is no such model.
+    Raises ModelError when there is no such model or level.
 
     >>> import nncomp
     >>> len(nncomp.compress(b"all work and no play, " * 50, model=None)) < 80
     True
     """
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(data), sink, model_to_write(model), workers)
+    chosen, effort = to_write_with(model, level)
+    pipeline.compress(io.BytesIO(data), sink, chosen, workers, effort=effort)
     return sink.getvalue()
 
 
@@ -59,12 +61,15 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
 
 
 @overload
-def open(file: FileName, mode: ReadMode | WriteMode = "rb", *, model: ModelName = "default") -> NncompFile: ...
+def open(
+    file: FileName, mode: ReadMode | WriteMode = "rb", *, level: int | None = None, model: ModelName = "default"
+) -> NncompFile: ...
 @overload
 def open(
     file: FileName,
     mode: TextMode,
     *,
+    level: int | None = None,
     model: ModelName = "default",
     encoding: str | None = None,
     errors: str | None = None,
@@ -75,6 +80,7 @@ def open(
     file: FileName,
     mode: str,
     *,
+    level: int | None = None,
     model: ModelName = "default",
     encoding: str | None = None,
     errors: str | None = None,
@@ -84,6 +90,7 @@ def open(
     file: FileName,
     mode: str = "rb",
     *,
+    level: int | None = None,
     model: ModelName = "default",
     encoding: str | None = None,
     errors: str | None = None,
@@ -92,7 +99,7 @@ def open(
     """Open a .nnc file, by its name or as a binary file object, and return a file object of what it holds.
 
     `mode` is "r", "w", "x" or "a" (which appends a frame) with "b" (as if there were neither) or "t" for text; then
-    `encoding`, `errors` and `newline` are those of the builtin `open`. `model`: see `compress` and `decompress`.
+    `encoding`, `errors` and `newline` are those of the builtin `open`. `level` and `model`: see `compress` and `decompress`.
     A file object that is given stays open. See `NncompFile` for `seek`.
 
     >>> import json, tempfile, nncomp
@@ -114,7 +121,7 @@ def open(
         raise ValueError(f"A mode is binary (b) or text (t), and {mode!r} is both.")
     if not is_text and (encoding, errors, newline) != (None, None, None):
         raise ValueError(f"Encoding, errors and newline are for text: give a mode with t, not {mode!r}.")
-    binary = NncompFile(file, mode.replace("t", ""), model=model)
+    binary = NncompFile(file, mode.replace("t", ""), level=level, model=model)
     if not is_text:
         return binary
     return io.TextIOWrapper(cast(IO[bytes], binary), io.text_encoding(encoding), errors, newline)

@@ -141,7 +141,7 @@ class NncompFile(io.BufferedIOBase):
 
     Reading: `seek` needs a file that can seek itself; then a read decodes only the block of 4 to 6 MiB that holds the byte,
     and the last one is kept. Without, it is read from front to end. Every block is compared with its checksum.
-    Writing: there is no `seek`; the file is complete when it is closed. `mode`, `model`: see `nncomp.open`.
+    Writing: there is no `seek`; the file is complete when it is closed. `mode`, `level`, `model`: see `nncomp.open`.
 
     >>> import io, tarfile, nncomp
     >>> held = io.BytesIO()
@@ -156,12 +156,12 @@ class NncompFile(io.BufferedIOBase):
 
     _file: BinaryIO | None = None  # while it is open
 
-    def __init__(self, file: FileName, mode: str = "rb", *, model: ModelName = "default") -> None:
+    def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = "default") -> None:
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode is r, w, x or a, with b or without it, not {mode!r}.")
         self._reader: io.BufferedReader | None = None
-        self._compressor = None if kind == "r" else Compressor(model=model)
+        self._compressor = None if kind == "r" else Compressor(level=level, model=model)
         find_model = find_with(model) if kind == "r" else None
         self._written_bytes = 0
         self._is_ours = isinstance(file, (str, bytes, os.PathLike))

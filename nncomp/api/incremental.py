@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from nncomp.api.models import Bytes, ModelName, find_with, model_to_write
+from nncomp.api.models import Bytes, ModelName, find_with, to_write_with
 from nncomp.container import (
     BLOCK_BYTES,
     MAGIC,
@@ -36,8 +36,8 @@ class Compressor:
     b'piece by piece'
     """
 
-    def __init__(self, *, model: ModelName = "default") -> None:
-        self._model = model_to_write(model)
+    def __init__(self, *, level: int | None = None, model: ModelName = "default") -> None:
+        self._model, self._effort = to_write_with(model, level)
         self._held = bytearray()
         self._sink = io.BytesIO()
         self._writer: FrameWriter | None = None
@@ -64,7 +64,7 @@ class Compressor:
         return self._taken()
 
     def _code(self, data: bytes, is_last: bool) -> None:
-        block, _ = EncodeTask(data, is_last, self._model).run()
+        block, _ = EncodeTask(data, is_last, self._model, effort=self._effort).run()
         if self._writer is None:
             self._writer = FrameWriter(self._sink, named_model(self._model, block))
         self._writer.write(block)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nncomp import registry
+from nncomp import levels, registry
 from nncomp.container import ModelReference
+from nncomp.levels import USUAL, Effort
 from nncomp.pipeline import FindModel
 from nncomp.registry import ModelFile
 
@@ -14,9 +15,16 @@ Bytes = bytes | bytearray | memoryview
 ModelName = str | os.PathLike[str] | None
 
 
-def model_to_write(name: ModelName) -> ModelFile | None:
-    """Return the model of a level or at a path, None for None; raises ModelError when there is none."""
-    return None if name is None else registry.open_model(_as_given(name))
+def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None, Effort]:
+    """Return the model and the effort of a level, or another model of this name or path, None for None.
+
+    Raises ModelError when there is no such model or level.
+    """
+    if level is None:
+        return None if name is None else registry.open_model(_as_given(name)), USUAL
+    chosen = levels.level(level)
+    name = chosen.model if name == "default" else name
+    return None if name is None else registry.open_model(_as_given(name)), chosen.effort
 
 
 def find_with(name: ModelName) -> FindModel:

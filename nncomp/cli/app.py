@@ -48,9 +48,20 @@ Workers = Annotated[
     int,
     typer.Option("--threads", "-T", min=0, help="Cores to work with, 0 for all.", metavar="N", envvar="NNCOMP_THREADS"),
 ]
+Level = Annotated[
+    int,
+    typer.Option(
+        "--level", min=1, max=9, help="-1, --fast: quickest; to -9, --best: smallest.", metavar="N", envvar="NNCOMP_LEVEL"
+    ),
+]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A level (default), a model file of your own, or none.", metavar="MODEL", show_default=False),
+    typer.Option(
+        "--model",
+        help="In place of the level's model: default, fast, a model file of your own, or none.",
+        metavar="MODEL",
+        show_default=False,
+    ),
 ]
 GivenModel = Annotated[
     str | None,
@@ -108,6 +119,7 @@ def compress(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    level: Level = 5,
     model: Model = None,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
@@ -117,13 +129,15 @@ def compress(
     This is the running estimate, which costs nothing; the full one is nncomp entropy.
     """
     with guarded():
+        from nncomp import levels
         from nncomp.cli import inputs, transfer
 
         names = inputs.expand(files, recursive, is_packed=False)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
-        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed)
-        chosen = transfer.choose_model(model)
+        effort = levels.level(level).effort
+        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed, effort=effort)
+        chosen = transfer.choose_model(model, level)
         transfer.listen(options)
         for_each(names, lambda name: transfer.compress_file(name, chosen, options))
 
@@ -225,6 +239,7 @@ def bench(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name enwik8.", metavar="PATH")],
     json: Json = False,
     workers: Workers = 0,
+    level: Level = 5,
     model: Model = None,
     others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, and zstd and brotli if installed, too.")] = True,
 ) -> None:
@@ -238,7 +253,7 @@ def bench(
     with guarded():
         from nncomp.cli.bench import run_bench
 
-        run_bench(paths, json, workers, model, others)
+        run_bench(paths, json, workers, level, model, others)
 
 
 @app.command()
@@ -328,6 +343,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    code: Annotated[
+        int,
+        typer.Option(
+            min=0, max=64, help="Train an encoder too: it says N numbers of each text that are sent ahead of it.", metavar="N"
+        ),
+    ] = 0,
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
@@ -340,7 +361,7 @@ def train(
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, objective.value, targets)
+        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code, objective.value, targets)
 
 
 @app.command()

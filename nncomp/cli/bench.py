@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
 
-def run_bench(names: list[str], is_json: bool, workers: int, model: str | None, with_others: bool) -> None:
+def run_bench(names: list[str], is_json: bool, workers: int, level: int, model: str | None, with_others: bool) -> None:
     """Measure all files and print a table after each one and of all, or one JSON document at the end."""
-    chosen = choose_model(model)
+    chosen = choose_model(model, level)
     model_bytes = chosen.size_bytes if chosen else 0
-    compressors = [bench.nncomp_compressor(model, model_bytes, worker_count(workers))]
+    compressors = [bench.nncomp_compressor(model, model_bytes, worker_count(workers), level)]
     compressors += bench.other_compressors() if with_others else []
     files = list(bench.expand([_path(name) for name in names]))
     bench.warm_up(compressors[0])

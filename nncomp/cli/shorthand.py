@@ -13,13 +13,17 @@ MODES = {
     **dict.fromkeys(("t", "--test"), "test"),
     **dict.fromkeys(("l", "--list"), "list"),
 }
+LEVELLED = {"compress", "bench"}  # commands that take a level; to the others -9 means nothing, and is left out
+NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value, which is no option, whatever it looks like.
-VALUED = {"o", "T", "--output", "--threads", "--model", "--range"}
+VALUED = {"o", "T", "--output", "--threads", "--model", "--range", "--level"}
 _ROOT = {"-h", "--help", "--version"}
+_LEVELS = "123456789"
 
 
 def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool) -> list[str]:
     """Return the arguments with the command first; the last of -d, -t, -l and -z says which, without one it is compress.
+    The last of -1 to -9, --fast and --best becomes the level.
 
     With no arguments at all, standard input is compressed, unless it is a terminal (`is_terminal`).
 
@@ -27,26 +31,34 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
     ['decompress', '-k', 'a.nnc']
     >>> spell_out(["-o", "-d", "notes.txt"], ["compress", "decompress"], True)
     ['compress', '-o', '-d', 'notes.txt']
+    >>> spell_out(["-9k", "notes.txt"], ["compress", "decompress"], True)
+    ['compress', '--level', '9', '-k', 'notes.txt']
     """
     if not arguments:
         return [] if is_terminal else ["compress"]
-    if arguments[0] in commands or arguments[0] in _ROOT:
+    if arguments[0] in _ROOT or arguments[0] in set(commands) - LEVELLED:
         return arguments
-    command = "compress"
+    is_named = arguments[0] in commands
+    command, modes, level = (arguments[0], {}, "") if is_named else ("compress", MODES, "")
     rest: list[str] = []
-    remaining = iter(arguments)
+    remaining = iter(arguments[is_named:])
     for argument in remaining:
         if argument == "--":
             rest += [argument, *remaining]
-        elif argument in MODES and argument.startswith("--"):
-            command = MODES[argument]
+        elif argument in modes and argument.startswith("--"):
+            command = modes[argument]
+        elif argument in NAMED_LEVELS:
+            level = NAMED_LEVELS[argument]
         elif argument in VALUED and argument.startswith("--"):
             rest += [argument, *_next(remaining)]
         elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":
             letters, needs_value = "", False
             for i, letter in enumerate(argument[1:], 1):
-                if letter in MODES:
-                    command = MODES[letter]
+                if letter in modes:
+                    command = modes[letter]
+                    continue
+                if letter in _LEVELS:
+                    level = letter
                     continue
                 letters += letter
                 if letter in VALUED:  # what follows in the same argument is its value
@@ -57,7 +69,7 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
             rest += _next(remaining) if needs_value else []
         else:
             rest.append(argument)
-    return [command, *rest]
+    return [command, *(["--level", level] if level and command in LEVELLED else []), *rest]
 
 
 def _next(remaining: Iterator[str]) -> list[str]:

@@ -27,11 +27,11 @@ def parse_time(text: str) -> float:
 
 def train(
     data: str, valid: str | None, level: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None,
-    tokens: int, objective: str, targets: Path | None,
+    tokens: int, code: int, objective: str, targets: Path | None,
 ) -> None:  # fmt: skip
     """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start, or
-    else the new model has the shape of `level`; `targets` is the file of estimates that an `objective` other than
-    cross-entropy needs."""
+    else the new model has the shape of `level`. With `code`, an encoder comes with it that tells it so many numbers.
+    `targets` is the file of estimates that an `objective` other than cross-entropy needs."""
     time_s = parse_time(time)
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
@@ -41,6 +41,7 @@ def train(
         import torch
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.encoder import Encoder, open_encoder
     from nncomp.exact.weights import IntegerModel, parse_model
     from nncomp.model.decoder import SHAPES, DecoderConfig
     from nncomp.registry import open_model
@@ -53,11 +54,20 @@ def train(
     command = shlex.join(["nncomp", *sys.argv[1:]])
     config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed, objective=objective)
     start: DecoderConfig | IntegerModel = SHAPES[level]
+    encoder: Encoder | None = None
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)
-        start = parse_model(open_model(init).read(), init)
-    run.train(data, valid, folder, start, config, command, report, targets)
-    digest = run.finish(folder, data, valid, out, report)
+        file = open_model(init)
+        start = parse_model(file.read(), init)
+        encoder = open_encoder(file.path, start.sizes)
+        known = start.sizes.get("code_dimensions", 0)
+        if known and (encoder is None or code not in (0, known)):
+            raise DataError(
+                f"The model {init} takes a code of {known} dimensions"
+                + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
+            )
+    run.train(data, valid, folder, start, config, command, report, code, encoder, targets)
+    digest = run.finish(folder, data, valid, level, start if isinstance(start, IntegerModel) else None, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 
 

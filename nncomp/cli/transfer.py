@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-from nncomp import pipeline, watch
+from nncomp import levels, pipeline, watch
 from nncomp.cli.failures import say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
@@ -15,8 +15,9 @@ from nncomp.cli.progress import Bar
 from nncomp.codec import BlockKind
 from nncomp.container import ModelReference, Readable, Writable, read_blocks
 from nncomp.errors import DataError, NncompError, OutputError
+from nncomp.levels import USUAL, Effort
 from nncomp.pipeline import Summary
-from nncomp.registry import ModelFile, default_model, find, open_model
+from nncomp.registry import ModelFile, find, installed_model, open_model
 
 PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
 UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
@@ -34,6 +35,7 @@ class Options:
     is_verified: bool = False  # what was written is read again and compared with the source
     is_removed: bool = False  # the source, once its result is complete
     part: Range | None = None  # of the content
+    effort: Effort = USUAL  # that compressing may cost
 
     def bar(self, name: str, total_bytes: int | None, target: str | None = None) -> Bar:
         """Return the progress bar of a file; there is none over what is written to the same terminal."""
@@ -59,10 +61,10 @@ def worker_count(asked: int) -> int:
     return asked or pipeline.usable_cores()
 
 
-def choose_model(asked: str | None) -> ModelFile | None:
-    """Return the model to compress with: the default level if it is installed, unless another one or none is asked for."""
+def choose_model(asked: str | None, level: int = levels.STANDARD) -> ModelFile | None:
+    """Return the model to compress with: the level's if it is installed, unless another one or none is asked for."""
     if asked is None:
-        return default_model()
+        return installed_model(levels.level(level).model)
     return None if asked == "none" else open_model(asked)
 
 
@@ -80,7 +82,7 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         _check_removable(source, sink, options)
         read = _HashedSource(source)
         with options.bar(name, source.size) as bar:
-            summary = pipeline.compress(read, sink, model, options.workers, bar.update)
+            summary = pipeline.compress(read, sink, model, options.workers, bar.update, options.effort)
         if options.is_verified:
             _verify(name, sink, read.digest(), model, options)
     if options.is_removed and source.status:

@@ -63,7 +63,7 @@ class CodedTask:
             from nncomp.token_block import decode_lanes, model_start, predict_tokens
 
             packed = open_packed(self.model)
-            data, ids = decode_lanes(packed, payload, raw_bytes)
+            data, ids, _ = decode_lanes(packed, payload, raw_bytes)
             verify_block(data, self.block.checksum)
             if not data:
                 return data, 0.0

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.exact.code import code_input, code_state
 from nncomp.exact.products import choose_product, multiply, pack
 from nncomp.exact.weights import (
     EXP2_STEPS,
@@ -58,15 +59,16 @@ class Buffers(NamedTuple):
     hidden: NDArray[np.int8]  # L D
     sums: NDArray[np.int32]  # L, scratch of the products
     scratch: NDArray[np.int64]  # 3E
+    code: NDArray[np.int64]  # D, what a code adds to the input of each step
 
 
-def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
-    """Return zeroed state and scratch for `lanes` lanes."""
+def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> Buffers:
+    """Return the first state, and scratch, for `lanes` lanes: zeros, or what a code of these levels makes of it."""
     s, size = model.sizes, model.group_size
     n, d, e, f = s["layer_count"], s["width"], s["state_width"], s["mlp_width"]
     g, h = s["group_count"], s["group_mlp_width"]
     i8, i32, i64 = np.int8, np.int32, np.int64
-    return Buffers(
+    buffers = Buffers(
         h=np.zeros((n, lanes, e), i64),
         before=np.zeros((n, lanes, d), i8),
         x=np.zeros((lanes, d), i64),
@@ -86,7 +88,13 @@ def new_buffers(model: IntegerModel, lanes: int) -> Buffers:
         hidden=np.zeros((lanes, d), i8),
         sums=np.zeros(lanes, i32),
         scratch=np.zeros(3 * e, i64),
+        code=np.zeros(d, i64),
     )
+    if levels_C is not None and len(levels_C):
+        assert model.code is not None
+        buffers.h[:] = code_state(model.code, levels_C)[:, None]
+        buffers.code[:] = code_input(model.code, levels_C)
+    return buffers
 
 
 @inlined
@@ -207,6 +215,7 @@ def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         row = np.int64(a.embedding_scale[token])
         for j in range(b.x.shape[1]):
             v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
+            v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + b.code[j]
             b.x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
     layers = b.h.shape[0]
     for n in range(layers):
@@ -267,9 +276,9 @@ class PackedModel:
 class FastEngine:
     """L lanes of the network; the interface of ReferenceEngine."""
 
-    def __init__(self, model: PackedModel, lanes: int) -> None:
+    def __init__(self, model: PackedModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> None:
         self.packed = model
-        self.buffers = new_buffers(model.model, lanes)
+        self.buffers = new_buffers(model.model, lanes, levels_C)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""

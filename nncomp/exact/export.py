@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import ModelError
+from nncomp.exact.code import CodeArrays
 from nncomp.exact.weights import (
     EXP2_STEPS,
     FREQUENCY_BITS,
@@ -28,6 +29,7 @@ from nncomp.exact.weights import (
     Arrays,
     IntegerModel,
 )
+from nncomp.model.code import CODE_MAX, CODE_STEPS, CodeTables
 from nncomp.model.decoder import Decoder, Layer, Linear, norm
 from nncomp.model.quantize import NORM_STEPS, row_scale
 from nncomp.tokens import Vocabulary
@@ -94,6 +96,19 @@ def tables() -> dict[str, NDArray[np.int32]]:
     }
 
 
+def _export_code(code: CodeTables) -> CodeArrays:
+    """Return the tables in steps of 1 / 4096, and the prior as the probability of going on from each level."""
+
+    def steps(table: Tensor) -> NDArray[np.int16]:
+        rounded = torch.clamp(torch.floor(table.detach() * CODE_STEPS + 0.5), -CODE_MAX, CODE_MAX)
+        return np.asarray(rounded.to(torch.int16).numpy())
+
+    share = torch.softmax(code.prior.detach().double(), -1)
+    from_here = share.flip(1).cumsum(1).flip(1)  # that the level is k or greater
+    p1 = torch.clamp(torch.floor(from_here[:, 1:] / from_here[:, :-1] * 65536 + 0.5), 1, 65535)
+    return CodeArrays(steps(code.input), steps(code.state), p1.numpy().astype(np.uint16))
+
+
 @torch.no_grad()
 def export(model: Decoder, vocabulary: Vocabulary, record: dict[str, Any]) -> IntegerModel:
     """Return the integer model of a decoder whose activation scales were observed."""
@@ -112,4 +127,5 @@ def export(model: Decoder, vocabulary: Vocabulary, record: dict[str, Any]) -> In
     arrays["token_weight"], row = _int8_rows(model.token_out.weight)
     arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
     arrays["token_bias"] = _bias(model.token_out, unit) + ONE // 2
-    return IntegerModel(Arrays(**arrays), vocabulary, model.config.to_json(), record)
+    code = _export_code(model.code) if model.code is not None else None
+    return IntegerModel(Arrays(**arrays), vocabulary, model.config.to_json(), record, code=code)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.exact.code import code_input, code_state
 from nncomp.exact.weights import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -61,13 +62,18 @@ def frequencies(logits: Ints, exp2: Any) -> Ints:
 
 
 class ReferenceEngine:
-    """L lanes of the network, advancing in step."""
+    """L lanes of the network, advancing in step, and told a code if levels of one are given."""
 
-    def __init__(self, model: IntegerModel, lanes: int) -> None:
+    def __init__(self, model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> None:
         self.model, s = model, model.sizes
         self.h = np.zeros((s["layer_count"], lanes, s["state_width"]), np.int64)
         self.before = np.zeros((s["layer_count"], lanes, s["width"]), np.int64)
         self.hidden = np.zeros((lanes, s["width"]), np.int64)
+        self.code = np.zeros(s["width"], np.int64)
+        if levels_C is not None and len(levels_C):
+            assert model.code is not None
+            self.h += code_state(model.code, levels_C)[:, None]
+            self.code = code_input(model.code, levels_C)
 
     def _table_index(self, z: Ints) -> Ints:
         return np.clip(z, -TABLE_HALF, TABLE_HALF - 1) + TABLE_HALF
@@ -98,6 +104,7 @@ class ReferenceEngine:
         a = self.model.arrays
         rows = a.embedding[tokens_L].astype(np.int64) * a.embedding_scale[tokens_L][:, None]
         x = np.clip((rows + 128) >> 8, -RESIDUAL_MAX, RESIDUAL_MAX)
+        x = np.clip(x + self.code, -RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**21
         for i in range(len(self.h)):
             x = self._layer(i, x)
         self.hidden = normalise(x)

@@ -23,6 +23,7 @@ from nncomp.exact.weights import (
     TABLE_STEPS,
     IntegerModel,
 )
+from nncomp.model.code import CODE_STEPS
 from nncomp.model.decoder import Decoder, Layer, load_config
 from nncomp.model.quantize import NORM_STEPS
 
@@ -91,4 +92,10 @@ def restore(model: IntegerModel) -> Decoder:
         put(layer.mlp_in.weight, before)
         put(layer.mlp_out.weight, after)
         put(layer.mlp_quantizer.scale, scale)
+    if decoder.code is not None and model.code is not None:
+        put(decoder.code.input, model.code.input / CODE_STEPS)
+        put(decoder.code.state, model.code.state / CODE_STEPS)
+        on = model.code.p1 / 65536
+        share = np.cumprod(np.concatenate([np.ones((len(on), 1)), on], 1), 1)  # that the level is k or greater
+        put(decoder.code.prior, np.log(share * (1 - np.concatenate([on, np.zeros((len(on), 1))], 1))))
     return decoder

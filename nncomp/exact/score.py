@@ -31,11 +31,16 @@ def _surprisal(product: Any, packed: Any, a: Any, b: Any, ids_TL: Any, start_tok
     return bits
 
 
-def surprisal_bits(model: PackedModel, ids_N: NDArray[np.integer[Any]], lanes: int) -> float:
-    """Return the bits of the tokens, cut into `lanes` contiguous lanes; a remainder is scaled to the whole."""
+def surprisal_bits(
+    model: PackedModel, ids_N: NDArray[np.integer[Any]], lanes: int, levels_C: NDArray[np.int64] | None = None
+) -> float:
+    """Return the bits of the tokens, cut into `lanes` contiguous lanes; a remainder is scaled to the whole.
+
+    The lanes are told the code of these levels, if given; its own bits are not counted.
+    """
     lanes = max(1, min(lanes, len(ids_N)))
     steps = len(ids_N) // lanes
     ids_TL = np.ascontiguousarray(ids_N[: steps * lanes].reshape(lanes, steps).T, dtype=np.int32)
-    buffers, start = new_buffers(model.model, lanes), model.model.sizes["start_token"]
+    buffers, start = new_buffers(model.model, lanes, levels_C), model.model.sizes["start_token"]
     bits = _surprisal(model.product, model.packed, model.arrays, buffers, ids_TL, start)
     return float(bits) * len(ids_N) / max(1, ids_TL.size)

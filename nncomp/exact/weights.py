@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
+from nncomp.exact.code import CodeArrays, check_code, code_arrays
 from nncomp.tokens import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
@@ -140,6 +141,7 @@ class IntegerModel:
     sizes: dict[str, int]
     record: dict[str, Any] = field(repr=False, default_factory=dict)
     extra: dict[str, NDArray[Any]] = field(repr=False, default_factory=dict)  # arrays of other parts (mixing)
+    code: CodeArrays | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         _check_sizes(self.sizes, self.vocabulary)
@@ -153,6 +155,7 @@ class IntegerModel:
                     "the model file is damaged."
                 )
         _check_values(self.arrays)
+        check_code(self.code, s)
 
     @cached_property
     def group_size(self) -> int:
@@ -175,6 +178,8 @@ def save_model(model: IntegerModel, path: Path) -> str:
     tensors["token_text"] = model.vocabulary.text
     tensors["token_lengths"] = np.array([len(token) for token in tokens], dtype=np.uint8)
     tensors["merges"] = np.array(model.vocabulary.merges, dtype=np.uint16).reshape(-1, 2)
+    if model.code is not None:
+        tensors |= {f"code_{name}": np.ascontiguousarray(a) for name, a in model.code._asdict().items()}
     tensors |= {f"extra.{name}": np.ascontiguousarray(a) for name, a in model.extra.items()}
     header = {"format": MODEL_FORMAT, "sizes": json.dumps(model.sizes), "record": json.dumps(model.record)}
     data = save(tensors, metadata=header)
@@ -216,7 +221,7 @@ def parse_model(data: bytes, name: str) -> IntegerModel:
         arrays = Arrays(**{field_name: tensors[field_name] for field_name in Arrays._fields})
         vocabulary = _read_vocabulary(tensors)
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
-        return IntegerModel(arrays, vocabulary, sizes, record, extra)
+        return IntegerModel(arrays, vocabulary, sizes, record, extra, code_arrays(tensors, sizes))
     except KeyError as error:
         raise ModelError(f"{name} lacks {error}; the model file is damaged or of another version.") from error
 

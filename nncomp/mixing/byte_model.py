@@ -158,6 +158,11 @@ def predict(
     slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
 ) -> int:
     """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far."""
+    rows = maps[1].size // core.MAP_POINTS  # a power of two
+    last[_MAP_1] = combine(node, b1) & (rows - 1)
+    last[_MAP_2] = combine(combine(node, b1), b2 + 256) & (rows - 1)
+    core.prefetch_row(maps[1], last[_MAP_1])
+    core.prefetch_row(maps[2], last[_MAP_2])
     if depth & 3 == 0:
         core.find_buckets(slots, text.hashes, node)
     core.predict_slots(slots, mixer.inputs, node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4))
@@ -171,11 +176,8 @@ def predict(
     row[4] = _ROW_4 + seen * 8 + depth + (128 if sure else 0)
     row[5] = _ROW_5 + min(text.state[FIELD], 15) * 8 + depth + 128 * text.state[IN_TAG]
     mixed = core.mix(mixer, node)
-    rows = maps[1].size // core.MAP_POINTS  # a power of two
     last[_MIXED] = mixed
     last[_MAP_0] = node + 256 * min(sure, 7)
-    last[_MAP_1] = combine(node, b1) & (rows - 1)
-    last[_MAP_2] = combine(combine(node, b1), b2 + 256) & (rows - 1)
     p0 = core.correct(maps[0], last[_MAP_0], mixed)
     p1 = core.correct(maps[1], last[_MAP_1], mixed)
     p2 = core.correct(maps[2], last[_MAP_2], mixed)

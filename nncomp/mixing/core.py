@@ -236,6 +236,14 @@ def correct(points: Any, row: int, x: int) -> int:
 
 
 @inlined
+def prefetch_row(points: Any, row: int) -> None:
+    """Ask for the cache lines of a row of a correction map, which are needed soon."""
+    at = row * MAP_POINTS
+    prefetch(points, 4 * at)
+    prefetch(points, 4 * at + 64)
+
+
+@inlined
 def update_map(points: Any, row: int, x: int, bit: int, shift: int) -> None:
     """Move the nearer of the two points towards `bit`."""
     x += 3072 + 128

@@ -15,32 +15,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.errors import ModelError
 from nncomp.kernels import inlined
 from nncomp.mixing import byte_contexts as bc
 from nncomp.mixing import core
 from nncomp.mixing.byte_model import MATCH_CLASSES, length_class
 from nncomp.mixing.core import combine
-from nncomp.mixing.prefetch import prefetch
+from nncomp.mixing.token_start import (
+    ALL_CONTEXTS,
+    ALL_ROW_SETS,
+    CONTEXTS,
+    FINAL_ROWS,
+    MATCH_LEAST,
+    MATCHES,
+    MAX_BITS,
+    OTHER_INPUTS,
+    ROW_SETS,
+    check_start,
+    input_count,
+    start_values,
+)
 
-CONTEXTS = 20
-MATCHES = 2
-MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
-INPUTS = 48  # two a context, two a match, two of the network, the bias; the rest stays 0
-_MATCH_INPUT = 2 * CONTEXTS
-_NETWORK_INPUT = _MATCH_INPUT + 2 * MATCHES
-_BIAS_INPUT = _NETWORK_INPUT + 2
-MAX_BITS = 16
-ROW_SETS = (64, 256 + MAX_BITS, 512, 128)  # weight rows, by: match, node, last byte, kinds of the last two bytes
-ROWS = len(ROW_SETS)
-_ROW_1, _ROW_2, _ROW_3 = (sum(ROW_SETS[:i]) for i in range(1, ROWS))
-FINAL_ROWS = 64 * MAX_BITS
-_TOP_ROWS, _LAST_ROWS, _SURE_ROWS = 256 + MAX_BITS, 65536, 1024  # of the correction maps
-FIRST_WEIGHTS = (4000, 1000)  # of a context's two inputs; 65536 is 1
-FIRST_MATCH_WEIGHTS = (8000, 0)
-FIRST_NETWORK_WEIGHTS = (45000, 0)
 _POINTER, _LENGTH, _MISSES, _EXPECTED, _BIT, _CLASS = range(6)  # fields of a match
 _MIXED, _FINAL, _MAP_0, _MAP_1, _MAP_2, _DECISIONS = range(6)  # fields of `last`
+_ROW_1, _ROW_2, _ROW_3 = (sum(ROW_SETS[:i]) for i in range(1, len(ROW_SETS)))
+_LAST_ROWS = 65536  # of the second correction map
 _HEADS = 1 << 18
 _START_COUNT = 60  # of a history or strength that a model brings along
 
@@ -55,7 +53,10 @@ class TokenMixing(NamedTuple):
     tags: Any
     fields: Any
     field_hashes: Any
+    contexts: Any  # (N,) int64: which of all contexts are used
+    row_sets: Any  # (R,) int64: which of the sets of weight rows
     hashes: Any  # (N,) int64
+    all_hashes: Any  # (CONTEXTS,) int64
     heads: Any  # (MATCHES, heads) int32: place in `history` after the last occurrence of a hash; 0: none
     match: Any  # (L, MATCHES, 6) int64: place in history or 0, length, late misses, expected token or -1, bit or -1, class
     strength: Any  # (MATCHES * MATCH_CLASSES,) uint32: that the expected bit comes, as in core.adapt
@@ -96,7 +97,7 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
         expected = combine(long[_EXPECTED] << 5 | min(long[_LENGTH], 31), b1)
     else:
         expected = combine(short[_EXPECTED] + 1, b1 + 256)
-    h = m.hashes
+    h = m.all_hashes
     h[0] = 0
     h[1] = t1
     h[2] = t1 | t2 << 16
@@ -117,27 +118,14 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     h[17] = s[bc.FORMAT] & 0xFFFFFFFF
     h[18] = combine(s[bc.FORMAT] & 0xFFFFFF, word)
     h[19] = combine(m.tags[lane, s[bc.TAG_DEPTH]], combine(s[bc.IN_TAG], word))
-    for i in range(CONTEXTS):
-        h[i] = combine(h[i], i + 1)
-
-
-@inlined
-def _find_buckets(m: TokenMixing, node: int) -> None:
-    """Set the buckets of all contexts for the next decisions; ask for all cache lines before the first is read."""
-    slots = m.slots
-    buckets = slots.table.size // core.BUCKET_BYTES
-    for i in range(CONTEXTS):
-        h = combine(m.hashes[i], node)
-        slots.base[i] = h
-        prefetch(slots.table, (h * buckets >> 32) * core.BUCKET_BYTES)
-    for i in range(CONTEXTS):
-        slots.base[i] = core.find_bucket(slots.table, slots.base[i])
+    for i in range(m.contexts.size):
+        m.hashes[i] = combine(h[m.contexts[i]], m.contexts[i] + 1)
 
 
 @inlined
 def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> int:
     """Set the inputs of both matches; return what the longer one that expects a bit expects and how surely: 0, or 2..49."""
-    inputs = m.mixer.inputs
+    inputs, first = m.mixer.inputs, 2 * m.contexts.size
     sure = 0
     for k in range(MATCHES):
         s = m.match[lane, k]
@@ -154,8 +142,8 @@ def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int
             flat = sign * ((p - 32768) >> 5)
             if sure == 0:
                 sure = (1 + (length_class(s[_LENGTH]) >> 1)) * 2 + bit + 32 * k
-        inputs[_MATCH_INPUT + 2 * k] = x
-        inputs[_MATCH_INPUT + 2 * k + 1] = flat
+        inputs[first + 2 * k] = x
+        inputs[first + 2 * k + 1] = flat
     return sure
 
 
@@ -166,25 +154,33 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     `network` is the network's p1 of it and b1 the lane's last byte. A bucket serves depths 0..3, 4..6, 7..9, and so on.
     """
     mixer, last = m.mixer, m.last
+    last[_MAP_1] = combine(node, b1) & (_LAST_ROWS - 1)
+    core.prefetch_row(m.maps[1], last[_MAP_1])
     part = depth if depth < 4 else (depth - 4) % 3
     if part == 0:
-        _find_buckets(m, node)
+        core.find_buckets(m.slots, m.hashes, node)
     core.predict_slots(m.slots, mixer.inputs, (node & ((1 << part) - 1)) | 1 << part)
     sure = _predict_matches(m, lane, bits, depth, node)
     net = np.int64(core.stretch(network))
-    mixer.inputs[_NETWORK_INPUT] = net
-    mixer.inputs[_NETWORK_INPUT + 1] = (network - 32768) >> 5
+    at = 2 * (m.contexts.size + MATCHES)
+    mixer.inputs[at] = net
+    mixer.inputs[at + 1] = (network - 32768) >> 5
     top = node if node < 256 else 256 + depth
     late = np.int64(2 * depth >= bits)
-    mixer.row[0] = sure
-    mixer.row[1] = _ROW_1 + top
-    mixer.row[2] = _ROW_2 + b1 * 2 + late
-    mixer.row[3] = _ROW_3 + (m.state[lane, bc.KINDS] & 0x3F) * 2 + late
+    for r in range(m.row_sets.size):
+        which = m.row_sets[r]
+        if which == 0:
+            mixer.row[r] = sure
+        elif which == 1:
+            mixer.row[r] = _ROW_1 + top
+        elif which == 2:
+            mixer.row[r] = _ROW_2 + b1 * 2 + late
+        else:
+            mixer.row[r] = _ROW_3 + (m.state[lane, bc.KINDS] & 0x3F) * 2 + late
     last[_FINAL] = sure * MAX_BITS + depth
     mixed = core.mix(mixer, last[_FINAL])
     last[_MIXED] = mixed
     last[_MAP_0] = top
-    last[_MAP_1] = combine(node, b1) & (_LAST_ROWS - 1)
     last[_MAP_2] = sure * 16 + min(max((net + 2048) >> 8, 0), 15)
     p0 = core.correct(m.maps[0], last[_MAP_0], mixed)
     p1 = core.correct(m.maps[1], last[_MAP_1], mixed)
@@ -254,30 +250,13 @@ def end_token(m: TokenMixing, lane: int, token: int, data: Any, at: int, size: i
         s[_CLASS] = k * MATCH_CLASSES + (length_class(s[_LENGTH]) << 2 | late)
 
 
-def start_values() -> dict[str, NDArray[Any]]:
-    """Return the learned arrays as they are before anything is learned."""
-    first = np.zeros(INPUTS, np.int32)
-    first[:_MATCH_INPUT] = FIRST_WEIGHTS * CONTEXTS
-    first[_MATCH_INPUT:_NETWORK_INPUT] = FIRST_MATCH_WEIGHTS * MATCHES
-    first[_NETWORK_INPUT:_BIAS_INPUT] = FIRST_NETWORK_WEIGHTS
-    strength = [(65536 - 65536 // (3 + 2 * (c >> 2))) << 16 for c in range(MATCH_CLASSES)] * MATCHES
-    return {
-        "weights": np.tile(first, (sum(ROW_SETS), 1)),
-        "final_weights": np.full((FINAL_ROWS, ROWS), core.WEIGHT_ONE // ROWS, np.int32),
-        "histories": core.new_slots(CONTEXTS, 2).history,
-        "strength": np.array(strength, np.uint32),
-        "map_0": core.new_map(_TOP_ROWS),
-        "map_2": core.new_map(_SURE_ROWS),
-    }
-
-
 def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
     """Return the arrays of `start_values` as a block has left them; the counts are lowered, so that they go on learning."""
     counts = np.uint32(1023)
     histories, strength = (
         (array & ~counts) | np.minimum(array & counts, np.uint32(_START_COUNT)) for array in (m.slots.history, m.strength)
     )
-    return {
+    learned = {
         "weights": m.mixer.weights,
         "final_weights": m.mixer.final_weights,
         "histories": histories,
@@ -285,24 +264,7 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
         "map_0": m.maps[0],
         "map_2": m.maps[2],
     }
-
-
-def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones.
-
-    Any uint32 will do as a history or a strength: 22 bits of probability and 10 of count.
-    """
-    plain = start_values()
-    if not given:
-        return plain
-    for name, array in plain.items():
-        found = given.get(name)
-        if found is None or found.dtype != array.dtype or found.shape != array.shape:
-            raise ModelError(f"The model's start value {name} of mixing is missing or of another shape; the file is damaged.")
-        top = {"weights": core.WEIGHT_LIMIT, "final_weights": core.WEIGHT_LIMIT, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
-        if name in top and (found.max() > top[name] or found.min() < (-top[name] if "weights" in name else 0)):
-            raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
-    return given
+    return start_values(tuple(m.contexts.tolist()), tuple(m.row_sets.tolist())) | learned
 
 
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
@@ -312,21 +274,26 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
     """
     lanes = len(starts) - 1
     start = {name: array.copy() for name, array in check_start(given).items()}
-    inputs = np.zeros(INPUTS, np.int32)
-    inputs[_BIAS_INPUT] = 256
-    mixer = core.new_mixer(inputs, start["weights"], ROWS, FINAL_ROWS)
+    contexts = start.get("contexts", np.array(ALL_CONTEXTS)).astype(np.int64)
+    row_sets = start.get("row_sets", np.array(ALL_ROW_SETS)).astype(np.int64)
+    inputs = np.zeros(input_count(len(contexts)), np.int32)
+    inputs[2 * len(contexts) + OTHER_INPUTS - 1] = 256
+    mixer = core.new_mixer(inputs, start["weights"], len(row_sets), FINAL_ROWS)
     match = np.zeros((lanes, MATCHES, 6), np.int64)
     match[:, :, _EXPECTED] = match[:, :, _BIT] = -1
     match[:, :, _CLASS] = np.arange(MATCHES) * MATCH_CLASSES
     return TokenMixing(
-        slots=core.new_slots(CONTEXTS, 4 * lines)._replace(history=start["histories"]),
+        slots=core.new_slots(len(contexts), 4 * lines)._replace(history=start["histories"]),
         mixer=mixer._replace(final_weights=start["final_weights"]),
         maps=(start["map_0"], core.new_map(_LAST_ROWS), start["map_2"]),
         state=np.zeros((lanes, bc.STATE), np.int64),
         tags=np.zeros((lanes, 64), np.int64),
         fields=np.zeros((lanes, 2, 256), np.int64),
         field_hashes=np.zeros((lanes, 2, 256), np.int64),
-        hashes=np.zeros(CONTEXTS, np.int64),
+        contexts=contexts,
+        row_sets=row_sets,
+        hashes=np.zeros(len(contexts), np.int64),
+        all_hashes=np.zeros(CONTEXTS, np.int64),
         heads=np.zeros((MATCHES, _HEADS), np.int32),
         match=match,
         strength=start["strength"],

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from nncomp.mixing import token_model
+from nncomp.mixing import token_start
 from nncomp.mixing.reference import (
     Adaptive,
     CorrectionMap,
@@ -23,10 +23,9 @@ from nncomp.mixing.reference import (
     stretch,
 )
 from nncomp.mixing.text_reference import Text, chain, combine, last_bytes, pack
-from nncomp.mixing.token_model import CONTEXTS, MATCH_LEAST, ROW_SETS
+from nncomp.mixing.token_start import ALL_CONTEXTS, ALL_ROW_SETS, MATCH_LEAST, ROW_SETS
 
 _HEADS = 1 << 18
-_INPUTS = 2 * CONTEXTS + 2 * len(MATCH_LEAST) + 3
 
 
 class History:
@@ -96,15 +95,18 @@ class TokenReference:
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
-        self.slots = Slots(CONTEXTS, 4 * lines, _numbers(given, "histories"))
-        first = [*token_model.FIRST_WEIGHTS * CONTEXTS, *token_model.FIRST_MATCH_WEIGHTS * matches]
-        first += [*token_model.FIRST_NETWORK_WEIGHTS, 0]
-        given_rows = [row[:_INPUTS] for row in _numbers(given, "weights")]
+        self.chosen = given["contexts"].tolist() if "contexts" in given else ALL_CONTEXTS
+        self.row_sets = given["row_sets"].tolist() if "row_sets" in given else ALL_ROW_SETS
+        count, sets = len(self.chosen), len(self.row_sets)
+        self.slots = Slots(count, 4 * lines, _numbers(given, "histories"))
+        first = [*token_start.FIRST_WEIGHTS * count, *token_start.FIRST_MATCH_WEIGHTS * matches]
+        first += [*token_start.FIRST_NETWORK_WEIGHTS, 0]
+        given_rows = [row[: len(first)] for row in _numbers(given, "weights")]
         ends = list(accumulate(ROW_SETS, initial=0))
-        rows = {(k, i): given_rows[ends[k] + i] for k, size in enumerate(ROW_SETS) for i in range(size) if given}
+        rows = {(r, i): given_rows[ends[k] + i] for r, k in enumerate(self.row_sets) for i in range(ROW_SETS[k]) if given}
         final_rows = {(0, i): row for i, row in enumerate(_numbers(given, "final_weights"))}
         maps = [CorrectionMap(_numbers(given, "map_0")), CorrectionMap(), CorrectionMap(_numbers(given, "map_2"))]
-        self.mixer = Mixer(Weights(first, rows), Weights([65536 // 4] * 4, final_rows), maps, (1, 2, 3, 2))
+        self.mixer = Mixer(Weights(first, rows), Weights([65536 // sets] * sets, final_rows), maps, (1, 2, 3, 2))
         packed = _numbers(given, "strength") or [65536 - 65536 // (3 + 2 * (c // 4)) << 16 for c in range(64)] * matches
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
         places = [dict[int, int]() for _ in range(matches)]
@@ -146,7 +148,7 @@ class TokenReference:
             combine(text.format % 2**24, word),
             combine(text.tags[text.depth], combine(text.mode, word)),
         ]
-        self.contexts = [combine(h, i + 1) for i, h in enumerate(hashes)]
+        self.contexts = [combine(hashes[i], i + 1) for i in self.chosen]
 
     def predict(self, lane: int, depth: int, node: int, network: int) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
@@ -161,9 +163,10 @@ class TokenReference:
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
         (b1,) = last_bytes(self.data[lane], 1)
+        rows = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
         return self.mixer.predict(
             [*inputs, *more, net, (network - 32768) >> 5, 256],
-            [sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late],
+            [rows[k] for k in self.row_sets],
             16 * sure + depth,
             [top, combine(node, b1) % 65536, 16 * sure + min(max((net + 2048) // 256, 0), 15)],
         )

@@ -3,7 +3,7 @@
 Float, and the sender's own matter: the receiver only ever sees the levels. Tokens in pairs, embedded, one product, squared
 ReLU, the mean over the text, one more layer; then each dimension is bounded and rounded to its levels (finite scalar
 quantisation, Mentzer et al. 2023, arXiv:2309.15505), with the gradient of linear interpolation between levels.
-Of a long text it reads `sample`: spans evenly spaced.
+`nncomp.encoder` runs it without torch, and says which tokens of a long text it reads.
 """
 
 # G groups (texts), N tokens read of each, V tokens, W width, C dimensions of the code, K levels
@@ -11,15 +11,11 @@ Of a long text it reads `sample`: spans evenly spaced.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-SPAN, SPANS = 256, 16  # of a text of more than SPAN * SPANS tokens, so many spans of so many tokens are read
 NO_TOKEN = -1
 _MEMORY = 0.98  # of the running mean and deviation of each dimension
 
@@ -35,18 +31,6 @@ class EncoderConfig:
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
-
-
-def sample(ids_N: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the tokens of a text that the encoder reads, at most SPAN * SPANS, int64.
-
-    >>> sample(np.arange(1 << 20))[[0, 255, 256, -1]].tolist()
-    [0, 255, 69888, 1048575]
-    """
-    if len(ids_N) <= SPAN * SPANS:
-        return ids_N.astype(np.int64)
-    starts = [(len(ids_N) - SPAN) * i // (SPANS - 1) for i in range(SPANS)]
-    return np.concatenate([ids_N[start : start + SPAN] for start in starts]).astype(np.int64)
 
 
 class Encoder(nn.Module):

@@ -10,7 +10,7 @@ the tokens that share it. Knows nothing of the coder or the file format.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncomp.encoder import Encoder as SavedEncoder
+from nncomp.encoder import sample
 from nncomp.errors import DataError
-from nncomp.model.code import one_hot
+from nncomp.model.code import CodeTables, one_hot
 from nncomp.model.decoder import Decoder, State
-from nncomp.model.encoder import NO_TOKEN, Encoder, EncoderConfig, sample
+from nncomp.model.encoder import NO_TOKEN, Encoder, EncoderConfig
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import Trainer, TrainingConfig
 
 Groups = list[tuple[int, int]]
+CODE_LEVELS = 4  # of the dimensions of a new code
 
 
-def new_encoder(model: Decoder, seed: int) -> Encoder:
+def add_code(model: Decoder, dimensions: int, levels: int, seed: int) -> None:
+    """Give a decoder that knows no code untrained tables for one; the same for the same seed."""
+    torch.manual_seed(seed + 2)
+    c = model.config = replace(model.config, code_dimensions=dimensions, code_levels=levels)
+    model.code = CodeTables(dimensions, levels, c.width, c.layer_count, c.state_width)
+
+
+def new_encoder(model: Decoder, seed: int, width: int = 128) -> Encoder:
     """Return an untrained encoder for a decoder with a code; the same for the same seed."""
     torch.manual_seed(seed + 1)
     c = model.config
-    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels))
+    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, width))
+
+
+def restore_encoder(saved: SavedEncoder) -> Encoder:
+    """Return the encoder of a model's encoder file, to train it further."""
+    encoder = Encoder(EncoderConfig(**{name: saved.sizes[name] for name in ("vocab_size", "dimensions", "levels", "width")}))
+    encoder.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()})
+    return encoder
+
+
+def saved_encoder(weights: dict[str, Tensor], levels: int) -> SavedEncoder:
+    """Return the encoder of these weights, as a checkpoint has them, for its file."""
+    vocab_size, width = weights["embedding"].shape
+    sizes = {"vocab_size": vocab_size, "dimensions": len(weights["mean"]), "levels": levels, "width": width}
+    return SavedEncoder(sizes, {name: array.float().numpy() for name, array in weights.items()})
 
 
 def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from nncomp.encoder import Encoder, encoder_path, save_encoder
 from nncomp.errors import DataError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.export import export
@@ -25,9 +27,18 @@ from nncomp.exact.score import surprisal_bits
 from nncomp.exact.weights import TRAINED_ON, IntegerModel, save_model
 from nncomp.model.decoder import DecoderConfig
 from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
+from nncomp.training.coded import (
+    CODE_LEVELS,
+    CodedTrainer,
+    add_code,
+    new_encoder,
+    restore_encoder,
+    saved_encoder,
+    worth,
+)
 from nncomp.training.data import (
     Document,
-    encode_shuffled,
+    encode_pieces,
     fingerprint,
     hold_out,
     read_documents,
@@ -36,7 +47,7 @@ from nncomp.training.data import (
 )
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
 from nncomp.training.objectives import read_estimates, token_estimates
-from nncomp.training.start_values import learn_start_values
+from nncomp.training.start_values import learn_start_values, plain_values
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
@@ -81,6 +92,18 @@ def _texts(data: str, valid: str | None, report: Report) -> tuple[list[Document]
     return (documents, read_documents(valid, report)) if valid else hold_out(documents)
 
 
+def _ends(pieces: list[NDArray[np.uint16]]) -> NDArray[np.int64]:
+    return np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+
+
+def _held_out_bits(trainer: Trainer, pieces: list[NDArray[np.uint16]], codes: str = "own") -> float:
+    """Return the bits of the held-out text; with a code that each group of it is told, its bits included."""
+    ids = np.concatenate(pieces)
+    if isinstance(trainer, CodedTrainer):
+        return worth(trainer.model, trainer.encoder, ids, _ends(pieces), trainer.shape, codes).total_bits
+    return evaluate(trainer.model, ids)
+
+
 def _line(row: dict[str, float], config: TrainingConfig) -> str:
     """Return a row of figures for a person to read."""
     left_s = row["elapsed_s"] / row["share"] - row["elapsed_s"] if row["share"] else config.time_s
@@ -100,20 +123,24 @@ def train(
     config: TrainingConfig,
     command: str,
     report: Report,
+    code_dimensions: int = 0,
+    encoder: Encoder | None = None,
     targets: Path | None = None,
 ) -> Path:
     """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
 
     Without `valid`, some documents are held out. `start` is the shape of a new decoder, or a model to go on from with
-    its own vocabulary. `targets` is the file of estimates that an objective other than cross-entropy needs. `folder` also
-    keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and `record.json`; a run that
-    finds its own checkpoint there goes on from it. Ctrl-C ends the training early. Raises DataError for unusable text.
+    its own vocabulary. With `code_dimensions` it gets an encoder, and learns to be told a code of so many; a model that
+    knows one already goes on with its `encoder`. `targets` is the file of estimates that an objective other than cross-entropy
+    needs. `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and
+    `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C ends the training early. Raises DataError
+    for unusable text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     documents, held_out = _texts(data, valid, report)
     report(f"{len(documents):,} documents, {sum(len(d.text) for d in documents):,} bytes of text")
     summed_bits = read_estimates(targets, documents) if targets else None
-    tokens_path, ids_path = folder / "tokens.json", folder / "ids.npy"
+    tokens_path, ids_path, ends_path = folder / "tokens.json", folder / "ids.npy", folder / "ends.npy"
     if not tokens_path.exists():
         learned = (
             start.vocabulary
@@ -122,12 +149,14 @@ def train(
         )
         tokens_path.write_text(vocabulary_to_json(learned))
     vocabulary = vocabulary_from_json(tokens_path.read_text())
-    if not ids_path.exists():
-        np.save(ids_path, encode_shuffled(documents, vocabulary, config.seed))
+    if not (ids_path.exists() and ends_path.exists()):
+        pieces = encode_pieces(documents, vocabulary, config.seed)
+        np.save(ids_path, np.concatenate(pieces))
+        np.save(ends_path, _ends(pieces))
     ids = np.load(ids_path, mmap_mode="r")
     train_bytes = sum(len(d.text) for d in documents)
     head = _head(held_out)
-    valid_ids = encode_shuffled(head, vocabulary, 0)
+    valid_pieces = encode_pieces(head, vocabulary, 0)
     valid_bytes = sum(len(d.text) for d in head)
     if isinstance(start, IntegerModel):
         decoder = restore(start)
@@ -136,7 +165,16 @@ def train(
     estimates = None if summed_bits is None else token_estimates(summed_bits, documents, vocabulary, config.seed)
     if estimates is not None and len(estimates) != len(ids):
         raise DataError(f"{ids_path} holds the tokens of another text; remove it, or give another --work.")
-    trainer = Trainer(decoder, config, ids, folder / "checkpoint.pt", estimates)
+    if code_dimensions and decoder.code is None:
+        add_code(decoder, code_dimensions, CODE_LEVELS, config.seed)
+    checkpoint = folder / "checkpoint.pt"
+    if decoder.code is None:
+        trainer = Trainer(decoder, config, ids, checkpoint, estimates)
+    elif estimates is not None:
+        raise DataError("A decoder that is told a code learns by cross-entropy; leave --objective or the code out.")
+    else:
+        reader = restore_encoder(encoder) if encoder is not None else new_encoder(decoder, config.seed)
+        trainer = CodedTrainer(decoder, reader, config, ids, np.load(ends_path), checkpoint)
     if trainer.checkpoint.exists():
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
@@ -167,7 +205,7 @@ def train(
                 row["train_bpb"] = row["bits_per_token"] * len(ids) / train_bytes
                 row["share"] = config.share(row["elapsed_s"], int(row["tokens"]))
                 if row["share"] - last_valid > 1 / 20:
-                    row["valid_bpb"] = evaluate(trainer.model, valid_ids) / valid_bytes
+                    row["valid_bpb"] = _held_out_bits(trainer, valid_pieces) / valid_bytes
                     last_valid = row["share"]
                 log.write(json.dumps(row) + "\n")
                 log.flush()
@@ -182,8 +220,10 @@ def train(
         "elapsed_s": round(progress.elapsed_s),
         "tokens_seen": progress.tokens,
         "bytes_seen": round(progress.tokens * train_bytes / len(ids)),
-        "valid_bpb_float": evaluate(trainer.model, valid_ids) / valid_bytes,
+        "valid_bpb_float": _held_out_bits(trainer, valid_pieces) / valid_bytes,
     }
+    if isinstance(trainer, CodedTrainer):
+        record["valid_bpb_float_without_code"] = _held_out_bits(trainer, valid_pieces, "none") / valid_bytes
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     return trainer.checkpoint
 
@@ -203,18 +243,23 @@ def domain_scores(model: IntegerModel, held_out: list[Document]) -> dict[str, fl
     return scores
 
 
-def finish(folder: Path, data: str, valid: str | None, out: Path, report: Report) -> str:
+def finish(folder: Path, data: str, valid: str | None, level: str, init: IntegerModel | None, out: Path, report: Report) -> str:
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
-    The record in the file has the bits per byte of the exported integer model itself on the validation text at `valid`;
-    the start values are learned on the training text at `data`.
+    An encoder goes to a file of its own beside it. The record in the file has the bits per byte of the exported integer
+    model itself on the validation text at `valid`; the start values are learned on the training text at `data`, for the
+    mixing of `level` or of the model begun with (`init`).
     """
-    decoder, _ = load_checkpoint(folder / "checkpoint.pt")
+    decoder, checkpoint = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
     record = json.loads((folder / "record.json").read_text())
     model = export(decoder, vocabulary, record)
     documents, held_out = _texts(data, valid, lambda line: None)
     record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, held_out).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
+    if decoder.code is not None:
+        weights = checkpoint["encoder"]
+        assert isinstance(weights, dict)
+        save_encoder(saved_encoder(weights, decoder.config.code_levels), encoder_path(out))
     model = replace(model, extra={TRAINED_ON: np.load(folder / "documents.npy")})
-    return save_model(learn_start_values(model, documents, _START_BYTES, 0), out)
+    return save_model(learn_start_values(model, documents, _START_BYTES, 0, plain_values(level, init)), out)

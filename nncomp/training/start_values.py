@@ -7,22 +7,36 @@ on. So small files start well mixed. Knows nothing of how mixing works.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel
-from nncomp.mixing.token_model import start_values
-from nncomp.token_block import encode_and_learn, start_extra
+from nncomp.mixing.token_start import chosen_parts, start_values
+from nncomp.token_block import encode_and_learn, start_extra, start_of
 from nncomp.training.data import Document
 
 _PIECE_BYTES = 30_000
+# What a quick level does without (docs/LOG.md): of the contexts and sets of weight rows of the token tree it uses only these.
+_QUICK = (0, 1, 2, 6, 12, 13, 17, 19), (1, 3)
 
 
-def learn_start_values(model: IntegerModel, documents: list[Document], total_bytes: int, seed: int) -> IntegerModel:
-    """Return the model with start values of mixing, learned on about `total_bytes` of the documents, all files alike."""
+def plain_values(level: str, init: IntegerModel | None) -> dict[str, NDArray[Any]]:
+    """Return what mixing begins with, before anything is learned: with as many parts as a level has, or the model begun with."""
+    if init is not None:
+        return start_values(*chosen_parts(start_of(init.extra)))
+    return start_values(*_QUICK) if level == "fast" else start_values()
+
+
+def learn_start_values(
+    model: IntegerModel, documents: list[Document], total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]
+) -> IntegerModel:
+    """Return the model with start values of mixing, learned from `plain` ones on about `total_bytes` of the documents, all
+    files alike."""
     random = np.random.default_rng(seed)
-    packed, values = PackedModel(model), start_values()
+    packed, values = PackedModel(model), plain
     names = sorted({document.name for document in documents})
     by_name = {name: [d.text for d in documents if d.name == name] for name in names}
     done = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nncomp.container import BLOCK_BYTES, MAGIC, SPLIT_BYTES, Block, ModelReference, checksum, read_blocks, varint
 from tests.golden.good_files import frame, reference, stored, xz
-from tests.golden.models import EXTREME, SMALL
+from tests.golden.models import CODED, EXTREME, SMALL
 
 File = tuple[str, str, bytes, str, str]  # what it is about, the model it is given or "", the file, the error, its sentence
 
@@ -23,6 +23,7 @@ def files(folder: Path) -> dict[str, File]:
     made = {f"bad/{name}.nnc": ("", *rest) for name, rest in (_layout(good) | _sizes() | _index(good)).items()}
     made |= {f"bad/{name}.nnc": ("", *rest) for name, rest in (_xz() | _bytes(good["bytes.nnc"])).items()}
     made |= {f"bad/{name}.nnc": rest for name, rest in _tokens(good["tokens.nnc"]).items()}
+    made |= {f"bad/{name}.nnc": rest for name, rest in _code(good["tokens-code.nnc"]).items()}
     return {name: (about, model, data, error, sentence) for name, (model, about, data, error, sentence) in made.items()}
 
 
@@ -187,6 +188,25 @@ def _tokens(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
     given["tokens-wrong-given"] = (EXTREME, "another model is given", altered(), "ModelError", small.content_hash.hex())
     given["tokens-none-given"] = ("", "no model is given", altered(), "ModelError", small.content_hash.hex())
     return given
+
+
+def _code(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
+    """Return blocks with a code that are not right; `good` is a file of one."""
+    (found,) = read_blocks(io.BytesIO(good))
+    block = found.block
+
+    def altered(payload: bytes, model: str = CODED) -> bytes:
+        return frame([replace(block, payload=payload)], reference(model))
+
+    header, words = block.payload[:2], block.payload[3:]
+    return {
+        "code-unflagged": (CODED, "a code that the flags deny", altered(header + b"\0" + words), "FormatError", "altered"),
+        "code-flag-7": (CODED, "a reserved flag", altered(header + b"\x81" + words), "FormatError", "flags 0x81"),
+        "code-other-model": (SMALL, "it has no code", altered(block.payload, SMALL), "FormatError", "its model knows none"),
+        "code-first-word": (CODED, "another first word", altered(header + b"\1\x55" + words[1:]), "FormatError", "altered"),
+        "code-top-word": (CODED, "another code", altered(_changed(block.payload, 6, b"\xff")), "FormatError", "altered"),
+        "code-no-words": (CODED, "a code, and no words after it", altered(block.payload[:7]), "FormatError", "altered"),
+    }  # fmt: skip
 
 
 def _inside_a_token(block: Block) -> int:

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from unittest.mock import patch
 
+import numpy as np
+
 from nncomp import codec, coding, token_block
 from nncomp.codec import BlockKind
 from nncomp.container import Block, FrameWriter, ModelReference, checksum, split
@@ -16,7 +18,7 @@ from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import parse_model
 from nncomp.mixing import byte_model
 from tests.golden import texts
-from tests.golden.models import EXTREME, SMALL, model_bytes
+from tests.golden.models import CODED, EXTREME, SMALL, model_bytes
 from tests.models import TEXT
 
 File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content
@@ -53,9 +55,14 @@ def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
-def in_bytes(data: bytes, table_bits: int = 26) -> Block:
-    import numpy as np
+def coded_tokens(data: bytes, levels: list[int], lanes_log2: int = 0) -> Block:
+    """Return a block of tokens with a code: any, for a writer may send which it likes."""
+    with _choice(lanes_log2, None):
+        payload = token_block.encode_and_learn(packed(CODED), data, {}, code=np.array(levels))[0]
+    return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
+
+def in_bytes(data: bytes, table_bits: int = 26) -> Block:
     raw = np.frombuffer(data, np.uint8)
     words = coding.encode(np.unpackbits(raw), byte_model.encode_bytes(raw, table_bits))
     payload = bytes([table_bits]) + coding.words_to_bytes(words)
@@ -87,7 +94,7 @@ def long_content() -> bytes:
 
 def files() -> dict[str, File]:
     """Return each golden file by its name."""
-    small, extreme = reference(SMALL), reference(EXTREME)
+    small, extreme, coded = reference(SMALL), reference(EXTREME), reference(CODED)
     two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
     long = long_content()
@@ -114,6 +121,8 @@ def files() -> dict[str, File]:
         "tokens-empty-lanes": ("a lane without bytes", SMALL, frame([tokens(b"a" * 15, lanes_log2=4)], small), b"a" * 15),
         "tokens-few-lines": ("the smallest table of mixing", SMALL, frame([tokens(part, lines_log2=8)], small), part),
         "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
+        "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, [4, 0, 2])], coded), repeated),
+        "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, [1, 3, 4], 2)], coded), repeated),
         "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
     }
     return {f"good/{name}.nnc": row for name, row in rows.items()}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tests.golden import bad_files, good_files
 from tests.golden.manifest import MANIFEST, Bad, Good, check, read_manifest, sha256
-from tests.golden.models import EXTREME, FOLDER, SMALL, make_missing, model_bytes
+from tests.golden.models import FOLDER, NAMES, make_missing, model_bytes
 
 
 def add_missing(folder: Path = FOLDER) -> list[str]:
     """Write the files that are not in the manifest, and their rows; return their names."""
     make_missing(folder)
     manifest = read_manifest(folder / MANIFEST.name)
-    for name in (SMALL, EXTREME):
+    for name in NAMES:
         manifest["models"].setdefault(name, sha256(model_bytes(name)))
     check(manifest, folder)
     known = {row["file"] for kind in ("good", "bad") for row in manifest[kind]}

@@ -1,4 +1,4 @@
-"""The two models of the golden files: made once, then read from their files. Untrained, small."""
+"""The models of the golden files: made once, then read from their files. Untrained, small."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 FOLDER = Path(__file__).resolve().parent
 SMALL = "small.safetensors"  # 512 tokens, plain start values of mixing
 EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds, start values of mixing; kept as .xz
+CODED = "coded.safetensors"  # 256 tokens, can be told a code; kept as .xz
+NAMES = SMALL, EXTREME, CODED
 
 
 def model_bytes(name: str) -> bytes:
@@ -26,17 +28,29 @@ def make_missing(folder: Path = FOLDER) -> None:
 
     if not (folder / SMALL).exists():
         save_model(small_model(), folder / SMALL)
-    if not (folder / f"{EXTREME}.xz").exists():
-        save_model(_extreme(), folder / EXTREME)
-        packed = lzma.compress((folder / EXTREME).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
-        (folder / f"{EXTREME}.xz").write_bytes(packed)
-        (folder / EXTREME).unlink()
+    for name, make in ((EXTREME, _extreme), (CODED, _coded)):
+        if not (folder / f"{name}.xz").exists():
+            save_model(make(), folder / name)
+            packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+            (folder / f"{name}.xz").write_bytes(packed)
+            (folder / name).unlink()
+
+
+def _coded() -> Any:
+    """Return an untrained model of 256 tokens with a code of 3 dimensions with 5 levels, all of it of some size."""
+    from nncomp.exact.export import export
+    from nncomp.model.decoder import DecoderConfig
+    from nncomp.tokens import byte_vocabulary
+    from tests.models import coded_decoder
+
+    shape = DecoderConfig(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
+    return export(coded_decoder(7, shape), byte_vocabulary(), {"note": "untrained, with a code, for tests"})
 
 
 def _extreme() -> Any:
     """Return a model of 256 tokens, one layer of width 16, whose numbers are anywhere within their bounds, often at them."""
     from nncomp.exact.weights import Arrays, IntegerModel, expected_arrays
-    from nncomp.mixing.token_model import start_values
+    from nncomp.mixing.token_start import start_values
     from nncomp.tokens import byte_vocabulary
 
     rng = np.random.default_rng(11)

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 
 from tests.independent.refused import RefusedError, demand
 
-_DTYPES = {"I8": "<i1", "U8": "<u1", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
+_DTYPES = {"I8": "<i1", "U8": "<u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
 _SIZES = ("vocab_size", "group_count", "width", "state_width", "mlp_width", "group_mlp_width", "layer_count", "start_token")
 _MIXING = "extra.mixing."
 
 
 @dataclass
 class Model:
-    """Sizes by their names, arrays by theirs (those of mixing without the prefix, or none), and the tokens' strings."""
+    """Sizes by their names, arrays by theirs (those of mixing without the prefix, or none; those of a code, or none), and the
+    tokens' strings."""
 
     sizes: dict[str, int]
     arrays: dict[str, NDArray[Any]]
     mixing: dict[str, NDArray[Any]]
+    code: dict[str, NDArray[Any]]
     tokens: list[bytes]
 
 
@@ -55,7 +57,8 @@ def parse_model(data: bytes) -> Model:
     """Return the model of a file's bytes; whatever is not as the page says is refused."""
     metadata, tensors = read_safetensors(data)
     demand(metadata.get("format") == "nncomp-model-1", "not an nncomp-model-1")
-    sizes = _checked_sizes(json.loads(metadata["sizes"]))
+    claimed = json.loads(metadata["sizes"])
+    sizes = _checked_sizes(claimed)
     arrays = {}
     for name, (dtype, shape, bound) in _expected(sizes).items():
         arrays[name] = _checked(tensors, name, dtype, shape, bound)
@@ -63,7 +66,10 @@ def parse_model(data: bytes) -> Model:
     if any(name.startswith(_MIXING) for name in tensors):
         for name, (dtype, shape, bound) in _expected_of_mixing().items():
             mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
-    return Model(sizes, arrays, mixing, _vocabulary(tensors, sizes["vocab_size"]))
+    code = {}
+    for name, (dtype, shape, bound) in _expected_of_code(claimed, sizes).items():
+        code[name] = _checked(tensors, name, dtype, shape, bound)
+    return Model(sizes, arrays, mixing, code, _vocabulary(tensors, sizes["vocab_size"]))
 
 
 def _checked_sizes(sizes: dict[str, int]) -> dict[str, int]:
@@ -119,6 +125,21 @@ def _expected_of_mixing() -> _Expected:
         "strength": ("u4", (2 * 64,), packed),
         "map_0": ("i4", (272 * 25,), points),
         "map_2": ("i4", (1024 * 25,), points),
+    }
+
+
+def _expected_of_code(claimed: dict[str, int], sizes: dict[str, int]) -> _Expected:
+    C = claimed.get("code_dimensions", 0)
+    if C == 0:
+        return {}
+    K = claimed.get("code_levels")
+    demand(isinstance(C, int) and isinstance(K, int) and 1 <= C <= 64 and 2 <= K <= 16, "code_dimensions or code_levels")
+    assert K is not None
+    table = (-32767, 32767)
+    return {
+        "code_input": ("i2", (C, K, sizes["width"]), table),
+        "code_state": ("i2", (C, K, sizes["layer_count"], sizes["state_width"]), table),
+        "code_p1": ("u2", (C, K - 1), (1, 65535)),
     }
 
 

@@ -1,0 +1,51 @@
+"""The levels -1 to -9: which model a block is coded with, and what it may cost. A reader needs none of this.
+
+Knows nothing of how blocks are coded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nncomp.errors import ModelError
+
+FIRST, STANDARD, LAST = 1, 5, 9
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a block may cost."""
+
+    max_lanes: int = 4  # fewer lanes are smaller, and slower
+    is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
+
+
+USUAL = Effort()
+
+
+@dataclass(frozen=True)
+class Level:
+    """The name of a model that comes with nncomp, and an effort."""
+
+    model: str
+    effort: Effort
+
+
+LEVELS = {
+    1: Level("fast", Effort(is_thorough=False)),
+    2: Level("fast", Effort()),
+    3: Level("fast", Effort(max_lanes=1)),
+    4: Level("default", Effort(is_thorough=False)),
+    5: Level("default", Effort()),
+    6: Level("default", Effort(max_lanes=2)),
+    7: Level("default", Effort(max_lanes=1)),
+    8: Level("default", Effort(max_lanes=1)),
+    9: Level("default", Effort(max_lanes=1)),
+}
+
+
+def level(number: int) -> Level:
+    """Return the level of a number; raises ModelError when there is none."""
+    if number not in LEVELS:
+        raise ModelError(f"There is no level {number}: levels are {FIRST} (quickest) to {LAST} (smallest).")
+    return LEVELS[number]
