@@ -33,13 +33,15 @@ from nncomp.tokens import Vocabulary
 
 LANES = 1, 16, 64, 256
 SKIP_BYTES = 2_000_000  # at the beginning of the training files: far from what was learned from
+_KINDS = "code", "csv", "encyclopedic", "json", "literature", "multilingual-lit", "news", "xml"
 BLOCKS = {  # bytes of a block: bytes taken of each of these files
-    16_000: (64_000, ("code", "csv", "encyclopedic", "json", "literature", "multilingual-lit", "news", "xml")),
-    64_000: (64_000, ("code", "csv", "encyclopedic", "json", "literature", "multilingual-lit", "news", "xml")),
-    256_000: (256_000, ("code", "encyclopedic", "json", "literature")),
-    1_000_000: (1_000_000, ("code", "literature")),
+    16_000: (32_000, _KINDS),
+    64_000: (64_000, _KINDS),
+    256_000: (256_000, ("code", "encyclopedic", "literature")),
+    1_000_000: (1_000_000, ("literature",)),
     4_000_000: (4_000_000, ("encyclopedic",)),
 }
+LONG_BYTES = 1_000_000  # blocks of which a prefix is next to nothing
 PREFIXES = 64, 512
 VARIANTS = {"2 dimensions": (2, 5, 0.2), "32 dimensions": (32, 5, 0.2), "8 dimensions, no price": (8, 5, 1e9)}
 
@@ -72,7 +74,7 @@ def measure_grid(train_folder: Path, tokens: int, seed: int, data: tuple[Text, T
             found["none"] = block_bits(coded, None, text, lanes).net
             if len(text.ends) > 1:
                 found["shuffled"] = block_bits(coded, encoder, text, lanes, "shuffled").net
-            for prefix in PREFIXES if lanes > 1 else ():
+            for prefix in PREFIXES if lanes > 1 and block_bytes < LONG_BYTES else ():
                 found[f"prefix {prefix}"] = block_bits(causal, None, text, lanes, prefix=prefix).net
             bpb = {name: round(float(bits.sum()) / text.raw_bytes, 5) for name, bits in found.items()}
             line = {"block_bytes": block_bytes, "blocks": len(text.ends), "lanes": lanes, "seed": seed, "tokens": tokens}
