@@ -95,6 +95,14 @@ class Shape(StrEnum):
     DEFAULT = "default"
 
 
+class Objective(StrEnum):
+    """What a training makes small."""
+
+    CROSS_ENTROPY = "cross-entropy"
+    HINGE = "hinge"
+    ABSOLUTE = "absolute"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of a table.")]
 
 
@@ -353,6 +361,22 @@ def train(
         str | None,
         typer.Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
     ] = None,
+    objective: Annotated[
+        Objective,
+        typer.Option(
+            help="What to make small: cross-entropy, or a distance of each token's loss from its entropy in --targets: "
+            "hinge (where the loss is above it) or absolute.",
+            metavar="NAME",
+        ),
+    ] = Objective.CROSS_ENTROPY,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Estimates of the training text's entropy: the file of nncomp entropy --per-token.",
+            metavar="FILE.jsonl",
+            show_default=False,
+        ),
+    ] = None,
     code: Annotated[
         int,
         typer.Option(
@@ -364,10 +388,14 @@ def train(
 
     Needs the train extra: pip install 'nncomp\\[train]'.
     """
+    if (targets is None) != (objective is Objective.CROSS_ENTROPY):
+        raise typer.BadParameter("--targets and an --objective other than cross-entropy need each other.")
+    if targets is not None and valid is None:
+        raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code)
+        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code, objective.value, targets)
 
 
 @app.command()
