@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from nncomp.exact.engine import PackedModel
 
 _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
+# A long block is coded as tokens alone if on a larger sample bytes take so much more, and the quickest LZMA leaves so much of
+# the block: with few long repeats bytes do not catch up (docs/LOG.md).
+_LONG_BYTES, _LARGE_SAMPLE_BYTES = 1 << 20, 1 << 18
+_TOKENS_LEAD, _LZMA_LEAVES = 1.25, 0.3
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -98,10 +102,10 @@ class Codec:
         return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, code, self.effort.max_lanes))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
-        """Return which of bytes and tokens to code: both, for no sample surely foretells the smaller (docs/LOG.md).
+        """Return which of bytes and tokens to code: both, unless a sample tells enough.
 
-        With little effort the smaller one on a sample. But what the quickest LZMA leaves as long as it was (`quick_bytes`),
-        and mixing on a sample too, is random.
+        With little effort the smaller one on a sample. Of what has few repeats tokens alone, where they lead by far. What the
+        quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random: none.
         """
         kinds = [BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
         if len(data) <= _SAMPLE_BYTES:
@@ -109,7 +113,17 @@ class Codec:
         sample = _from_middle(data, _SAMPLE_BYTES)
         if quick_bytes >= len(data) and len(_encode_bytes(sample).payload) >= len(sample):
             return []
-        return kinds if self.effort.is_thorough else [min(kinds, key=lambda kind: len(self._encode(kind, sample).payload))]
+        if not self.effort.is_thorough:
+            return [min(kinds, key=lambda kind: self._encoded_bytes(kind, sample))]
+        if len(data) > _LONG_BYTES and quick_bytes >= _LZMA_LEAVES * len(data) and BlockKind.TOKENS in kinds:
+            sample = _from_middle(data, _LARGE_SAMPLE_BYTES)
+            in_bytes, in_tokens = (self._encoded_bytes(kind, sample) for kind in kinds)
+            if in_bytes >= _TOKENS_LEAD * in_tokens:
+                return [BlockKind.TOKENS]
+        return kinds
+
+    def _encoded_bytes(self, kind: BlockKind, sample: bytes) -> int:
+        return len(self._encode(kind, sample).payload)
 
     @cached_property
     def _packed(self) -> PackedModel:

@@ -46,17 +46,38 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
     assert tried == [1 << 16]
 
 
-def test_a_long_block_is_coded_both_ways_in_full() -> None:
-    tried: list[tuple[BlockKind, int]] = []
+class Weighed(Codec):
+    """A codec whose sizes are given: those of a sample as bytes and as tokens, and what it was asked to code."""
 
-    class Weighed(Codec):
-        def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
-            tried.append((kind, len(data)))
-            return codec.CodedBlock(kind, bytes(3 - tried.index((kind, len(data)))), 0.0)
+    def __init__(self, sample_bytes: int, sample_tokens: int) -> None:
+        super().__init__(default_model())
+        self.tried: list[tuple[BlockKind, int]] = []
+        self.sizes = {BlockKind.BYTES: sample_bytes, BlockKind.TOKENS: sample_tokens}
 
-    data = b"a" * 2_000_000
-    assert Weighed(default_model()).encode_block(data).kind == BlockKind.TOKENS, "the smaller of the two"
-    assert tried == [(BlockKind.BYTES, len(data)), (BlockKind.TOKENS, len(data))]
+    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
+        self.tried.append((kind, len(data)))
+        size = self.sizes[kind] if len(data) == 1 << 18 else 1000 if kind == BlockKind.TOKENS else 1001
+        return codec.CodedBlock(kind, bytes(size), 0.0)
+
+
+BOTH = [BlockKind.BYTES, BlockKind.TOKENS]
+
+
+@pytest.mark.parametrize(
+    ("repeats", "sizes", "coded"),
+    [
+        (False, (1250, 1000), [BlockKind.TOKENS]),
+        (False, (1249, 1000), BOTH),
+        (False, (900, 1000), BOTH),
+        (True, (2000, 1000), BOTH),
+    ],
+)
+def test_which_kinds_of_a_long_block_are_coded_in_full(repeats: bool, sizes: tuple[int, int], coded: list[BlockKind]) -> None:
+    letters = random.Random(4).choices(range(65, 97), k=40_000 if repeats else 1_200_000)  # LZMA leaves more than 5 bits of 8
+    data = bytes(letters) * (30 if repeats else 1)
+    codec = Weighed(*sizes)
+    assert codec.encode_block(data).kind == BlockKind.TOKENS, "the smaller of the two"
+    assert [kind for kind, size in codec.tried if size == len(data)] == coded
 
 
 @pytest.mark.parametrize("kind", [BlockKind.XZ, BlockKind.BYTES])
