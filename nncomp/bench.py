@@ -11,6 +11,7 @@ import bz2
 import filecmp
 import gzip
 import importlib
+import json
 import lzma
 import os
 import platform
@@ -45,6 +46,10 @@ class Result:
     compress_s: float
     decompress_s: float
     peak_bytes: int | None
+
+    @property
+    def is_ours(self) -> bool:
+        return self.compressor.startswith("nncomp")
 
     @property
     def ratio(self) -> float:
@@ -114,6 +119,38 @@ def total(results: Iterable[Result]) -> Result:
     )
 
 
+def front(results: Iterable[Result], speed: Callable[[Result], float]) -> list[Result]:
+    """Return the results that no other one beats: none is as small and as quick, and one of both better.
+
+    >>> sizes_and_seconds = [("a", 1, 9), ("b", 2, 1), ("c", 3, 2)]
+    >>> results = [Result(name, 9, size, 0, seconds, seconds, None) for name, size, seconds in sizes_and_seconds]
+    >>> [each.compressor for each in front(results, lambda result: result.compress_kb_per_s)]
+    ['a', 'b']
+    """
+    found = list(results)
+
+    def is_beaten(each: Result) -> bool:
+        no_worse = (other for other in found if other.packed_bytes <= each.packed_bytes and speed(other) >= speed(each))
+        return any(other.packed_bytes < each.packed_bytes or speed(other) > speed(each) for other in no_worse)
+
+    return [each for each in found if not is_beaten(each)]
+
+
+def ranked(results: Iterable[Result]) -> list[Result]:
+    """Return results by size, the smallest first."""
+    return sorted(results, key=lambda result: result.packed_bytes)
+
+
+def bound_bits(path: Path, model: str | None, workers: int) -> float:
+    """Return the estimated bound of a text in bits, as `nncomp entropy` gives it; raises NncompError when that fails."""
+    chosen = ["--model", model] if model else []
+    command = [sys.executable, "-m", "nncomp", "entropy", "--json", "-q", "-T", str(workers), *chosen, "--", str(path.resolve())]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise NncompError(f"The bound of {path} is not known: {result.stderr.strip()}")
+    return float(json.loads(result.stdout)["bound_bits"])
+
+
 def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int = STANDARD) -> Compressor:
     """Return nncomp itself, with the `--model`, `-T` and level given."""
     command = [sys.executable, "-m", "nncomp"]
@@ -121,7 +158,7 @@ def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: 
     packing = [*command, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
     own = ["--model", model] if model and Path(model).is_file() else []
     unpacking = [*command, "decompress", *options, *own, "-o"]
-    return _command(f"nncomp -{level}", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
+    return command_compressor(f"nncomp -{level}", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
 
 
 def other_compressors() -> list[Compressor]:
@@ -133,12 +170,14 @@ def other_compressors() -> list[Compressor]:
     ]
     if zstd := shutil.which("zstd"):
         pack = [zstd, "-q", "--ultra", "-22", "-o"]
-        found.append(_command("zstd -22", lambda a, b: [*pack, b, a], lambda b, c: [zstd, "-q", "-d", "-o", c, b]))
+        found.append(command_compressor("zstd -22", lambda a, b: [*pack, b, a], lambda b, c: [zstd, "-q", "-d", "-o", c, b]))
     elif module := _module("zstandard"):
         found.append(_function("zstd -22", module.ZstdCompressor(level=22).compress, module.ZstdDecompressor().decompress))
     if brotli := shutil.which("brotli"):
         pack_brotli = [brotli, "-q", "11", "--lgwin=24", "-o"]
-        found.append(_command("brotli -q 11", lambda a, b: [*pack_brotli, b, a], lambda b, c: [brotli, "-d", "-o", c, b]))
+        found.append(
+            command_compressor("brotli -q 11", lambda a, b: [*pack_brotli, b, a], lambda b, c: [brotli, "-d", "-o", c, b])
+        )
     elif module := _module("brotli"):
         found.append(_function("brotli -q 11", lambda data: module.compress(data, quality=11, lgwin=24), module.decompress))
     return found
@@ -155,7 +194,7 @@ def expand(paths: list[Path]) -> Iterator[Path]:
         elif path.is_file():
             yield path
         else:
-            raise DataError(f"There is no file or folder {path}; give files, folders, or the name enwik8.")
+            raise DataError(f"There is no file or folder {path}; give files, folders, or the name of a corpus.")
 
 
 def measure_file(path: Path, compressors: list[Compressor]) -> list[Result]:
@@ -188,7 +227,7 @@ def surroundings() -> dict[str, object]:
     }
 
 
-def _command(
+def command_compressor(
     name: str,
     pack: Callable[[str, str], list[str]],
     unpack: Callable[[str, str], list[str]],

@@ -63,6 +63,8 @@ class Codec:
 
     def __init__(self, model: ModelFile | None = None, effort: Effort = USUAL) -> None:
         self.model, self.effort = model, effort
+        self._coded: tuple[bytes, CodedBlock] | None = None  # the last block: many a long file repeats one
+        self._decoded: tuple[tuple[int, bytes, int], bytes] | None = None
 
     def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
         """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
@@ -70,6 +72,13 @@ class Codec:
         >>> Codec().encode_block(b"").kind.name
         'STORED'
         """
+        if self._coded and self._coded[0] == data:
+            return self._coded[1]
+        best = self._encode_smallest(data, threads)
+        self._coded = data, best
+        return best
+
+    def _encode_smallest(self, data: bytes, threads: int) -> CodedBlock:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
         for kind in self._worth_coding(data, quick_bytes):
@@ -121,6 +130,12 @@ class Codec:
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
+        block = kind, payload, raw_bytes
+        if self._decoded is None or self._decoded[0] != block:
+            self._decoded = block, self._decode(*block, threads)
+        return self._decoded[1]
+
+    def _decode(self, kind: int, payload: bytes, raw_bytes: int, threads: int) -> bytes:
         if kind == BlockKind.STORED:
             data = payload
         elif kind == BlockKind.XZ:

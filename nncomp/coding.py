@@ -19,6 +19,7 @@ from nncomp.kernels import compiled, inlined
 
 PROBABILITY_BITS = 16
 PROBABILITY_ONE = 1 << PROBABILITY_BITS
+_DECISIONS_A_WORD = 1_453_624  # the most: a decision takes 2**-16 of the range at least, log2(1 - 2**-16) / -32 of a word
 _CHUNK = 1 << 20
 _LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's state, uint64[5]
 
@@ -59,6 +60,15 @@ def bytes_to_words(payload: bytes) -> Words:
     if len(payload) % 4:
         raise FormatError(f"A coded block has {len(payload)} bytes, not a multiple of 4; the file is truncated or altered.")
     return np.frombuffer(payload, dtype="<u4").astype(np.uint32)
+
+
+def check_claim(words: Words, decisions: int) -> None:
+    """Raise FormatError when so many decisions cannot come from the words, however likely each of them is.
+
+    W words are done after W + 2 at most; all but the first are read because the range has shrunk by 2**-32.
+    """
+    if decisions > (len(words) + 1) * _DECISIONS_A_WORD:
+        raise FormatError(f"A block claims more than its {len(words)} words can hold; the file is altered.")
 
 
 @inlined

@@ -21,5 +21,9 @@ class OutputError(NncompError):
     """The result cannot go where it was asked to go: it exists, is a terminal, is the source, or cannot be written."""
 
 
+class MemoryLimitError(NncompError):
+    """To decode or code a block would take more memory than is allowed."""
+
+
 class WorkerError(NncompError):
     """A worker process ended before its block was done."""

@@ -5,6 +5,9 @@ Knows the layout, as `nncomp/container.py` does, and nothing of what a payload m
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,7 +20,9 @@ from nncomp.container import (
     STORED,
     TRAILER_BYTES,
     Block,
+    BlockHeader,
     ByteSource,
+    FrameIndex,
     ModelReference,
     check_magic,
     read_block_header,
@@ -45,11 +50,17 @@ class Place:
     def raw_end(self) -> int:
         return self.raw_start + self.raw_bytes
 
+    @property
+    def payload_offset(self) -> int:
+        """Where the payload begins: after the kind, the sizes and the checksum."""
+        sizes = [self.raw_bytes] * self.is_last + [self.payload_bytes] * (self.kind != STORED)
+        return self.offset + 1 + sum(len(varint(size)) for size in sizes) + CHECKSUM_BYTES
+
 
 def locate_blocks(stream: BinaryIO) -> list[Place]:
     """Return the places of all blocks of all frames in a seekable stream, in order; raises FormatError for a damaged file.
 
-    No payload is read, and where the file has an index, no block header either: `read_block` compares it.
+    No payload is read, and of a file far away that has an index, no block header either: `read_block` compares it.
     """
     try:
         return read_index(stream)
@@ -78,46 +89,87 @@ def read_index(stream: BinaryIO) -> list[Place]:
     """Return the places that the index at the end says, for a seekable stream that holds one frame of several blocks.
 
     Only claims that add up to the very length of the stream are believed; raises FormatError otherwise, also for a
-    stream that has no index (one block, or several frames).
+    stream that has no index (one block, or several frames). Where the stream is a file or memory, and a jump costs
+    little, the blocks' headers are read and the index's digest is compared; elsewhere a header is compared with the
+    index when its block is read, and what the digest alone would tell, blocks of equal sizes exchanged, is not seen.
     """
     size = stream.seek(0, 2)
     stream.seek(0)
     source = ByteSource(stream)
     check_magic(source.take_up_to(len(MAGIC)), 0)
     model, header = read_frame_header(source)
-    stream.seek(max(0, size - TRAILER_BYTES))
-    footer_bytes = int.from_bytes(stream.read(TRAILER_BYTES), "little")
+    places, footer = read_places(stream, 0, len(header), model, size)
+    if _jumps_are_cheap(stream):
+        _check_digest(stream, header, places, footer)
+    return places
+
+
+def read_places(
+    stream: BinaryIO, start: int, header_bytes: int, model: ModelReference | None, end: int
+) -> tuple[list[Place], bytes]:
+    """Return the places of the blocks of the frame from `start` to `end`, by the index before `end`, and the footer.
+
+    Raises FormatError unless the sizes add up. Nothing before the index is read.
+    """
     absent = FormatError("The file has no index of its blocks at its end.")
-    if not TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= size - len(header):
+    stream.seek(max(start, end - TRAILER_BYTES))
+    footer_bytes = int.from_bytes(stream.read(TRAILER_BYTES), "little")
+    if not TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= end - start - header_bytes:
         raise absent
-    stream.seek(size - footer_bytes)
+    source = ByteSource(stream)
+    stream.seek(end - footer_bytes)
     total, _ = source.take_varint((1 << 63) - 1, "a content")
-    count, _ = source.take_varint(size // (2 + CHECKSUM_BYTES), "an index")
+    count, _ = source.take_varint((end - start) // (2 + CHECKSUM_BYTES), "an index")
     last_bytes = total - BLOCK_BYTES * (count - 1)
     if count < 2 or not SPLIT_BYTES - BLOCK_BYTES <= last_bytes < SPLIT_BYTES:
         raise absent
     places: list[Place] = []
-    offset = len(header)
+    offset = start + header_bytes
     for i in range(count):
         entry, _ = source.take_varint(SPLIT_BYTES << KIND_BITS, "a block")
         is_last = i == count - 1
         raw_bytes = last_bytes if is_last else BLOCK_BYTES
         kind, payload_bytes = entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS
         places.append(Place(offset, kind, BLOCK_BYTES * i, raw_bytes, payload_bytes, is_last, i == 0, model))
-        offset += 1 + CHECKSUM_BYTES + payload_bytes
-        offset += len(varint(payload_bytes)) if kind != STORED else 0
-        offset += len(varint(raw_bytes)) if is_last else 0
-    if offset != size - footer_bytes:
+        offset = places[-1].payload_offset + payload_bytes
+    if offset != end - footer_bytes or source.position != footer_bytes - CHECKSUM_BYTES - TRAILER_BYTES:
         raise absent
-    return places
+    stream.seek(end - footer_bytes)
+    return places, source.take(footer_bytes)
+
+
+def _check_digest(stream: BinaryIO, header: bytes, places: list[Place], footer: bytes) -> None:
+    index = FrameIndex(header)
+    for place in places:
+        index.add(_read_header(stream, place)[0])
+    if index.footer() != footer:
+        raise _wrong()
+
+
+def _jumps_are_cheap(stream: BinaryIO) -> bool:
+    """Return whether a stream is a file of this machine or in memory; elsewhere each jump may be a request."""
+    try:
+        return isinstance(stream, io.BytesIO) or stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # io.UnsupportedOperation is both of the latter
+        return False
 
 
 def read_block(stream: BinaryIO, place: Place) -> Block:
     """Return the block at a place; raises FormatError when another one is there."""
+    header, source = _read_header(stream, place)
+    return header.block(source.take(place.payload_bytes))
+
+
+def _read_header(stream: BinaryIO, place: Place) -> tuple[BlockHeader, ByteSource]:
+    """Return the header of the block at a place, and what stands before its payload."""
     stream.seek(place.offset)
     source = ByteSource(stream)
     header = read_block_header(source, place.is_first)
     found = header.kind, header.raw_bytes, header.payload_bytes, header.is_last
     if found != (place.kind, place.raw_bytes, place.payload_bytes, place.is_last):
-        raise FormatError("The index at the end does not describe the blocks before it; the file is altered.")
-    return header.block(source.take(place.payload_bytes))
+        raise _wrong()
+    return header, source
+
+
+def _wrong() -> FormatError:
+    return FormatError("The index at the end does not describe the blocks before it; the file is altered.")

@@ -137,6 +137,15 @@ def _njit(**options: Any) -> Callable[[Any], Any]:
     return decorate
 
 
+def with_twin(twin: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Decorate an intrinsic with its twin in Python, which takes its place where nothing is compiled (NUMBA_DISABLE_JIT=1)."""
+
+    def decorate(intrinsic: Any) -> Any:
+        return twin if config.DISABLE_JIT else intrinsic
+
+    return decorate
+
+
 compiled: Callable[[Any], Any] = _njit(nogil=True, error_model="numpy")
 # Inlined functions make no arrays; counting references to those they are given cost a quarter of the time.
 inlined: Callable[[Any], Any] = njit(forceinline=True, _nrt=False, error_model="numpy")

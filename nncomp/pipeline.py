@@ -28,6 +28,7 @@ from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
 from nncomp.errors import FormatError, NncompError, WorkerError
 from nncomp.levels import USUAL, Effort
+from nncomp.memory import Memory
 from nncomp.registry import ModelFile
 
 Progress = Callable[[int], None]  # told how many bytes of the input are done
@@ -125,23 +126,31 @@ def compress(
     model: ModelFile | None,
     workers: int,
     progress: Progress | None = None,
+    summary: Summary | None = None,
     effort: Effort = USUAL,
+    memory: Memory | None = None,
 ) -> Summary:
-    """Write one frame to `sink` that holds all that `source` gives."""
-    summary = Summary()
+    """Write one frame to `sink` that holds all that `source` gives; a `summary` that is given grows block by block.
+
+    Raises MemoryLimitError when a block takes too much.
+    """
+    memory, summary = memory or Memory(), Summary() if summary is None else summary
     writer: FrameWriter | None = None
-    # Threads are for a block that is alone; of several, each has a process.
-    tasks = (
-        EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1, effort)
-        for number, (data, is_last) in enumerate(split(source))
-    )
+
+    def tasks() -> Iterator[EncodeTask]:
+        for number, (data, is_last) in enumerate(split(source)):
+            memory.check_coding(len(data), model)
+            # Threads are for a block that is alone; of several, each has a process.
+            yield EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1, effort)
+
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
-    for block, cost_bits in run_in_order(tasks, EncodeTask.run, workers, begun):
+    for block, cost_bits in run_in_order(tasks(), EncodeTask.run, workers, begun):
         if writer is None:
             writer = FrameWriter(sink, named_model(model, block))
         writer.write(block)
         summary.raw_bytes += block.raw_bytes
+        summary.packed_bytes = writer.frame_bytes
         summary.cost_bits += cost_bits
         summary.kinds[BlockKind(block.kind).name.lower()] += 1
         if progress:
@@ -152,13 +161,20 @@ def compress(
 
 
 def decompress(
-    source: Readable, sink: Writable, find_model: FindModel, workers: int, progress: Progress | None = None
+    source: Readable,
+    sink: Writable,
+    find_model: FindModel,
+    workers: int,
+    progress: Progress | None = None,
+    summary: Summary | None = None,
+    memory: Memory | None = None,
 ) -> Summary:
-    """Write to `sink` what all frames of `source` hold, each block verified before it is written.
+    """Write to `sink` what all frames of `source` hold, each block verified before it is written; `summary`: see `compress`.
 
-    Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing.
+    Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing,
+    MemoryLimitError when a block takes too much.
     """
-    summary = Summary()
+    memory, summary = memory or Memory(), Summary() if summary is None else summary
     positions: deque[tuple[FrameBlock, int]] = deque()  # of the blocks in flight, and where each ends in the input
 
     def tasks() -> Iterator[DecodeTask]:
@@ -166,6 +182,7 @@ def decompress(
         for found in read_blocks(source):
             is_alone, is_first = is_first and found.block.is_last, found.block.is_last
             model = needed_model(found.block.kind, found.model, find_model)
+            memory.check_decoding(found.block, model)
             positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
             yield DecodeTask(found.block, model, max(1, workers) if is_alone else 1)
 
@@ -318,11 +335,16 @@ class _Pool:
         return {worker.number: (result, worker.task.input_bytes)}
 
     def _start(self) -> _Worker:
-        here, there = self._context.Pipe()
-        position = RawValue(ctypes.c_int64, 0)
-        process = self._context.Process(target=_work, args=(there, position), daemon=True)
-        with _interrupt_ignored():
-            process.start()
+        try:
+            here, there = self._context.Pipe()
+            position = RawValue(ctypes.c_int64, 0)  # shared memory is a temporary file
+            process = self._context.Process(target=_work, args=(there, position), daemon=True)
+            with _interrupt_ignored():
+                process.start()
+        except OSError as error:
+            raise WorkerError(
+                f"A worker process cannot be started: {error.strerror}. Is there room for temporary files?"
+            ) from error
         there.close()  # so that a worker's end is seen as the end of its pipe
         self._workers.append(_Worker(process, here, position))
         return self._workers[-1]

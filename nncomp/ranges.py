@@ -12,6 +12,7 @@ from typing import BinaryIO
 from nncomp.container import Block, ModelReference, Writable, read_blocks
 from nncomp.errors import DataError
 from nncomp.index import locate_blocks, read_block
+from nncomp.memory import Memory
 from nncomp.pipeline import DecodeTask, FindModel, Progress, needed_model, run_in_order
 
 
@@ -23,6 +24,7 @@ def decompress_range(
     start: int,
     end: int | None,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> int:
     """Write to `sink` the bytes from `start` up to but without `end` (None: to the end); return how many there were.
 
@@ -32,10 +34,12 @@ def decompress_range(
     """
     waiting: deque[tuple[int, DecodeTask]] = deque()  # tasks in work, and where their blocks begin
     count = done_bytes = 0
+    memory = memory or Memory()
 
     def tasks() -> Iterator[DecodeTask]:
         for raw_start, block, named, is_alone in _blocks_within(source, start, end):
             task = DecodeTask(block, needed_model(block.kind, named, find_model), max(1, workers) if is_alone else 1)
+            memory.check_decoding(block, task.model)
             waiting.append((raw_start, task))
             yield task
 

@@ -35,7 +35,11 @@ class ModelFile:
 
     @property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size
+        """How long the file is; raises ModelError when it cannot be looked at."""
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
 
     def read(self) -> bytes:
         """Return the bytes of the file; raises ModelError unless they still have the hash, or are more than a model has."""
@@ -87,6 +91,11 @@ def installed_model(level: str) -> ModelFile | None:
     return open_model(level) if level_path(level).is_file() else None
 
 
+def installed_models() -> list[ModelFile]:
+    """Return all models that come with nncomp and are installed."""
+    return [open_model(level) for level in LEVELS if level_path(level).is_file()]
+
+
 def default_model() -> ModelFile | None:
     """Return the model of the default level, or None when none is installed."""
     return installed_model("default")
@@ -98,7 +107,7 @@ def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelF
     A model of one's own is searched only among the given ones, for a path is all that is known of it.
     """
     given = list(given)
-    candidates = given + [open_model(level) for level in LEVELS if level_path(level).is_file()]
+    candidates = given + installed_models()
     for model in candidates:
         if model.hash8 == hash8:
             return model

@@ -284,6 +284,8 @@ def decode_lanes(
             f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
         )
     words = coding.bytes_to_words(payload[_HEADER_BYTES:])
+    vocabulary = model.model.vocabulary
+    coding.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
     mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, 1 << lanes_bits), 1 << lines_bits, model_start(model))
     decoder, data = np.zeros(5, np.uint64), np.zeros(raw_bytes, np.uint8)
     code = np.zeros(len(prior) if flags & _FLAG_CODE else 0, np.int64)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import time
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nncomp.kernels import inlined
+from nncomp.kernels import inlined, with_twin
 
 _LOOKS = 2000  # before the core is given away: some 50 microseconds
 
@@ -24,6 +25,7 @@ def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return context.make_array(signature.args[0])(context, builder, arguments[0]).data
 
 
+@with_twin(lambda array: array[0])
 @intrinsic  # type: ignore[untyped-decorator]
 def _load(typingctx: Any, array: Any) -> Any:
     """Return the first element of an int64 array; nothing that comes after is done before."""
@@ -34,6 +36,7 @@ def _load(typingctx: Any, array: Any) -> Any:
     return types.int64(array), generate
 
 
+@with_twin(lambda array, value: array.fill(value))
 @intrinsic  # type: ignore[untyped-decorator]
 def _store(typingctx: Any, array: Any, value: Any) -> Any:
     """Set the first element of an int64 array; all that came before is done."""
@@ -45,6 +48,7 @@ def _store(typingctx: Any, array: Any, value: Any) -> Any:
     return types.void(array, types.int64), generate
 
 
+@with_twin(lambda address: time.sleep(0))
 @intrinsic  # type: ignore[untyped-decorator]
 def _call(typingctx: Any, address: Any) -> Any:
     """Call the C function without arguments at `address`."""

@@ -48,6 +48,10 @@ class Model(ModelFile):
     def __init__(self, data: bytes) -> None:
         super().__init__(Path("hostile"), 255, hashlib.sha256(data).digest())
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.read())
+
     def read(self) -> bytes:
         data: bytes = self.__dict__["data"]
         return data

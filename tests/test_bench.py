@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +13,9 @@ from typing import IO
 
 import pytest
 
-from nncomp import bench, bench_data
+from nncomp import bench, bench_plot
 from nncomp.bench import Result
-from nncomp.bench_data import find_enwik8
+from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
 from nncomp.training.data import Document, short_digests
@@ -46,19 +48,19 @@ def test_what_does_not_come_back_is_not_reported(tmp_path: Path) -> None:
     with pytest.raises(NncompError, match="byte for byte"):
         bench.measure_file(path, [bench._function("forgetful", lambda data: data[:-1], lambda data: data)])
     with pytest.raises(NncompError, match="exit code 1"):
-        bench.measure_file(path, [bench._command("false", lambda a, b: ["false"], lambda b, c: ["false"])])
-    copy_other = bench._command("other", lambda a, b: ["cp", a, b], lambda b, c: ["cp", "/dev/null", c])
+        bench.measure_file(path, [bench.command_compressor("false", lambda a, b: ["false"], lambda b, c: ["false"])])
+    copy_other = bench.command_compressor("other", lambda a, b: ["cp", a, b], lambda b, c: ["cp", "/dev/null", c])
     with pytest.raises(NncompError, match="byte for byte"):
         bench.measure_file(path, [copy_other])
     with pytest.raises(NncompError, match="cannot be started"):
-        bench.measure_file(path, [bench._command("absent", lambda a, b: ["/no/such/command"], lambda b, c: [])])
+        bench.measure_file(path, [bench.command_compressor("absent", lambda a, b: ["/no/such/command"], lambda b, c: [])])
 
 
 def test_a_command_s_memory_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"text")
     ballast = bytearray(b"x") * 300_000_000  # what this process has is not counted to the command
-    (result,) = bench.measure_file(path, [bench._command("cp", lambda a, b: ["cp", a, b], lambda b, c: ["cp", b, c])])
+    (result,) = bench.measure_file(path, [bench.command_compressor("cp", lambda a, b: ["cp", a, b], lambda b, c: ["cp", b, c])])
     assert result.peak_bytes is not None
     assert 100_000 < result.peak_bytes < 100_000_000 < len(ballast)
 
@@ -93,7 +95,7 @@ def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: 
     for name in ("nncomp", "gzip -9", "bzip2 -9", "xz -9e"):
         assert any(line.startswith(name) for line in lines)
     document = json.loads(run("bench", "--json", "--no-others", "text").stdout)
-    assert document["files"][0]["results"][0]["compressor"] == "nncomp"
+    assert document["files"][0]["results"][0]["compressor"] == "nncomp -5"
     assert document["total"][0]["raw_bytes"] == len(english)
     assert {"nncomp", "command", "machine", "python", "libraries"} <= document.keys()
 
@@ -118,16 +120,62 @@ def test_a_bench_of_nothing_is_exit_1(run: Run) -> None:
     assert b"There is no file or folder missing" in result.stderr
 
 
-# enwik8, without the network
+def test_the_front_and_the_ranking() -> None:
+    def result(name: str, packed_bytes: int, seconds: float) -> Result:
+        return Result(name, 1000, packed_bytes, 0, seconds, 1.0, None)
+
+    results = [result("slow", 300, 9.0), result("quick", 400, 1.0), result("beaten", 400, 2.0), result("small", 200, 9.0)]
+    ahead = bench.front(results, lambda each: each.compress_kb_per_s)
+    assert [each.compressor for each in ahead] == ["quick", "small"]
+    assert [each.compressor for each in bench.ranked(results)] == ["small", "slow", "quick", "beaten"]
+    twins = [result("one", 1, 1.0), result("two", 1, 1.0)]
+    assert bench.front(twins, lambda each: each.compress_kb_per_s) == twins, "neither is better"
+
+
+def test_the_bound_the_gap_and_a_picture(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "a").write_bytes(b"a text, and the same text again, " * 40)
+    (tmp_path / "b").write_bytes(b"some other text, and some other text, " * 40)
+    command = ["bench", "--bound", "--model", "none"]
+    table = run(*command, "--plot", "front.svg", "a", "b")
+    assert table.returncode == 0, table.stderr
+    lines = table.stdout.decode().splitlines()
+    assert all(len(line) <= 80 for line in lines), lines
+    assert sum(line.startswith("bound ") for line in lines) == 3, "each file, and all"
+    assert sum(line.startswith("gap: nncomp is ") for line in lines) == 3
+    assert [line.split()[0] for line in lines if line.strip().startswith(("in:", "out:"))] == ["in:", "out:"]
+    assert b"<svg" in (tmp_path / "front.svg").read_bytes()
+    document = json.loads(run(*command, "--json", "a").stdout)
+    (row,) = document["files"]
+    (ours,) = (each for each in row["results"] if each["compressor"] == "nncomp -5")
+    assert 0 < row["bound_bits"] <= 8 * ours["packed_bytes"]
+    assert document["bound_bits"] == row["bound_bits"]
+    again = run("bench", "--no-others", "--model", "none", "--plot", "front.svg", "a")
+    assert again.returncode == 1
+    assert b"front.svg exists already" in again.stderr
+
+
+def test_a_picture_of_results() -> None:
+    pytest.importorskip("matplotlib")
+    results = [Result("nncomp", 1000, 200, 0, 9.0, 9.0, None), Result("other $a$", 1000, 300, 0, 0.1, 0.01, None)]
+    for bound in (None, 1.5):
+        picture = bench_plot.draw("a $title$", results, bound, "svg")
+        assert picture == bench_plot.draw("a $title$", results, bound, "svg")
+        assert (b"bound" in picture) == (bound is not None) or b"<path" in picture
+    assert bench_plot.draw("a", results, None, "png").startswith(b"\x89PNG")
+
+
+# Corpora, without the network
 
 
 def no_network(url: str) -> IO[bytes]:
     raise OSError(f"no route to {url}")
 
 
-def test_without_a_network_there_is_a_clear_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CORPORA)
+def test_without_a_network_there_is_a_clear_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"cannot be downloaded .* give the path of a copy"):
-        find_enwik8(tmp_path / "cache", no_network)
+        find_corpus(name, tmp_path / "cache", open_url=no_network)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -138,18 +186,92 @@ def zipped(content: bytes, name: str = "enwik8") -> bytes:
     return sink.getvalue()
 
 
+def tarred(contents: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return sink.getvalue()
+
+
+def original(content: bytes) -> Original:
+    return Original(len(content), hashlib.sha256(content).hexdigest())
+
+
 def test_a_download_is_verified_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_data, "SIZE_BYTES", 5)
-    monkeypatch.setattr(bench_data, "MD5", "5d41402abc4b2a76b9719d911017c592")
-    path = find_enwik8(tmp_path, lambda url: io.BytesIO(zipped(b"hello")))
+    monkeypatch.setitem(CORPORA, "enwik8", Corpus("http://x/enwik8.zip", {"enwik8": original(b"hello")}))
+
+    def gives(content: bytes) -> OpenUrl:
+        return lambda url: io.BytesIO(zipped(content))
+
+    (path,) = find_corpus("enwik8", tmp_path, open_url=gives(b"hello"))
+    assert path == tmp_path / "enwik8"
     assert path.read_bytes() == b"hello"
-    assert find_enwik8(tmp_path, no_network) == path
+    assert find_corpus("enwik8", tmp_path, open_url=no_network) == [path]
     path.write_bytes(b"hallo")  # a cache that went bad is fetched again
-    assert find_enwik8(tmp_path, lambda url: io.BytesIO(zipped(b"hello"))).read_bytes() == b"hello"
+    (path,) = find_corpus("enwik8", tmp_path, open_url=gives(b"hello"))
+    assert path.read_bytes() == b"hello"
+    path.unlink()
+    with pytest.raises(DataError, match="does not hold the original"):
+        find_corpus("enwik8", tmp_path, open_url=gives(b"hello, and more"))
+
+
+def test_a_corpus_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"one": b"1", "two": b"22"}
+    corpus = Corpus("http://x/some.tar.gz", {name: original(content) for name, content in contents.items()})
+    monkeypatch.setitem(CORPORA, "some", corpus)
+    archive = tarred({"./one": b"1", "folder/two": b"22", "readme": b"more"})
+    found = find_corpus("some", tmp_path, open_url=lambda url: io.BytesIO(archive))
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["some/one", "some/two"]
+    assert [path.read_bytes() for path in found] == [b"1", b"22"]
+    assert {path.name for path in tmp_path.iterdir()} == {"some"}
+    assert find_corpus("some", tmp_path, open_url=no_network) == found
+
+
+def test_a_corpus_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CORPORA, "some", Corpus("http://x/some.zip", {"one": original(b"1"), "two": original(b"22")}))
+
+    def find(folder: Path) -> list[Path]:
+        return find_corpus("some", tmp_path / "cache", folder, no_network)
+
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "one").write_bytes(b"1")
+    with pytest.raises(DataError, match=r"some is not in .*: there is no file .*two\. Without --corpus-dir"):
+        find(tmp_path)
+    (tmp_path / "some" / "two").write_bytes(b"22")
+    assert find(tmp_path) == find(tmp_path / "some") == [tmp_path / "some" / "one", tmp_path / "some" / "two"]
+    (tmp_path / "some" / "two").write_bytes(b"2!")
+    with pytest.raises(DataError, match="is not the original two of some"):
+        find(tmp_path)
+    with pytest.raises(DataError, match="there is no file"):
+        find(tmp_path / "nowhere")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_command_takes_a_corpus_from_a_folder(run: Run, tmp_path: Path) -> None:
+    result = run("bench", "canterbury", "--corpus-dir", ".")
+    assert result.returncode == 1
+    assert b"nncomp: canterbury is not in .: there is no file alice29.txt." in result.stderr
+
+
+def test_known_sizes() -> None:
+    assert sum(each.size_bytes for each in CORPORA["canterbury"].files.values()) == 2_810_784
+    assert sum(each.size_bytes for each in CORPORA["silesia"].files.values()) == 211_938_580
+    for corpus in CORPORA.values():
+        assert all(len(bytes.fromhex(each.sha256)) == 32 for each in corpus.files.values())
 
 
 @pytest.mark.parametrize("given", [zipped(b"not the original"), zipped(b"x", "other"), b"not a zip"])
 def test_what_is_not_enwik8_is_refused(tmp_path: Path, given: bytes) -> None:
     with pytest.raises(DataError, match="try again later"):
-        find_enwik8(tmp_path, lambda url: io.BytesIO(given))
+        find_corpus("enwik8", tmp_path, open_url=lambda url: io.BytesIO(given))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [tarred({"alice29.txt": b"short"}), b"not a tar", tarred({"a": b"b" * 5000})[:-40]])
+def test_what_is_not_canterbury_is_refused(tmp_path: Path, given: bytes) -> None:
+    with pytest.raises(DataError, match="try again later"):
+        find_corpus("canterbury", tmp_path, open_url=lambda url: io.BytesIO(given))
     assert list(tmp_path.iterdir()) == []

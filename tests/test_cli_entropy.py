@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.entropy.plot import check_can_plot
 from nncomp.errors import DataError
+from nncomp.pictures import check_can_plot
 from tests.conftest import Run
 from tests.test_cli import names, stored
 

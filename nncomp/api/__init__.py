@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
 from nncomp import pipeline
 from nncomp.api.files import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
-from nncomp.api.models import Bytes, ModelName, find_with, to_write_with
+from nncomp.api.models import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
 
 __all__ = ["Compressor", "Decompressor", "NncompFile", "compress", "decompress", "open", "register_fsspec"]
 
@@ -22,7 +22,7 @@ WriteMode = Literal["w", "wb", "x", "xb", "a", "ab"]
 TextMode = Literal["rt", "wt", "xt", "at"]
 
 
-def compress(data: Bytes, *, level: int | None = None, model: ModelName = "default", workers: int = 0) -> bytes:
+def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEVEL, workers: int = 0) -> bytes:
     """Return a .nnc file that holds `data`; the same bytes as the command writes.
 
     `level` is 1 (quickest) to 9 (smallest), None for 5. `model` is in place of the level's own: the name of a model that comes
@@ -45,7 +45,8 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
     """Return what a .nnc file holds, or several that are concatenated.
 
     `model` is the path of the model that it was compressed with, if that does not come with nncomp. `workers`: see `compress`.
-    Raises FormatError for bytes that are not, or no longer, a .nnc file, ModelError when the model is missing.
+    Raises FormatError for bytes that are not, or no longer, a .nnc file, ModelError when the model is missing, MemoryLimitError
+    when a block takes more than 1 GB (as only a large model of your own makes it).
 
     >>> import nncomp
     >>> first, second = (nncomp.compress(part, model=None) for part in (b"one, ", b"two"))
@@ -62,7 +63,7 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
 
 @overload
 def open(
-    file: FileName, mode: ReadMode | WriteMode = "rb", *, level: int | None = None, model: ModelName = "default"
+    file: FileName, mode: ReadMode | WriteMode = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL
 ) -> NncompFile: ...
 @overload
 def open(
@@ -70,7 +71,7 @@ def open(
     mode: TextMode,
     *,
     level: int | None = None,
-    model: ModelName = "default",
+    model: ModelName = OF_LEVEL,
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
@@ -81,7 +82,7 @@ def open(
     mode: str,
     *,
     level: int | None = None,
-    model: ModelName = "default",
+    model: ModelName = OF_LEVEL,
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
@@ -91,7 +92,7 @@ def open(
     mode: str = "rb",
     *,
     level: int | None = None,
-    model: ModelName = "default",
+    model: ModelName = OF_LEVEL,
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,

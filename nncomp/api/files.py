@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
 from nncomp.api.incremental import Compressor
-from nncomp.api.models import ModelName, find_with
+from nncomp.api.models import OF_LEVEL, ModelName, find_with
 from nncomp.container import FrameBlock, read_blocks
 from nncomp.index import Place, locate_blocks, read_block
 from nncomp.pipeline import DecodeTask, FindModel, needed_model
@@ -156,7 +156,7 @@ class NncompFile(io.BufferedIOBase):
 
     _file: BinaryIO | None = None  # while it is open
 
-    def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = "default") -> None:
+    def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode is r, w, x or a, with b or without it, not {mode!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from nncomp.api.models import Bytes, ModelName, find_with, to_write_with
+from nncomp.api.models import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
 from nncomp.container import (
     BLOCK_BYTES,
     MAGIC,
@@ -36,7 +36,7 @@ class Compressor:
     b'piece by piece'
     """
 
-    def __init__(self, *, level: int | None = None, model: ModelName = "default") -> None:
+    def __init__(self, *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
         self._model, self._effort = to_write_with(model, level)
         self._held = bytearray()
         self._sink = io.BytesIO()

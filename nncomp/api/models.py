@@ -7,12 +7,13 @@ from pathlib import Path
 
 from nncomp import levels, registry
 from nncomp.container import ModelReference
-from nncomp.levels import USUAL, Effort
+from nncomp.levels import Effort
 from nncomp.pipeline import FindModel
 from nncomp.registry import ModelFile
 
 Bytes = bytes | bytearray | memoryview
 ModelName = str | os.PathLike[str] | None
+OF_LEVEL = "of the level"  # the model that the level has
 
 
 def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None, Effort]:
@@ -20,16 +21,14 @@ def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None,
 
     Raises ModelError when there is no such model or level.
     """
-    if level is None:
-        return None if name is None else registry.open_model(_as_given(name)), USUAL
-    chosen = levels.level(level)
-    name = chosen.model if name == "default" else name
+    chosen = levels.level(levels.STANDARD if level is None else level)
+    name = chosen.model if name == OF_LEVEL else name
     return None if name is None else registry.open_model(_as_given(name)), chosen.effort
 
 
 def find_with(name: ModelName) -> FindModel:
     """Return what finds the model that a frame names, among those that come with nncomp and this one."""
-    is_own = name is not None and name not in registry.LEVELS
+    is_own = name is not None and name not in (OF_LEVEL, *registry.LEVELS)
     given = [registry.open_model(_as_given(name))] if is_own and name is not None else []
 
     def find_model(reference: ModelReference) -> ModelFile:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nncomp.cli.failures import COMPLETE, for_each, guarded
+from nncomp.cli.failures import COMPLETE, guarded
 
 app = typer.Typer(
     help="Compress text with a small network and exact integers: smaller than xz and zstd, and the same on any machine.\n\n"
@@ -54,6 +54,15 @@ Level = Annotated[
         "--level", min=1, max=9, help="-1, --fast: quickest; to -9, --best: smallest.", metavar="N", envvar="NNCOMP_LEVEL"
     ),
 ]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        help="Take at most so much memory, all processes together: 500M, 2G. Without it, 1G for each core.",
+        metavar="SIZE",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -86,6 +95,14 @@ class Shape(StrEnum):
     DEFAULT = "default"
 
 
+class Objective(StrEnum):
+    """What a training makes small."""
+
+    CROSS_ENTROPY = "cross-entropy"
+    HINGE = "hinge"
+    ABSOLUTE = "absolute"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of a table.")]
 
 
@@ -112,6 +129,7 @@ def compress(
     verbose: Verbose = False,
     workers: Workers = 0,
     level: Level = 5,
+    memory_limit: MemoryLimit = None,
     model: Model = None,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
@@ -127,11 +145,12 @@ def compress(
         names = inputs.expand(files, recursive, is_packed=False)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
-        effort = levels.level(level).effort
-        options = transfer.Options(target, force, quiet, verbose, cores, verify or is_removed, is_removed, effort=effort)
+        memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
+        is_verified = verify or is_removed
+        options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         chosen = transfer.choose_model(model, level)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.compress_file(name, chosen, options))
+        transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
 
 
 @app.command()
@@ -143,15 +162,19 @@ def decompress(
     keep: Keep = False,
     rm: Remove = False,
     range_: Range = None,
+    recover: Annotated[bool, typer.Option("--recover", help="Of a damaged FILE, write all blocks that are whole.")] = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
     Every block is compared with its checksum. If anything is wrong, there is no output file.
+    With --recover there is: one damaged block costs that block only, zeros stand in its place,
+    the lost ranges are named, and the exit code is 1.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
@@ -162,10 +185,13 @@ def decompress(
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
             raise typer.BadParameter("--range is for one FILE, with -o or -c, and without --rm.")
-        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part)
+        if recover and (part or is_removed):
+            raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
 
 @app.command()
@@ -175,6 +201,7 @@ def cat(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
@@ -188,19 +215,22 @@ def cat(
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
             raise typer.BadParameter(f"--range is for one FILE, and there are {len(names)}.")
-        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part)
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.decompress_file(name, given, options))
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
 
 @app.command("test")
 def test(
     files: Files = None,
+    json: Json = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
     model: GivenModel = None,
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
@@ -208,10 +238,11 @@ def test(
         from nncomp.cli import inputs, transfer
 
         names = inputs.expand(files, recursive, is_packed=True)
-        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers))
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
         given = transfer.given_models(model)
         transfer.listen(options)
-        for_each(names, lambda name: transfer.test_file(name, given, options))
+        transfer.test_files(names, given, options, json)
 
 
 @app.command("list")
@@ -228,24 +259,35 @@ def list_(files: Files = None, recursive: Recursive = False, json: Json = False)
 
 @app.command()
 def bench(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name enwik8.", metavar="PATH")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name of a corpus.", metavar="PATH")],
     json: Json = False,
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
     others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, and zstd and brotli if installed, too.")] = True,
+    bound: Annotated[bool, typer.Option("--bound", help="Estimate each text's bound, too; takes far longer.")] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Draw bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    corpus_dir: Annotated[
+        Path | None,
+        typer.Option(help="Take corpora from this folder, or one in it of that name.", metavar="FOLDER", show_default=False),
+    ] = None,
+    force: Force = False,
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
     Nothing is printed for a file that does not come back byte for byte.
     bpb is of the files as they are; nncomp entropy estimates the bound of a text.
 
-    enwik8 is taken from ./enwik8 or the cache, or downloaded (36 MB) and verified.
+    The corpora enwik8, enwik9, canterbury and silesia are downloaded once and kept
+    in the cache, or taken from --corpus-dir. Every file of them is verified.
     """
     with guarded():
-        from nncomp.cli.bench import run_bench
+        from nncomp.cli.bench import Asked, run_bench
 
-        run_bench(paths, json, workers, level, model, others)
+        run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force))
 
 
 @app.command()
@@ -319,6 +361,22 @@ def train(
         str | None,
         typer.Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
     ] = None,
+    objective: Annotated[
+        Objective,
+        typer.Option(
+            help="What to make small: cross-entropy, or a distance of each token's loss from its entropy in --targets: "
+            "hinge (where the loss is above it) or absolute.",
+            metavar="NAME",
+        ),
+    ] = Objective.CROSS_ENTROPY,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Estimates of the training text's entropy: the file of nncomp entropy --per-token.",
+            metavar="FILE.jsonl",
+            show_default=False,
+        ),
+    ] = None,
     code: Annotated[
         int,
         typer.Option(
@@ -330,10 +388,14 @@ def train(
 
     Needs the train extra: pip install 'nncomp\\[train]'.
     """
+    if (targets is None) != (objective is Objective.CROSS_ENTROPY):
+        raise typer.BadParameter("--targets and an --objective other than cross-entropy need each other.")
+    if targets is not None and valid is None:
+        raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code)
+        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code, objective.value, targets)
 
 
 @app.command()

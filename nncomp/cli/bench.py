@@ -1,16 +1,19 @@
-"""`nncomp bench`: which files, and how the figures look on a screen or in JSON."""
+"""`nncomp bench`: which files, and how the figures look on a screen, in JSON and as a picture."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nncomp import bench
-from nncomp.bench_data import NAME, cache_folder, find_enwik8
+from nncomp.bench_data import CORPORA, cache_folder, find_corpus
+from nncomp.cli.files import STANDARD, Sink, open_sink
 from nncomp.cli.transfer import choose_model, worker_count
+from nncomp.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,34 +23,102 @@ if TYPE_CHECKING:
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
 
-def run_bench(names: list[str], is_json: bool, workers: int, level: int, model: str | None, with_others: bool) -> None:
-    """Measure all files and print a table after each one and of all, or one JSON document at the end."""
-    chosen = choose_model(model, level)
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured and told; `plot` is the name of a picture, or None."""
+
+    is_json: bool
+    workers: int
+    level: int
+    model: str | None
+    with_others: bool
+    with_bound: bool
+    corpus_dir: Path | None
+    plot: str | None
+    is_forced: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One file, or all of them: results by size, and the estimated bound if it was asked for."""
+
+    name: str
+    results: list[bench.Result]
+    bound_bits: float | None
+    is_trained_on: bool = False
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.results[0].raw_bytes
+
+    @property
+    def bound_bits_per_byte(self) -> float | None:
+        return self.bound_bits / self.raw_bytes if self.bound_bits is not None and self.raw_bytes else None
+
+
+def run_bench(names: list[str], asked: Asked) -> None:
+    """Measure all files; print a table after each one and of all, or one JSON document at the end; draw what is asked for."""
+    if asked.plot is not None:
+        from nncomp.pictures import check_can_plot
+
+        if asked.plot == STANDARD:
+            raise OutputError("Standard output is for the figures; give the picture a name.")
+        check_can_plot(asked.plot)
+    chosen = choose_model(asked.model, asked.level)
     model_bytes = chosen.size_bytes if chosen else 0
-    compressors = [bench.nncomp_compressor(model, model_bytes, worker_count(workers), level)]
-    compressors += bench.other_compressors() if with_others else []
-    files = list(bench.expand([_path(name) for name in names]))
-    bench.warm_up(compressors[0])
-    measured: list[tuple[Path, list[bench.Result]]] = []
-    seen = _trained_on(chosen, files)
-    for path in files:
-        measured.append((path, bench.measure_file(path, compressors)))
-        if not is_json:
-            _print_results(f"{path} (the model was trained on it)" if path in seen else str(path), measured[-1][1])
-    by_compressor = zip(*(results for _, results in measured), strict=True)
-    totals = [bench.total(results) for results in by_compressor]
-    if is_json:
-        rows = [
-            {"file": str(path), "trained_on": path in seen, "results": [_row(each) for each in results]}
-            for path, results in measured
-        ]
-        model_row = {"id": chosen.model_id, "sha256": chosen.content_hash.hex(), "bytes": model_bytes} if chosen else None
-        document = bench.surroundings() | {"model": model_row, "files": rows, "total": [_row(each) for each in totals]}
-        print(json.dumps(document, indent=1))
-    else:
-        if len(files) > 1:
-            _print_results(f"all {len(files)} files", totals)
-        _print_notes(bool(chosen))
+    workers = worker_count(asked.workers)
+    compressors = [bench.nncomp_compressor(asked.model, model_bytes, workers, asked.level)]
+    compressors += bench.other_compressors() if asked.with_others else []
+    files = list(bench.expand([path for name in names for path in _paths(name, asked.corpus_dir)]))
+    if asked.plot is not None and not any(path.stat().st_size for path in files):
+        raise DataError("Of empty files there is nothing to draw.")
+    # Opened before the work: a name that cannot be written is known at once.
+    with open_sink(asked.plot, asked.is_forced, None) if asked.plot is not None else nullcontext() as sink:
+        bench.warm_up(compressors[0])
+        seen = _trained_on(chosen, files)
+        measured: list[Measured] = []
+        for path in files:
+            results = bench.ranked(bench.measure_file(path, compressors))
+            bound = bench.bound_bits(path, asked.model, workers) if asked.with_bound else None
+            measured.append(Measured(str(path), results, bound, path in seen))
+            if not asked.is_json:
+                _print_results(measured[-1])
+        total = _total(measured)
+        if asked.is_json:
+            print(json.dumps(document(measured, total, chosen), indent=1))
+        else:
+            if len(files) > 1:
+                _print_results(total)
+            _print_notes(total, bool(chosen))
+        if sink is not None:
+            _draw(sink, measured, total, asked.plot or "")
+
+
+def document(measured: list[Measured], total: Measured, chosen: ModelFile | None) -> dict[str, object]:
+    """Return what docs/JSON.md describes."""
+    rows = [{"file": each.name, "trained_on": each.is_trained_on} | _rows(each) for each in measured]
+    model = {"id": chosen.model_id, "sha256": chosen.content_hash.hex(), "bytes": chosen.size_bytes} if chosen else None
+    return bench.surroundings() | {
+        "model": model,
+        "files": rows,
+        "total": _rows(total)["results"],
+        "bound_bits": total.bound_bits,
+    }
+
+
+def _rows(measured: Measured) -> dict[str, object]:
+    return {"bound_bits": measured.bound_bits, "results": [_row(each) for each in measured.results]}
+
+
+def _row(result: bench.Result) -> dict[str, object]:
+    return asdict(result) | {name: round(getattr(result, name), 4) for name in _DERIVED}
+
+
+def _total(measured: list[Measured]) -> Measured:
+    names = [each.compressor for each in measured[0].results]
+    totals = [bench.total(each for file in measured for each in file.results if each.compressor == name) for name in names]
+    bounds = [each.bound_bits for each in measured if each.bound_bits is not None]
+    return Measured(f"all {len(measured)} files", bench.ranked(totals), sum(bounds) if bounds else None)
 
 
 def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
@@ -60,34 +131,39 @@ def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
     return {path for path in files if was_trained_on(parsed, path.read_bytes())}
 
 
-def _path(name: str) -> Path:
+def _paths(name: str, corpus_dir: Path | None) -> list[Path]:
+    """Return the file or folder of this name, or else the files of the corpus; of a corpus that was given, the corpus."""
     path = Path(name)
-    return find_enwik8(cache_folder()) if name == NAME and not path.exists() else path
+    if name in CORPORA and (corpus_dir is not None or not path.exists()):
+        return find_corpus(name, cache_folder(), corpus_dir)
+    return [path]
 
 
-def _row(result: bench.Result) -> dict[str, object]:
-    return asdict(result) | {name: round(getattr(result, name), 4) for name in _DERIVED}
-
-
-def _print_results(title: str, results: list[bench.Result]) -> None:
+def _print_results(measured: Measured) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    console.print(Text(f"{title}: {results[0].raw_bytes:,} bytes", style="bold"))
-    console.print(_table(results))
+    note = " (the model was trained on it)" if measured.is_trained_on else ""
+    console.print(Text(f"{measured.name}{note}: {measured.raw_bytes:,} bytes", style="bold"))
+    console.print(_table(measured))
+    if gap := _gap(measured):
+        console.print(Text(gap))
     console.print()
 
 
-def _table(results: list[bench.Result]) -> Table:
+def _table(measured: Measured) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="italic")
     table.add_column("compressor", no_wrap=True)
-    for heading in ("bytes", "ratio", "bpb", "+model", "KB/s in", "KB/s out", "MB"):
+    for heading in ("#", "bytes", "ratio", "bpb", "+model", "KB/s in", "KB/s out", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in results:
-        table.add_row(each.compressor, *_figures(each))
+    for rank, each in enumerate(measured.results, 1):
+        table.add_row(each.compressor, str(rank), *_figures(each), style="bold" if each.is_ours else "")
+    if measured.bound_bits is not None and measured.raw_bytes:
+        bound = measured.bound_bits / 8
+        table.add_row("bound", "", f"{bound:,.0f}", f"{measured.raw_bytes / bound:.3f}", f"{measured.bound_bits_per_byte:.3f}")
     return table
 
 
@@ -101,12 +177,43 @@ def _figures(result: bench.Result) -> Iterator[str]:
     yield f"{result.peak_bytes / 1e6:,.0f}" if result.peak_bytes is not None else "-"
 
 
-def _print_notes(has_model: bool) -> None:
+def _gap(measured: Measured) -> str | None:
+    ours = next(each for each in measured.results if each.is_ours)
+    if not measured.bound_bits:
+        return None
+    gap_bytes = ours.packed_bytes - measured.bound_bits / 8
+    return f"gap: nncomp is {gap_bytes:,.0f} bytes ({8 * gap_bytes / measured.bound_bits:.2%}) above the estimated bound"
+
+
+def _print_notes(total: Measured, has_model: bool) -> None:
     about = bench.surroundings()
     machine = about["machine"]
     assert isinstance(machine, dict)
     print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
     print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
-    print("The estimated bound of a text: nncomp entropy FILE.")
+    if total.bound_bits is None:
+        print("The estimated bound and the gap to it: --bound, or nncomp entropy FILE.")
     print("nncomp and other commands: start included; MB: the largest process.")
     print("gzip, bzip2, xz: Python's own, in-process, one thread.")
+    if len(total.results) > 1:
+        print("The front, which none beats in size and speed at once:")
+        for label, speed in (("in", _speed_in), ("out", _speed_out)):
+            ahead = sorted(bench.front(total.results, speed), key=lambda each: each.packed_bytes)
+            print(f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}")
+
+
+def _speed_in(result: bench.Result) -> float:
+    return result.compress_kb_per_s
+
+
+def _speed_out(result: bench.Result) -> float:
+    return result.decompress_kb_per_s
+
+
+def _draw(sink: Sink, measured: list[Measured], total: Measured, name: str) -> None:
+    from nncomp.bench_plot import draw
+    from nncomp.pictures import kind_of
+
+    title = Path(measured[0].name).name if len(measured) == 1 else total.name
+    heading = f"{title}: {total.raw_bytes:,} bytes"
+    sink.write(draw(heading, total.results, total.bound_bits_per_byte, kind_of(name)))

@@ -62,7 +62,7 @@ def _check_names(wanted: Wanted) -> None:
     if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
         raise OutputError("Two of the files to write have the same name; give each its own.")
     if wanted.plot is not None:
-        from nncomp.entropy.plot import check_can_plot
+        from nncomp.pictures import check_can_plot
 
         check_can_plot(wanted.plot)
 
@@ -91,8 +91,9 @@ def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink]
             sinks[wanted.page].write(make_page(Path(name).name, analysis, options.workers, bar.update_of))
     if wanted.plot is not None:
         from nncomp.entropy.plot import draw
+        from nncomp.pictures import kind_of
 
-        sinks[wanted.plot].write(draw(analysis, Path(name).name, wanted.plot.lower().rpartition(".")[2]))
+        sinks[wanted.plot].write(draw(analysis, Path(name).name, kind_of(wanted.plot)))
 
 
 def _print_summary(name: str, analysis: Analysis) -> None:

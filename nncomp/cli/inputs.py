@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from nncomp.cli.files import STANDARD, SUFFIX, is_temporary, is_terminal
+from nncomp.memory import Memory
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
 
@@ -63,3 +64,18 @@ def parse_range(text: str | None) -> Range | None:
     if end is not None and end < start:
         raise typer.BadParameter(f"The range {text} ends before it begins.")
     return start, end
+
+
+def parse_memory(text: str | None) -> Memory:
+    """Return the limit that a SIZE means: bytes, or with K, M, G thousands of them, with Ki, Mi, Gi of 1024; a B may follow.
+
+    >>> parse_memory("500M"), parse_memory("2GiB"), parse_memory(None)
+    (Memory(limit_bytes=500000000), Memory(limit_bytes=2147483648), Memory(limit_bytes=None))
+    """
+    if text is None:
+        return Memory()
+    found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
+    if not found:
+        raise typer.BadParameter(f"A size of memory is a number of bytes, for example 500M or 2G, not {text!r}.")
+    power = 0 if found[2] is None else "KMG".index(found[2].upper()) + 1
+    return Memory(int(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -12,6 +12,8 @@ from nncomp.codec import BlockKind
 from nncomp.container import FrameBlock, Readable, read_blocks
 from nncomp.registry import LEVELS
 
+_HIDDEN = 10  # hexadecimal digits of a model's hash that a table leaves out
+
 
 @dataclass
 class Listing:
@@ -78,12 +80,13 @@ def _print_table(listings: list[Listing]) -> None:
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
     for heading in ("ratio", "bpb"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold")
+    table.add_column("model", no_wrap=True)
     for each in listings:
         blocks = ", ".join(f"{kind}: {count}" for kind, count in each.blocks.items())
         sizes = f"{each.raw_bytes:,}", f"{each.packed_bytes:,}", f"{each.ratio:.2f}"
         rate = "-" if each.bits_per_byte is None else f"{each.bits_per_byte:.3f}"
-        table.add_row(Text(each.file), str(each.frames), blocks, *sizes, rate, ", ".join(each.models) or "none")
+        models = ", ".join(model[:-_HIDDEN] for model in each.models) or "none"
+        table.add_row(Text(each.file), str(each.frames), blocks, *sizes, rate, models)
     Console().print(table)
 
 

@@ -27,10 +27,11 @@ def parse_time(text: str) -> float:
 
 def train(
     data: str, valid: str | None, level: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None,
-    tokens: int, code: int,
+    tokens: int, code: int, objective: str, targets: Path | None,
 ) -> None:  # fmt: skip
     """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start, or
-    else the new model has the shape of `level`. With `code`, an encoder comes with it that tells it so many numbers."""
+    else the new model has the shape of `level`. With `code`, an encoder comes with it that tells it so many numbers.
+    `targets` is the file of estimates that an `objective` other than cross-entropy needs."""
     time_s = parse_time(time)
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
@@ -51,7 +52,7 @@ def train(
         torch.set_num_threads(threads)
     folder = work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
-    config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed)
+    config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed, objective=objective)
     start: DecoderConfig | IntegerModel = SHAPES[level]
     encoder: Encoder | None = None
     if init is not None:
@@ -65,7 +66,7 @@ def train(
                 f"The model {init} takes a code of {known} dimensions"
                 + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
             )
-    run.train(data, valid, folder, start, config, command, report, code, encoder)
+    run.train(data, valid, folder, start, config, command, report, code, encoder, targets)
     begun = start if isinstance(start, IntegerModel) else None
     digest = run.finish(folder, data, valid, level, begun, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")

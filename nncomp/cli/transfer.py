@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from nncomp import levels, pipeline, watch
-from nncomp.cli.failures import say
+from nncomp.cli.failures import describe as describe_error
+from nncomp.cli.failures import for_each, say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
-from nncomp.cli.progress import Bar
+from nncomp.cli.progress import Bar, Total
 from nncomp.codec import BlockKind
 from nncomp.container import ModelReference, Readable, Writable, read_blocks
-from nncomp.errors import DataError, NncompError, OutputError
+from nncomp.errors import DataError, FormatError, NncompError, OutputError
 from nncomp.levels import USUAL, Effort
+from nncomp.memory import Memory
 from nncomp.pipeline import Summary
-from nncomp.registry import ModelFile, find, installed_model, open_model
+from nncomp.registry import ModelFile, find, installed_model, installed_models, open_model
 
 PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
 UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
@@ -35,11 +39,20 @@ class Options:
     is_verified: bool = False  # what was written is read again and compared with the source
     is_removed: bool = False  # the source, once its result is complete
     part: Range | None = None  # of the content
+    memory: Memory = field(default_factory=Memory)
+    is_recovered: bool = False  # what is left of a damaged file is wanted
     effort: Effort = USUAL  # that compressing may cost
+    total: Total | None = None  # of several files
 
-    def bar(self, name: str, total_bytes: int | None, target: str | None = None) -> Bar:
+    def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
         """Return the progress bar of a file; there is none over what is written to the same terminal."""
-        return Bar(name, total_bytes, self.is_quiet or (target == STANDARD and is_terminal(sys.stdout)))
+        is_hidden = self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
+        return Bar(name, total_bytes, is_hidden, sizes, self.total, is_counted)
+
+    def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
+        """Return how many workers fit the memory with any of these models, or with those that come with nncomp."""
+        shipped = [] if is_coding else installed_models()
+        return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
         """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
@@ -73,6 +86,15 @@ def given_models(asked: str | None) -> list[ModelFile]:
     return [] if asked in (None, "none") else [open_model(asked)]
 
 
+def each_file(names: list[str], options: Options, work: Callable[[str, Options], None]) -> None:
+    """Do the work for each file, with progress in total where there are several; exit with 1 if any failed."""
+    if len(names) == 1:
+        for_each(names, lambda name: work(name, options))
+        return
+    with Total(names, options.is_quiet or (options.target == STANDARD and is_terminal(sys.stdout))) as total:
+        for_each(names, lambda name: work(name, replace(options, total=total)))
+
+
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
     """Compress one file and say what came out."""
     target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
@@ -80,11 +102,13 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         raise OutputError("Compressed bytes are not for a terminal; redirect them, or give a file with -o.")
     with open_source(name) as source, open_sink(target, options.is_forced, source.status) as sink:
         _check_removable(source, sink, options)
-        read = _HashedSource(source)
-        with options.bar(name, source.size) as bar:
-            summary = pipeline.compress(read, sink, model, options.workers, bar.update, options.effort)
+        read, summary = _HashedSource(source), Summary()
+        with options.bar(name, source.size, summary) as bar:
+            workers = options.fitting_workers([model] if model else [], is_coding=True)
+            memory, effort = options.memory, options.effort
+            pipeline.compress(read, sink, model, workers, bar.update, summary=summary, effort=effort, memory=memory)
         if options.is_verified:
-            _verify(name, sink, read.digest(), model, options)
+            _verify(sink, read.digest(), model, options)
     if options.is_removed and source.status:
         remove_source(name, source.status)
     if options.says_result(name == target == STANDARD):
@@ -105,12 +129,16 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         if options.part:
             _decompress_part(name, source, target, given, options)
             return
+        if options.is_recovered:
+            recover_file(name, source, target, given, options)
+            return
         _find_models(source, find_model)
         with open_sink(target, options.is_forced, source.status) as sink:
             _check_removable(source, sink, options)
-            written = _HashedSink(sink)
-            with options.bar(name, source.size, target) as bar:
-                summary = pipeline.decompress(source, written, find_model, options.workers, bar.update)
+            written, summary = _HashedSink(sink), Summary()
+            with options.bar(name, source.size, summary, target) as bar:
+                workers, memory = options.fitting_workers(given), options.memory
+                pipeline.decompress(source, written, find_model, workers, bar.update, summary=summary, memory=memory)
             if options.is_verified:
                 with sink.written() as stream:
                     if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
@@ -127,10 +155,35 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
     from nncomp.ranges import decompress_range
 
     assert options.part is not None
-    with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, target) as bar:
-        count = decompress_range(source.stream, sink, model_finder(given), options.workers, *options.part, bar.update)
+    with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, Summary(), target) as bar:
+        workers = options.fitting_workers(given)
+        progress, memory = bar.update, options.memory
+        count = decompress_range(source.stream, sink, model_finder(given), workers, *options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{name}: {count:,} bytes")
+
+
+def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+    """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
+    from nncomp.recovery import recover
+
+    if source.status is None:
+        raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")
+    others = [*given, *installed_models()]
+    with open_sink(target, options.is_forced, source.status) as sink:
+        with options.bar(name, source.size, Summary(), target) as bar:
+            workers, find_model = options.fitting_workers(given), model_finder(given)
+            result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
+        if not result.kept_blocks:
+            raise FormatError("Nothing of it can be recovered: no block is whole.")
+    kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
+    for loss in result.lost:
+        end = "the end" if loss.end is None else f"{loss.end:,}"
+        say(f"{name}: lost from byte {loss.start:,} to {end}: {loss.why}")
+    if result.lost:
+        raise FormatError(f"Not all of it can be recovered; {kept} are written, and zeros between them where bytes are lost.")
+    if options.says_result(target == STANDARD):
+        say(f"{name}: nothing is lost, {kept}")
 
 
 def _check_removable(source: Source, sink: Sink, options: Options) -> None:
@@ -141,12 +194,14 @@ def _check_removable(source: Source, sink: Sink, options: Options) -> None:
         raise OutputError(f"{sink.name} cannot be read again and compared; leave --rm and --verify away.")
 
 
-def _verify(name: str, sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
+def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
     """Decode what was written and compare it with what was read; raises OutputError when they differ."""
     decoded = _HashedSink(Discard())
-    with sink.written() as stream, options.bar(f"{name}, verifying", None) as bar:
+    finder, summary = model_finder([model] if model else []), Summary()
+    with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
-            pipeline.decompress(stream, decoded, model_finder([model] if model else []), options.workers, bar.update)
+            workers, memory = options.fitting_workers([model] if model else []), options.memory
+            pipeline.decompress(stream, decoded, finder, workers, bar.update, summary=summary, memory=memory)
         except NncompError as error:
             raise OutputError(f"{_UNEQUAL} ({error})") from error
     if decoded.digest() != digest:
@@ -187,14 +242,37 @@ class _HashedSink:
         return self._sink.write(data)
 
 
-def test_file(name: str, given: list[ModelFile], options: Options) -> None:
-    """Decompress one file to nowhere."""
-    with open_source(name) as source, options.bar(name, source.size) as bar:
-        summary = pipeline.decompress(source, Discard(), model_finder(given), options.workers, bar.update)
-    if not options.is_quiet:
+def test_files(names: list[str], given: list[ModelFile], options: Options, is_json: bool) -> None:
+    """Decompress files to nowhere; with `is_json`, print what docs/JSON.md describes, of those that fail too."""
+    rows: list[dict[str, object]] = []
+
+    def work(name: str, known: Options) -> None:
+        row: dict[str, object] = {"file": name, "is_whole": False, "raw_bytes": None, "blocks": None, "error": None}
+        rows.append(row)
+        try:
+            summary = _test_file(name, given, known, is_json)
+        except NncompError as error:
+            row["error"] = describe_error(error)
+            raise
+        row |= {"is_whole": True, "raw_bytes": summary.raw_bytes, "blocks": dict(summary.kinds)}
+
+    try:
+        each_file(names, options, work)
+    finally:
+        if is_json:
+            print(json.dumps({"files": rows}, indent=1))
+
+
+def _test_file(name: str, given: list[ModelFile], options: Options, is_json: bool) -> Summary:
+    summary = Summary()
+    with open_source(name) as source, options.bar(name, source.size, summary) as bar:
+        workers, memory = options.fitting_workers(given), options.memory
+        pipeline.decompress(source, Discard(), model_finder(given), workers, bar.update, summary=summary, memory=memory)
+    if not options.is_quiet and not is_json:
         say(f"{name}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
         say(f"{name}: {describe_blocks(summary)}")
+    return summary
 
 
 def model_finder(given: list[ModelFile]) -> pipeline.FindModel:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 from nncomp.entropy.gap import Analysis
 from nncomp.entropy.report import along, visible
-from nncomp.errors import DataError
+from nncomp.pictures import encode
 
-SUFFIXES = ".png", ".svg"
 _BINS = 240
-
-
-def check_can_plot(name: str) -> None:
-    """Raise DataError unless matplotlib is there and the file's name says which kind of picture it is to be."""
-    if not name.lower().endswith(SUFFIXES):
-        raise DataError(f"{name} is not the name of a picture this command makes; let it end in .png or .svg.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise DataError("A plot needs matplotlib: install nncomp with its plot extra, pip install 'nncomp[plot]'.") from error
 
 
 def draw(analysis: Analysis, title: str, kind: str) -> bytes:
     """Return the picture, `kind` being png or svg; the same bytes for the same analysis and matplotlib."""
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
@@ -45,7 +31,4 @@ def draw(analysis: Analysis, title: str, kind: str) -> bytes:
     axes.set_xlabel("byte")
     axes.set_ylabel("bits a byte")
     axes.spines[["top", "right"]].set_visible(False)
-    sink = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "nncomp"}):
-        figure.savefig(sink, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-    return sink.getvalue()
+    return encode(figure, kind)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -126,7 +126,7 @@ def choose_product(shapes: list[tuple[int, int]]) -> int:
 
     NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them, if it can be had.
     """
-    asked = os.environ.get("NNCOMP_PRODUCT", "")
+    asked = "loop" if config.DISABLE_JIT else os.environ.get("NNCOMP_PRODUCT", "")  # the others are compiled or C
     candidates: list[int] = []
     if vnni.available() and all(vnni.fits(n, k) for n, k in shapes) and (asked == "tiles" or not (asked or _has_matrix_unit())):
         candidates.append(TILES)

@@ -277,6 +277,8 @@ def encode_bytes(data: NDArray[np.uint8], table_bits: int = DEFAULT_TABLE_BITS) 
 
 def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = DEFAULT_TABLE_BITS) -> NDArray[np.uint8]:
     """Return the `count` bytes (uint8) coded in `words`; raises FormatError when the words do not end where the text ends."""
+    sizes(count, table_bits)
+    coding.check_claim(words, 8 * count)
     model = new_model(count, table_bits)
     data = np.zeros(count, np.uint8)
     decoder = np.zeros(5, np.uint64)

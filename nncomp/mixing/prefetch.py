@@ -9,7 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nncomp.kernels import with_twin
 
+
+@with_twin(lambda array, index: None)
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Fetch the cache line of element `index` of a one-dimensional array of bytes."""

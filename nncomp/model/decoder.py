@@ -198,12 +198,12 @@ class Decoder(nn.Module):
         logits: Tensor = self.group_out(self.group_quantizer(z * z))
         return logits
 
-    def loss_sum(self, hidden_TLD: Tensor, targets_TL: Tensor) -> Tensor:
-        """Return the summed cross-entropy in nats of the targets, group and token in group together."""
+    def token_losses(self, hidden_TLD: Tensor, targets_TL: Tensor) -> Tensor:
+        """Return the cross-entropy in nats of each target, group and token in group together, shaped as the targets."""
         size = self.config.group_size
         hidden, targets = hidden_TLD.flatten(0, -2), targets_TL.flatten()
         group = targets // size
-        total = F.cross_entropy(self.group_logits(hidden).float(), group, reduction="sum")
+        losses = F.cross_entropy(self.group_logits(hidden).float(), group, reduction="none")
         order = torch.argsort(group)
         counts = torch.bincount(group, minlength=self.config.group_count).tolist()
         weight = self.token_out.effective_weight().to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else hidden.dtype)
@@ -212,7 +212,12 @@ class Decoder(nn.Module):
         parts = torch.split(hidden[order].to(weight.dtype), counts)
         logits = [F.linear(p, w) for p, w in zip(parts, weight.view(-1, size, weight.shape[1]), strict=True)]
         in_group = torch.cat(logits).float() + biases[group[order]]
-        return total + F.cross_entropy(in_group, targets[order] % size, reduction="sum")
+        losses = losses.index_add(0, order, F.cross_entropy(in_group, targets[order] % size, reduction="none"))
+        return losses.view_as(targets_TL)
+
+    def loss_sum(self, hidden_TLD: Tensor, targets_TL: Tensor) -> Tensor:
+        """Return the summed cross-entropy in nats of the targets."""
+        return self.token_losses(hidden_TLD, targets_TL).sum()
 
     def forward(self, ids_TL: Tensor, targets_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the summed cross-entropy in nats and the state after the last step."""

@@ -148,11 +148,18 @@ def sample_text(documents: list[Document], total_bytes: int, seed: int) -> list[
     return spans
 
 
+def shuffled_pieces(documents: list[Document], seed: int) -> list[tuple[int, bytes]]:
+    """Return pieces of at most 400,000 bytes of the documents in random order, each with its place in all of them."""
+    pieces, place = [], 0
+    for text in (document.text for document in documents):
+        pieces += [(place + i, text[i : i + _PIECE_BYTES]) for i in range(0, len(text), _PIECE_BYTES)]
+        place += len(text)
+    return [pieces[i] for i in np.random.default_rng(seed).permutation(len(pieces))]
+
+
 def encode_pieces(documents: list[Document], vocabulary: Vocabulary, seed: int) -> list[NDArray[np.uint16]]:
     """Return the tokens of each piece of at most 400,000 bytes of the documents, uint16, in random order."""
-    pieces = [d.text[i : i + _PIECE_BYTES] for d in documents for i in range(0, len(d.text), _PIECE_BYTES)]
-    order = np.random.default_rng(seed).permutation(len(pieces))
-    return [vocabulary.encode(pieces[i]).astype(np.uint16) for i in order]
+    return [vocabulary.encode(piece).astype(np.uint16) for _, piece in shuffled_pieces(documents, seed)]
 
 
 def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from nncomp.errors import DataError
 from nncomp.model.decoder import Decoder, DecoderConfig, State, load_config
+from nncomp.training.objectives import CROSS_ENTROPY, distance
 
 _OBSERVED_CHUNKS = 40
 
@@ -46,6 +47,7 @@ class TrainingConfig:
     quantized_share: float = 0.12  # of the time, at the end
     reset_probability: float = 1 / 64  # that a lane starts a chunk from the initial state, as lanes of a file do
     checkpoint_s: float = 300.0
+    objective: str = CROSS_ENTROPY  # or a distance from estimates of each token's entropy
     # Of a decoder with a code: lanes of one text share one, for so many chunks of `steps`.
     group_lanes: int = 2
     group_chunks: int = 8
@@ -69,8 +71,8 @@ class Progress:
     window: list[float] = field(default_factory=list)  # losses since the last row of figures
 
 
-def lane_streams(ids: NDArray[np.uint16], lanes: int, steps: int, seed: int) -> NDArray[np.uint16]:
-    """Return the ids as lanes side by side, shape (T total, L)."""
+def lane_streams(ids: NDArray[Any], lanes: int, steps: int, seed: int) -> NDArray[Any]:
+    """Return the ids, or what there is for each of them, as lanes side by side, shape (T total, L)."""
     length = len(ids) // lanes
     if length < steps + 1:
         raise DataError(
@@ -96,11 +98,20 @@ def evaluate(model: Decoder, ids: NDArray[np.uint16], lanes: int = 32) -> float:
 class Trainer:
     """One run: model, optimisers, position in the data, and the checkpoint they go to."""
 
-    def __init__(self, model: Decoder, config: TrainingConfig, train_ids: NDArray[np.uint16], checkpoint: Path) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        config: TrainingConfig,
+        train_ids: NDArray[np.uint16],
+        checkpoint: Path,
+        estimates: NDArray[np.float32] | None = None,
+    ) -> None:
+        """`estimates` are of the entropy of each token, in nats: what an objective other than cross-entropy needs."""
         torch.manual_seed(config.seed)
         self.model, self.config, self.checkpoint = model, config, checkpoint
         self.optimizer = self._new_optimizer(model.parameters())
         self.streams = lane_streams(train_ids, config.lanes, config.steps, config.seed)
+        self.estimates = None if estimates is None else lane_streams(estimates, config.lanes, config.steps, config.seed)
         self.random = np.random.default_rng(config.seed)
         self.progress = Progress()
         self.mode = "off"
@@ -126,8 +137,15 @@ class Trainer:
         """Return the loss of the next chunk, in nats, and its tokens."""
         chunk = self._next_chunk()
         with torch.autocast("cpu", torch.bfloat16):
-            loss, self.state = self.model(chunk[:-1], chunk[1:], self.state)
-        return loss, chunk[1:].numel()
+            hidden, self.state = self.model.hidden(chunk[:-1], self.state)
+            losses = self.model.token_losses(hidden, chunk[1:])
+        loss = losses.sum()
+        if self.estimates is not None:
+            end = self.progress.position + 1
+            of_chunk = torch.from_numpy(self.estimates[end - len(losses) : end])
+            far = distance(self.config.objective, losses, of_chunk)
+            loss = far + (loss - far).detach()  # what is reported is the cross-entropy, its gradient that of the distance
+        return loss, losses.numel()
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end; yield a row of figures every 25 steps. Ctrl-C leaves a checkpoint and is raised again."""

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from nncomp.encoder import Encoder, encoder_path, save_encoder
+from nncomp.errors import DataError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.export import export
 from nncomp.exact.restore import restore
@@ -45,6 +46,7 @@ from nncomp.training.data import (
     short_digests,
 )
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
+from nncomp.training.objectives import read_estimates, token_estimates
 from nncomp.training.start_values import learn_start_values, plain_values
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
@@ -123,18 +125,21 @@ def train(
     report: Report,
     code_dimensions: int = 0,
     encoder: Encoder | None = None,
+    targets: Path | None = None,
 ) -> Path:
     """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
 
     Without `valid`, some documents are held out. `start` is the shape of a new decoder, or a model to go on from with
     its own vocabulary. With `code_dimensions` it gets an encoder, and learns to be told a code of so many; a model that
-    knows one already goes on with its `encoder`. `folder` also keeps the vocabulary, the encoded corpus, what was trained
-    on, a log of figures (JSON lines) and `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C
-    ends the training early. Raises DataError for unusable text.
+    knows one already goes on with its `encoder`. `targets` is the file of estimates that an objective other than cross-entropy
+    needs. `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and
+    `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C ends the training early. Raises DataError
+    for unusable text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     documents, held_out = _texts(data, valid, report)
     report(f"{len(documents):,} documents, {sum(len(d.text) for d in documents):,} bytes of text")
+    summed_bits = read_estimates(targets, documents) if targets else None
     tokens_path, ids_path, ends_path = folder / "tokens.json", folder / "ids.npy", folder / "ends.npy"
     if not tokens_path.exists():
         learned = (
@@ -157,11 +162,16 @@ def train(
         decoder = restore(start)
     else:
         decoder = new_model(replace(start, start_token=vocabulary.tokens.index(b"\n")), config.seed)
+    estimates = None if summed_bits is None else token_estimates(summed_bits, documents, vocabulary, config.seed)
+    if estimates is not None and len(estimates) != len(ids):
+        raise DataError(f"{ids_path} holds the tokens of another text; remove it, or give another --work.")
     if code_dimensions and decoder.code is None:
         add_code(decoder, code_dimensions, CODE_LEVELS, config.seed)
     checkpoint = folder / "checkpoint.pt"
     if decoder.code is None:
-        trainer = Trainer(decoder, config, ids, checkpoint)
+        trainer = Trainer(decoder, config, ids, checkpoint, estimates)
+    elif estimates is not None:
+        raise DataError("A decoder that is told a code learns by cross-entropy; leave --objective or the code out.")
     else:
         reader = restore_encoder(encoder) if encoder is not None else new_encoder(decoder, config.seed)
         trainer = CodedTrainer(decoder, reader, config, ids, np.load(ends_path), checkpoint)

@@ -1,0 +1,204 @@
+"""What the experiments of the paper share: texts, runs that leave a curve, the bits of blocks, a line of results for each run.
+
+A result is a line of JSON in benchmarks/results/paper-NAME.jsonl: what was run, seed, commit, machine and figures. Lines are
+added as runs end; `benchmarks.paper.tables` makes docs/PAPER.md of them. All models are trained and measured in float.
+"""
+
+# G blocks at a time, L lanes of each, T steps, C dimensions of the code, K levels
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nncomp.bench import surroundings
+from nncomp.model.code import one_hot
+from nncomp.model.decoder import Decoder, State
+from nncomp.model.encoder import Encoder, EncoderConfig
+from nncomp.tokens import Vocabulary, train_vocabulary
+from nncomp.training.coded import CodedTrainer, conditioned, read_groups
+from nncomp.training.groups import NO_TARGET, GroupShape, chunk_of
+from nncomp.training.loop import Trainer, TrainingConfig
+
+RESULTS = Path(__file__).parents[1] / "results"
+_FED = 1 << 15  # tokens through a model at a time, while measuring
+ENCODER_WIDTH = 48
+
+
+@dataclass(frozen=True)
+class Text:
+    """Stretches of text as tokens: `ends` are where the stretches end in `ids`."""
+
+    ids: NDArray[np.uint16]
+    ends: NDArray[np.int64]
+    raw_bytes: int
+
+
+def stretches(folder: Path, stretch_bytes: int, of_each: int, skip: int = 0, names: tuple[str, ...] = ("*",)) -> list[bytes]:
+    """Return stretches of so many bytes, `of_each` bytes in all of each file of a folder, from byte `skip` on."""
+    found = []
+    for path in sorted(path for name in names for path in folder.glob(f"{name}.txt")):
+        with path.open("rb") as file:
+            file.seek(skip)
+            text = file.read(of_each)
+        found += [text[i : i + stretch_bytes] for i in range(0, len(text) - stretch_bytes + 1, stretch_bytes)]
+    return found
+
+
+def tokens_of(texts: list[bytes], vocabulary: Vocabulary) -> Text:
+    """Return the tokens of stretches of text."""
+    parts = [vocabulary.encode(text).astype(np.uint16) for text in texts]
+    return Text(np.concatenate(parts), np.cumsum([len(part) for part in parts]), sum(map(len, texts)))
+
+
+def vocabulary_of(texts: list[bytes], size: int) -> Vocabulary:
+    """Return a vocabulary learned from the texts."""
+    return train_vocabulary([text[i : i + 4000] for text in texts for i in range(0, len(text), 4000)], size)
+
+
+def byte_vocabulary() -> Vocabulary:
+    """Return the vocabulary of the 256 bytes."""
+    return Vocabulary(tuple(bytes([i]) for i in range(256)))
+
+
+def new_small_encoder(model: Decoder, seed: int) -> Encoder:
+    """Return an untrained encoder that is small beside a small decoder; the same for the same seed."""
+    torch.manual_seed(seed + 1)
+    c = model.config
+    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, ENCODER_WIDTH))
+
+
+def parameters(*modules: torch.nn.Module | None) -> int:
+    """Return how many parameters modules have together."""
+    return sum(p.numel() for module in modules if module is not None for p in module.parameters())
+
+
+def train(trainer: Trainer, points: int, measure: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], float]:
+    """Run a training; return what `measure` says at so many points of it, and the processor's seconds without measuring."""
+    curve: list[dict[str, float]] = []
+    cpu_s, began = 0.0, time.process_time()
+    for row in trainer.run():
+        if row["tokens"] >= trainer.config.tokens * (len(curve) + 1) / points:
+            cpu_s += time.process_time() - began
+            curve.append({"tokens": row["tokens"], "cpu_s": round(cpu_s, 1)} | rounded(measure()))
+            began = time.process_time()
+    cpu_s += time.process_time() - began
+    if len(curve) < points:
+        curve.append({"tokens": trainer.progress.tokens, "cpu_s": round(cpu_s, 1)} | rounded(measure()))
+    return curve, cpu_s
+
+
+def group_trainer(model: Decoder, encoder: Encoder | None, config: TrainingConfig, text: Text) -> CodedTrainer:
+    """Return a training on groups of lanes, with a code or without; its checkpoint is not kept."""
+    folder = Path(tempfile.mkdtemp(prefix="nncomp-paper-"))
+    return CodedTrainer(model, encoder, config, text.ids, text.ends, folder / "checkpoint.pt")
+
+
+@dataclass(frozen=True)
+class BlockBits:
+    """Bits of each block, shape (B,): the decoder's, and the code's."""
+
+    decoder: NDArray[np.float64]
+    code: NDArray[np.float64]
+
+    @property
+    def net(self) -> NDArray[np.float64]:
+        return self.decoder + self.code
+
+
+@torch.no_grad()
+def block_bits(model: Decoder, encoder: Encoder | None, text: Text, lanes: int, code: str = "none", prefix: int = 0) -> BlockBits:
+    """Return the bits of each stretch of a text as a block of so many lanes, with its price for the code.
+
+    `code` is "own", "none" or "shuffled" (another block's: a random one, the same each time). With a prefix, so many tokens of
+    each block are coded first, in one lane, and all lanes go on from the state after them.
+    """
+    starts = np.concatenate([[0], text.ends[:-1]])
+    groups = [(int(a) + prefix, int(b - a) - prefix) for a, b in zip(starts, text.ends, strict=True)]
+    indices = None
+    if code != "none":
+        assert encoder is not None
+        encoder.eval()
+        indices = torch.cat([encoder.indices(read_groups(text.ids, groups[i : i + 16])) for i in range(0, len(groups), 16)])
+        encoder.train()
+        if code == "shuffled":
+            indices = indices[torch.from_numpy(_elsewhere(len(groups)))]
+    most = -(-max(tokens for _, tokens in groups) // lanes)
+    steps = min(256, most)
+    batch = max(1, _FED // (lanes * steps))
+    shape = GroupShape(lanes, -(-most // steps), steps)
+    decoder_bits, code_bits = [], []
+    for i in range(0, len(groups), batch):
+        part = groups[i : i + batch]
+        state, row = model.initial_state(len(part) * lanes), None
+        bits = np.zeros(len(part))
+        if prefix:
+            before = [(first - prefix, prefix) for first, _ in part]
+            bits, state = _bits(model, text, before, GroupShape(1, 1, prefix), model.initial_state(len(part)), None)
+            state = [(h.repeat_interleave(lanes, 0), y.repeat_interleave(lanes, 0)) for h, y in state]
+        if indices is not None and model.code is not None:
+            choice = one_hot(indices[i : i + batch], model.config.code_levels)
+            state, row = conditioned(model, choice, torch.ones(len(part)), lanes)
+            code_bits.append(model.code.bits(choice).double().numpy())
+        bits = bits + _bits(model, text, part, shape, state, row)[0]
+        decoder_bits.append(bits)
+    decoder = np.concatenate(decoder_bits)
+    return BlockBits(decoder, np.concatenate(code_bits) if code_bits else np.zeros(len(decoder)))
+
+
+def _elsewhere(count: int) -> NDArray[np.int64]:
+    """Return for each of some blocks another one, at random."""
+    order = np.random.default_rng(1).permutation(count)
+    other = np.empty(count, np.int64)
+    other[order] = np.roll(order, 1)
+    return other
+
+
+def _bits(
+    model: Decoder, text: Text, groups: list[tuple[int, int]], shape: GroupShape, state: State, row: torch.Tensor | None
+) -> tuple[NDArray[np.float64], State]:
+    """Return the bits of each group, shape (G,), and the state after it."""
+    bits = np.zeros(len(groups))
+    for number in range(shape.chunks):
+        fed, targets = (torch.from_numpy(a) for a in chunk_of(text.ids, groups, shape, number, model.config.start_token))
+        known = targets != NO_TARGET
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden, state = model.hidden(fed, state, row)
+            losses = torch.zeros(targets.shape)
+            losses[known] = model.token_losses(hidden[known], targets[known])
+        bits += losses.double().sum(0).view(len(groups), -1).sum(1).numpy() / math.log(2)
+    return bits, state
+
+
+def rounded(figures: dict[str, float], digits: int = 5) -> dict[str, float]:
+    """Return figures with so many decimals."""
+    return {name: round(value, digits) for name, value in figures.items()}
+
+
+def save(name: str, line: dict[str, Any]) -> None:
+    """Add a line to the results of an experiment."""
+    found = surroundings()
+    where = {key: found[key] for key in ("commit", "command", "machine")} | {"torch": torch.__version__}
+    line = {"date": time.strftime("%Y-%m-%d"), **line, "threads": torch.get_num_threads(), **where}
+    folder = Path(os.environ.get("NNCOMP_RESULTS", RESULTS))
+    with (folder / f"paper-{name}.jsonl").open("a") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def load(name: str) -> Iterator[dict[str, Any]]:
+    """Yield the lines of the results of an experiment."""
+    path = RESULTS / f"paper-{name}.jsonl"
+    if path.exists():
+        yield from (json.loads(line) for line in path.read_text().splitlines())

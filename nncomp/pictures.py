@@ -1,0 +1,42 @@
+"""Pictures as files: needs matplotlib, which the extra `plot` brings. Knows nothing of what is drawn."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from nncomp.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = ".png", ".svg"
+
+
+def check_can_plot(name: str) -> None:
+    """Raise DataError unless matplotlib is there and the file's name says which kind of picture it is to be."""
+    if not name.lower().endswith(SUFFIXES):
+        raise DataError(f"{name} is not the name of a picture this command makes; let it end in .png or .svg.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise DataError("A plot needs matplotlib: install nncomp with its plot extra, pip install 'nncomp[plot]'.") from error
+
+
+def kind_of(name: str) -> str:
+    """Return png or svg, as the name of a file says.
+
+    >>> kind_of("front.SVG")
+    'svg'
+    """
+    return name.lower().rpartition(".")[2]
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """Return the bytes of a figure as png or svg: the same for the same figure and matplotlib."""
+    import matplotlib
+
+    sink = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "nncomp"}):
+        figure.savefig(sink, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+    return sink.getvalue()

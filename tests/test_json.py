@@ -1,0 +1,71 @@
+"""The documented schema: what docs/JSON.md and docs/ENTROPY.md say there is, is there, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Run
+from tests.test_cli import stored
+
+
+def tables(page: str, heading: str) -> list[list[str]]:
+    """Return the keys of each table below a heading of a page, as its first column names them."""
+    text = (ROOT / "docs" / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    found: list[list[str]] = []
+    for table in re.findall(r"\|---\|---\|\n((?:\|.*\n)+)", text):
+        found.append([key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])])
+    return found
+
+
+def test_list(run: Run, tmp_path: Path) -> None:
+    (keys,) = tables("JSON.md", "nncomp list --json")
+    (tmp_path / "a.nnc").write_bytes(stored(b"text") + stored(b"more"))
+    (tmp_path / "empty.nnc").write_bytes(stored(b""))
+    document = json.loads(run("list", "--json", "a.nnc", "empty.nnc").stdout)
+    assert list(document) == ["files"]
+    assert [list(row) for row in document["files"]] == [keys, keys]
+    assert document["files"][0]["frames"] == 2
+    assert document["files"][1]["bits_per_byte"] is None
+
+
+def test_test(run: Run, tmp_path: Path) -> None:
+    (keys,) = tables("JSON.md", "nncomp test --json")
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    (tmp_path / "cut.nnc").write_bytes(stored(b"text")[:-1])
+    result = run("test", "--json", "a.nnc", "cut.nnc", "missing")
+    assert result.returncode == 1
+    rows = json.loads(result.stdout)["files"]
+    assert [list(row) for row in rows] == [keys] * 3
+    assert rows[0] == {"file": "a.nnc", "is_whole": True, "raw_bytes": 4, "blocks": {"stored": 1}, "error": None}
+    assert [row["is_whole"] for row in rows] == [True, False, False]
+    assert [row["raw_bytes"] for row in rows] == [4, None, None]
+    said = [f"nncomp: {row['file']}: {row['error']}" for row in rows[1:]]
+    assert result.stderr.decode().splitlines() == said
+
+
+@pytest.mark.parametrize("arguments", [["--no-others", "--bound"], []])
+def test_bench(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    of_document, of_file, of_result = tables("JSON.md", "nncomp bench --json")
+    (tmp_path / "text").write_bytes(b"some words, and some words again\n" * 9)
+    document = json.loads(run("bench", "--json", "--model", "none", *arguments, "text").stdout)
+    assert list(document) == of_document
+    assert list(document["machine"]) == ["cpu", "cores", "system"]
+    assert [set(row) for row in document["files"]] == [set(of_file)]
+    for row in document["files"][0]["results"] + document["total"]:
+        assert list(row) == of_result
+    sizes = [row["packed_bytes"] for row in document["total"]]
+    assert sizes == sorted(sizes)
+    assert (document["bound_bits"] is None) == ("--bound" not in arguments)
+
+
+def test_entropy(run: Run, tmp_path: Path) -> None:
+    (keys,) = tables("ENTROPY.md", "--json")
+    nested = {"bound", "blocks", "kind", "lanes", "coder", "container"}
+    (tmp_path / "text").write_bytes(b"some words, and some words again\n" * 9)
+    document = json.loads(run("entropy", "--json", "--model", "none", "text").stdout)
+    assert list(document) == keys
+    assert set(document["parts_bits"]) == nested

@@ -1,0 +1,106 @@
+"""Levels: which model a file is made with, what a level may cost, and where it is said."""
+
+from __future__ import annotations
+
+import json
+import pydoc_data.topics
+from pathlib import Path
+
+import pytest
+
+import nncomp
+from nncomp import codec, levels
+from nncomp.codec import BlockKind, Codec
+from nncomp.errors import ModelError
+from nncomp.levels import LEVELS, Effort
+from nncomp.registry import LEVELS as MODELS
+from nncomp.registry import level_path, open_model
+from nncomp.token_block import lanes_log2
+from tests.conftest import Run
+from tests.test_mixing_bytes import some_text
+
+pytestmark = pytest.mark.skipif(not all(level_path(name).is_file() for name in MODELS), reason="no shipped models")
+
+
+def model_of(run: Run, name: str) -> str:
+    (row,) = json.loads(run("list", "--json", name).stdout)["files"]
+    return str(row["models"][0]).split()[0]
+
+
+def test_levels_are_said_in_every_way(run: Run, tmp_path: Path, english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = english[:5_000]
+    (tmp_path / "a").write_bytes(text)
+    ways: list[tuple[list[str], str, str]] = [
+        (["-1"], "", "fast"),
+        (["-k3"], "", "fast"),
+        (["--fast"], "", "fast"),
+        ([], "", "default"),
+        (["-1", "-5"], "", "default"),
+        (["--best"], "", "default"),
+        (["--level", "2"], "", "fast"),
+        ([], "1", "fast"),
+        (["-9"], "1", "default"),
+    ]
+    for arguments, variable, model in ways:
+        monkeypatch.delenv("NNCOMP_LEVEL", raising=False)
+        if variable:
+            monkeypatch.setenv("NNCOMP_LEVEL", variable)
+        assert run(*arguments, "-qf", "a").returncode == 0
+        assert model_of(run, "a.nnc") == model, arguments
+        assert run("-dc", "a.nnc").stdout == text
+    for wrong in (["--level", "0"], ["--level", "10"]):
+        assert run("compress", *wrong, "a").returncode == 2
+    monkeypatch.setenv("NNCOMP_LEVEL", "high")
+    assert run("-f", "a").returncode == 2
+
+
+def test_levels_from_python(english: bytes) -> None:
+    text = english[:10_000]
+    packed = {level: nncomp.compress(text, level=level) for level in (1, 5)}
+    assert len(packed[5]) < len(packed[1])
+    assert packed[5] == nncomp.compress(text)
+    assert all(nncomp.decompress(each) == text for each in packed.values())
+    assert nncomp.compress(text, level=1, model="default") == packed[5]
+    assert nncomp.compress(text, level=1, model=None) == nncomp.compress(text, model=None)
+    compressor = nncomp.Compressor(level=1)
+    assert compressor.compress(text) + compressor.flush() == packed[1]
+    with pytest.raises(ModelError, match="levels are 1"):
+        nncomp.compress(text, level=10)
+
+
+def test_every_level_has_a_model_and_none_costs_more_than_the_next() -> None:
+    assert list(LEVELS) == list(range(levels.FIRST, levels.LAST + 1))
+    assert {each.model for each in LEVELS.values()} == set(MODELS)
+    sizes = [open_model(each.model).size_bytes for each in LEVELS.values()]
+    assert sizes == sorted(sizes)
+    for name in MODELS:
+        efforts = [each.effort for each in LEVELS.values() if each.model == name]
+        assert [each.max_lanes for each in efforts] == sorted((each.max_lanes for each in efforts), reverse=True)
+        assert [each.is_thorough for each in efforts] == sorted(each.is_thorough for each in efforts)
+
+
+@pytest.mark.parametrize(("most", "lanes"), [(1, 0), (2, 1), (4, 2), (16, 4)])
+def test_a_level_takes_as_many_lanes(most: int, lanes: int) -> None:
+    assert lanes_log2(4 << 20, most) == lanes
+    assert lanes_log2(100_000, most) == 0
+
+
+def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    prose = Path(pydoc_data.topics.__file__).read_bytes()[20_000:120_000]
+    coded: list[tuple[BlockKind, int]] = []
+    original = Codec._encode
+
+    def encode(self: Codec, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
+        coded.append((kind, len(data)))
+        return original(self, kind, data, threads)
+
+    monkeypatch.setattr(Codec, "_encode", encode)
+    table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(9_000))
+    for data, smaller in ((prose, BlockKind.TOKENS), (table, BlockKind.BYTES)):
+        coded.clear()
+        quick = Codec(open_model("fast"), Effort(is_thorough=False)).encode_block(data)
+        assert {kind for kind, size in coded if size == len(data)} == {smaller}
+        assert quick.kind in (smaller, BlockKind.XZ)
+    coded.clear()
+    Codec(open_model("fast")).encode_block(some_text(2_000))
+    assert {kind for kind, _ in coded} >= {BlockKind.BYTES, BlockKind.TOKENS}

@@ -1,0 +1,119 @@
+"""The limit on memory: refused before anything is taken, with the amount; and the stated amount is what processes take."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nncomp.container import SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp.errors import MemoryLimitError
+from nncomp.memory import Memory, coding_bytes, decoding_bytes
+from nncomp.registry import default_model, open_model
+from tests.conftest import Run, environment
+
+needs_model = pytest.mark.skipif(default_model() is None, reason="no shipped model")
+NOT_COMPILED = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [pid, *(below for child in children.read_text().split() for below in tree(int(child)))]
+    except OSError:
+        return []
+
+
+def peak_bytes(*arguments: str, folder: Path) -> int:
+    """Run a command; return the sum of the most memory that each of its processes had."""
+    process = subprocess.Popen([sys.executable, "-m", "nncomp", *arguments], cwd=folder, env=environment())
+    peaks: dict[int, int] = {}
+    while process.poll() is None:
+        for pid in tree(process.pid):
+            try:
+                found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            except OSError:
+                continue
+            if found:
+                peaks[pid] = max(peaks.get(pid, 0), 1024 * int(found[1]))
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return sum(peaks.values())
+
+
+def needed(message: str) -> int:
+    found = re.search(r"--memory-limit (\d+)M", message)
+    assert found, message
+    return int(found[1]) * 1_000_000
+
+
+@needs_model
+@NOT_COMPILED
+@pytest.mark.parametrize("model", ["none", "default"])
+def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: bytes, model: str) -> None:
+    """Both ways, on 150 KB, which touch all of the tables; a limit one MB below what is stated refuses, one there works."""
+    text = tmp_path / "text"
+    text.write_bytes((english * 8)[:150_000])
+    for command, name in (("compress", "text"), ("test", "text.nnc")):
+        result = run(command, "--model", model, "-T", "1", "--memory-limit", "1M", name)
+        assert result.returncode == 1
+        assert result.stderr.count(b"\n") == 1
+        amount = needed(result.stderr.decode())
+        assert run(command, "--model", model, "-T", "1", "--memory-limit", f"{amount - 1_000_000}", name).returncode == 1
+        limit = f"{amount // 1_000_000}M"
+        arguments = [command, "-q", "--model", model, "-T", "1", "--memory-limit", limit, name]
+        taken = peak_bytes(*arguments, folder=tmp_path)
+        assert taken <= amount <= 3 * taken, (command, model, taken, amount)
+    assert run("decompress", "-c", "--memory-limit", "1M", "text.nnc").stdout == b""
+    assert run("cat", "--memory-limit", "1M", "--range", "5:10", "text.nnc").returncode == 1
+
+
+def test_each_claim_is_counted() -> None:
+    model, most = default_model(), SPLIT_BYTES - 1
+    lines = [decoding_bytes(3, 1000, bytes([0, bits]), 500, None) for bits in (8, 20, 255)]
+    assert lines[1] - lines[0] == 64 * ((1 << 20) - (1 << 8))
+    assert lines[2] == lines[1], "what is out of bounds is refused by its decoder"
+    for kind in range(4):
+        assert decoding_bytes(kind, most, b"\0\x14", most, model) < 400_000_000
+        assert decoding_bytes(kind, 0, b"", 0, None) < decoding_bytes(kind, most, b"\0\x14", most, None)
+    assert coding_bytes(most, None) < 320_000_000
+
+
+def test_a_limit_takes_workers_away_before_it_refuses() -> None:
+    model = default_model()
+    most = [Memory(limit).workers(16, model, is_coding=False) for limit in (10**6, 10**9, 4 * 10**9, None)]
+    assert most[0] == 1
+    assert 1 <= most[1] < most[2] <= most[3] == 16
+
+
+def test_without_a_limit_only_a_very_large_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.truncate(100_000_000)
+    block = Block(3, 1000, b"\0\x08\0" + bytes(400), bytes(8), True)
+    Memory().check_decoding(block, default_model())
+    large = open_model(path)
+    with pytest.raises(MemoryLimitError, match="the limit is 1,000 MB"):
+        Memory().check_decoding(block, large)
+    Memory(2 * 10**9).check_decoding(block, large)
+
+
+@pytest.mark.parametrize("size", ["5", "500M", "2g", "1GiB", "4KB", "7B"])
+def test_sizes(run: Run, tmp_path: Path, size: str) -> None:
+    from nncomp.cli.inputs import parse_memory
+
+    limit = parse_memory(size).limit_bytes
+    assert limit == {"5": 5, "500M": 500_000_000, "2g": 2 * 10**9, "1GiB": 1 << 30, "4KB": 4000, "7B": 7}[size]
+
+
+def test_wrong_sizes(run: Run, tmp_path: Path) -> None:
+    with (tmp_path / "a.nnc").open("wb") as file:
+        FrameWriter(file).write(Block(0, 4, b"text", checksum(b"text"), True))
+    for size in ("", "much", "-5M", "5T", "1.5G"):
+        assert run("test", "--memory-limit", size, "a.nnc").returncode == 2
+    assert run("test", "--memory-limit", "300M", "a.nnc").returncode == 0
