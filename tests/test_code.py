@@ -288,6 +288,13 @@ def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
     assert len(seen) > 5
 
 
+def test_an_encoder_of_any_numbers_says_some_code() -> None:
+    """Numbers so large that they overflow: levels within their range, and no warning."""
+    weights = {name: torch.full_like(array, 3e38) for name, array in untrained_encoder(coded_decoder(), 0).state_dict().items()}
+    levels = saved_encoder(weights, 4).levels(np.arange(300))
+    assert levels.shape == (5,) and 0 <= levels.min() <= levels.max() <= 3
+
+
 def test_a_file_with_a_code(tmp_path: Path) -> None:
     """The encoder beside the model is used when it is there, and not needed to decode; see also test_code_training.py."""
     path = tmp_path / "own.safetensors"
