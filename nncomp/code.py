@@ -39,7 +39,7 @@ def code_decisions(p1_CK: NDArray[np.uint16], levels_C: Levels) -> tuple[NDArray
 
 def code_bits(p1_CK: NDArray[np.uint16], levels_C: Levels) -> float:
     """Return the price of a code under the prior, in bits."""
-    return coding.cost_bits(*code_decisions(p1_CK, levels_C))
+    return coding.cost_bits(*code_decisions(p1_CK, levels_C)) if len(levels_C) else 0.0
 
 
 @compiled

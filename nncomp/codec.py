@@ -86,7 +86,7 @@ class Codec:
 
         encoder = self._encoder if self.effort.is_thorough else None  # for both payloads are made, with a code and without
         code = encoder.levels(self._packed.model.vocabulary.encode(data)) if encoder else NO_CODE
-        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, self.effort.max_lanes, code))
+        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, code, self.effort.max_lanes))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
         """Return which of bytes and tokens to code: both, for no sample surely foretells the smaller (docs/LOG.md).

@@ -70,6 +70,7 @@ class Encoder:
             if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
                 raise ModelError(f"The encoder's array {name} is {array.dtype} {array.shape}, not finite float32 {shape}.")
 
+    @np.errstate(all="ignore")  # a damaged encoder may overflow: it then says some code or other
     def levels(self, ids_N: NDArray[Any]) -> NDArray[np.int64]:
         """Return the code of a text (at least one token), shape (C,) int64."""
         a, ids = self.arrays, sample(ids_N)
@@ -81,7 +82,7 @@ class Encoder:
         value = mixed @ a["code_out.weight"].T + a["code_out.bias"]
         standard = (value - a["mean"]) / np.maximum(a["deviation"], np.float32(1e-4))
         top = self.sizes["levels"] - 1
-        levels: NDArray[np.int64] = np.floor((np.tanh(standard) + 1) * (top / 2) + 0.5).astype(np.int64)
+        levels: NDArray[np.int64] = np.floor((np.tanh(np.nan_to_num(standard)) + 1) * (top / 2) + 0.5).astype(np.int64)
         return np.clip(levels, 0, top)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import coding, watch
-from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_decisions, start_and_read_code
+from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, start_and_read_code
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
@@ -165,16 +165,16 @@ def _run(
 
 
 def encode_tokens(
-    model: PackedModel, data: bytes, threads: int = 1, most_lanes: int = MOST_LANES, code: Levels = NO_CODE
+    model: PackedModel, data: bytes, threads: int = 1, code: Levels = NO_CODE, most_lanes: int = MOST_LANES
 ) -> tuple[bytes, float]:
     """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads.
 
     A code that is given is sent if the payload is the smaller for it: both are made.
     """
     start = model_start(model)
-    payload, cost_bits, _ = encode_and_learn(model, data, start, threads, most_lanes)
+    payload, cost_bits, _ = encode_and_learn(model, data, start, threads, NO_CODE, most_lanes)
     if len(code):
-        told, told_bits, _ = encode_and_learn(model, data, start, threads, most_lanes, code)
+        told, told_bits, _ = encode_and_learn(model, data, start, threads, code, most_lanes)
         if len(told) < len(payload):
             return told, told_bits
     return payload, cost_bits
@@ -200,8 +200,8 @@ def encode_and_learn(
     data: bytes,
     start: dict[str, NDArray[Any]],
     threads: int = 1,
-    most_lanes: int = MOST_LANES,
     code: Levels = NO_CODE,
+    most_lanes: int = MOST_LANES,
 ) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
     """Return what `encode_tokens` does with this code or none, and what mixing has learned from `start` on."""
     sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
@@ -218,6 +218,11 @@ def _prior(model: PackedModel) -> NDArray[np.uint16]:
     """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
     code = model.model.code
     return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
+
+
+def code_cost_bits(model: PackedModel, code: Levels) -> float:
+    """Return the bits of a code under the model's prior; none costs none."""
+    return code_bits(_prior(model), code)
 
 
 class Predicted(NamedTuple):

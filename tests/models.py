@@ -66,6 +66,14 @@ def coded_model(seed: int = 0) -> IntegerModel:
     return export(coded_decoder(seed), small_vocabulary(), {"note": "untrained, with a code, for tests"})
 
 
+def model_told_little(seed: int, size: int, p1: int) -> IntegerModel:
+    """Return the model with one of the rows that its input may be told, of little size, and this prior for all levels."""
+    model = coded_model()
+    assert model.code is not None
+    row = np.random.default_rng(seed).integers(-1500 * size, 1500 * size + 1, model.code.input.shape).astype(np.int16)
+    return replace(model, code=CodeArrays(row, np.zeros_like(model.code.state), np.full_like(model.code.p1, p1)))
+
+
 def extreme_code(model: IntegerModel, seed: int, dimensions: int, levels: int) -> IntegerModel:
     """Return the model with tables of a code that take any value within their bounds, the extremes often."""
     random = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ from nncomp.training.coded import new_encoder as untrained_encoder
 from tests.independent.decode import decode_tokens as decode_independently
 from tests.independent.model_file import parse_model as parse_independently
 from tests.independent.refused import RefusedError
-from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, small_model
+from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, model_told_little, small_model
 from tests.slow_block import decode_slowly, encode_slowly
 
 LEVELS = np.array([3, 0, 1, 2, 0])
@@ -173,20 +173,12 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     for seed in range(4):
         for size in (0, 1):  # a code without effect, a code with some
             for p1 in (1, 65535):
-                fast = PackedModel(told_by(seed, size, p1))
+                fast = PackedModel(model_told_little(seed, size, p1))
                 told = token_block.encode_and_learn(fast, data, {}, code=np.zeros(5, np.int64))[0]
                 found = token_block.encode_tokens(fast, data, code=np.zeros(5, np.int64))[0]
                 assert found == (told if len(told) < len(plain) else plain)
                 taken.add(found[2])
     assert taken == {0, 1}
-
-
-def told_by(seed: int, size: int, p1: int) -> IntegerModel:
-    """Return the model with one of the rows that its input may be told, of little size, and this prior for all levels."""
-    model = coded_model()
-    assert model.code is not None
-    row = np.random.default_rng(seed).integers(-1500 * size, 1500 * size + 1, model.code.input.shape).astype(np.int16)
-    return replace(model, code=CodeArrays(row, np.zeros_like(model.code.state), np.full_like(model.code.p1, p1)))
 
 
 def without_code(model: IntegerModel) -> IntegerModel:
@@ -294,6 +286,13 @@ def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
             assert (np.abs(restored.indices(torch.from_numpy(encoder.sample(ids))[None])[0].numpy() - position) <= 0.501).all()
             seen.add(tuple(levels))
     assert len(seen) > 5
+
+
+def test_an_encoder_of_any_numbers_says_some_code() -> None:
+    """Numbers so large that they overflow: levels within their range, and no warning."""
+    weights = {name: torch.full_like(array, 3e38) for name, array in untrained_encoder(coded_decoder(), 0).state_dict().items()}
+    levels = saved_encoder(weights, 4).levels(np.arange(300))
+    assert levels.shape == (5,) and 0 <= levels.min() <= levels.max() <= 3
 
 
 def test_a_file_with_a_code(tmp_path: Path) -> None:

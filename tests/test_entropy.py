@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from nncomp.exact.likeliest import likeliest
 from nncomp.exact.reference import ReferenceEngine
 from nncomp.exact.weights import save_model
 from nncomp.registry import ModelFile, default_model, find, open_model
-from tests.models import TEXT, small_model
+from tests.models import TEXT, model_told_little, small_model
 
 NOISE = random.Random(5).randbytes(300)
 TEXTS = {
@@ -69,7 +70,8 @@ def check(analysis: Analysis, file_bytes: int, data: bytes) -> None:
     assert sum(tenths(parts).values()) == 10 * file_bytes
     assert analysis.data == data
     for block in analysis.blocks:
-        assert block.best_bits <= block.own_bits <= block.coded_bits <= block.stream_bits <= 8 * block.payload_bytes
+        assert block.best_bits <= block.own_bits <= block.untold_bits <= block.coded_bits <= block.stream_bits
+        assert block.coded_bits - block.code_bits <= block.untold_bits and block.stream_bits <= 8 * block.payload_bytes
     assert sum(int(each.sizes.sum()) for each in analysis.estimates) == len(data)
     assert analysis.bound_bits <= analysis.estimate_bits or not data
     written = json.loads(json.dumps(document("name", analysis)))
@@ -122,6 +124,7 @@ def test_where_the_bits_go(tiny: ModelFile) -> None:
         "blocks": 0,
         "kind": one_lane - lowest,
         "lanes": 0,
+        "code_z": 0,
         "coder": 8 * (len(payload) - 3) - one_lane,
         "container": 8 * (tokens.file_bytes - len(payload) + 3),
     }
@@ -134,7 +137,7 @@ def test_where_the_bits_go(tiny: ModelFile) -> None:
 
 def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     data = TEXT[:4000]
-    monkeypatch.setattr(token_block, "lanes_log2", lambda raw_bytes: 3)
+    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 3)
     packed = frame([(BlockKind.TOKENS, data)], tiny)
     cost_bits = token_block.encode_tokens(open_packed(tiny), data)[1]
     analysis = analysed(packed, tiny)
@@ -142,6 +145,34 @@ def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> N
     one_lane = EstimateTask(data, tiny).run().total_bits
     assert abs(analysis.blocks[0].coded_bits - cost_bits) < 0.1
     assert analysis.parts["lanes"] == analysis.blocks[0].coded_bits - one_lane > 100
+
+
+def test_a_code_is_a_part(tmp_path: Path) -> None:
+    """A code without effect costs its bits; one that pays is in the bound, which is then the block itself."""
+    data, levels, pays = TEXT[:900], np.zeros(5, np.int64), 0
+    for seed, size, p1 in [(0, 0, 30_000), *((seed, 1, 1) for seed in range(4))]:
+        path = tmp_path / f"{seed}-{size}.safetensors"
+        save_model(model_told_little(seed, size, p1), path)
+        model = open_model(path)
+        payload, cost_bits, _ = token_block.encode_and_learn(open_packed(model), data, {}, code=levels)
+        sink = io.BytesIO()
+        writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
+        writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
+        analysis = analysed(sink.getvalue(), model)
+        check(analysis, len(sink.getvalue()), data)
+        (block,) = analysis.blocks
+        code_bits = rounded(-5 * np.log2(1 - p1 / 65536))
+        assert block.code_bits == code_bits and abs(block.coded_bits - cost_bits) < 0.1
+        assert document("x", analysis)["code_z"] == {"blocks": 1, "bits": code_bits}
+        one_lane = EstimateTask(data, model).run().total_bits
+        if block.coded_bits < one_lane:
+            pays += 1
+            assert block.own_bits == block.coded_bits and analysis.parts["code_z"] == 0
+        elif block.coded_bits - code_bits >= one_lane:
+            assert analysis.parts["code_z"] == code_bits
+        if size == 0:
+            assert analysis.parts["code_z"] == code_bits > 4 and analysis.parts["lanes"] == 0
+    assert 0 < pays < 5
 
 
 def test_tokens_of_another_writer(tiny: ModelFile) -> None:

@@ -80,7 +80,7 @@ class Spy:
             return original(decisions, probabilities)
 
         patch.setattr(coding, "encode", encode)
-        patch.setattr(token_block, "lanes_log2", lambda raw_bytes: self.lanes_log2)
+        patch.setattr(token_block, "lanes_log2", lambda *_: self.lanes_log2)
 
     def encode(self, model: PackedModel, data: bytes, lanes_log2: int) -> bytes:
         """Return the payload of a block of 2**lanes_log2 lanes."""
@@ -152,7 +152,7 @@ def test_round_trip(name: str, model_name: str) -> None:
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
     model, data = packed("any"), some_text(70_000)
-    monkeypatch.setattr(token_block, "lanes_log2", lambda raw_bytes: 2)
+    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 2)
     payload, cost_bits = token_block.encode_tokens(model, data)
     assert payload[0] == 2, "four lanes"
     for threads in (2, 3, 50):

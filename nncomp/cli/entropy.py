@@ -100,7 +100,7 @@ def _print_summary(name: str, analysis: Analysis) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nncomp.entropy.report import PART_SAYS, tenths, visible
+    from nncomp.entropy.report import PART_SAYS, code_of, tenths, visible
 
     raw_bytes = len(analysis.data)
     table = Table(box=None, pad_edge=False, header_style="italic")
@@ -113,9 +113,11 @@ def _print_summary(name: str, analysis: Analysis) -> None:
         return f"{bits / raw_bytes:.4f}" if raw_bytes else "-"
 
     for part, count in tenths(analysis.parts).items():
-        label = "estimated bound" if part == "bound" else f"+ {part}"
+        label = "estimated bound" if part == "bound" else f"+ {part.replace('_', ' ')}"
+        if part == "code_z" and code_of(analysis) is None:
+            table.add_row(label, "none", "", "no block has an encoder's code")
+            continue
         table.add_row(label, f"{count / 10:,.1f}", rate(analysis.parts[part]), PART_SAYS.get(part, analysis.source))
-    table.add_row("+ code z", "none", "", "the format has no encoder's code")
     file_bits = 8.0 * analysis.file_bytes
     table.add_row("= file", f"{analysis.file_bytes:,}.0", rate(file_bits), "", style="bold")
     console = Console()

@@ -67,7 +67,8 @@ def train(
                 + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
             )
     run.train(data, valid, folder, start, config, command, report, code, encoder, targets)
-    digest = run.finish(folder, data, valid, level, start if isinstance(start, IntegerModel) else None, out, report)
+    begun = start if isinstance(start, IntegerModel) else None
+    digest = run.finish(folder, data, valid, level, begun, out, report)
     report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 
 

@@ -59,7 +59,7 @@ class Estimate:
         """The chain-rule estimate of each unit, U: the summed loss up to and with it, less the summed loss up to it.
 
         H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). Where an encoder tells the decoder of the text, both sums hold
-        its code, which changes with what it has read. nncomp's files have no code, and its network and mixing see only what
+        its code, which changes with what it has read. These estimates are told no code, and network and mixing see only what
         comes before: the two sums then differ by the surprisal of the unit and nothing else, so this equals `bits`.
         """
         return chain_rule(np.concatenate([[0.0], np.cumsum(self.bits)]))

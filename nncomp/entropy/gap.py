@@ -6,13 +6,14 @@ The parts are differences of levels, each at least as high as the one before, fr
                 strongest models, or mixing alone on bytes, or any of the figures below
     + blocks    the same for each block on its own: each starts cold
     + kind      the kind of block, and the model, that the file took, in one lane; xz and stored blocks at their size
-    + lanes     the surprisal of what was coded, in as many lanes as the file has, with the tables it has
+    + lanes     the surprisal of the tokens that were coded, in as many lanes as the file has, with the tables it has
+    + code_z    the bits of the codes z that tell the lanes what text it is, as far as they do not save as many
     + coder     the words of the range coder: its rounding, and the last words of each block
     + container headers, sizes, checksums, index
 
-An encoder's code would be a part of its own; the format has none yet. What mixing spends on learning a new text is no part
-of the gap: the bound is mixing that starts cold too. (A second pass with what a first one has learned would say how much it
-is, but such a pass has seen the text it is asked to predict.)
+The estimates are told no code; where a file with codes is below them, it is the bound itself, codes and all. What mixing spends
+on learning a new text is no part of the gap: the bound is mixing that starts cold too. (A second pass with what a first one has
+learned would say how much it is, but such a pass has seen the text it is asked to predict.)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from nncomp.errors import FormatError
 from nncomp.pipeline import FindModel, Sized, run_in_order
 from nncomp.registry import ModelFile
 
-PARTS = "bound", "blocks", "kind", "lanes", "coder", "container"
+PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # done within moments, and quicker than processes start
 WHOLE_BYTES = 16 << 20  # a text of several blocks is estimated as one piece too, up to this size
 _STREAM_STARTS = {BlockKind.BYTES: 1, BlockKind.TOKENS: 3}  # bytes of a payload before the coder's words
@@ -56,19 +57,23 @@ class CodedTask:
     def input_bytes(self) -> int:
         return self.block.raw_bytes
 
-    def run(self) -> tuple[bytes, float]:
-        """Return the raw bytes, verified, and the surprisal in bits; raises FormatError when the block is altered."""
+    def run(self) -> tuple[bytes, float, float]:
+        """Return the raw bytes, verified, and in bits the surprisal and the part of it that is a code's.
+
+        Raises FormatError when the block is altered.
+        """
         kind, payload, raw_bytes = self.block.kind, self.block.payload, self.block.raw_bytes
         if kind == BlockKind.TOKENS and self.model:
-            from nncomp.token_block import decode_lanes, model_start, predict_tokens
+            from nncomp.token_block import code_cost_bits, decode_lanes, model_start, predict_tokens
 
             packed = open_packed(self.model)
-            data, ids, _ = decode_lanes(packed, payload, raw_bytes)
+            data, ids, code = decode_lanes(packed, payload, raw_bytes)
             verify_block(data, self.block.checksum)
             if not data:
-                return data, 0.0
-            p = predict_tokens(packed, data, model_start(packed), payload[0], payload[1], lane_ids=ids)
-            return data, float(unit_bits(p.decisions, p.p1, packed.model.vocabulary.bits).sum())
+                return data, 0.0, 0.0
+            p = predict_tokens(packed, data, model_start(packed), payload[0], payload[1], lane_ids=ids, code=code)
+            code_bits = rounded(code_cost_bits(packed, code))
+            return data, code_bits + float(unit_bits(p.decisions, p.p1, packed.model.vocabulary.bits).sum()), code_bits
         data = Codec().decode_block(kind, payload, raw_bytes)
         verify_block(data, self.block.checksum)
         if kind == BlockKind.BYTES:
@@ -77,21 +82,23 @@ class CodedTask:
             from nncomp.mixing import byte_model
 
             raw = np.frombuffer(data, np.uint8)
-            return data, float(unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw, payload[0]), 8).sum())
-        return data, 8.0 * len(payload)
+            return data, float(unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw, payload[0]), 8).sum()), 0.0
+        return data, 8.0 * len(payload), 0.0
 
 
 @dataclass(frozen=True)
 class BlockFigures:
-    """What one block takes, in bits: each figure is at least as high as the next."""
+    """What one block takes, in bits: each figure up to `best_bits` is at least as high as the next."""
 
     kind: BlockKind
     raw_bytes: int
     payload_bytes: int
     stream_bits: float  # the coder's words; of xz and stored blocks, the payload
-    coded_bits: float  # surprisal
+    coded_bits: float  # surprisal, of a code too
+    untold_bits: float  # surprisal less a code's bits; what is saved by it is counted here up to `own_bits`
     own_bits: float  # in one lane
     best_bits: float  # of any kind and model
+    code_bits: float  # of a code; 0 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +148,7 @@ class Analysis:
         return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + pieces
 
 
-_LEVELS = "best_bits", "own_bits", "coded_bits", "stream_bits"
+_LEVELS = "best_bits", "own_bits", "untold_bits", "coded_bits", "stream_bits"
 
 
 def analyse(
@@ -158,11 +165,11 @@ def analyse(
     workers = 0 if sum(task.raw_bytes for task in tasks) <= _SMALL_BYTES else workers
     tell = _Told(progress, (2 + len(models)) * sum(task.raw_bytes for task in tasks))
     coded = list(tell.each(tasks, run_in_order(tasks, CodedTask.run, workers, tell.begun)))
-    texts = [data for data, _ in coded]
+    texts = [data for data, _, _ in coded]
     chosen: list[Estimate] = []
     blocks = []
-    for task, (data, coded_bits), found in zip(tasks, coded, _estimates(texts, models, workers, tell), strict=True):
-        blocks.append(_figures(task, coded_bits, found))
+    for task, (data, coded_bits, code_bits), found in zip(tasks, coded, _estimates(texts, models, workers, tell), strict=True):
+        blocks.append(_figures(task, coded_bits, code_bits, found))
         if data:
             chosen.append(min(found, key=lambda estimate: estimate.total_bits))
     text = b"".join(texts)
@@ -207,14 +214,15 @@ def _estimates(texts: Sequence[bytes], models: Sequence[ModelFile], workers: int
         yield [next(results) for _ in ways] if text else []
 
 
-def _figures(task: CodedTask, coded_bits: float, found: Sequence[Estimate]) -> BlockFigures:
+def _figures(task: CodedTask, coded_bits: float, code_bits: float, found: Sequence[Estimate]) -> BlockFigures:
     kind, payload_bytes = BlockKind(task.block.kind), len(task.block.payload)
     stream_bits = 8.0 * max(0, payload_bytes - _STREAM_STARTS.get(kind, 0))
     coded_bits = min(rounded(coded_bits), stream_bits)
     own = [each.total_bits for each in found if each.kind == kind and each.model == task.model]
     own_bits = min([*own, coded_bits])
     best_bits = min([*(each.total_bits for each in found), own_bits])
-    return BlockFigures(kind, task.raw_bytes, payload_bytes, stream_bits, coded_bits, own_bits, best_bits)
+    untold_bits = max(coded_bits - code_bits, own_bits)
+    return BlockFigures(kind, task.raw_bytes, payload_bytes, stream_bits, coded_bits, untold_bits, own_bits, best_bits, code_bits)
 
 
 class _Told:

@@ -26,7 +26,7 @@ from nncomp import pipeline
 from nncomp.codec import BlockKind
 from nncomp.entropy.estimate import Estimate, open_packed
 from nncomp.entropy.gap import Analysis
-from nncomp.entropy.report import PART_SAYS, along, model_name, tenths, visible
+from nncomp.entropy.report import PART_SAYS, along, code_of, model_name, tenths, visible
 from nncomp.registry import ModelFile
 
 SHOWN_BYTES = 1 << 20  # of the text; a browser takes no more with ease
@@ -209,9 +209,11 @@ def _summary(analysis: Analysis) -> str:
     rows = []
     for name, count in tenths(analysis.parts).items():
         rate = f"{analysis.parts[name] / raw_bytes:.4f}" if raw_bytes else "&#8211;"
-        label = "estimated bound" if name == "bound" else name
+        label = "estimated bound" if name == "bound" else name.replace("_", " ")
+        if name == "code_z" and code_of(analysis) is None:
+            rows.append(f"<tr><th>{label}</th><td>none</td><td></td><td>no block has an encoder&#8217;s code</td></tr>")
+            continue
         rows.append(f"<tr><th>{label}</th><td>{count / 10:,.1f}</td><td>{rate}</td><td>{html.escape(says[name])}</td></tr>")
-    rows.append("<tr><th>code z</th><td>none</td><td></td><td>the format has no encoder&#8217;s code</td></tr>")
     rate = f"{8 * analysis.file_bytes / raw_bytes:.4f}" if raw_bytes else "&#8211;"
     rows.append(f'<tr class="sum"><th>file</th><td>{analysis.file_bytes:,}.0</td><td>{rate}</td><td></td></tr>')
     head = "<thead><tr><th></th><th>bytes</th><th>bits a byte</th><th></th></tr></thead>"

@@ -26,6 +26,7 @@ PART_SAYS = {  # of what is above the bound
     "blocks": "blocks that begin anew",
     "kind": "kind of block and model taken",
     "lanes": "lanes, and size of the tables",
+    "code_z": "codes of the encoder, beyond what they save",
     "coder": "rounding and last words of the range coder",
     "container": "headers, checksums, index",
 }
@@ -78,11 +79,17 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
         "bound_bits_per_byte": per_byte(analysis.bound_bits),
         "bound_source": analysis.source,
         "parts_bits": analysis.parts,
-        "code_z": None,
+        "code_z": code_of(analysis),
         "blocks": [asdict(block) | {"kind": block.kind.name.lower()} for block in analysis.blocks],
         "estimates": pieces,
         "whole_bits": analysis.whole.total_bits if analysis.whole else None,
     }
+
+
+def code_of(analysis: Analysis) -> dict[str, float] | None:
+    """Return how many blocks have an encoder's code, and the bits of all codes; None for none."""
+    bits = [block.code_bits for block in analysis.blocks if block.code_bits]
+    return {"blocks": len(bits), "bits": sum(bits)} if bits else None
 
 
 def unit_lines(analysis: Analysis) -> Iterator[bytes]:

@@ -247,8 +247,8 @@ def finish(folder: Path, data: str, valid: str | None, level: str, init: Integer
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
     An encoder goes to a file of its own beside it. The record in the file has the bits per byte of the exported integer
-    model itself on the validation text at `valid`; the start values are learned on the training text at `data`, for the
-    mixing of `level` or of the model begun with (`init`).
+    model itself on the validation text at `valid`; the start values are learned on the training text
+    at `data`, for the mixing of `level` or of the model begun with (`init`).
     """
     decoder, checkpoint = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())

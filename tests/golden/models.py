@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ FOLDER = Path(__file__).resolve().parent
 SMALL = "small.safetensors"  # 512 tokens, plain start values of mixing
 EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds, start values of mixing; kept as .xz
 CODED = "coded.safetensors"  # 256 tokens, can be told a code; kept as .xz
-NAMES = SMALL, EXTREME, CODED
+FEW = "few.safetensors"  # 256 tokens, uses some of the contexts and sets of weight rows; kept as .xz
+NAMES = SMALL, EXTREME, CODED, FEW
 
 
 def model_bytes(name: str) -> bytes:
@@ -28,7 +30,7 @@ def make_missing(folder: Path = FOLDER) -> None:
 
     if not (folder / SMALL).exists():
         save_model(small_model(), folder / SMALL)
-    for name, make in ((EXTREME, _extreme), (CODED, _coded)):
+    for name, make in ((EXTREME, _extreme), (CODED, _coded), (FEW, _few)):
         if not (folder / f"{name}.xz").exists():
             save_model(make(), folder / name)
             packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
@@ -45,6 +47,20 @@ def _coded() -> Any:
 
     shape = DecoderConfig(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
     return export(coded_decoder(7, shape), byte_vocabulary(), {"note": "untrained, with a code, for tests"})
+
+
+def _few() -> Any:
+    """Return an untrained model of 256 tokens that uses some of the parts of mixing, with plain start values."""
+    from nncomp.exact.export import export
+    from nncomp.mixing.token_start import start_values
+    from nncomp.model.decoder import DecoderConfig
+    from nncomp.token_block import start_extra
+    from nncomp.tokens import byte_vocabulary
+    from tests.models import small_decoder
+
+    decoder = small_decoder(5, DecoderConfig(256, 16, 16, 1, 16, 16, 12))
+    model = export(decoder, byte_vocabulary(), {"note": "untrained, with little mixing, for tests"})
+    return replace(model, extra=start_extra(start_values((0, 2, 9, 14, 17, 19), (0, 2))))
 
 
 def _extreme() -> Any:

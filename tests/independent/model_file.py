@@ -64,8 +64,11 @@ def parse_model(data: bytes) -> Model:
         arrays[name] = _checked(tensors, name, dtype, shape, bound)
     mixing = {}
     if any(name.startswith(_MIXING) for name in tensors):
-        for name, (dtype, shape, bound) in _expected_of_mixing().items():
+        for name, (dtype, shape, bound) in _expected_of_mixing(tensors).items():
             mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
+        for name in ("contexts", "row_sets"):
+            if _MIXING + name in tensors:
+                mixing[name] = tensors[_MIXING + name]
     code = {}
     for name, (dtype, shape, bound) in _expected_of_code(claimed, sizes).items():
         code[name] = _checked(tensors, name, dtype, shape, bound)
@@ -116,12 +119,24 @@ def _expected(sizes: dict[str, int]) -> _Expected:
     return found
 
 
-def _expected_of_mixing() -> _Expected:
+def _chosen(tensors: dict[str, NDArray[Any]], name: str, count: int) -> int:
+    """Return how many of `count` parts of mixing are used."""
+    if _MIXING + name not in tensors:
+        return count
+    tensor = tensors[_MIXING + name]
+    demand(tensor.dtype == np.uint8 and tensor.ndim == 1 and 1 <= tensor.size <= count, f"{name} is no list of parts")
+    numbers = tensor.astype(np.int64)
+    demand(bool((numbers < count).all() and (numbers[1:] > numbers[:-1]).all()), f"{name} does not go upwards")
+    return int(tensor.size)
+
+
+def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
     weights, points, packed = (-(2**20), 2**20), (0, 2**22 - 1), (0, 2**32 - 1)
+    contexts, sets = _chosen(tensors, "contexts", 20), _chosen(tensors, "row_sets", 4)
     return {
-        "weights": ("i4", (976, 48), weights),
-        "final_weights": ("i4", (1024, 4), weights),
-        "histories": ("u4", (20 * 256,), packed),
+        "weights": ("i4", (976, (2 * contexts + 7 + 7) // 8 * 8), weights),
+        "final_weights": ("i4", (1024, sets), weights),
+        "histories": ("u4", (contexts * 256,), packed),
         "strength": ("u4", (2 * 64,), packed),
         "map_0": ("i4", (272 * 25,), points),
         "map_2": ("i4", (1024 * 25,), points),

@@ -28,8 +28,8 @@ class LaneText:
     def last_token(self, i: int) -> int:
         return self.tokens[-i] if i <= len(self.tokens) else 0
 
-    def contexts(self) -> Ints:
-        """Return the hash of each context for the next token."""
+    def contexts(self, used: Ints) -> Ints:
+        """Return the hash of each context that is used, for the next token."""
         text = self.text
         t1, t2, t3, t4, t5 = (self.last_token(i) for i in range(1, 6))
         b1, b2, b3, b4 = (text.last(i) for i in range(1, 5))
@@ -62,7 +62,7 @@ class LaneText:
             combine(text.format % 2**24, text.word),
             combine(text.tag[text.depth], combine(text.mode, text.word)),
         ]
-        return combine(np.array(hashes), np.arange(1, _CONTEXTS + 1))  # type: ignore[no-any-return]
+        return combine(np.array(hashes)[used], used + 1)  # type: ignore[no-any-return]
 
 
 class TokenTree:
@@ -71,13 +71,16 @@ class TokenTree:
     def __init__(self, model: Model, lines_log2: int, raw_bytes: int) -> None:
         self.bits = model.sizes["vocab_size"].bit_length() - 1
         start = model.mixing or _plain()
-        histories = start["histories"].reshape(_CONTEXTS, 256)
+        self.used = start.get("contexts", np.arange(_CONTEXTS)).astype(np.int64)
+        self.row_sets = start.get("row_sets", np.arange(len(_SETS))).astype(np.int64)
+        histories = start["histories"].reshape(len(self.used), 256)
         self.slots = Slots(4 * 2**lines_log2, Adaptive.unpacked(histories, 1023))
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
         ends = np.cumsum(_SETS)[:-1]
-        weights = [rows[:, :47].astype(np.int64) for rows in np.split(start["weights"], ends)]
-        self.mixer = Mixer(weights, start["final_weights"].astype(np.int64))
+        inputs = 2 * len(self.used) + 7
+        weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
+        self.mixer = Mixer([weights[r] for r in self.row_sets], start["final_weights"].astype(np.int64))
         maps = [CorrectionMap.plain(rows) for rows in _MAP_ROWS]
         for i in (0, 2):
             if f"map_{i}" in start:
@@ -90,7 +93,7 @@ class TokenTree:
 
     def begin_token(self, lane: LaneText) -> None:
         self.lane = lane
-        self.hashes = lane.contexts()
+        self.hashes = lane.contexts(self.used)
 
     def predict(self, node: int, n: int) -> int:
         """Return the probability of the decision 1 at a node for which the network has `n`."""
@@ -108,7 +111,7 @@ class TokenTree:
         late = int(2 * depth >= self.bits)
         rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late]
         x = np.concatenate([inputs, from_matches, [stretched, (n - 32768) >> 5, BIAS]])
-        mixed = self.mixer.mix(x, rows, 16 * sure + depth)
+        mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], 16 * sure + depth)
         level = min(max((stretched + 2048) >> 8, 0), 15)
         return self.corrections.p1(mixed, [top, combine(node, b1) % 65536, 16 * sure + level])
 
