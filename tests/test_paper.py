@@ -12,6 +12,7 @@ import torch
 from benchmarks.paper import synthetic
 from benchmarks.paper.runner import Text, block_bits
 from benchmarks.paper.sources import Letters, measure_letters
+from benchmarks.paper.tables import DOCUMENT, filled
 from benchmarks.paper.transformer import Transformer
 from nncomp.model.decoder import Decoder
 from tests.models import SHAPE
@@ -78,3 +79,8 @@ def test_a_transformer_sees_what_was_before_and_not_what_comes() -> None:
         other, _ = model.hidden(changed, model.initial_state(1))
     assert torch.equal(other[:12], whole[:12])
     assert not torch.allclose(other[12:20], whole[12:20])
+
+
+def test_the_figures_of_the_document_are_those_of_the_results() -> None:
+    text = DOCUMENT.read_text()
+    assert filled(text) == text, "python -m benchmarks.paper.tables"

@@ -7,7 +7,6 @@ Between `<!-- NAME -->` and `<!-- end -->` of the document stands what the funct
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
@@ -206,14 +205,18 @@ TABLES: list[Callable[[], str]] = [
 ]  # fmt: skip
 
 
-def main() -> None:
-    text = DOCUMENT.read_text()
+def filled(text: str) -> str:
+    """Return the document with all tables made anew."""
     for make in TABLES:
         name = make.__name__
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text, count = re.subn(pattern, lambda m, make=make: f"{m[1]}{make()}\n{m[2]}", text, flags=re.S)  # type: ignore[misc]
-        assert count == 1, f"{DOCUMENT} has no place for {name}"
-    DOCUMENT.write_text(text)
+        before, after = f"<!-- {name} -->\n", "<!-- end -->"
+        start = text.index(before) + len(before)
+        text = f"{text[:start]}{make()}\n{text[text.index(after, start) :]}"
+    return text
+
+
+def main() -> None:
+    DOCUMENT.write_text(filled(DOCUMENT.read_text()))
 
 
 if __name__ == "__main__":
