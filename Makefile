@@ -1,10 +1,11 @@
-# make demo: install nncomp and see it work; make test: everything that must hold. Both need Python 3.11+ and make.
+# make demo: install nncomp and see it work; make test: everything that must hold; make docs: the pages of docs/ as a site;
+# make man: the manual page anew. All need Python 3.11+ and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: demo test clean
+.PHONY: demo test docs man clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nncomp needs Python 3.11 or later: make PYTHON=python3.11")'
@@ -33,5 +34,12 @@ test: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
+docs: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt 'mkdocs-material>=9.5,<10'
+	$(BIN)/mkdocs build -q --strict
+
+man: .venv/runtime
+	$(BIN)/python -m nncomp.cli.man > share/man/man1/nncomp.1
+
 clean:
-	rm -rf .venv $(DEMO) build dist *.egg-info
+	rm -rf .venv $(DEMO) build dist site *.egg-info

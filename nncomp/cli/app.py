@@ -354,7 +354,9 @@ def train(
             min=0, help="Train on so many tokens, however long it takes; repeats exactly.", metavar="N", show_default=False
         ),
     ] = 0,
-    work: Annotated[Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.", metavar="FOLDER")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
     init: Annotated[

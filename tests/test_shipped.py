@@ -1,0 +1,142 @@
+"""What comes with the command: its manual page, the line for file(1), and the wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nncomp.cli.app import command_names
+from nncomp.cli.man import page
+from nncomp.container import ModelReference
+from nncomp.registry import level_path
+from tests.conftest import ROOT, environment
+from tests.test_cli import stored
+
+PAGE = ROOT / "share" / "man" / "man1" / "nncomp.1"
+
+
+def test_the_page_is_that_of_the_help() -> None:
+    assert PAGE.read_text() == page(), "make it anew: make man"
+    for name in command_names():
+        assert f".SS nncomp {name} " in page()
+
+
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="there is no mandoc")
+def test_mandoc_finds_nothing_wrong_with_the_page() -> None:
+    result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", PAGE], capture_output=True, text=True, check=False)
+    said = [line for line in result.stdout.splitlines() if "missing date" not in line]  # it is the same for the same help
+    assert (said, result.stderr) == ([], "")
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="there is no man")
+def test_man_shows_the_page() -> None:
+    surroundings = environment() | {"MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
+    result = subprocess.run(["man", "-l", PAGE], capture_output=True, env=surroundings, check=False)
+    if b"has been minimized" in result.stdout:
+        pytest.skip("man is not installed, only a notice of it")
+    assert (result.returncode, result.stderr) == (0, b"")
+    lines = result.stdout.decode().splitlines()
+    assert "NAME" in lines
+    assert all(len(line) <= 80 for line in lines)
+    assert any("nncomp - a lossless text compressor" in line for line in lines)
+
+
+@pytest.mark.skipif(not shutil.which("file"), reason="there is no file")
+def test_file_knows_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(stored(b"text"))
+    (tmp_path / "b").write_bytes(stored(b"text", ModelReference(1, bytes(8))))
+    (tmp_path / "c").write_bytes(b"text")
+    command = ["file", "-b", "-m", ROOT / "share" / "magic", "a", "b", "c"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    says = "nncomp compressed data, format 1"
+    assert result.stdout.splitlines()[:2] == [says, f"{says}, with a model"]
+    assert "nncomp" not in result.stdout.splitlines()[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a wheel, built from what a commit would hold, without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in ("nncomp", "models", "share"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (found,) = folder.glob("nncomp-*.whl")
+    return found
+
+
+def test_what_is_in_the_wheel(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for path in (ROOT / "models").iterdir():
+        assert f"nncomp/models/{path.name}" in held
+    for path in (ROOT / "nncomp").rglob("*.py"):
+        assert path.relative_to(ROOT).as_posix() in held
+    data = {name.partition(".data/data/")[2] for name in held} - {""}
+    assert data == {"share/man/man1/nncomp.1", "share/nncomp/magic"}
+    assert {"nncomp/py.typed", "nncomp/entropy/page.html"} <= held
+    assert not {name for name in held if name.startswith(("tests", "benchmarks"))}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """Installed in an environment of its own, over the libraries of this one."""
+    place = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", place], check=True)
+    python = place / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    here = {path for path in sys.path if path.endswith("site-packages")}
+    surroundings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    surroundings |= {"PYTHONPATH": os.pathsep.join(here)}  # of a virtual environment, a new one takes nothing
+
+    def run(*arguments: str, stdin: bytes = b"") -> bytes:
+        result = subprocess.run(arguments, cwd=tmp_path, input=stdin, capture_output=True, env=surroundings, check=False)
+        assert result.returncode == 0, result.stderr.decode()
+        return result.stdout
+
+    nncomp = str(place / "bin" / "nncomp")
+    says = run(str(python), "-I", "-c", "import sys; print(sys.prefix)").decode().strip()
+    assert Path(says) == place
+    text = b"a text that is packed by what was installed\n" * 20
+    # Installed anew, its loops are compiled anew: those of mixing alone in half the time. The model is read below in any case.
+    asked = [] if os.environ.get("NNCOMP_FULL") and level_path("default").exists() else ["--model", "none"]
+    packed = run(nncomp, *asked, stdin=text)
+    assert run(nncomp, "-d", stdin=packed) == text
+    assert (place / "share" / "man" / "man1" / "nncomp.1").read_text() == PAGE.read_text()
+    code = "from nncomp.registry import default_model as d; m = d(); print(__import__('nncomp').__file__); m and m.read() and print(m.path)"
+    where = run(str(python), "-c", code)
+    for line in where.decode().splitlines():
+        assert Path(line).is_relative_to(place), "not of the checkout"
+
+
+@pytest.mark.skipif(not shutil.which("tar") or not shutil.which("git"), reason="there is no tar, or no git")
+def test_this_repository_there_and_back_in_a_tar(tmp_path: Path) -> None:
+    """Its text files, as they stand; mixing alone, for time."""
+    listed = subprocess.run(["git", "ls-files", "-z", "nncomp"], cwd=ROOT, capture_output=True, check=False)
+    files = [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+    if not files:
+        pytest.skip("this is no checkout")
+    (tmp_path / "nncomp").write_text(f'#!/bin/sh\nexec {sys.executable} -m nncomp "$@"\n')
+    (tmp_path / "nncomp").chmod(0o755)
+    surroundings = environment() | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    packed = tmp_path / "repository.tar.nnc"
+    (tmp_path / "out").mkdir()
+    for arguments in (
+        ["-cf", packed, "--use-compress-program=nncomp --model none", *files],
+        ["-xf", packed, "--use-compress-program=nncomp", "-C", tmp_path / "out"],
+    ):
+        result = subprocess.run(["tar", *arguments], cwd=ROOT, capture_output=True, env=surroundings, check=False)
+        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not tarfile.is_tarfile(packed)
