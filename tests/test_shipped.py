@@ -113,7 +113,15 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     packed = run(nncomp, *asked, stdin=text)
     assert run(nncomp, "-d", stdin=packed) == text
     assert (place / "share" / "man" / "man1" / "nncomp.1").read_text() == PAGE.read_text()
-    code = "from nncomp.registry import default_model as d; m = d(); print(__import__('nncomp').__file__); m and m.read() and print(m.path)"
+    code = """
+import nncomp
+from nncomp.registry import installed_models
+
+print(nncomp.__file__)
+for model in installed_models():
+    model.read()
+    print(model.path)
+"""
     where = run(str(python), "-c", code)
     for line in where.decode().splitlines():
         assert Path(line).is_relative_to(place), "not of the checkout"
