@@ -53,7 +53,7 @@ def test_file_knows_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(stored(b"text"))
     (tmp_path / "b").write_bytes(stored(b"text", ModelReference(1, bytes(8))))
     (tmp_path / "c").write_bytes(b"text")
-    command = ["file", "-b", "-m", ROOT / "share" / "magic", "a", "b", "c"]
+    command = ["file", "-b", "-m", str(ROOT / "share" / "magic"), "a", "b", "c"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     says = "nncomp compressed data, format 1"
     assert result.stdout.splitlines()[:2] == [says, f"{says}, with a model"]
@@ -69,7 +69,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     (found,) = folder.glob("nncomp-*.whl")
     return found
@@ -93,7 +93,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     place = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", place], check=True)
     python = place / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     here = {path for path in sys.path if path.endswith("site-packages")}
     surroundings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -140,8 +140,8 @@ def test_this_repository_there_and_back_in_a_tar(tmp_path: Path) -> None:
     packed = tmp_path / "repository.tar.nnc"
     (tmp_path / "out").mkdir()
     for arguments in (
-        ["-cf", packed, "--use-compress-program=nncomp --model none", *files],
-        ["-xf", packed, "--use-compress-program=nncomp", "-C", tmp_path / "out"],
+        ["-cf", str(packed), "--use-compress-program=nncomp --model none", *files],
+        ["-xf", str(packed), "--use-compress-program=nncomp", "-C", str(tmp_path / "out")],
     ):
         result = subprocess.run(["tar", *arguments], cwd=ROOT, capture_output=True, env=surroundings, check=False)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
