@@ -15,6 +15,7 @@ from typing import NoReturn
 from nncomp.errors import NncompError
 
 FAILED = 1
+_TYPER_INTERRUPTED = 130
 COMPLETE = "_NNCOMP_COMPLETE"  # the variable with which a shell asks for completions
 
 
@@ -102,6 +103,11 @@ def run() -> NoReturn:
         app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
         if sys.stdout is not None:
             sys.stdout.flush()
+    except SystemExit as error:
+        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
+            say(f"nncomp: {describe(KeyboardInterrupt())}")
+            sys.exit(FAILED)
+        raise
     except BrokenPipeError:
         _forget_stdout()
         sys.exit(FAILED)

@@ -1,0 +1,33 @@
+"""A part of the exactness matrix on each run: what each product makes and reads, with no compiler too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nncomp.registry import default_model
+from tests import matrix
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(default_model() is None, reason="no shipped model")]
+
+
+def test_engines_make_the_same_files_and_read_them_all() -> None:
+    lines: list[str] = []
+    chosen = [row for row in matrix.ROWS if row.threads == 2 or not row.is_quick]
+    assert matrix.fill(chosen, lines.append)
+    assert len(lines) == 1 + 6
+    assert all("4 of 4" in line or "8 of 8" in line or "3 of 3" in line for line in lines[1:])
+
+
+def test_the_matrix_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(row: matrix.Row, files: dict[str, str]) -> dict[str, Any]:
+        odd = row.name == matrix.ROWS[1].name
+        told = {name: True for name in files} if files else {"short 0": "ab" if odd else "aa"}
+        return {"files": told, "numpy": "0"}
+
+    monkeypatch.setattr(matrix, "ask", ask)
+    assert not matrix.fill(matrix.ROWS[:3], lambda line: None)
+    assert matrix.fill([matrix.ROWS[0], matrix.ROWS[2]], lambda line: None)
+    monkeypatch.setattr(matrix, "ask", lambda row, files: {"files": {"short 0": False if files else "aa"}, "numpy": "0"})
+    assert not matrix.fill(matrix.ROWS[:1], lambda line: None)

@@ -1,0 +1,79 @@
+"""A few of the generated round trips on each run; an input is the same each time; and repeated blocks are coded once."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nncomp import codec, pipeline
+from nncomp.codec import BlockKind, Codec
+from nncomp.container import BLOCK_BYTES
+from nncomp.registry import default_model
+from tests import roundtrips
+from tests.conftest import environment
+from tests.hostile import finder
+
+
+@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+def test_generated_inputs_come_back() -> None:
+    assert roundtrips.run(33, first=10_000).total() == 33
+
+
+def test_an_input_is_the_same_each_time() -> None:
+    assert [roundtrips.generate(i) for i in range(30)] == [roundtrips.generate(i) for i in range(30)]
+    kind, data = roundtrips.generate(roundtrips.EDGE_EVERY - 1)
+    assert (kind, len(data)) == ("edge of a block", roundtrips.EDGES[0])
+
+
+def test_a_trip_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = Codec.decode_block
+    monkeypatch.setattr(Codec, "decode_block", lambda *given: decode(*given)[:-1] + b"?")
+    monkeypatch.setattr(pipeline, "verify_block", lambda data, expected: None)
+    pipeline._codec.cache_clear()
+    with pytest.raises(AssertionError, match="does not come back"):
+        roundtrips.trip(0, b"a text, a text", [None])
+
+
+def test_a_block_that_is_repeated_is_coded_and_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five blocks of the same bytes; the frame is what it is without the shortcut."""
+    coded: list[int] = []
+    decoded: list[int] = []
+
+    def encode(self: Codec, data: bytes, threads: int) -> codec.CodedBlock:
+        coded.append(len(data))
+        return codec._encode_lzma(data)
+
+    decode = codec._decode_lzma
+
+    def watched(payload: bytes, raw_bytes: int) -> bytes:
+        decoded.append(raw_bytes)
+        return decode(payload, raw_bytes)
+
+    monkeypatch.setattr(Codec, "_encode_smallest", encode)
+    monkeypatch.setattr(codec, "_decode_lzma", watched)
+    pipeline._codec.cache_clear()
+    data = b"sixty-three bytes and a line feed, again and again and again...\n" * (5 * BLOCK_BYTES // 64)
+    sink, back = io.BytesIO(), io.BytesIO()
+    summary = pipeline.compress(io.BytesIO(data), sink, None, 0)
+    pipeline.decompress(io.BytesIO(sink.getvalue()), back, finder({}), 0)
+    assert back.getvalue() == data
+    assert summary.kinds == {"xz": 5}
+    assert coded == decoded == [BLOCK_BYTES]
+    pipeline._codec.cache_clear()
+    assert Codec().decode_block(BlockKind.STORED, b"ab", 2) == b"ab"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("NNCOMP_FULL" not in os.environ, reason="takes minutes; set NNCOMP_FULL=1")
+def test_five_gigabytes_through_pipes(tmp_path: Path) -> None:
+    """Text that repeats itself, more than 4 GiB, with no file of its size anywhere; 1,280 blocks and an index."""
+    nncomp = f"{sys.executable} -m nncomp -q"
+    text = "yes | head -c 5368709120"
+    script = f"set -o pipefail; {text} | {nncomp} --model none > t.nnc && {nncomp} -d -c t.nnc | cmp - <({text})"
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment(), check=True, timeout=3600)
+    assert (tmp_path / "t.nnc").stat().st_size < 1_000_000
