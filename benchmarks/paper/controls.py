@@ -81,11 +81,11 @@ def measure_grid(train_folder: Path, tokens: int, seed: int, data: tuple[Text, T
             save("grid", line | {"bpb": bpb})
 
 
-def measure_variants(tokens: int, seed: int, data: tuple[Text, Text, Text, Vocabulary]) -> None:
+def measure_variants(names: list[str], tokens: int, seed: int, data: tuple[Text, Text, Text, Vocabulary]) -> None:
     """Save a line for each variant of the code."""
     learned, held_out, _, vocabulary = data
-    for name, shape in VARIANTS.items():
-        model, encoder = trained(learned, tokens, seed, vocabulary.tokens.index(b"\n"), *shape)
+    for name in names:
+        model, encoder = trained(learned, tokens, seed, vocabulary.tokens.index(b"\n"), *VARIANTS[name])
         figures = {key: round(value, 5) for key, value in setting.measure(model, encoder, held_out).items()}
         size = parameters(model, encoder)
         save("variants", {"variant": name, "seed": seed, "tokens": tokens, "parameters": size, "final": figures})
@@ -98,12 +98,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tokens", type=int, default=2_000_000)
     parser.add_argument("--only", nargs="+", choices=["grid", "variants"], default=["grid", "variants"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = setting.texts(arguments.train, arguments.valid)
     for seed in arguments.seeds:
         if "variants" in arguments.only:
-            measure_variants(arguments.tokens, seed, data)
+            measure_variants(arguments.variants, arguments.tokens, seed, data)
         if "grid" in arguments.only:
             measure_grid(arguments.train, arguments.tokens, seed, data)
 
