@@ -60,6 +60,18 @@ def test_file_knows_a_file(tmp_path: Path) -> None:
     assert "nncomp" not in result.stdout.splitlines()[2]
 
 
+def test_the_pages_are_a_site(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", tmp_path / "site"]
+    surroundings = environment() | {"NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=surroundings, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    start = (tmp_path / "site" / "index.html").read_text()
+    assert "<h1" in start
+    assert 'href="FORMAT/"' in start, "links to docs/FORMAT.md lead to the page"
+    assert not (tmp_path / "site" / "site.py").exists()
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a wheel, built from what a commit would hold, without a network."""
@@ -113,7 +125,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     packed = run(nncomp, *asked, stdin=text)
     assert run(nncomp, "-d", stdin=packed) == text
     assert (place / "share" / "man" / "man1" / "nncomp.1").read_text() == PAGE.read_text()
-    code = "from nncomp.registry import default_model as d; m = d(); print(__import__('nncomp').__file__); m and m.read() and print(m.path)"
+    code = "import nncomp.registry as r; m = r.default_model(); print(r.__file__); m and m.read() and print(m.path)"
     where = run(str(python), "-c", code)
     for line in where.decode().splitlines():
         assert Path(line).is_relative_to(place), "not of the checkout"
