@@ -16,7 +16,7 @@ $(BIN)/python:
 	touch $@
 
 .venv/dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev,docs]'
 	touch $@ .venv/runtime
 
 demo: .venv/runtime
@@ -34,8 +34,7 @@ test: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
-docs: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt 'mkdocs-material>=9.5,<10'
+docs: .venv/dev
 	$(BIN)/mkdocs build -q --strict
 
 man: .venv/runtime

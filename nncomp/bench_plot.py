@@ -42,7 +42,11 @@ def _draw_side(axes: Axes, results: list[Result], speed: Callable[[Result], floa
         color = _OURS if each.is_ours else _OTHERS
         at = speed(each), each.bits_per_byte
         axes.scatter(*at, color=color, s=36 if each in ahead else 16, zorder=2)
-        axes.annotate(each.compressor, at, (0, 7), textcoords="offset points", ha="center", fontsize=8, color=color)
+        # Right of the front and below it nothing can be; ours, near the bound, is written above.
+        offset, ha, va = ((6, -3), "left", "top") if each in ahead else ((0, 6), "center", "bottom")
+        if each.compressor == "nncomp":
+            offset, va = (offset[0], 4), "bottom"
+        axes.annotate(each.compressor, at, offset, textcoords="offset points", ha=ha, va=va, fontsize=8, color=color)
     if bound is not None:
         axes.axhline(bound, color=_BOUND, linestyle="--", linewidth=1, zorder=1)
         gap = min(each.bits_per_byte for each in results) / bound - 1
@@ -50,10 +54,23 @@ def _draw_side(axes: Axes, results: list[Result], speed: Callable[[Result], floa
         axes.annotate(says, (1, bound), (-2, -4), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", va="top", fontsize=8)  # fmt: skip
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"))
-    axes.set_xlabel("KB/s")
+    fastest, slowest = max(map(speed, results)), min(map(speed, results))
+    axes.set_xlim(slowest / 3, fastest * max(10.0, (fastest / slowest) ** 0.3))  # room for the names
+    axes.xaxis.set_major_formatter(FuncFormatter(_speed))
+    axes.set_xlabel("speed")
     axes.set_ylim(0, 1.12 * max(each.bits_per_byte for each in results))
-    axes.margins(x=0.14)
     axes.grid(which="major", color="#e7e5e4", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _speed(kb_per_s: float, _: object = None) -> str:
+    """Return a speed in few characters.
+
+    >>> _speed(0.1), _speed(100), _speed(1e4), _speed(1e6)
+    ('0.1 KB/s', '100 KB/s', '10 MB/s', '1 GB/s')
+    """
+    for unit, name in ((1e6, "GB/s"), (1e3, "MB/s")):
+        if kb_per_s >= unit:
+            return f"{kb_per_s / unit:g} {name}"
+    return f"{kb_per_s:g} KB/s"

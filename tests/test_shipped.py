@@ -20,6 +20,7 @@ from tests.conftest import ROOT, environment
 from tests.test_cli import stored
 
 PAGE = ROOT / "share" / "man" / "man1" / "nncomp.1"
+Command = list[str | Path]
 
 
 def test_the_page_is_that_of_the_help() -> None:
@@ -38,7 +39,7 @@ def test_mandoc_finds_nothing_wrong_with_the_page() -> None:
 @pytest.mark.skipif(not shutil.which("man"), reason="there is no man")
 def test_man_shows_the_page() -> None:
     surroundings = environment() | {"MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
-    result = subprocess.run(["man", "-l", PAGE], capture_output=True, env=surroundings, check=False)
+    result = subprocess.run(["man", "-l", str(PAGE)], capture_output=True, env=surroundings, check=False)
     if b"has been minimized" in result.stdout:
         pytest.skip("man is not installed, only a notice of it")
     assert (result.returncode, result.stderr) == (0, b"")
@@ -53,11 +54,23 @@ def test_file_knows_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(stored(b"text"))
     (tmp_path / "b").write_bytes(stored(b"text", ModelReference(1, bytes(8))))
     (tmp_path / "c").write_bytes(b"text")
-    command = ["file", "-b", "-m", str(ROOT / "share" / "magic"), "a", "b", "c"]
+    command: Command = ["file", "-b", "-m", ROOT / "share" / "magic", "a", "b", "c"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     says = "nncomp compressed data, format 1"
     assert result.stdout.splitlines()[:2] == [says, f"{says}, with a model"]
     assert "nncomp" not in result.stdout.splitlines()[2]
+
+
+def test_the_pages_are_a_site(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command: Command = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", tmp_path / "site"]
+    surroundings = environment() | {"NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=surroundings, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    start = (tmp_path / "site" / "index.html").read_text()
+    assert "<h1" in start
+    assert 'href="FORMAT/"' in start, "links to docs/FORMAT.md lead to the page"
+    assert not (tmp_path / "site" / "site.py").exists()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +82,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
+    command: Command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     (found,) = folder.glob("nncomp-*.whl")
     return found
@@ -93,7 +106,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     place = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", place], check=True)
     python = place / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index", str(wheel)]
+    command: Command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     here = {path for path in sys.path if path.endswith("site-packages")}
     surroundings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -171,7 +171,8 @@ def _figures(result: bench.Result) -> Iterator[str]:
     yield f"{result.packed_bytes:,}"
     yield f"{result.ratio:.3f}"
     yield f"{result.bits_per_byte:.3f}"
-    yield f"{result.bits_per_byte_with_model:.3f}" if result.model_bytes else "-"
+    with_model = result.bits_per_byte_with_model
+    yield (f"{with_model:.3f}" if with_model < 100 else f"{with_model:,.0f}") if result.model_bytes else "-"
     yield f"{result.compress_kb_per_s:,.0f}"
     yield f"{result.decompress_kb_per_s:,.0f}"
     yield f"{result.peak_bytes / 1e6:,.0f}" if result.peak_bytes is not None else "-"

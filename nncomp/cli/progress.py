@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _DELAY_S = 0.5
 _LABEL_CHARACTERS = 24
 _WIDE_COLUMNS = 100
+_STYLES = {  # to be read on light and on dark; numbers are as the terminal writes
+    **dict.fromkeys(("bar.complete", "bar.finished", "bar.pulse", "progress.spinner"), "green"),
+    "bar.back": "bright_black",
+    **dict.fromkeys(("progress.download", "progress.data.speed", "progress.remaining", "progress.elapsed"), "none"),
+}
 
 
 class Sizes(Protocol):
@@ -100,8 +105,9 @@ class _Display:
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
+        from rich.theme import Theme
 
-        console = Console(stderr=True)
+        console = Console(stderr=True, theme=Theme(_STYLES))
         shown = Progress(
             SpinnerColumn(),  # a block can take a minute, and until then no number moves
             TextColumn("{task.description}", markup=False),
