@@ -49,7 +49,11 @@ ROWS = [
     Row("definition: NumPy, constriction", engine="reference", is_quick=False),
     Row("independent decoder", engine="independent", is_quick=False),
     Row("no compiler (NUMBA_DISABLE_JIT=1)", {"NUMBA_DISABLE_JIT": "1"}, is_quick=False),
-    *(Row(f"{product}, {n} thread{'s' * (n > 1)}", {"NNCOMP_PRODUCT": product}, n) for product in ("tiles", "numkong", "loop") for n in (1, 2)),
+    *(
+        Row(f"{product}, {n} thread{'s' * (n > 1)}", {"NNCOMP_PRODUCT": product}, n)
+        for product in ("tiles", "numkong", "loop")
+        for n in (1, 2)
+    ),
     Row("numkong, its AVX-512 and AMX off", {"NNCOMP_PRODUCT": "numkong"}, units_off=NUMKONG_UNITS),
     Row("numkong, serial", {"NNCOMP_PRODUCT": "numkong"}, units_off=(*NUMKONG_UNITS, "haswell")),
 ]  # fmt: skip
