@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -175,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
