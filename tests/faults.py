@@ -316,9 +316,8 @@ def run(kill_count: int, seed: int = 0, say: Callable[[str], None] = print) -> i
                 done, left = kills(place, is_packing, count, number, seed + number)
                 stayed = f", {left} temporary files stayed" if number == signal.SIGKILL else ""
                 what = "compress" if is_packing else "decompress"
-                say(
-                    f"| {name} during {what} | {count} | source whole; {done} results complete, of the others nothing under their name{stayed} |"
-                )
+                outcome = f"{done} results complete, of the others nothing under their name{stayed}"
+                say(f"| {name} during {what} | {count} | source whole; {outcome} |")
                 total += count
         for faults in (full_disk, read_errors, changing_inputs, wrong_places):
             counts: dict[str, int] = {}

@@ -49,7 +49,11 @@ ROWS = [
     Row("definition: NumPy, constriction", engine="reference", is_quick=False),
     Row("independent decoder", engine="independent", is_quick=False),
     Row("no compiler (NUMBA_DISABLE_JIT=1)", {"NUMBA_DISABLE_JIT": "1"}, is_quick=False),
-    *(Row(f"{product}, {n} thread{'s' * (n > 1)}", {"NNCOMP_PRODUCT": product}, n) for product in ("tiles", "numkong", "loop") for n in (1, 2)),
+    *(
+        Row(f"{product}, {n} thread{'s' * (n > 1)}", {"NNCOMP_PRODUCT": product}, n)
+        for product in ("tiles", "numkong", "loop")
+        for n in (1, 2)
+    ),
     Row("numkong, its AVX-512 and AMX off", {"NNCOMP_PRODUCT": "numkong"}, units_off=NUMKONG_UNITS),
     Row("numkong, serial", {"NNCOMP_PRODUCT": "numkong"}, units_off=(*NUMKONG_UNITS, "haswell")),
 ]  # fmt: skip
@@ -113,13 +117,12 @@ def _made(row: Row, is_long: bool) -> Iterator[tuple[str, bytes]]:
 def _reader(row: Row, is_long: bool) -> Callable[[str, bytes, int], bytes]:
     """Return what decodes a payload of so many raw bytes, by its name."""
     if row.engine == "independent":
-        from tests.independent import decode as independent
+        from tests.independent.byte_model import decode_bytes as bytes_of
+        from tests.independent.decode import decode_tokens as tokens_of
         from tests.independent.model_file import parse_model
 
         read = parse_model(model_bytes(SMALL))
-        return lambda name, payload, size: (
-            independent.decode_bytes(payload, size) if "bytes" in name else independent.decode_tokens(payload, size, read)
-        )
+        return lambda name, payload, size: bytes_of(payload, size) if "bytes" in name else tokens_of(payload, size, read)
     model = _models(is_long)
     if row.engine == "reference":
         from tests.slow_block import decode_slowly

@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +23,29 @@ from tests.golden.models import SMALL, model_bytes
 from tests.hostile import Model, finder
 from tests.independent import layout
 
-WORDS = "the of and to in model byte token naïve Straße 東京 данные 😀 while return 3.14 --- key= <p> </p> &amp;".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "model",
+    "byte",
+    "token",
+    "naïve",
+    "Straße",
+    "東京",
+    "данные",
+    "😀",
+    "while",
+    "return",
+    "3.14",
+    "---",
+    "key=",
+    "<p>",
+    "</p>",
+    "&amp;",
+]
 MAX_BYTES = 3000
 EDGES = [SPLIT_BYTES - 1, SPLIT_BYTES, SPLIT_BYTES + 1, BLOCK_BYTES, 2 * BLOCK_BYTES, BLOCK_BYTES + SPLIT_BYTES - 1]
 EDGE_EVERY = 500  # one input of so many is as long as a block may be, or a byte more or less, and random: quick to code
@@ -153,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

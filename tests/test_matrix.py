@@ -23,7 +23,7 @@ def test_engines_make_the_same_files_and_read_them_all() -> None:
 def test_the_matrix_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(row: matrix.Row, files: dict[str, str]) -> dict[str, Any]:
         odd = row.name == matrix.ROWS[1].name
-        told = {name: True for name in files} if files else {"short 0": "ab" if odd else "aa"}
+        told = dict.fromkeys(files, True) if files else {"short 0": "ab" if odd else "aa"}
         return {"files": told, "numpy": "0"}
 
     monkeypatch.setattr(matrix, "ask", ask)
