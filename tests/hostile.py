@@ -25,7 +25,7 @@ from nncomp.container import SPLIT_BYTES, ModelReference, read_blocks
 from nncomp.errors import FormatError, ModelError, NncompError
 from nncomp.registry import ModelFile
 from tests.golden.manifest import good_rows
-from tests.golden.models import EXTREME, FOLDER, SMALL, model_bytes
+from tests.golden.models import FOLDER, NAMES, model_bytes
 from tests.independent import layout
 from tests.independent.refused import RefusedError
 from tests.mutations import MUTATIONS, lie_in_model
@@ -75,7 +75,7 @@ class CaseError(Exception):
 def read_corpus() -> Corpus:
     """Return the corpus; each golden file is decoded once, so that what its blocks hold is known."""
     corpus = Corpus()
-    for name in (SMALL, EXTREME):
+    for name in NAMES:
         model = Model(model_bytes(name))
         corpus.models[model.hash8] = model
     for row in good_rows():

@@ -180,7 +180,7 @@ def test_verify(run: Run, folder: Path) -> None:
 
 @pytest.mark.parametrize("written", [stored(b"other bytes"), stored(TEXT)[:-1], b""])
 def test_what_does_not_come_back_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch, written: bytes) -> None:
-    def compress(source: Readable, sink: Writable, *_: object) -> Summary:
+    def compress(source: Readable, sink: Writable, *_: object, **_options: object) -> Summary:
         source.read(1 << 20)
         sink.write(written)
         return Summary()
@@ -284,7 +284,7 @@ def test_a_range(run: Run, folder: Path) -> None:
         ["-d", "-c", "-o", "b", "a.nnc"],
         ["-d", "a.nnc", "b.nnc", "-o", "c"],
         ["-d", "-T", "many", "a.nnc"],
-        ["-9", "text"],
+        ["-0", "text"],
         ["--odd", "text"],
         ["-d", "-o"],
     ],

@@ -64,7 +64,7 @@ def test_bench(run: Run, tmp_path: Path, arguments: list[str]) -> None:
 
 def test_entropy(run: Run, tmp_path: Path) -> None:
     (keys,) = tables("ENTROPY.md", "--json")
-    nested = {"bound", "blocks", "kind", "lanes", "coder", "container"}
+    nested = {"bound", "blocks", "kind", "lanes", "coder", "code_z", "container"}
     (tmp_path / "text").write_bytes(b"some words, and some words again\n" * 9)
     document = json.loads(run("entropy", "--json", "--model", "none", "text").stdout)
     assert list(document) == keys

@@ -225,7 +225,7 @@ def _short(label: str) -> str:
     """Return a label that leaves room for the numbers: of a long one, its end.
 
     >>> _short("some/folder/with/a/long/name.txt")
-    '…r/with/a/long/name.txt'
+    '…er/with/a/long/name.txt'
     """
     return label if len(label) <= _LABEL_CHARACTERS else f"…{label[1 - _LABEL_CHARACTERS :]}"
 
