@@ -42,11 +42,13 @@ def _draw_side(axes: Axes, results: list[Result], speed: Callable[[Result], floa
         color = _OURS if each.is_ours else _OTHERS
         at = speed(each), each.bits_per_byte
         axes.scatter(*at, color=color, s=36 if each in ahead else 16, zorder=2)
-        # Right of the front and below it nothing can be; ours, near the bound, is written above.
+        # Right of the front and below it nothing can be.
         offset, ha, va = ((6, -3), "left", "top") if each in ahead else ((0, 6), "center", "bottom")
-        if each.compressor == "nncomp":
-            offset, va = (offset[0], 4), "bottom"
-        axes.annotate(each.compressor, at, offset, textcoords="offset points", ha=ha, va=va, fontsize=8, color=color)
+        if each.is_ours:
+            offset, ha, va = (0, -6), "center", "top"
+        # Of several levels the first is written in full, from the others a level is enough.
+        name = each.compressor if each in results[:1] or not each.is_ours else each.compressor.removeprefix("nncomp ")
+        axes.annotate(name, at, offset, textcoords="offset points", ha=ha, va=va, fontsize=8, color=color)
     if bound is not None:
         axes.axhline(bound, color=_BOUND, linestyle="--", linewidth=1, zorder=1)
         gap = min(each.bits_per_byte for each in results) / bound - 1

@@ -34,7 +34,7 @@ class Level:
 LEVELS = {
     1: Level("fast", Effort(is_thorough=False)),
     2: Level("fast", Effort()),
-    3: Level("fast", Effort(max_lanes=1)),
+    3: Level("fast", Effort(max_lanes=2)),
     4: Level("default", Effort(is_thorough=False)),
     5: Level("default", Effort()),
     6: Level("default", Effort(max_lanes=2)),
