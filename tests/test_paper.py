@@ -97,7 +97,7 @@ def test_rounding_learned_from_noise_sends_what_is_nearest() -> None:
     moved = (told * places).sum(-1)
     assert ((moved - still).abs() < 0.51).all() and ((moved - still).abs() > 0.01).any()
     assert not torch.equal(encoder(ids), encoder(ids)), "drawn anew each time"
-    told.square().sum().backward()  # type: ignore[no-untyped-call]
+    told.square().sum().backward()
     assert encoder.code_out.weight.grad is not None and encoder.code_out.weight.grad.abs().sum() > 0
     assert torch.equal(encoder.indices(ids), (still + 0.5).floor().long())
     plain = new_small_encoder(model, 0)
