@@ -239,7 +239,8 @@ def _mlp_out(product: Any, packed: Any, a: Any, n: int, b: Any) -> None:
         return
     for i in range(lanes):
         out = b.delta[i]
-        out[:] = 0
+        for j in range(out.size):
+            out[j] = 0
         for x in range(b.sums[i]):
             j = b.active[i, x]
             _add_column(np.int32(_square(b.wide[i, j], a.mlp_in_scale[n, j])), a.mlp_out_KN[n, j], out)

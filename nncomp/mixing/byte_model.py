@@ -214,7 +214,7 @@ def run_model(model: Any, data: Any, first: int, end: int, probabilities: Any, w
         b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
         b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
         symbol = np.int64(data[t])
-        node = 1
+        node = np.int64(1)  # a plain 1 is a type of its own, for which all would be compiled twice
         for depth in range(8):
             p = predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
             if decoding:
