@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from nncomp.model import fused
 from nncomp.model.code import CodeTables
 from nncomp.model.quantize import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
 from nncomp.model.recurrence import scan
@@ -113,24 +114,23 @@ class Layer(nn.Module):
             self.gates_in.bias[:e] = -torch.linspace(0, 6, e)
 
     def normalise(self, x: Tensor) -> Tensor:
-        y = norm(x)
+        y = fused.norm(x)
         return fake_int8(y, 1 / NORM_STEPS) if self.quantized else y
 
     def forward(self, x_TLD: Tensor, h_LE: Tensor, y_LD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = self.normalise(x_TLD)
-        before = torch.cat([y_LD[None].to(y.dtype), y[:-1]])
         shift = self.shift.clamp(0, 1)
         if self.quantized:
             shift = round_straight_through(shift * 128) / 128
-        u = y + (before - y) * shift
+        u = fused.shift_lanes(y, y_LD, shift)
         if self.quantized:
             u = round_straight_through(u * NORM_STEPS) / NORM_STEPS
         a, c, g = self.gates_in(u).chunk(3, -1)
         steps = a.shape[0]
         h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
         x = x_TLD + self.state_out(self.state_quantizer((h * F.silu(g.float())).to(g.dtype)))
-        z = F.relu(self.mlp_in(self.normalise(x)))
-        x = x + self.mlp_out(self.mlp_quantizer(z * z))
+        z = fused.squared_relu(self.mlp_in(self.normalise(x)))
+        x = x + self.mlp_out(self.mlp_quantizer(z))
         return x, h[-1].detach(), y[-1].detach()
 
 
@@ -211,19 +211,19 @@ class Decoder(nn.Module):
         `code_LD` is added to the input of each step: what `CodeTables` gives of each lane's code; none is no code.
         """
         rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
-        x = rows if self.quantized else norm(rows)
+        x = rows if self.quantized else fused.norm(rows)
         if code_LD is not None:
             x = x + code_LD
         after: State = []
         for layer, (h, y) in zip(self.layers, state, strict=True):
             x, h, y = layer(x, h, y)
             after.append((h, y))
-        x = norm(x)
+        x = fused.norm(x)
         return (fake_int8(x, 1 / NORM_STEPS) if self.quantized else x), after
 
     def group_logits(self, hidden: Tensor) -> Tensor:
-        z = F.relu(self.group_in(hidden))
-        logits: Tensor = self.group_out(self.group_quantizer(z * z))
+        z = fused.squared_relu(self.group_in(hidden))
+        logits: Tensor = self.group_out(self.group_quantizer(z))
         return logits
 
     def token_losses(self, hidden_TLD: Tensor, targets_TL: Tensor) -> Tensor:
