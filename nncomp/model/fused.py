@@ -18,14 +18,15 @@ _EPSILON = 1e-6  # of the norm
 class _SquaredRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        positive = x.clamp_min(0)
+        positive: Tensor = x.clamp_min(0)
         ctx.save_for_backward(positive)
         return positive * positive
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (positive,) = ctx.saved_tensors
-        return (grads[0] * positive).mul_(2)
+        gradient: Tensor = grads[0] * positive
+        return gradient.mul_(2)
 
 
 def squared_relu(x: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         y, factor = ctx.saved_tensors
         along = (grads[0] * y).mean(-1, keepdim=True)
-        return torch.addcmul(grads[0], y, along, value=-1).mul_(factor)
+        gradient: Tensor = torch.addcmul(grads[0], y, along, value=-1)
+        return gradient.mul_(factor)
 
 
 def norm(x: Tensor) -> Tensor:
