@@ -127,7 +127,7 @@ class Layer(nn.Module):
             u = round_straight_through(u * NORM_STEPS) / NORM_STEPS
         a, c, g = self.gates_in(u).chunk(3, -1)
         steps = a.shape[0]
-        h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
+        h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.float().reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
         x = x_TLD + self.state_out(self.state_quantizer((h * F.silu(g.float())).to(g.dtype)))
         z = fused.squared_relu(self.mlp_in(self.normalise(x)))
         x = x + self.mlp_out(self.mlp_quantizer(z))

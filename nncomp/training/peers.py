@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,6 +45,7 @@ class Peers:
     def __init__(self, number: int = 0, count: int = 1) -> None:
         self.number, self.count = number, count
         self.is_stopped = False  # Ctrl-C was pressed: all of them stop after the same step
+        self._handlers: dict[signal.Signals, Any] = {}
 
     @property
     def is_first(self) -> bool:
@@ -80,9 +82,20 @@ class Peers:
         if self.count > 1:
             self.total([0.0], choose_device())
 
+    def hold_signals(self) -> None:
+        """Note a signal from here on: a process that left in the middle of a step would let the others wait."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_stopped = True
+
     def leave(self) -> None:
+        """Go on alone: the training is over."""
         if self.count > 1:
             dist.destroy_process_group()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
 
 def join_peers() -> Peers:
@@ -92,11 +105,6 @@ def join_peers() -> Peers:
     device = choose_device()
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     peers = Peers(dist.get_rank(), dist.get_world_size())
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        peers.is_stopped = True
-
-    if peers.count > 1:  # a process that left in the middle of a step would let the others wait
-        signal.signal(signal.SIGINT, note)
-        signal.signal(signal.SIGTERM, note)
+    if peers.count > 1:
+        peers.hold_signals()
     return peers
