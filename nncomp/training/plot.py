@@ -20,9 +20,8 @@ def draw(rows: list[dict[str, float]], title: str, kind: str) -> bytes:
     held_out = [(row["bytes"] / 1e6, row["valid_bpb"]) for row in rows if "bytes" in row and "valid_bpb" in row]
     if train:
         axes.plot(*zip(*train, strict=True), color=_TRAIN, linewidth=0.6, alpha=0.45, label="of each 25 steps")
-        axes.plot(
-            *zip(*_smooth(train), strict=True), color=_TRAIN, linewidth=1.2, label=f"training, in the end {train[-1][1]:.3f}"
-        )
+        smooth = _smooth(train)
+        axes.plot(*zip(*smooth, strict=True), color=_TRAIN, linewidth=1.2, label=f"training, in the end {smooth[-1][1]:.3f}")
         usual = sorted(bits for _, bits in train)[int(0.98 * (len(train) - 1))]  # the first steps are far above all others
         axes.set_ylim(0.95 * min(bits for _, bits in train + held_out), 1.02 * max(usual, *(bits for _, bits in held_out), 0))
     if held_out:
