@@ -200,6 +200,9 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     other = Trainer(new_model(type(SHAPE)(**{**SHAPE.to_json(), "width": 16}), 0), config, ids, tmp_path / "c.pt")
     with pytest.raises(DataError, match="another configuration"):
         other.restore()
+    other = Trainer(new_model(SHAPE, 0), replace(config, lanes=2), ids, tmp_path / "c.pt")
+    with pytest.raises(DataError, match="another configuration: it has 4 lanes"):
+        other.restore()
 
 
 def test_too_little_text_for_the_tokens_is_named() -> None:

@@ -295,6 +295,11 @@ class Trainer:
         """Take over what `document` gave."""
         if load_config(document["config"]) != self.model.config:
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
+        lanes = len(document["state"][0][0])
+        if lanes != self.config.lanes:
+            raise DataError(
+                f"{self.checkpoint} is a checkpoint of another configuration: it has {lanes} lanes; give --lanes {lanes}."
+            )
         self.model.load_state_dict(document["model"])
         self.optimizer.load_state_dict(document["optimizer"])
         self.progress = Progress(**document["progress"])

@@ -27,7 +27,8 @@ def draw(rows: list[dict[str, float]], title: str, kind: str) -> bytes:
     if held_out:
         label = f"held out, in the end {held_out[-1][1]:.3f}"
         axes.plot(*zip(*held_out, strict=True), color=_HELD_OUT, linewidth=1, marker="o", markersize=3.5, label=label)
-    axes.legend(loc="upper right", frameon=False)
+    if train:
+        axes.legend(loc="upper right", frameon=False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} MB"))
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.set_xlabel("text seen")
