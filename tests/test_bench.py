@@ -18,7 +18,7 @@ from nncomp.bench import Result
 from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
-from nncomp.training.data import Document, short_digests
+from nncomp.training import corpus as training_corpus
 from tests.conftest import Run
 from tests.models import small_model
 
@@ -104,7 +104,7 @@ def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:
     model = small_model()
     (tmp_path / "seen").write_bytes(b"a document of the training\n" * 20)
     (tmp_path / "other").write_bytes(b"a document of somebody else\n" * 20)
-    digests = short_digests([Document("seen", (tmp_path / "seen").read_bytes()), Document("more", b"text")])
+    digests = training_corpus.find_corpus(str(tmp_path / "seen")).short_digests()
     save_model(replace(model, extra={**model.extra, TRAINED_ON: digests}), tmp_path / "own.safetensors")
     table = run("bench", "--no-others", "--model", "own.safetensors", "seen", "other")
     assert table.returncode == 0, table.stderr

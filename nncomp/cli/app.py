@@ -358,6 +358,9 @@ def train(
         Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.", metavar="FOLDER")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
+    lanes: Annotated[
+        int, typer.Option(min=1, help="Places in the text learned from at a time; all processes share them.", metavar="N")
+    ] = 32,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
     init: Annotated[
         str | None,
@@ -385,19 +388,47 @@ def train(
             min=0, max=64, help="Train an encoder too: it says N numbers of each text that are sent ahead of it.", metavar="N"
         ),
     ] = 0,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw bits per byte over the text seen; needs pip install 'nncomp\\[plot]'.",
+            metavar="FILE.png|svg",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
-    Needs the train extra: pip install 'nncomp\\[train]'.
+    Needs the train extra: pip install 'nncomp\\[train]'. A GPU is used if there is one; several, or several machines,
+    with torchrun: torchrun --nproc-per-node 4 -m nncomp train ...
     """
     if (targets is None) != (objective is Objective.CROSS_ENTROPY):
         raise typer.BadParameter("--targets and an --objective other than cross-entropy need each other.")
     if targets is not None and valid is None:
         raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
+        from nncomp.cli.train import Wanted
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code, objective.value, targets)
+        command(
+            Wanted(
+                data,
+                valid,
+                level.value,
+                time,
+                out,
+                work,
+                threads,
+                seed,
+                init,
+                tokens,
+                lanes,
+                code,
+                objective.value,
+                targets,
+                plot,
+            )
+        )
 
 
 @app.command()
