@@ -99,6 +99,7 @@ class Objective(StrEnum):
     """What a training makes small."""
 
     CROSS_ENTROPY = "cross-entropy"
+    MIXTURE = "mixture"
     HINGE = "hinge"
     ABSOLUTE = "absolute"
 
@@ -369,8 +370,8 @@ def train(
     objective: Annotated[
         Objective,
         typer.Option(
-            help="What to make small: cross-entropy, or a distance of each token's loss from its entropy in --targets: "
-            "hinge (where the loss is above it) or absolute.",
+            help="What to make small: cross-entropy; mixture (the loss of network and mixing together: smaller files, a longer "
+            "start); or a distance of each token's loss from its entropy in --targets: hinge (where it is above) or absolute.",
             metavar="NAME",
         ),
     ] = Objective.CROSS_ENTROPY,
@@ -402,8 +403,8 @@ def train(
     Needs the train extra: pip install 'nncomp\\[train]'. A GPU is used if there is one; several, or several machines,
     with torchrun: torchrun --nproc-per-node 4 -m nncomp train ...
     """
-    if (targets is None) != (objective is Objective.CROSS_ENTROPY):
-        raise typer.BadParameter("--targets and an --objective other than cross-entropy need each other.")
+    if (targets is None) != (objective in (Objective.CROSS_ENTROPY, Objective.MIXTURE)):
+        raise typer.BadParameter("--targets and an --objective of hinge or absolute need each other.")
     if targets is not None and valid is None:
         raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():

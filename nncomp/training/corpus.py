@@ -134,16 +134,17 @@ class Corpus:
             if sha.digest() != self.digests[number].tobytes():
                 raise _changed(self.paths[self.files[number]])
 
-    def write_tokens(self, vocabulary: Vocabulary, seed: int, ids_path: Path, ends_path: Path) -> None:
+    def write_tokens(self, vocabulary: Vocabulary, seed: int, ids_path: Path, ends_path: Path, joined_bytes: int = 0) -> None:
         """Write the tokens of all pieces in random order, uint16, and where each piece ends, int64, as .npy files.
 
+        Pieces that follow one another are one, up to about `joined_bytes`.
         The pieces go to a temporary file in the order they are read, and from there to their places, one at a time; a file
         is complete under its name or is not there. Raises DataError for text that cannot be read or a full disk.
         """
         read, sorted_out, counts = ids_path.with_suffix(".read"), ids_path.with_suffix(".part"), array("q")
         try:
             with read.open("wb") as file:
-                for piece in self.pieces():
+                for piece in joined(self.pieces(), joined_bytes):
                     ids = vocabulary.encode(piece).astype(np.uint16)
                     file.write(ids.tobytes())
                     counts.append(len(ids))
@@ -171,6 +172,22 @@ class Corpus:
         """Return a hash of what was trained on: SHA-256 over the sorted SHA-256 of every document, hexadecimal."""
         order = np.lexsort(self.digests.view(">u8").T[::-1])
         return hashlib.sha256(self.digests[order].tobytes()).hexdigest()
+
+
+def joined(pieces: Iterable[bytes], least_bytes: int) -> Iterator[bytes]:
+    """Give pieces that follow one another as one, as soon as they have so many bytes together.
+
+    >>> list(joined([b"a", b"b", b"cde", b"f"], 2))
+    [b'ab', b'cde', b'f']
+    """
+    together = bytearray()
+    for piece in pieces:
+        together += piece
+        if len(together) >= least_bytes:
+            yield bytes(together)
+            together.clear()
+    if together:
+        yield bytes(together)
 
 
 def _changed(path: str) -> DataError:

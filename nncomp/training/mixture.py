@@ -3,7 +3,7 @@
 In a file the probability of a token is a mixture of the network's, p, and of what mixing has learned from the file itself, q.
 The objective is the loss of the simplest mixture, -log((p + q) / 2), whose gradient is that of the cross-entropy times
 p / (p + q): next to nothing where mixing knows better. So a small network spends itself on what mixing cannot know. q is what
-mixing gives when its network finds all tokens alike; each piece of text is predicted as a file of its own.
+mixing gives when its network finds all tokens alike, in a block of neighbouring documents.
 """
 
 # N tokens of the text, V tokens of the vocabulary
@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.coding import PROBABILITY_ONE
+from nncomp.errors import DataError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import EXP2_STEPS, FREQUENCY_BITS, Arrays, IntegerModel, expected_arrays
 from nncomp.mixing.token_start import start_values
 from nncomp.token_block import lines_log2, predict_tokens
 from nncomp.tokens import Vocabulary
 
+BLOCK_BYTES = 200_000  # documents that follow one another are predicted together, as a file of their kind would be
 _LEARNED_FROM = 1_500_000  # bytes of the text that the start values of mixing are learned on
 _GROUPS, _WIDTH = 128, 64
 
@@ -77,3 +81,21 @@ def mixing_losses(
             report(f"what mixing knows by itself: {high / len(ids):.0%} of the text")
     report(f"mixing by itself: {float(losses.sum(dtype=np.float64)) / math.log(2) / len(ids):.3f} bits a token")
     return losses
+
+
+def known_losses(
+    folder: Path, vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
+) -> NDArray[np.float32]:
+    """Return what `mixing_losses` does, from the run's folder, where it is written the first time; raises DataError."""
+    path, temporary = folder / "mixing.npy", folder / "mixing.part.npy"
+    with suppress(OSError, ValueError):
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        if len(found) == len(ids):
+            return found
+    try:
+        np.save(temporary, mixing_losses(vocabulary, ids, ends, report))
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+    result: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return result

@@ -38,17 +38,22 @@ def find_texts(data: str, valid: str | None, report: Report) -> tuple[Corpus, Co
     return (corpus, find_corpus(valid, report)) if valid else hold_out(corpus)
 
 
-def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, report: Report) -> None:
+def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, report: Report, joined_bytes: int = 0) -> None:
     """Write vocabulary and tokens to the folder, where they are not there yet; `known` is a vocabulary, or the size of a new one.
 
+    For `joined_bytes` see `Corpus.write_tokens`.
     Raises DataError when the folder belongs to a training on other text or with other tokens, or the disk is full.
     """
     tokens, ids, ends, belongs = (folder / name for name in ("tokens.json", "ids.npy", "ends.npy", "corpus.json"))
-    text = {"documents": len(corpus), "bytes": corpus.total_bytes, "documents_sha256": corpus.fingerprint()}
+    text: dict[str, object] = {
+        "documents": len(corpus),
+        "bytes": corpus.total_bytes,
+        "documents_sha256": corpus.fingerprint(),
+    } | ({"joined_bytes": joined_bytes} if joined_bytes else {})
     try:
         if belongs.exists() and json.loads(belongs.read_text()) != text:
             if (folder / "checkpoint.pt").exists():
-                raise DataError(f"{folder} belongs to a training on other text; remove it, or give another --work.")
+                raise DataError(f"{folder} belongs to a training on other text, or by another objective; give another --work.")
             for path in (tokens, ids, ends):  # it came to no training
                 path.unlink(missing_ok=True)
         if not tokens.exists():
@@ -62,7 +67,7 @@ def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, re
         if not (ids.exists() and ends.exists()):
             report("cutting the text into tokens")
             belongs.write_text(json.dumps(text))
-            corpus.write_tokens(vocabulary, seed, ids, ends)
+            corpus.write_tokens(vocabulary, seed, ids, ends, joined_bytes)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from error
 

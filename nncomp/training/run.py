@@ -40,7 +40,8 @@ from nncomp.training.coded import (
 from nncomp.training.corpus import Corpus
 from nncomp.training.data import Report, encode_pieces
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
-from nncomp.training.objectives import read_estimates, token_estimates
+from nncomp.training.mixture import BLOCK_BYTES, known_losses
+from nncomp.training.objectives import MIXTURE, read_estimates, token_estimates
 from nncomp.training.peers import Peers, choose_device
 from nncomp.training.prepare import find_texts, prepare, read_prepared, vocabulary_from_json
 from nncomp.training.start_values import learn_start_values, plain_values
@@ -132,8 +133,8 @@ def train(
 
     Without `valid`, some documents are held out. `start` is the shape of a new decoder, or a model to go on from with
     its own vocabulary. With `code_dimensions` it gets an encoder, and learns to be told a code of so many; a model that
-    knows one already goes on with its `encoder`. `targets` is the file of estimates that an objective other than cross-entropy
-    needs. `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and
+    knows one already goes on with its `encoder`. `targets` is the file of estimates that hinge and absolute distance need.
+    `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and
     `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C ends the training early. Of several
     `peers` the first prepares and writes. `on_row` is told each row of figures in place of a line to `report`. Raises
     DataError for unusable text.
@@ -149,11 +150,17 @@ def train(
         report(f"{len(corpus):,} documents, {corpus.total_bytes:,} bytes of text")
         documents = list(corpus.documents()) if targets else []  # an objective of estimates holds its text in memory
         summed_bits = read_estimates(targets, documents) if targets else None
-        prepare(corpus, folder, start.vocabulary if isinstance(start, IntegerModel) else start.vocab_size, config.seed, report)
+        known = start.vocabulary if isinstance(start, IntegerModel) else start.vocab_size
+        prepare(corpus, folder, known, config.seed, report, BLOCK_BYTES if config.objective == MIXTURE else 0)
+        if config.objective == MIXTURE:
+            known_losses(folder, *read_prepared(folder), report)
     peers.wait()
     vocabulary, ids, ends = read_prepared(folder)
     decoder = _begin(start, vocabulary, config, code_dimensions)
-    estimates = None if summed_bits is None else token_estimates(summed_bits, documents, vocabulary, config.seed)
+    if config.objective == MIXTURE:
+        estimates: NDArray[np.float32] | None = known_losses(folder, vocabulary, ids, ends, report)
+    else:
+        estimates = None if summed_bits is None else token_estimates(summed_bits, documents, vocabulary, config.seed)
     if estimates is not None and len(estimates) != len(ids):
         raise DataError(f"{folder / 'ids.npy'} holds the tokens of another text; remove it, or give another --work.")
     if peers.count > 1 and (decoder.code is not None or targets):
