@@ -206,7 +206,7 @@ def cat(
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
-    With --range only the blocks are decoded that hold some of it, each of 4 MiB or a little more.
+    With --range only the blocks are decoded that hold some of it, each of 3.5 MiB or a little more.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
