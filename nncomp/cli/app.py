@@ -247,9 +247,10 @@ def test(
 
 @app.command("list")
 def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
-    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb) and model.
+    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb), bound and model.
 
-    Nothing is decoded; nncomp entropy estimates the bound of the text.
+    Nothing is decoded, so the bound is the running estimate of nncomp compress with the
+    coder's rounding (some 0.001 bpb); nncomp entropy gives the full estimate.
     """
     with guarded():
         from nncomp.cli import inputs, listing
