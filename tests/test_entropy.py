@@ -227,6 +227,8 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
 
 def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
+    monkeypatch.setattr(container, "BLOCK_UNIT_BYTES", 1000)
+    monkeypatch.setattr(container, "PLAIN_BLOCK_BYTES", 16_000)
     monkeypatch.setattr(container, "BLOCK_BYTES", 2000)
     monkeypatch.setattr(container, "SPLIT_BYTES", 3000)
     data = TEXT[:7500]

@@ -207,7 +207,7 @@ def cat(
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
-    With --range only the blocks are decoded that hold some of it, each of 4 MiB or a little more.
+    With --range only the blocks are decoded that hold some of it, each of 3.5 MiB or a little more.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
@@ -248,9 +248,10 @@ def test(
 
 @app.command("list")
 def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
-    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb) and model.
+    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb), bound and model.
 
-    Nothing is decoded; nncomp entropy estimates the bound of the text.
+    Nothing is decoded, so the bound is the running estimate of nncomp compress with the
+    coder's rounding (some 0.001 bpb); nncomp entropy gives the full estimate.
     """
     with guarded():
         from nncomp.cli import inputs, listing

@@ -108,17 +108,18 @@ class _Display:
         from rich.theme import Theme
 
         console = Console(stderr=True, theme=Theme(STYLES))
+        is_wide = console.width >= _WIDE_COLUMNS
         shown = Progress(
             SpinnerColumn(),  # a block can take a minute, and until then no number moves
             TextColumn("{task.description}", markup=False),
-            *([BarColumn(bar_width=None)] if console.width >= _WIDE_COLUMNS else []),  # the numbers need 80 columns
+            *([BarColumn(bar_width=None)] if is_wide else []),  # the numbers need 80 columns
             DownloadColumn(),
             TextColumn("{task.fields[ratio]}", style="none", markup=False),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             transient=True,
-            expand=True,
+            expand=is_wide,  # the bar takes what is left; without it, the numbers stand together
             redirect_stdout=False,  # stdout is for data
         )
         with self._lock:
@@ -152,6 +153,7 @@ class Total:
     def begin_file(self) -> None:
         self._number += 1
         self._line.label = f"all, {self._number} of {self._count}"
+        self.display.update(self._line)
 
     def update(self, done_bytes: int, sizes: Sizes | None) -> None:
         """Take what is done of the file in work."""

@@ -31,8 +31,9 @@ from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, read_blocks
 from nncomp.entropy.estimate import Estimate, EstimateTask, open_packed, rounded, unit_bits
 from nncomp.errors import FormatError
-from nncomp.pipeline import FindModel, Sized, run_in_order
+from nncomp.pipeline import FindModel
 from nncomp.registry import ModelFile
+from nncomp.workers import Sized, run_in_order
 
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # done within moments, and quicker than processes start
