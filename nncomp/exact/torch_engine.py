@@ -40,7 +40,7 @@ from nncomp.exact.weights import (
 )
 
 _HALF = 1 << (SCALE_SHIFT - 1)
-_CHUNK_TOKENS = {"cpu": 2048, "cuda": 1 << 15}  # that are in work at once: each takes some 40 KB of intermediate values
+_CHUNK_TOKENS = {"cpu": 256, "cuda": 1 << 15}  # in work at once: each takes some 40 KB, and a CPU wants them in its cache
 
 
 def integer_sqrt(value: Tensor) -> Tensor:
