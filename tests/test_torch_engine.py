@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nncomp import token_block
-from nncomp.errors import DeviceError, FormatError, NncompError
+from nncomp.container import SPLIT_BYTES
+from nncomp.errors import DeviceError, FormatError, MemoryLimitError, NncompError
 from nncomp.exact import torch_engine, torch_products
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.outside import open_outside
@@ -28,7 +30,8 @@ from nncomp.exact.reference import ReferenceEngine
 from nncomp.exact.torch_engine import TorchModel, integer_sqrt
 from nncomp.exact.torch_products import PRODUCTS, Product, choose_product, is_exact
 from nncomp.exact.weights import IntegerModel
-from nncomp.registry import default_model
+from nncomp.memory import Memory, coding_bytes
+from nncomp.registry import ModelFile, default_model
 from tests.conftest import ROOT, Run, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
 from tests.test_mixing_bytes import some_text
@@ -221,12 +224,12 @@ def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])
 def test_the_command_makes_the_same_file_on_a_device_and_reads_it(run: Run, tmp_path: Path, english: bytes, device: str) -> None:
-    (tmp_path / "text").write_bytes(english[:6_000])
+    (tmp_path / "text").write_bytes(english[:2_000])
     assert run("-q", "text", "-o", "here.nnc").returncode == 0
     made = run("-q", "--device", device, "--verify", "text", "-o", "there.nnc")
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "there.nnc").read_bytes() == (tmp_path / "here.nnc").read_bytes()
-    assert run("test", "--device", device, "there.nnc").stderr == b"there.nnc: whole, 6,000 bytes\n"
+    assert run("test", "--device", device, "there.nnc").stderr == b"there.nnc: whole, 2,000 bytes\n"
 
 
 def test_a_device_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +250,18 @@ def test_a_device_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path, mo
     result = run("-q", "--device", "cpu", "text")
     assert result.returncode == 1
     assert b"only with torch (no torch here): pip install torch, or leave --device away." in result.stderr
+
+
+def test_a_device_has_its_share_of_memory() -> None:
+    """Without a limit there is room for torch; with one it counts."""
+    here = ModelFile(ROOT / "pyproject.toml", 1, bytes(32))
+    there = replace(here, device="cuda")
+    most = SPLIT_BYTES - 1
+    assert coding_bytes(most, there) - coding_bytes(most, here) > 500_000_000
+    Memory().check_coding(most, there)
+    Memory(1_000_000_000).check_coding(most, here)
+    with pytest.raises(MemoryLimitError):
+        Memory(1_000_000_000).check_coding(most, there)
 
 
 def test_integers_that_are_not_exact_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
