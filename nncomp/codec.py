@@ -139,10 +139,12 @@ class Codec:
     def _packed(self) -> PackedModel:
         """The model, loaded and checked against its hash when it is first needed."""
         from nncomp.exact.engine import PackedModel
+        from nncomp.exact.outside import open_outside
         from nncomp.exact.weights import parse_model
 
         assert self.model is not None
-        return PackedModel(parse_model(self.model.read(), str(self.model.path)))
+        model = parse_model(self.model.read(), str(self.model.path))
+        return open_outside(model, self.model.device) if self.model.device else PackedModel(model)
 
     @cached_property
     def _encoder(self) -> Encoder | None:

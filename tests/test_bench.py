@@ -18,6 +18,7 @@ import pytest
 from nncomp import bench, bench_plot
 from nncomp.bench import Result
 from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
+from nncomp.bench_peers import peers
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
 from nncomp.training import corpus as training_corpus
@@ -39,7 +40,7 @@ def test_a_total_adds_bytes_and_seconds_and_counts_the_model_once() -> None:
 def test_the_others_bring_a_file_back(tmp_path: Path, english: bytes) -> None:
     path = tmp_path / "text"
     path.write_bytes(english)
-    for result in bench.measure_file(path, bench.other_compressors()):
+    for result in bench.measure_file(path, peers()):
         assert 0 < result.packed_bytes < len(english)
         assert result.raw_bytes == len(english)
 
@@ -48,7 +49,7 @@ def test_what_does_not_come_back_is_not_reported(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"text")
     with pytest.raises(NncompError, match="byte for byte"):
-        bench.measure_file(path, [bench._function("forgetful", lambda data: data[:-1], lambda data: data)])
+        bench.measure_file(path, [bench.function_compressor("forgetful", lambda data: data[:-1], lambda data: data)])
     with pytest.raises(NncompError, match="exit code 1"):
         bench.measure_file(path, [bench.command_compressor("false", lambda a, b: ["false"], lambda b, c: ["false"])])
     copy_other = bench.command_compressor("other", lambda a, b: ["cp", a, b], lambda b, c: ["cp", "/dev/null", c])

@@ -72,6 +72,15 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Run the network on a device of torch: cuda, cuda:1, cpu. The same bytes; needs torch.",
+        metavar="DEVICE",
+        show_default=False,
+    ),
+]
 GivenModel = Annotated[
     str | None,
     typer.Option(
@@ -132,6 +141,7 @@ def compress(
     level: Level = 5,
     memory_limit: MemoryLimit = None,
     model: Model = None,
+    device: Device = "",
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
 
@@ -149,7 +159,7 @@ def compress(
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
-        chosen = transfer.choose_model(model, level)
+        chosen = transfer.choose_model(model, level, device)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
 
@@ -170,6 +180,7 @@ def decompress(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    device: Device = "",
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
@@ -190,7 +201,7 @@ def decompress(
             raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
-        given = transfer.given_models(model)
+        given = transfer.given_models(model, device)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
@@ -233,6 +244,7 @@ def test(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    device: Device = "",
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
     with guarded():
@@ -241,7 +253,7 @@ def test(
         names = inputs.expand(files, recursive, is_packed=True)
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
-        given = transfer.given_models(model)
+        given = transfer.given_models(model, device)
         transfer.listen(options)
         transfer.test_files(names, given, options, json)
 
@@ -266,7 +278,7 @@ def bench(
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
-    others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, and zstd and brotli if installed, too.")] = True,
+    others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq, too, if installed.")] = True,
     bound: Annotated[bool, typer.Option("--bound", help="Estimate each text's bound, too; takes far longer.")] = False,
     plot: Annotated[
         str | None,

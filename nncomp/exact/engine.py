@@ -320,7 +320,7 @@ class PackedModel:
     def __init__(self, model: IntegerModel) -> None:
         self.model = model
         turned = np.ascontiguousarray(model.arrays.mlp_out_weight.swapaxes(1, 2))
-        self.arrays = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
+        self.arrays: Any = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
         a, size = model.arrays, model.group_size
         weights = [
             weight[n]
