@@ -41,7 +41,7 @@ class _Norm(torch.autograd.Function):
         x = x.float()
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         factor = (size.square() / x.shape[-1] + _EPSILON).rsqrt()
-        y = x * factor
+        y: Tensor = x * factor
         ctx.save_for_backward(y, factor)
         return y
 
