@@ -170,7 +170,7 @@ def train(
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
     if not peers.is_first:
-        _follow(trainer, folder)
+        _follow(trainer)
         return trainer.checkpoint
     seen = [corpus.short_digests()]
     if isinstance(start, IntegerModel) and TRAINED_ON in start.extra:
@@ -235,13 +235,13 @@ def train(
     return trainer.checkpoint
 
 
-def _follow(trainer: Trainer, folder: Path) -> None:
-    """Do what the first process does, where it takes all of them."""
+def _follow(trainer: Trainer) -> None:
+    """Do what the first process does, where it takes all of them; that one says what there is to say."""
     try:
         for _ in trainer.run():
             pass
     except KeyboardInterrupt:
-        raise _stopped(folder) from None
+        return
     if trainer.mode != "on":
         trainer.quantize_now()
 
