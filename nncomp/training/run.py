@@ -47,6 +47,7 @@ from nncomp.training.start_values import learn_start_values, plain_values
 
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
 _VALIDATION_BYTES = 100_000  # of each file, while training
+_VALIDATION_LANES = 32  # fewer where there is little text
 
 Row = dict[str, float]
 
@@ -63,7 +64,7 @@ def _held_out_bits(trainer: Trainer, pieces: list[NDArray[np.uint16]], codes: st
     if isinstance(trainer, CodedTrainer):
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         return worth(trainer.model, trainer.encoder, ids, ends, trainer.shape, codes).total_bits
-    return evaluate(trainer.model, ids)
+    return evaluate(trainer.model, ids, max(1, min(_VALIDATION_LANES, len(ids) // 2)))
 
 
 def left_s(row: Row, config: TrainingConfig) -> float:
