@@ -1,18 +1,13 @@
 """Measuring compressors on files: size, speed and memory, given only for what came back byte for byte.
 
-nncomp is measured as a person runs it: the real command in a process of its own, start-up included. gzip, bzip2 and xz
-are the standard library's, run in this process on one thread; zstd and brotli are commands if installed, else modules.
-Knows nothing of how nncomp works, and prints nothing.
+nncomp is measured as a person runs it: the real command in a process of its own, start-up included; the other compressors
+(`nncomp.bench_peers`) alike where they are commands. Knows nothing of how nncomp works, and prints nothing.
 """
 
 from __future__ import annotations
 
-import bz2
 import filecmp
-import gzip
-import importlib
 import json
-import lzma
 import os
 import platform
 import shutil
@@ -25,13 +20,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from nncomp import __version__
 from nncomp.errors import DataError, NncompError
 from nncomp.levels import STANDARD
 
-_XZ_PRESET = 9 | lzma.PRESET_EXTREME
 _LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
 
 
@@ -161,28 +154,6 @@ def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: 
     return command_compressor(f"nncomp -{level}", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
 
 
-def other_compressors() -> list[Compressor]:
-    """Return the other compressors that are installed, each at its strongest usual setting."""
-    found = [
-        _function("gzip -9", lambda data: gzip.compress(data, 9, mtime=0), gzip.decompress),
-        _function("bzip2 -9", lambda data: bz2.compress(data, 9), bz2.decompress),
-        _function("xz -9e", lambda data: lzma.compress(data, preset=_XZ_PRESET), lzma.decompress),
-    ]
-    if zstd := shutil.which("zstd"):
-        pack = [zstd, "-q", "--ultra", "-22", "-o"]
-        found.append(command_compressor("zstd -22", lambda a, b: [*pack, b, a], lambda b, c: [zstd, "-q", "-d", "-o", c, b]))
-    elif module := _module("zstandard"):
-        found.append(_function("zstd -22", module.ZstdCompressor(level=22).compress, module.ZstdDecompressor().decompress))
-    if brotli := shutil.which("brotli"):
-        pack_brotli = [brotli, "-q", "11", "--lgwin=24", "-o"]
-        found.append(
-            command_compressor("brotli -q 11", lambda a, b: [*pack_brotli, b, a], lambda b, c: [brotli, "-d", "-o", c, b])
-        )
-    elif module := _module("brotli"):
-        found.append(_function("brotli -q 11", lambda data: module.compress(data, quality=11, lgwin=24), module.decompress))
-    return found
-
-
 def expand(paths: list[Path]) -> Iterator[Path]:
     """Yield the files at the paths, those of a folder by name; raises DataError for a path that is neither."""
     for path in paths:
@@ -211,8 +182,8 @@ def warm_up(compressor: Compressor) -> None:
         compressor.measure(small, Path(folder))
 
 
-def surroundings() -> dict[str, object]:
-    """Return what the figures depend on: versions, machine, command."""
+def surroundings(peers: dict[str, str]) -> dict[str, object]:
+    """Return what the figures depend on: versions (`peers`: those of other commands), machine, command."""
     return {
         "nncomp": __version__,
         "commit": _commit(),
@@ -220,10 +191,11 @@ def surroundings() -> dict[str, object]:
         "python": platform.python_version(),
         "libraries": {name: found for name in _LIBRARIES if (found := _installed(name))},
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        "zstd": _first_line(["zstd", "--version"]),
-        "brotli": _first_line(["brotli", "--version"]),
+        "zstd": peers.get("zstd"),
+        "brotli": peers.get("brotli"),
+        "peers": peers,
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
-        "measured": "nncomp, zstd and brotli commands: own processes, start included; gzip, bzip2, xz: in-process, one thread",
+        "measured": "commands: own processes, start included; Python's modules, where peak_bytes is null: in-process, one thread",
     }
 
 
@@ -233,6 +205,8 @@ def command_compressor(
     unpack: Callable[[str, str], list[str]],
     model_bytes: int = 0,
 ) -> Compressor:
+    """Return what is measured as two commands, from a file to another, in processes of their own."""
+
     def measure(raw: Path, folder: Path) -> Result:
         packed, back = folder / "packed", folder / "back"
         for each in (packed, back):
@@ -248,7 +222,9 @@ def command_compressor(
     return Compressor(name, measure)
 
 
-def _function(name: str, pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> Compressor:
+def function_compressor(name: str, pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> Compressor:
+    """Return what is measured in this process; its memory is not known."""
+
     def measure(raw: Path, _folder: Path) -> Result:
         data = raw.read_bytes()
         start_s = time.perf_counter()
@@ -286,25 +262,11 @@ def _not_lossless(name: str, raw: Path) -> NncompError:
     return NncompError(f"{name} did not bring {raw} back byte for byte; nothing is reported for it.")
 
 
-def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
 def _installed(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _first_line(command: list[str]) -> str | None:
-    if not shutil.which(command[0]):
-        return None
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return said.splitlines()[0] if said else None
 
 
 def _commit() -> str | None:

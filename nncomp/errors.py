@@ -27,3 +27,7 @@ class MemoryLimitError(NncompError):
 
 class WorkerError(NncompError):
     """A worker process ended before its block was done."""
+
+
+class DeviceError(NncompError):
+    """The device that the network is to run on is not here, or does not give the exact integers."""

@@ -17,6 +17,7 @@ DEFAULT_BYTES = 1000 * MB  # the limit for each worker where none is given
 _COMMAND_BYTES = 60 * MB  # the process that reads and writes, beside blocks
 _WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
+_TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
 _XZ, _BYTES, _TOKENS = 1, 2, 3  # as in nncomp/codec.py
 _XZ_BYTES, _XZ_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
 _BYTES_BYTES = 11 * (1 << 22) + 15 * MB  # slots and maps of mixing on bytes, at most
@@ -35,11 +36,12 @@ class Memory:
     def check_decoding(self, block: Block, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that decodes this block would take more than the limit."""
         size = decoding_bytes(block.kind, block.raw_bytes, block.payload[:2], len(block.payload), model)
-        self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it")
+        self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
 
     def check_coding(self, raw_bytes: int, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that codes so many bytes would take more than the limit."""
-        self._check(coding_bytes(raw_bytes, model), f"To compress {raw_bytes:,} bytes at a time may take", "or take --model none")
+        what = f"To compress {raw_bytes:,} bytes at a time may take"
+        self._check(coding_bytes(raw_bytes, model), what, "or take --model none", model)
 
     def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
@@ -51,9 +53,9 @@ class Memory:
         size = coding_bytes(most, model) if is_coding else max(sizes)
         return max(1, min(asked, (self.limit_bytes - _COMMAND_BYTES) // (_WORKER_BYTES + size)))
 
-    def _check(self, block_bytes: int, what: str, or_else: str) -> None:
+    def _check(self, block_bytes: int, what: str, or_else: str, model: ModelFile | None) -> None:
         needed = _COMMAND_BYTES + _WORKER_BYTES + block_bytes
-        limit = DEFAULT_BYTES if self.limit_bytes is None else self.limit_bytes
+        limit = DEFAULT_BYTES + _device_bytes(model) if self.limit_bytes is None else self.limit_bytes
         if needed > limit:
             needed_mb = -(-needed // MB)
             raise MemoryLimitError(
@@ -83,4 +85,8 @@ def coding_bytes(raw_bytes: int, model: ModelFile | None) -> int:
 
 
 def _model_bytes(model: ModelFile | None) -> int:
-    return _MODEL_FACTOR * model.size_bytes if model else 0
+    return _MODEL_FACTOR * model.size_bytes + _device_bytes(model) if model else 0
+
+
+def _device_bytes(model: ModelFile | None) -> int:
+    return _TORCH_BYTES if model and model.device else 0

@@ -22,11 +22,12 @@ LEVELS = {"default": 1, "fast": 2}
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file, its id, and the SHA-256 of its bytes."""
+    """A model file, its id, the SHA-256 of its bytes, and the device of torch that its network is to run on, "" for none."""
 
     path: Path
     model_id: int
     content_hash: bytes
+    device: str = ""
 
     @property
     def hash8(self) -> bytes:

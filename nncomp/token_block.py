@@ -21,6 +21,7 @@ from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, st
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.exact.outside import OutsideModel
 from nncomp.kernels import compiled, inlined
 from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
 from nncomp.turns import pass_on, wait_for, yield_address
@@ -76,6 +77,7 @@ class _Shared(NamedTuple):
     decoder: Any  # uint64, its state, at the first token
     decisions: Any  # N * bits uint8, filled when encoding, in the order of coding
     p1: Any  # the same, uint16
+    network: Any  # the same, the network's p1 where that is known from outside, else empty
     count: Any  # int64: tokens so far, bytes left, what went wrong
     position: Any  # int64: bytes done, for whoever watches
 
@@ -90,11 +92,13 @@ def _sum_up(frequencies: Any, cumulative: Any) -> None:
 @compiled
 def _run(
     product: Any, packed: Any, a: Any, b: Any, m: Any, s: Any, offsets: Any, text: Any, first_lane: int,
-    turn: Any, part: int, parts: int, give_core_away: Any,
+    turn: Any, part: int, parts: int, give_core_away: Any, is_outside: bool,
 ) -> None:  # fmt: skip
     """Code the lanes from `first_lane` on, as many as `b` has. With several parts, each is run by a thread of its own:
-    while one mixes and codes, in its turn, the others may run their network. So the order is that of one thread."""
-    decoding, lanes = s.words.size > 0, b.before.shape[1]
+    while one mixes and codes, in its turn, the others may run their network. So the order is that of one thread.
+
+    A network that is outside has been run: for all steps, and s.network is what it says, or for one, which is in `b`."""
+    decoding, lanes, is_known = s.words.size > 0, b.before.shape[1], s.network.size > 0
     groups, size = b.groups.shape[1], b.tokens.size
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
@@ -105,7 +109,8 @@ def _run(
     before = s.before[first_lane : first_lane + lanes]
     number = part
     while True:
-        step(product, packed, a, b, before)
+        if not is_outside:
+            step(product, packed, a, b, before)
         wait_for(turn, number, give_core_away)
         if part == 0:
             s.position[0] = s.data.size - s.count[_LEFT]
@@ -125,18 +130,20 @@ def _run(
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
             at = s.count[_TOKENS] * bits
             begin_token(m, lane, lane_data, here)
-            node = np.int64(1)
+            node, count, low = np.int64(1), groups, np.int64(0)
             for depth in range(bits):
-                if depth == 0:
-                    _sum_up(b.groups[i], cumulative)
-                    count, low = groups, np.int64(0)
-                elif depth == group_bits:
-                    token_frequencies(product, packed, a, b, i, node - groups)
-                    _sum_up(b.tokens, cumulative)
-                    count, low = size, np.int64(0)
-                count >>= 1
-                middle = cumulative[low + count]
-                network = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
+                if is_known:
+                    network = np.int64(s.network[at + depth])
+                else:
+                    if depth == 0:
+                        _sum_up(b.groups[i], cumulative)
+                    elif depth == group_bits:
+                        token_frequencies(product, packed, a, b, i, node - groups)
+                        _sum_up(b.tokens, cumulative)
+                        count, low = size, np.int64(0)
+                    count >>= 1
+                    middle = cumulative[low + count]
+                    network = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
                 p = predict(m, lane, bits, depth, node, network, b1)
                 if decoding:
                     bit = np.int64(decode_decision(s.decoder, s.words, p))
@@ -162,6 +169,8 @@ def _run(
             s.count[_LEFT] -= width
         pass_on(turn, number + 1)
         number += parts
+        if is_outside and not is_known:
+            return
 
 
 def encode_tokens(
@@ -314,11 +323,13 @@ def _code(
 ) -> int:
     """Run the loop over all lanes in up to two threads; return what is wrong, 0 for nothing."""
     vocabulary, lanes = model.model.vocabulary, len(mixing.starts) - 1
-    parts = min(threads, lanes, _MAX_THREADS)
+    outside = model if isinstance(model, OutsideModel) else None
+    parts = 1 if outside else min(threads, lanes, _MAX_THREADS)
     before = np.full(lanes, model.model.sizes["start_token"], np.int32)
     count, turn = np.array([0, data.size, 0]), np.zeros(1, np.int64)
+    network = outside.probabilities(ids, first_ids, code) if outside and len(ids) else np.zeros(0, np.uint16)
     shared = _Shared(
-        data, np.zeros(lanes, np.int64), before, ids, first_ids, words, decoder, decisions, p1, count, watch.position()
+        data, np.zeros(lanes, np.int64), before, ids, first_ids, words, decoder, decisions, p1, network, count, watch.position()
     )
 
     firsts = [lanes * part // parts for part in range(parts + 1)]
@@ -328,9 +339,18 @@ def _code(
     def run(part: int) -> None:
         _run(
             model.product, model.packed, model.arrays, buffers[part], mixing, shared, vocabulary.offsets, vocabulary.text,
-            firsts[part], turn, part, parts, np.uint64(yield_address()),
+            firsts[part], turn, part, parts, np.uint64(yield_address()), outside is not None,
         )  # fmt: skip
 
+    if outside and not len(network):
+        engine, is_last = outside.start(lanes, code), False
+        while not is_last:
+            is_last = not count[_LEFT] or bool(count[_WRONG])  # once more, as the loop does on its own
+            if not is_last:
+                buffers[0].groups[:], buffers[0].hidden[:] = engine.step(before), engine.hidden
+            turn[0] = 0
+            run(0)
+        return int(count[_WRONG])
     others = [Thread(target=run, args=(part,), daemon=True) for part in range(1, parts)]
     for thread in others:
         thread.start()

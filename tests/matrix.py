@@ -5,8 +5,8 @@ short texts are for all rows, the long one, with the shipped model, for those th
 the files it made by their SHA-256 and whether it read every file of every row. `--python PATH` adds a row for the Python of
 another virtual environment, with the versions of NumPy, Numba and the rest that are installed there, and pytest.
 
-GPU: no row, for nothing of nncomp runs on one. AMX: NumKong uses it where there is one, and a row switches its units off. A file
-has 1 to 16 lanes; the engines are compared with 256 in tests/test_exact.py.
+GPU: the rows of torch are its CPU device, and a GPU where there is one. AMX: NumKong uses it where there is one, and a row
+switches its units off. A file has 1 to 16 lanes; the engines are compared with 256 in tests/test_exact.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Row:
     name: str
     variables: dict[str, str] = field(default_factory=dict)
     threads: int = 1
-    engine: str = "product"  # product, reference or independent
+    engine: str = "product"  # product, reference, independent, or torch and its device
     is_quick: bool = True  # it does the long text
     units_off: tuple[str, ...] = ()
     python: str = sys.executable
@@ -55,6 +55,7 @@ ROWS = [
     ),
     Row("numkong, its AVX-512 and AMX off", {"NNCOMP_PRODUCT": "numkong"}, units_off=NUMKONG_UNITS),
     Row("numkong, serial", {"NNCOMP_PRODUCT": "numkong"}, units_off=(*NUMKONG_UNITS, "haswell")),
+    Row("torch, CPU device", engine="torch cpu"),
 ]  # fmt: skip
 COMPILED_ANEW = [
     Row("AVX2 (haswell)", HASWELL),
@@ -62,6 +63,7 @@ COMPILED_ANEW = [
     Row("AVX-512 without VNNI (skylake-avx512)", {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}),
     Row("SSE2 (x86-64)", {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}, 2),
 ]
+WITHOUT_VNNI = Row("torch, CPU device, AVX2", {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}, engine="torch cpu")
 
 
 def environment_row(python: str) -> Row:
@@ -71,7 +73,21 @@ def environment_row(python: str) -> Row:
     return Row(told.stdout.strip(), threads=2, python=python)
 
 
+def gpu_rows() -> list[Row]:
+    import torch
+
+    return [Row("torch, CUDA", engine="torch cuda")] if torch.cuda.is_available() else []
+
+
 # What a row does, in its own process
+
+
+def _packed(row: Row, model: Any) -> Any:
+    """Return the model as the compiled loops take it, with its network on the row's device if it has one."""
+    from nncomp.exact.engine import PackedModel
+    from nncomp.exact.outside import open_outside
+
+    return open_outside(model, row.engine.split()[1]) if row.engine.startswith("torch") else PackedModel(model)
 
 
 def _models(is_long: bool) -> Any:
@@ -104,10 +120,9 @@ def _made(row: Row, is_long: bool) -> Iterator[tuple[str, bytes]]:
     import numpy as np
 
     from nncomp import coding, token_block
-    from nncomp.exact.engine import PackedModel
     from nncomp.mixing import byte_model
 
-    packed = PackedModel(model)
+    packed = _packed(row, model)
     for lanes in LANES:
         with patch.object(token_block, "lanes_log2", return_value=lanes), patch.object(token_block, "lines_log2", return_value=8):
             yield f"{size} {lanes}", token_block.encode_tokens(packed, data, row.threads)[0]
@@ -130,10 +145,9 @@ def _reader(row: Row, is_long: bool) -> Callable[[str, bytes, int], bytes]:
 
         return lambda name, payload, size: decode_slowly(model, payload, size)
     from nncomp.codec import _decode_bytes
-    from nncomp.exact.engine import PackedModel
     from nncomp.token_block import decode_tokens
 
-    packed = PackedModel(model)
+    packed = _packed(row, model)
     return lambda name, payload, size: (
         _decode_bytes(payload, size) if "bytes" in name else decode_tokens(packed, payload, size, row.threads)
     )
@@ -158,7 +172,7 @@ def _work(row: Row) -> dict[str, Any]:
                     told[key] = read(key, bytes.fromhex(payload), len(data)) == data
     import numpy as np
 
-    heavy = [name for name in ("torch", "jax") if name in sys.modules]
+    heavy = [name for name in ("torch", "jax") if name in sys.modules and name not in row.engine]
     assert not heavy, heavy
     return {"files": told, "numpy": np.__version__}
 
@@ -211,9 +225,10 @@ def main() -> None:
     parser.add_argument("--python", nargs="*", default=[], metavar="PATH", help="of other virtual environments")
     parser.add_argument("--quick", action="store_true", help="without processors for which all is compiled anew")
     arguments = parser.parse_args()
-    rows = [*ROWS, *([] if arguments.quick else COMPILED_ANEW), *map(environment_row, arguments.python)]
+    gpus = gpu_rows()
+    rows = [*ROWS, WITHOUT_VNNI, *gpus, *([] if arguments.quick else COMPILED_ANEW), *map(environment_row, arguments.python)]
     is_equal = fill(rows)
-    print("\nnot here: GPU (nothing of nncomp runs on one)")
+    print("" if gpus else "\nnot here: a GPU (torch finds no CUDA device)")
     print("all equal" if is_equal else "NOT EQUAL")
     sys.exit(not is_equal)
 

@@ -18,9 +18,10 @@ import pytest
 from nncomp import bench, bench_plot
 from nncomp.bench import Result
 from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
+from nncomp.bench_peers import peers
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
-from nncomp.training.data import Document, short_digests
+from nncomp.training import corpus as training_corpus
 from tests.conftest import Run
 from tests.models import small_model
 
@@ -39,7 +40,7 @@ def test_a_total_adds_bytes_and_seconds_and_counts_the_model_once() -> None:
 def test_the_others_bring_a_file_back(tmp_path: Path, english: bytes) -> None:
     path = tmp_path / "text"
     path.write_bytes(english)
-    for result in bench.measure_file(path, bench.other_compressors()):
+    for result in bench.measure_file(path, peers()):
         assert 0 < result.packed_bytes < len(english)
         assert result.raw_bytes == len(english)
 
@@ -48,7 +49,7 @@ def test_what_does_not_come_back_is_not_reported(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"text")
     with pytest.raises(NncompError, match="byte for byte"):
-        bench.measure_file(path, [bench._function("forgetful", lambda data: data[:-1], lambda data: data)])
+        bench.measure_file(path, [bench.function_compressor("forgetful", lambda data: data[:-1], lambda data: data)])
     with pytest.raises(NncompError, match="exit code 1"):
         bench.measure_file(path, [bench.command_compressor("false", lambda a, b: ["false"], lambda b, c: ["false"])])
     copy_other = bench.command_compressor("other", lambda a, b: ["cp", a, b], lambda b, c: ["cp", "/dev/null", c])
@@ -106,7 +107,7 @@ def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:
     model = small_model()
     (tmp_path / "seen").write_bytes(b"a document of the training\n" * 20)
     (tmp_path / "other").write_bytes(b"a document of somebody else\n" * 20)
-    digests = short_digests([Document("seen", (tmp_path / "seen").read_bytes()), Document("more", b"text")])
+    digests = training_corpus.find_corpus(str(tmp_path / "seen")).short_digests()
     save_model(replace(model, extra={**model.extra, TRAINED_ON: digests}), tmp_path / "own.safetensors")
     table = run("bench", "--no-others", "--model", "own.safetensors", "seen", "other")
     assert table.returncode == 0, table.stderr

@@ -14,9 +14,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(default_model() is None, reas
 
 def test_engines_make_the_same_files_and_read_them_all() -> None:
     lines: list[str] = []
-    chosen = [row for row in matrix.ROWS if row.threads == 2 or not row.is_quick]
+    chosen = [row for row in matrix.ROWS if row.threads == 2 or not row.is_quick or row.engine == "torch cpu"]
     assert matrix.fill(chosen, lines.append)
-    assert len(lines) == 1 + 6
+    assert len(lines) == 1 + 7
     assert all("4 of 4" in line or "8 of 8" in line or "3 of 3" in line for line in lines[1:])
 
 

@@ -72,6 +72,15 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Run the network on a device of torch: cuda, cuda:1, cpu. The same bytes; needs torch.",
+        metavar="DEVICE",
+        show_default=False,
+    ),
+]
 GivenModel = Annotated[
     str | None,
     typer.Option(
@@ -99,6 +108,7 @@ class Objective(StrEnum):
     """What a training makes small."""
 
     CROSS_ENTROPY = "cross-entropy"
+    MIXTURE = "mixture"
     HINGE = "hinge"
     ABSOLUTE = "absolute"
 
@@ -131,6 +141,7 @@ def compress(
     level: Level = 5,
     memory_limit: MemoryLimit = None,
     model: Model = None,
+    device: Device = "",
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
 
@@ -148,7 +159,7 @@ def compress(
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
-        chosen = transfer.choose_model(model, level)
+        chosen = transfer.choose_model(model, level, device)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
 
@@ -169,6 +180,7 @@ def decompress(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    device: Device = "",
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
@@ -189,7 +201,7 @@ def decompress(
             raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
-        given = transfer.given_models(model)
+        given = transfer.given_models(model, device)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
@@ -232,6 +244,7 @@ def test(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    device: Device = "",
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
     with guarded():
@@ -240,7 +253,7 @@ def test(
         names = inputs.expand(files, recursive, is_packed=True)
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
-        given = transfer.given_models(model)
+        given = transfer.given_models(model, device)
         transfer.listen(options)
         transfer.test_files(names, given, options, json)
 
@@ -265,7 +278,7 @@ def bench(
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
-    others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, and zstd and brotli if installed, too.")] = True,
+    others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq, too, if installed.")] = True,
     bound: Annotated[bool, typer.Option("--bound", help="Estimate each text's bound, too; takes far longer.")] = False,
     plot: Annotated[
         str | None,
@@ -359,6 +372,9 @@ def train(
         Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.", metavar="FOLDER")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
+    lanes: Annotated[
+        int, typer.Option(min=1, help="Places in the text learned from at a time; all processes share them.", metavar="N")
+    ] = 32,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
     init: Annotated[
         str | None,
@@ -367,8 +383,8 @@ def train(
     objective: Annotated[
         Objective,
         typer.Option(
-            help="What to make small: cross-entropy, or a distance of each token's loss from its entropy in --targets: "
-            "hinge (where the loss is above it) or absolute.",
+            help="What to make small: cross-entropy; mixture (the loss of network and mixing together: smaller files, a longer "
+            "start); or a distance of each token's loss from its entropy in --targets: hinge (where it is above) or absolute.",
             metavar="NAME",
         ),
     ] = Objective.CROSS_ENTROPY,
@@ -386,19 +402,47 @@ def train(
             min=0, max=64, help="Train an encoder too: it says N numbers of each text that are sent ahead of it.", metavar="N"
         ),
     ] = 0,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw bits per byte over the text seen; needs pip install 'nncomp\\[plot]'.",
+            metavar="FILE.png|svg",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
-    Needs the train extra: pip install 'nncomp\\[train]'.
+    Needs the train extra: pip install 'nncomp\\[train]'. A GPU is used if there is one; several, or several machines,
+    with torchrun: torchrun --nproc-per-node 4 -m nncomp train ...
     """
-    if (targets is None) != (objective is Objective.CROSS_ENTROPY):
-        raise typer.BadParameter("--targets and an --objective other than cross-entropy need each other.")
+    if (targets is None) != (objective in (Objective.CROSS_ENTROPY, Objective.MIXTURE)):
+        raise typer.BadParameter("--targets and an --objective of hinge or absolute need each other.")
     if targets is not None and valid is None:
         raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
+        from nncomp.cli.train import Wanted
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code, objective.value, targets)
+        command(
+            Wanted(
+                data,
+                valid,
+                level.value,
+                time,
+                out,
+                work,
+                threads,
+                seed,
+                init,
+                tokens,
+                lanes,
+                code,
+                objective.value,
+                targets,
+                plot,
+            )
+        )
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nncomp import bench
 from nncomp.bench_data import CORPORA, cache_folder, find_corpus
+from nncomp.bench_peers import peers, versions
 from nncomp.cli.files import STANDARD, Sink, open_sink
 from nncomp.cli.transfer import choose_model, worker_count
 from nncomp.errors import DataError, OutputError
@@ -68,7 +69,7 @@ def run_bench(names: list[str], asked: Asked) -> None:
     model_bytes = chosen.size_bytes if chosen else 0
     workers = worker_count(asked.workers)
     compressors = [bench.nncomp_compressor(asked.model, model_bytes, workers, asked.level)]
-    compressors += bench.other_compressors() if asked.with_others else []
+    compressors += peers() if asked.with_others else []
     files = list(bench.expand([path for name in names for path in _paths(name, asked.corpus_dir)]))
     if asked.plot is not None and not any(path.stat().st_size for path in files):
         raise DataError("Of empty files there is nothing to draw.")
@@ -98,7 +99,7 @@ def document(measured: list[Measured], total: Measured, chosen: ModelFile | None
     """Return what docs/JSON.md describes."""
     rows = [{"file": each.name, "trained_on": each.is_trained_on} | _rows(each) for each in measured]
     model = {"id": chosen.model_id, "sha256": chosen.content_hash.hex(), "bytes": chosen.size_bytes} if chosen else None
-    return bench.surroundings() | {
+    return bench.surroundings(versions()) | {
         "model": model,
         "files": rows,
         "total": _rows(total)["results"],
@@ -187,15 +188,16 @@ def _gap(measured: Measured) -> str | None:
 
 
 def _print_notes(total: Measured, has_model: bool) -> None:
-    about = bench.surroundings()
+    about = bench.surroundings({})
     machine = about["machine"]
     assert isinstance(machine, dict)
     print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
     print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
     if total.bound_bits is None:
         print("The estimated bound and the gap to it: --bound, or nncomp entropy FILE.")
-    print("nncomp and other commands: start included; MB: the largest process.")
-    print("gzip, bzip2, xz: Python's own, in-process, one thread.")
+    print("Commands: start included; MB: the largest process. Others: one thread.")
+    if any(each.peak_bytes is None for each in total.results):
+        print("Without MB: modules of Python, in-process.")
     if len(total.results) > 1:
         print("The front, which none beats in size and speed at once:")
         for label, speed in (("in", _speed_in), ("out", _speed_out)):

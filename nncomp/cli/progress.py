@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DELAY_S = 0.5
 _LABEL_CHARACTERS = 24
 _WIDE_COLUMNS = 100
-_STYLES = {  # to be read on light and on dark; numbers are as the terminal writes
+STYLES = {  # to be read on light and on dark; numbers are as the terminal writes
     **dict.fromkeys(("bar.complete", "bar.finished", "bar.pulse", "progress.spinner"), "green"),
     "bar.back": "bright_black",
     **dict.fromkeys(("progress.download", "progress.data.speed", "progress.remaining", "progress.elapsed"), "none"),
@@ -107,7 +107,7 @@ class _Display:
         )
         from rich.theme import Theme
 
-        console = Console(stderr=True, theme=Theme(_STYLES))
+        console = Console(stderr=True, theme=Theme(STYLES))
         is_wide = console.width >= _WIDE_COLUMNS
         shown = Progress(
             SpinnerColumn(),  # a block can take a minute, and until then no number moves

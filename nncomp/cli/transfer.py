@@ -75,16 +75,21 @@ def worker_count(asked: int) -> int:
     return asked or usable_cores()
 
 
-def choose_model(asked: str | None, level: int = levels.STANDARD) -> ModelFile | None:
+def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
     """Return the model to compress with: the level's if it is installed, unless another one or none is asked for."""
-    if asked is None:
-        return installed_model(levels.level(level).model)
-    return None if asked == "none" else open_model(asked)
+    if asked == "none":
+        return None
+    chosen = open_model(asked) if asked is not None else installed_model(levels.level(level).model)
+    return replace(chosen, device=device) if chosen else None
 
 
-def given_models(asked: str | None) -> list[ModelFile]:
-    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways."""
-    return [] if asked in (None, "none") else [open_model(asked)]
+def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
+    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways.
+
+    For a device those that come with nncomp are given too.
+    """
+    given = [] if asked in (None, "none") else [open_model(asked)]
+    return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
 
 
 def each_file(names: list[str], options: Options, work: Callable[[str, Options], None]) -> None:
@@ -198,6 +203,7 @@ def _check_removable(source: Source, sink: Sink, options: Options) -> None:
 def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
     """Decode what was written and compare it with what was read; raises OutputError when they differ."""
     decoded = _HashedSink(Discard())
+    model = replace(model, device="") if model else None  # what a device has made is read by the engine that all have
     finder, summary = model_finder([model] if model else []), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
