@@ -290,3 +290,11 @@ def test_blocks_of_any_size_that_a_frame_says_are_read(block_bytes: int) -> None
 def test_of_one_block_nothing_is_said_of_sizes() -> None:
     assert stored(bytes(SPLIT_BYTES - 1))[4] == 0x10
     assert stored(bytes(SPLIT_BYTES))[4:6] == b"\x14\x0e"
+
+
+def test_a_block_of_40_mb_is_less_than_a_tenth() -> None:
+    """And texts of up to 6 MiB stay one block, as the sizes of two bench files do."""
+    sizes = [len(data) for data, _ in container.split(io.BytesIO(bytes(40_000_000)))]
+    assert max(sizes) <= 0.092 * sum(sizes) == 0.092 * 40_000_000
+    for size in (4_154_399, 5_345_280):
+        assert len(list(container.split(io.BytesIO(bytes(size))))) == 1

@@ -16,7 +16,7 @@ from nncomp.cli.files import open_sink, remove_source
 from nncomp.container import BLOCK_BYTES, Readable, Writable
 from nncomp.errors import OutputError
 from nncomp.pipeline import Summary
-from tests.conftest import Run, environment
+from tests.conftest import ROOT, Run, environment
 from tests.test_cli import names, stored
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes, terminals and shells are those of POSIX")
@@ -353,6 +353,38 @@ def test_tar(folder: Path, program: str) -> None:
         result = subprocess.run(["tar", *arguments], cwd=folder, capture_output=True, env=surroundings, check=False)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
     assert (folder / "bin" / "d" / "text").read_bytes() == TEXT
+
+
+@pytest.mark.skipif(not shutil.which("tar"), reason="there is no tar")
+def test_tar_of_this_repository(folder: Path) -> None:
+    """Its sources there and back; -1 and no network, for the test is about tar."""
+    parts = "nncomp", "share"
+    program = "--use-compress-program=nncomp --model none -1"
+    made = ["tar", "-C", str(ROOT), "--exclude=__pycache__", "-cf", str(folder / "r.tar.nnc"), program, *parts]
+    (folder / "back").mkdir()
+    for command in (made, ["tar", "-C", "back", "-xf", "r.tar.nnc", program]):
+        result = subprocess.run(command, cwd=folder, capture_output=True, env=shim(folder), check=False)
+        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+        shutil.rmtree(folder / "bin")
+    for part in parts:
+        for path in (ROOT / part).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert (folder / "back" / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+
+
+def test_quiet_still_says_what_fails(run: Run, folder: Path) -> None:
+    said = b"nncomp: missing: It cannot be read: No such file or directory.\n"
+    for arguments in (["-q", "missing"], ["-dq", "missing", "a.nnc"], ["-tq", "missing"]):
+        assert outcome(run(*arguments)) == (1, b"", said)
+    assert (folder / "a").read_bytes() == b"first "
+
+
+def test_bytes_after_the_end_are_an_error(run: Run, folder: Path) -> None:
+    (folder / "a.nnc").write_bytes(stored(b"first ") + b"garbage")
+    said = b"nncomp: a.nnc: There are bytes after the end of the compressed data that are no part of it; remove them.\n"
+    for arguments in (["-t", "a.nnc"], ["-d", "a.nnc"], ["-l", "a.nnc"]):
+        assert outcome(run(*arguments)) == (1, b"", said)
+    assert names(folder) == {"text", "a.nnc", "b.nnc"}
 
 
 def test_a_pipeline_of_the_shell(folder: Path) -> None:

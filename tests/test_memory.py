@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from nncomp import memory
 from nncomp.container import SPLIT_BYTES, Block, FrameWriter, checksum
 from nncomp.errors import MemoryLimitError
 from nncomp.memory import Memory, coding_bytes, decoding_bytes
 from nncomp.registry import default_model, open_model
-from tests.conftest import Run, environment
+from tests.conftest import ROOT, Run, environment
 
 needs_model = pytest.mark.skipif(default_model() is None, reason="no shipped model")
 NOT_COMPILED = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
@@ -117,3 +118,17 @@ def test_wrong_sizes(run: Run, tmp_path: Path) -> None:
     for size in ("", "much", "-5M", "5T", "1.5G"):
         assert run("test", "--memory-limit", size, "a.nnc").returncode == 2
     assert run("test", "--memory-limit", "300M", "a.nnc").returncode == 0
+
+
+@pytest.mark.parametrize(("levels", "name"), [("-1 to -3", "fast"), ("-4 to -9", "default"), ("`--model none`", "none")])
+def test_the_readme_says_what_a_level_takes(levels: str, name: str) -> None:
+    """At most so much, and not far more: for the largest block, and for each further core."""
+    rows = (ROOT / "README.md").read_text(encoding="utf-8").split("| level | compress | decompress | each further core")[1]
+    (row,) = (line for line in rows.splitlines() if line.startswith(f"| {levels} |"))
+    said = [int(figure) * 1_000_000 for figure in re.findall(r"(\d+) MB", row)]
+    model, most = None if name == "none" else open_model(name), SPLIT_BYTES - 1
+    coding = coding_bytes(most, model)
+    decoding = max(decoding_bytes(kind, most, bytes([0, 20]), most, model) for kind in ((2, 3) if model else (2,)))
+    command, worker = memory._COMMAND_BYTES, memory._WORKER_BYTES
+    needed = [command + worker + coding, command + worker + decoding, worker + coding, worker + decoding]
+    assert all(least <= figure <= 1.15 * least for figure, least in zip(said, needed, strict=True)), (said, needed)
