@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import coding
-from nncomp.coding import decode_decision, start_decoder
+from nncomp.coding import decode_decision
 from nncomp.kernels import compiled
 
 Levels = NDArray[np.int64]  # C, each 0 to K - 1
@@ -43,9 +43,8 @@ def code_bits(p1_CK: NDArray[np.uint16], levels_C: Levels) -> float:
 
 
 @compiled
-def start_and_read_code(state: Any, words: Any, p1_CK: Any, levels_C: Any) -> None:
-    """Set the decoder's state (uint64[5]) to the start of `words` (uint32) and read the levels (int64) of a code from it."""
-    start_decoder(state, words)
+def read_code(state: Any, words: Any, p1_CK: Any, levels_C: Any) -> None:
+    """Read the levels (int64) of a code from `words` (uint32) with the decoder's state (uint64[5])."""
     for i in range(levels_C.size):
         level = 0
         while level < p1_CK.shape[1] and decode_decision(state, words, p1_CK[i, level]):

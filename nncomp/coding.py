@@ -86,6 +86,12 @@ def start_decoder(state: Any, words: Any) -> None:
     state[DAMAGED] = np.uint64(0)
 
 
+def first_state(words: Words) -> NDArray[np.uint64]:
+    """Return what `start_decoder` sets, uint64[5], with nothing to compile."""
+    first, second = [*words[:2].tolist(), 0, 0][:2]
+    return np.array([0, 0xFFFFFFFFFFFFFFFF, first << 32 | second, 2, 0], np.uint64)
+
+
 @inlined
 def decode_decision(state: Any, words: Any, p1: Any) -> int:
     """Return the next decision, coded with probability p1; `state[DAMAGED]` becomes 1 on an impossible stream.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import coding, watch
-from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, start_and_read_code
+from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, read_code
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
@@ -296,9 +296,10 @@ def decode_lanes(
     vocabulary = model.model.vocabulary
     coding.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
     mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, 1 << lanes_bits), 1 << lines_bits, model_start(model))
-    decoder, data = np.zeros(5, np.uint64), np.zeros(raw_bytes, np.uint8)
+    decoder, data = coding.first_state(words), np.zeros(raw_bytes, np.uint8)
     code = np.zeros(len(prior) if flags & _FLAG_CODE else 0, np.int64)
-    start_and_read_code(decoder, words, prior, code)
+    if len(code):
+        read_code(decoder, words, prior, code)
     no_ids, no_first = np.zeros(0, np.int32), np.zeros(0, np.int64)
     empty, no_p1 = np.zeros(0, np.uint8), np.zeros(0, np.uint16)
     if _code(model, mixing, data, no_ids, no_first, words, decoder, empty, no_p1, threads, code) == _OVERFLOW:

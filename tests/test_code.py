@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nncomp import coding, encoder, token_block
-from nncomp.code import code_bits, code_decisions, start_and_read_code
+from nncomp.code import code_bits, code_decisions, read_code
 from nncomp.codec import BlockKind, Codec
 from nncomp.errors import FormatError, ModelError
 from nncomp.exact.code import CodeArrays, code_input, code_state
@@ -107,8 +107,8 @@ def test_a_code_costs_what_its_prior_says() -> None:
             levels = random_levels(model, seed)
             prior_bits = -np.log2(share[np.arange(len(p1)), levels]).sum()
             words = coding.encode(*code_decisions(p1, levels))
-            state, found = np.zeros(5, np.uint64), np.zeros(len(p1), np.int64)
-            start_and_read_code(state, words, p1, found)
+            state, found = coding.first_state(words), np.zeros(len(p1), np.int64)
+            read_code(state, words, p1, found)
             assert found.tolist() == levels.tolist()
             coded_bits = 64 - math.log2(int(state[1])) + 32 * (int(state[3]) - 2)
             assert abs(coded_bits - prior_bits) <= 0.001 * prior_bits + 8

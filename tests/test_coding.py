@@ -32,6 +32,12 @@ def test_every_probability_has_constrictions_share() -> None:
     assert np.array_equal(decode(words, probabilities), decisions)
 
 
+@pytest.mark.parametrize("words", [[], [5], [5, 2**32 - 1], [5, 6, 7]])
+def test_both_ways_to_start_a_decoder(words: list[int]) -> None:
+    given = np.array(words, np.uint32)
+    assert coding.decode(given, np.zeros(0, np.uint16), np.zeros(0, np.uint8)).tolist() == coding.first_state(given).tolist()
+
+
 def test_random_words_decode_as_constriction_decodes_them() -> None:
     """On words no encoder wrote, a share that is off by one would soon take another path."""
     random = np.random.default_rng(1)
