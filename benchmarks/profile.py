@@ -111,7 +111,7 @@ def bytes_parts(data: bytes) -> dict[str, float]:
     """Return seconds of the parts of a block of bytes, and of LZMA."""
     raw = np.frombuffer(data, np.uint8)
     bits, p1 = np.unpackbits(raw), byte_model.encode_bytes(raw)
-    payload = codec._encode_bytes(data).payload
+    payload = codec.Codec()._encode(codec.BlockKind.BYTES, data).payload
     return {
         "as bytes: mixing": seconds(lambda: byte_model.encode_bytes(raw), 2),
         "as bytes: coder": seconds(lambda: coding.encode(bits, p1)),
