@@ -28,7 +28,7 @@ from nncomp.mixing import byte_model
 from nncomp.registry import open_model
 from nncomp.token_block import decode_tokens, encode_tokens, lanes_log2
 
-PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "squared relu", "groups"
+PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "squared relu and its product", "groups"
 
 
 @compiled
@@ -58,7 +58,6 @@ def _part(product: Any, packed: Any, a: Any, b: Any, which: int, count: int) -> 
                 engine.multiply(product, packed[p], a.gates_weight[n], b.u, b.sums, b.gates)
                 engine.multiply(product, packed[p + 1], a.state_out_weight[n], b.out, b.sums, b.delta)
                 engine.multiply(product, packed[p + 2], a.mlp_in_weight[n], b.y, b.sums, b.wide)
-                engine.multiply(product, packed[p + 3], a.mlp_out_weight[n], b.z, b.sums, b.delta)
             elif which == 3:
                 scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
                 engine._recur(b.gates, scale, bias, a.sigmoid, a.silu, state_scale, b.h[n], b.out, b.scratch)
@@ -66,7 +65,7 @@ def _part(product: Any, packed: Any, a: Any, b: Any, which: int, count: int) -> 
                 engine._add(b.x, b.delta, a.state_out_scale[n])
                 engine._add(b.x, b.delta, a.mlp_out_scale[n])
             elif which == 5:
-                engine._squared_relu(b.wide, a.mlp_in_scale[n], b.z)
+                engine._mlp_out(product, packed[p + 3], a, n, b)
         if which == 6:
             p = 4 * b.h.shape[0]
             engine.multiply(product, packed[p], a.group_in_weight, b.hidden, b.sums, b.group_wide)

@@ -149,6 +149,7 @@ def _fetch(name: str, corpus: Corpus, folder: Path, open_url: OpenUrl) -> None:
             _copy(response, file, _PIECE_BYTES + sum(each.size_bytes for each in corpus.files.values()))
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or reason  # without its number
         raise DataError(
             f"{name} is not in the cache and cannot be downloaded from {corpus.url} ({reason}). "
             "Where there is no network, give the path of a copy: nncomp bench PATH, or its folder with --corpus-dir."

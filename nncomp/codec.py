@@ -6,6 +6,7 @@ A codec tries each kind it can and keeps the smallest. Knows nothing of files, t
 from __future__ import annotations
 
 import lzma
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -17,6 +18,9 @@ from nncomp.levels import USUAL, Effort
 from nncomp.registry import ModelFile
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from nncomp.encoder import Encoder
     from nncomp.exact.engine import PackedModel
 
@@ -25,6 +29,9 @@ _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind i
 # the block: with few long repeats bytes do not catch up (docs/LOG.md).
 _LONG_BYTES, _LARGE_SAMPLE_BYTES = 1 << 20, 1 << 18
 _TOKENS_LEAD, _LZMA_LEAVES = 1.25, 0.3
+# Bytes are coded in parts after tokens, and given up once they would be the larger even if each byte of the rest took only this
+# share of what those so far took.
+_PARTS, _LEAST_REST = 16, 0.5
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -86,14 +93,17 @@ class Codec:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
         for kind in self._worth_coding(data, quick_bytes):
-            best = _smaller(best, self._encode(kind, data, threads))
+            coded = _encode_bytes(data, best.cost_bits) if kind == BlockKind.BYTES else self._encode(kind, data, threads)
+            best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _XZ_MARGIN * len(best.payload) else best
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.XZ:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
-            return _encode_bytes(data)
+            coded = _encode_bytes(data)
+            assert coded is not None  # nothing bounds it
+            return coded
         from nncomp.code import NO_CODE
         from nncomp.token_block import encode_tokens
 
@@ -102,22 +112,22 @@ class Codec:
         return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, code, self.effort.max_lanes))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
-        """Return which of bytes and tokens to code: both, unless a sample tells enough.
+        """Return which of tokens and bytes to code, in this order: both, unless a sample tells enough.
 
         With little effort the smaller one on a sample. Of what has few repeats tokens alone, where they lead by far. What the
         quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random: none.
         """
-        kinds = [BlockKind.BYTES, *([BlockKind.TOKENS] if self.model else [])]
+        kinds = [*([BlockKind.TOKENS] if self.model else []), BlockKind.BYTES]
         if len(data) <= _SAMPLE_BYTES:
             return kinds if data else []
         sample = _from_middle(data, _SAMPLE_BYTES)
-        if quick_bytes >= len(data) and len(_encode_bytes(sample).payload) >= len(sample):
+        if quick_bytes >= len(data) and self._encoded_bytes(BlockKind.BYTES, sample) >= len(sample):
             return []
         if not self.effort.is_thorough:
             return [min(kinds, key=lambda kind: self._encoded_bytes(kind, sample))]
         if len(data) > _LONG_BYTES and quick_bytes >= _LZMA_LEAVES * len(data) and BlockKind.TOKENS in kinds:
             sample = _from_middle(data, _LARGE_SAMPLE_BYTES)
-            in_bytes, in_tokens = (self._encoded_bytes(kind, sample) for kind in kinds)
+            in_tokens, in_bytes = (self._encoded_bytes(kind, sample) for kind in kinds)
             if in_bytes >= _TOKENS_LEAD * in_tokens:
                 return [BlockKind.TOKENS]
         return kinds
@@ -218,18 +228,26 @@ def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
     return data
 
 
-def _encode_bytes(data: bytes) -> CodedBlock:
+def _encode_bytes(data: bytes, most_bits: float = math.inf) -> CodedBlock | None:
+    """Return the block as bytes; or None as soon as it is next to certain that it takes more than `most_bits`."""
     import numpy as np
 
     from nncomp import coding
     from nncomp.mixing import byte_model
 
     raw = np.frombuffer(data, np.uint8)
-    probabilities = byte_model.encode_bytes(raw)
     decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the model takes them
-    words = coding.encode(decisions, probabilities)
+    parts: list[NDArray[np.uint16]] = []
+    cost_bits, done = 0.0, 0
+    for p1 in byte_model.probabilities_in_parts(raw, -(-len(data) // _PARTS)):
+        parts.append(p1)
+        cost_bits += coding.cost_bits(decisions[done : done + len(p1)], p1)
+        done += len(p1)
+        if cost_bits * (1 + _LEAST_REST * (len(decisions) / done - 1)) > most_bits:
+            return None
+    words = coding.encode(decisions, np.concatenate(parts))
     payload = bytes([byte_model.DEFAULT_TABLE_BITS]) + coding.words_to_bytes(words)
-    return CodedBlock(BlockKind.BYTES, payload, coding.cost_bits(decisions, probabilities))
+    return CodedBlock(BlockKind.BYTES, payload, cost_bits)
 
 
 def _decode_bytes(payload: bytes, raw_bytes: int) -> bytes:

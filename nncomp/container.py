@@ -30,7 +30,10 @@ class Writable(Protocol):
 
 MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xE3])
 VERSION = 1
-BLOCK_BYTES = 4 << 20  # raw bytes of every block but the last
+BLOCK_UNIT_BYTES = 256 << 10  # a frame says in this unit how many raw bytes its blocks have, all but the last
+MAX_BLOCK_UNITS = 16
+PLAIN_BLOCK_BYTES = MAX_BLOCK_UNITS * BLOCK_UNIT_BYTES  # of a frame that does not say it
+BLOCK_BYTES = 14 * BLOCK_UNIT_BYTES  # that are written: of a file of 40 MB each is less than a tenth
 SPLIT_BYTES = 6 << 20  # the last block of a frame has fewer
 CHECKSUM_BYTES = 8
 MODEL_HASH_BYTES = 8
@@ -40,6 +43,7 @@ TRAILER_BYTES = 4  # the last of a footer: how long it is
 KIND_BITS = 3
 
 _HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
+_HAS_BLOCK_UNITS = 0x04
 _LAST = 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
 
 
@@ -59,6 +63,15 @@ class ModelReference:
 
     def __post_init__(self) -> None:
         assert 0 <= self.model_id <= 255 and len(self.content_hash) == MODEL_HASH_BYTES
+
+
+@dataclass(frozen=True)
+class FrameHeader:
+    """What stands before the blocks of a frame, and the bytes (`data`) that say it: its model, the size of its blocks."""
+
+    model: ModelReference | None
+    block_bytes: int  # of every block but the last
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,12 +114,12 @@ class BlockHeader:
 
 @dataclass(frozen=True)
 class FoundHeader:
-    """A block's header as found in a file: see FrameBlock."""
+    """A block's header as found in a file, after the header of its frame: see FrameBlock."""
 
     frame: int
     number: int
     offset: int
-    model: ModelReference | None
+    head: FrameHeader
     header: BlockHeader
 
 
@@ -172,21 +185,39 @@ class FrameIndex:
         return index + (len(index) + TRAILER_BYTES).to_bytes(TRAILER_BYTES, "little")
 
 
+def frame_header(model: ModelReference | None, block_bytes: int) -> FrameHeader:
+    """Return the header of a frame whose blocks, all but the last, have so many raw bytes."""
+    units = block_bytes // BLOCK_UNIT_BYTES
+    assert units * BLOCK_UNIT_BYTES == block_bytes and 1 <= units <= MAX_BLOCK_UNITS
+    is_plain = block_bytes == PLAIN_BLOCK_BYTES
+    data = MAGIC + bytes([VERSION << 4 | (_HAS_MODEL if model else 0) | (0 if is_plain else _HAS_BLOCK_UNITS)])
+    if model:
+        data += bytes([model.model_id]) + model.content_hash
+    return FrameHeader(model, block_bytes, data if is_plain else data + bytes([units]))
+
+
 class FrameWriter:
-    """Writes one frame, block by block; the frame is complete when the block marked last is written."""
+    """Writes one frame, block by block; the frame is complete when the block marked last is written.
+
+    Of several blocks the first says how large all but the last are; of one block, nothing needs to be said.
+    """
 
     def __init__(self, sink: Writable, model: ModelReference | None = None) -> None:
-        header = MAGIC + bytes([VERSION << 4 | (_HAS_MODEL if model else 0)])
-        if model:
-            header += bytes([model.model_id]) + model.content_hash
         self._sink = sink
-        self._index = FrameIndex(header)
+        self._model = model
+        self._block_bytes = 0
+        self._index: FrameIndex | None = None
         self._is_complete = False
-        self.frame_bytes = sink.write(header)
+        self.frame_bytes = 0
 
     def write(self, block: Block) -> None:
-        """Write a block, and the footer after the last one."""
-        assert not self._is_complete and (block.is_last or block.raw_bytes == BLOCK_BYTES)
+        """Write a block, the frame's header before the first one, and the footer after the last one."""
+        if self._index is None:
+            self._block_bytes = PLAIN_BLOCK_BYTES if block.is_last else block.raw_bytes
+            head = frame_header(self._model, self._block_bytes).data
+            self._index = FrameIndex(head)
+            self.frame_bytes += self._sink.write(head)
+        assert not self._is_complete and (block.is_last or block.raw_bytes == self._block_bytes)
         assert block.kind != STORED or len(block.payload) == block.raw_bytes
         header = bytes([block.kind | (_LAST if block.is_last else 0)])
         if block.is_last:
@@ -245,7 +276,7 @@ def read_blocks(stream: Readable) -> Iterator[FrameBlock]:
     source = ByteSource(stream)
     for found in read_headers(source):
         block = found.header.block(source.take(found.header.payload_bytes))
-        yield FrameBlock(found.frame, found.number, found.offset, len(found.header.data), found.model, block)
+        yield FrameBlock(found.frame, found.number, found.offset, len(found.header.data), found.head.model, block)
 
 
 def read_headers(source: ByteSource) -> Iterator[FoundHeader]:
@@ -253,12 +284,12 @@ def read_headers(source: ByteSource) -> Iterator[FoundHeader]:
     frame = 0
     while magic := source.take_up_to(len(MAGIC)):
         check_magic(magic, frame)
-        model, frame_header = read_frame_header(source)
-        index = FrameIndex(frame_header)
+        head = read_frame_header(source)
+        index = FrameIndex(head.data)
         while True:
             offset = source.position
-            header = read_block_header(source, not index.blocks)
-            yield FoundHeader(frame, index.blocks, offset, model, header)
+            header = read_block_header(source, not index.blocks, head.block_bytes)
+            yield FoundHeader(frame, index.blocks, offset, head, header)
             index.add(header)
             if header.is_last:
                 break
@@ -282,8 +313,8 @@ def check_magic(magic: bytes, frame: int) -> None:
     )
 
 
-def read_frame_header(source: ByteSource) -> tuple[ModelReference | None, bytes]:
-    """Return the model that a frame names, after its magic, and all bytes of the frame's header."""
+def read_frame_header(source: ByteSource) -> FrameHeader:
+    """Return the header of a frame, after its magic."""
     byte = source.take(1)
     version, flags = byte[0] >> 4, byte[0] & 0x0F
     if version != VERSION:
@@ -291,25 +322,32 @@ def read_frame_header(source: ByteSource) -> tuple[ModelReference | None, bytes]
             f"The file is of format version {version}; this nncomp reads version {VERSION}. "
             "Use the nncomp that made it or a newer one."
         )
-    if flags & ~_HAS_MODEL:
+    if flags & ~(_HAS_MODEL | _HAS_BLOCK_UNITS):
         raise FormatError("The file's header sets bits that mean nothing in version 1; the file is altered.")
-    if not flags & _HAS_MODEL:
-        return None, MAGIC + byte
-    name = source.take(1 + MODEL_HASH_BYTES)
-    return ModelReference(name[0], name[1:]), MAGIC + byte + name
+    name = source.take(1 + MODEL_HASH_BYTES) if flags & _HAS_MODEL else b""
+    model = ModelReference(name[0], name[1:]) if name else None
+    if not flags & _HAS_BLOCK_UNITS:
+        return FrameHeader(model, PLAIN_BLOCK_BYTES, MAGIC + byte + name)
+    units = source.take(1)
+    if not 1 <= units[0] < MAX_BLOCK_UNITS:
+        raise FormatError(f"The file claims blocks of {units[0]} times 256 KiB, and there are 1 to 15; it is altered.")
+    return FrameHeader(model, units[0] * BLOCK_UNIT_BYTES, MAGIC + byte + name + units)
 
 
-def read_block_header(source: ByteSource, is_first: bool) -> BlockHeader:
-    """Return the header of a block, the first of its frame or not; raises FormatError when no writer makes such a one."""
+def read_block_header(source: ByteSource, is_first: bool, block_bytes: int) -> BlockHeader:
+    """Return the header of a block, the first of its frame or not; raises FormatError when no writer makes such a one.
+
+    `block_bytes`: as the frame's header says it.
+    """
     header = source.take(1)
     kind, is_last = header[0] & (1 << KIND_BITS) - 1, bool(header[0] & _LAST)
     if header[0] & ~_LAST != kind:
         raise FormatError("A block's first byte sets bits that mean nothing in version 1; the file is altered.")
-    raw_bytes = BLOCK_BYTES
+    raw_bytes = block_bytes
     if is_last:
         raw_bytes, taken = source.take_varint(SPLIT_BYTES - 1, "a last block")
         header += taken
-        if not is_first and raw_bytes < SPLIT_BYTES - BLOCK_BYTES:
+        if not is_first and raw_bytes < SPLIT_BYTES - block_bytes:
             raise FormatError(
                 f"The file claims a last block of {raw_bytes:,} bytes, fewer than any writer leaves for it; it is altered."
             )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nncomp.container import (
-    BLOCK_BYTES,
     CHECKSUM_BYTES,
     KIND_BITS,
     MAGIC,
@@ -22,6 +21,7 @@ from nncomp.container import (
     Block,
     BlockHeader,
     ByteSource,
+    FrameHeader,
     FrameIndex,
     ModelReference,
     check_magic,
@@ -44,7 +44,11 @@ class Place:
     payload_bytes: int
     is_last: bool
     is_first: bool
-    model: ModelReference | None
+    head: FrameHeader  # of its frame
+
+    @property
+    def model(self) -> ModelReference | None:
+        return self.head.model
 
     @property
     def raw_end(self) -> int:
@@ -76,7 +80,7 @@ def _walk(stream: BinaryIO) -> list[Place]:
     for found in read_headers(source):
         header = found.header
         sizes = raw_start, header.raw_bytes, header.payload_bytes
-        places.append(Place(found.offset, header.kind, *sizes, header.is_last, not found.number, found.model))
+        places.append(Place(found.offset, header.kind, *sizes, header.is_last, not found.number, found.head))
         raw_start += header.raw_bytes
         if header.payload_bytes:  # the last byte is taken, to see that it is there
             stream.seek(source.position + header.payload_bytes - 1)
@@ -97,16 +101,14 @@ def read_index(stream: BinaryIO) -> list[Place]:
     stream.seek(0)
     source = ByteSource(stream)
     check_magic(source.take_up_to(len(MAGIC)), 0)
-    model, header = read_frame_header(source)
-    places, footer = read_places(stream, 0, len(header), model, size)
+    head = read_frame_header(source)
+    places, footer = read_places(stream, 0, head, size)
     if _jumps_are_cheap(stream):
-        _check_digest(stream, header, places, footer)
+        _check_digest(stream, places, footer)
     return places
 
 
-def read_places(
-    stream: BinaryIO, start: int, header_bytes: int, model: ModelReference | None, end: int
-) -> tuple[list[Place], bytes]:
+def read_places(stream: BinaryIO, start: int, head: FrameHeader, end: int) -> tuple[list[Place], bytes]:
     """Return the places of the blocks of the frame from `start` to `end`, by the index before `end`, and the footer.
 
     Raises FormatError unless the sizes add up. Nothing before the index is read.
@@ -114,23 +116,24 @@ def read_places(
     absent = FormatError("The file has no index of its blocks at its end.")
     stream.seek(max(start, end - TRAILER_BYTES))
     footer_bytes = int.from_bytes(stream.read(TRAILER_BYTES), "little")
-    if not TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= end - start - header_bytes:
+    if not TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= end - start - len(head.data):
         raise absent
     source = ByteSource(stream)
     stream.seek(end - footer_bytes)
     total, _ = source.take_varint((1 << 63) - 1, "a content")
     count, _ = source.take_varint((end - start) // (2 + CHECKSUM_BYTES), "an index")
-    last_bytes = total - BLOCK_BYTES * (count - 1)
-    if count < 2 or not SPLIT_BYTES - BLOCK_BYTES <= last_bytes < SPLIT_BYTES:
+    block_bytes = head.block_bytes
+    last_bytes = total - block_bytes * (count - 1)
+    if count < 2 or not SPLIT_BYTES - block_bytes <= last_bytes < SPLIT_BYTES:
         raise absent
     places: list[Place] = []
-    offset = start + header_bytes
+    offset = start + len(head.data)
     for i in range(count):
         entry, _ = source.take_varint(SPLIT_BYTES << KIND_BITS, "a block")
         is_last = i == count - 1
-        raw_bytes = last_bytes if is_last else BLOCK_BYTES
+        raw_bytes = last_bytes if is_last else block_bytes
         kind, payload_bytes = entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS
-        places.append(Place(offset, kind, BLOCK_BYTES * i, raw_bytes, payload_bytes, is_last, i == 0, model))
+        places.append(Place(offset, kind, block_bytes * i, raw_bytes, payload_bytes, is_last, i == 0, head))
         offset = places[-1].payload_offset + payload_bytes
     if offset != end - footer_bytes or source.position != footer_bytes - CHECKSUM_BYTES - TRAILER_BYTES:
         raise absent
@@ -138,8 +141,8 @@ def read_places(
     return places, source.take(footer_bytes)
 
 
-def _check_digest(stream: BinaryIO, header: bytes, places: list[Place], footer: bytes) -> None:
-    index = FrameIndex(header)
+def _check_digest(stream: BinaryIO, places: list[Place], footer: bytes) -> None:
+    index = FrameIndex(places[0].head.data)
     for place in places:
         index.add(_read_header(stream, place)[0])
     if index.footer() != footer:
@@ -164,7 +167,7 @@ def _read_header(stream: BinaryIO, place: Place) -> tuple[BlockHeader, ByteSourc
     """Return the header of the block at a place, and what stands before its payload."""
     stream.seek(place.offset)
     source = ByteSource(stream)
-    header = read_block_header(source, place.is_first)
+    header = read_block_header(source, place.is_first, place.head.block_bytes)
     found = header.kind, header.raw_bytes, header.payload_bytes, header.is_last
     if found != (place.kind, place.raw_bytes, place.payload_bytes, place.is_last):
         raise _wrong()

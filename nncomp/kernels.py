@@ -22,6 +22,7 @@ from typing import Any
 from numba import config, njit
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.dispatcher import Dispatcher
+from numba.core.runtime import rtsys
 
 from nncomp.watch import say_preparing
 
@@ -105,8 +106,9 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         return found
 
     def _load(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
+        try:  # not load_overload: that loads all that a compilation needs first, half of the time that a start takes
+            rtsys.initialize(target_context)  # what compiled code calls; the rest is for compiling
+            return self._load_overload(sig, target_context)
         except Exception:  # what a damaged file raises: it is made again
             return None
 

@@ -13,7 +13,8 @@ from nncomp.container import Block, ModelReference, Writable, read_blocks
 from nncomp.errors import DataError
 from nncomp.index import locate_blocks, read_block
 from nncomp.memory import Memory
-from nncomp.pipeline import DecodeTask, FindModel, Progress, needed_model, run_in_order
+from nncomp.pipeline import DecodeTask, FindModel, needed_model
+from nncomp.workers import Progress, run_in_order
 
 
 def decompress_range(

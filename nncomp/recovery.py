@@ -15,9 +15,10 @@ from nncomp.codec import BlockKind
 from nncomp.container import Block, Writable
 from nncomp.errors import FormatError, ModelError
 from nncomp.memory import Memory
-from nncomp.pipeline import DecodeTask, FindModel, Progress, needed_model, run_in_order
+from nncomp.pipeline import BlockTask, DecodeTask, FindModel, needed_model
 from nncomp.registry import ModelFile
 from nncomp.survey import Found, Gap, Survey
+from nncomp.workers import Progress, run_in_order
 
 _ZEROS = bytes(1 << 20)
 _NO_HEADER = "Its header is damaged."
@@ -43,19 +44,10 @@ class Recovered:
 
 
 @dataclass(frozen=True)
-class RecoverTask:
+class RecoverTask(BlockTask):
     """A block to decode with the first of several models that gives the bytes of its checksum."""
 
-    block: Block
     models: tuple[ModelFile | None, ...]
-
-    @property
-    def raw_bytes(self) -> int:
-        return self.block.raw_bytes
-
-    @property
-    def input_bytes(self) -> int:
-        return len(self.block.payload)
 
     def run(self) -> bytes | str:
         """Return the bytes, or the reason why there are none."""

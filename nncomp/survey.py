@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from nncomp.container import (
@@ -16,13 +16,16 @@ from nncomp.container import (
     KIND_BITS,
     MAGIC,
     MODEL_HASH_BYTES,
+    PLAIN_BLOCK_BYTES,
     SPLIT_BYTES,
     TRAILER_BYTES,
     BlockHeader,
     ByteSource,
+    FrameHeader,
     FrameIndex,
     ModelReference,
     check_magic,
+    frame_header,
     read_block_header,
     read_frame_header,
 )
@@ -30,7 +33,11 @@ from nncomp.errors import FormatError
 from nncomp.index import read_places
 
 KINDS = 4  # that there are; a header of another kind is taken for damage
-_FRAME_HEADERS = len(MAGIC) + 2 + MODEL_HASH_BYTES, len(MAGIC) + 1  # bytes: with a model and without
+# What a header that is damaged may have been, for its length and the size of blocks; which model it named nobody knows.
+_ANY_MODEL = ModelReference(0, bytes(MODEL_HASH_BYTES))
+_HEADERS = [
+    replace(frame_header(model, size), model=None) for size in (BLOCK_BYTES, PLAIN_BLOCK_BYTES) for model in (_ANY_MODEL, None)
+]
 _WINDOW_BYTES = 1 << 20
 _OVERLAP_BYTES = 32  # more than any header has
 _FOOTER_BYTES, _ENTRY_BYTES = 9 + 9 + CHECKSUM_BYTES + TRAILER_BYTES, 4  # the most that a footer has, and a block in it
@@ -90,7 +97,7 @@ class Survey:
     def _read(self, offset: int, count: int) -> bytes:
         return self._at(offset).take_up_to(count)
 
-    def _frame_header(self, at: int) -> tuple[ModelReference | None, bytes] | None:
+    def _frame_header(self, at: int) -> FrameHeader | None:
         source = self._at(at)
         try:
             check_magic(source.take(len(MAGIC)), 0)
@@ -98,26 +105,40 @@ class Survey:
         except FormatError:
             return None
 
-    def _block(self, frame: int, at: int, is_first: bool, model: ModelReference | None) -> tuple[Found, BlockHeader] | None:
+    def _block(self, frame: int, at: int, is_first: bool, head: FrameHeader) -> tuple[Found, BlockHeader] | None:
         """Return the block whose header is at a place, and the header; None if there is none."""
         source = self._at(at)
         try:
-            header = read_block_header(source, is_first)
+            header = read_block_header(source, is_first, head.block_bytes)
         except FormatError:
             return None
         if header.kind >= KINDS:
             return None
         sizes = header.kind, header.raw_bytes, source.position, header.payload_bytes
-        return Found(frame, *sizes, header.checksum, model), header
+        return Found(frame, *sizes, header.checksum, head.model), header
 
-    def _whole_frame(self, at: int) -> int:
-        """Take the frame that begins here if all its headers and its footer are right; return its end, or 0."""
+    def _heads(self, at: int) -> list[FrameHeader]:
+        """Return what the header of the frame that begins here may be: as it is read, or as it may have been."""
         head = self._frame_header(at)
         if head is None:
-            return 0
-        index, pieces, place = FrameIndex(head[1]), list[Found | Gap](), at + len(head[1])
+            return _HEADERS
+        other_sizes = [frame_header(head.model, size) for size in (BLOCK_BYTES, PLAIN_BLOCK_BYTES)]
+        return list(dict.fromkeys([head, *other_sizes, *_HEADERS]))
+
+    def _whole_frame(self, at: int) -> int:
+        """Take the frame that begins here if all its headers and its footer are right; return its end, or 0.
+
+        The footer's digest tells of a header that says another size of blocks than it should.
+        """
+        for head in self._heads(at):
+            if end := self._whole_frame_after(at, head):
+                return end
+        return 0
+
+    def _whole_frame_after(self, at: int, head: FrameHeader) -> int:
+        index, pieces, place = FrameIndex(head.data), list[Found | Gap](), at + len(head.data)
         while True:
-            block = self._block(at, place, not index.blocks, head[0])
+            block = self._block(at, place, not index.blocks, head)
             if block is None or block[0].end > self._size:
                 return 0
             index.add(block[1])
@@ -137,22 +158,35 @@ class Survey:
 
     def _indexed_frame(self, at: int) -> int:
         """Take the frame that begins here if the index before its end adds up to its length; return its end, or 0."""
-        head = self._frame_header(at)
-        choices = [(head[0], len(head[1]))] if head else [(None, count) for count in _FRAME_HEADERS]
-        end = at
+        heads, end = self._heads(at), at
         while end < self._size:
             end = self._next_magic(end + 1)
-            for model, header_bytes in choices:
-                try:
-                    places, _ = read_places(self._stream, at, header_bytes, model, end)
-                except FormatError:
-                    continue
-                for place in places:
-                    checksum = self._read(place.payload_offset - CHECKSUM_BYTES, CHECKSUM_BYTES)
-                    sizes = place.kind, place.raw_bytes, place.payload_offset, place.payload_bytes
-                    self._pieces.append(Found(at, *sizes, checksum, model))
+            choices = [pieces for head in heads if (pieces := self._indexed_pieces(at, head, end))]
+            if choices:
+                self._pieces += self._best(choices)
                 return end
         return 0
+
+    def _indexed_pieces(self, at: int, head: FrameHeader, end: int) -> list[Found | Gap]:
+        try:
+            places, _ = read_places(self._stream, at, head, end)
+        except FormatError:
+            return []
+        pieces: list[Found | Gap] = []
+        for place in places:
+            checksum = self._read(place.payload_offset - CHECKSUM_BYTES, CHECKSUM_BYTES)
+            sizes = place.kind, place.raw_bytes, place.payload_offset, place.payload_bytes
+            pieces.append(Found(at, *sizes, checksum, head.model))
+        return pieces
+
+    def _best(self, choices: list[list[Found | Gap]]) -> list[Found | Gap]:
+        """Return of several readings of a frame, which differ in the size of its blocks, the first with most right blocks."""
+
+        def right_blocks(pieces: list[Found | Gap]) -> int:  # among the first; a last block is right in all readings
+            found = [piece for piece in pieces if isinstance(piece, Found)]
+            return sum(self._is_right(piece) for piece in found[: _LINKS + 1])
+
+        return max(choices, key=right_blocks) if len(choices) > 1 else choices[0]
 
     def _next_magic(self, at: int) -> int:
         """Return where the next frame may begin, or the end of the file."""
@@ -165,13 +199,29 @@ class Survey:
 
     def _searched_frame(self, at: int) -> int:
         """Take what blocks can be found of the frame that begins here, or was to begin here; return where it ends."""
-        head = self._frame_header(at)
-        model, place = (head[0], at + len(head[1])) if head else (None, self._first_block(at))
+        heads = self._heads(at)
+        begun = [(head, at + len(head.data)) for head in heads if self._begins(at, head)]
+        if not begun and heads is not _HEADERS:
+            begun = [(heads[0], at + len(heads[0].data))]
+        if not begun:  # nothing tells the size of its blocks
+            begun = [(head, at) for head in _HEADERS[::2]]
+        results = [self._search(at, *each) for each in begun]
+        pieces = self._best([result[0] for result in results])
+        self._pieces += pieces
+        return next(end for found, end in results if found is pieces)
+
+    def _begins(self, at: int, head: FrameHeader) -> bool:
+        """Return whether after a header like this one there is a block."""
+        block = self._block(at, at + len(head.data), True, head)
+        return block is not None and self._holds(*block, head)
+
+    def _search(self, at: int, head: FrameHeader, place: int) -> tuple[list[Found | Gap], int]:
+        """Return the pieces that can be found from a place on, and where the frame ends."""
         pieces: list[Found | Gap] = []
-        is_first = head is not None or place > at
+        is_first = place > at
         while place < self._size:
-            block = self._block(at, place, is_first, model)
-            if block and self._holds(*block):
+            block = self._block(at, place, is_first, head)
+            if block and self._holds(*block, head):
                 pieces.append(block[0])
                 place = block[0].end
                 if block[1].is_last:
@@ -179,35 +229,25 @@ class Survey:
             elif place > at and self._read(place, len(MAGIC)) == MAGIC:
                 break  # another frame, before this one's last block
             else:
-                pieces.append(Gap(block[0].raw_bytes if block else BLOCK_BYTES))
+                pieces.append(Gap(block[0].raw_bytes if block else head.block_bytes))
                 if block and block[1].is_last and block[0].end > self._size:
-                    self._pieces += pieces
-                    return self._size  # cut off in the last block, whose size is known
-                place = self._next_beginning(at, place + 1, model)
+                    return pieces, self._size  # cut off in the last block, whose size is known
+                place = self._next_beginning(at, place + 1, head)
             is_first = False
         while pieces and isinstance(pieces[-1], Gap):
             pieces.pop()
-        self._pieces += [*pieces, Gap(None)]
-        return place
+        return [*pieces, Gap(None)], place
 
-    def _first_block(self, at: int) -> int:
-        """Return where the first block of a frame with a damaged header is, or the frame's beginning if it is nowhere."""
-        for header_bytes in _FRAME_HEADERS:
-            block = self._block(at, at + header_bytes, True, None)
-            if block and self._holds(*block):
-                return at + header_bytes
-        return at
-
-    def _holds(self, found: Found, header: BlockHeader) -> bool:
+    def _holds(self, found: Found, header: BlockHeader, head: FrameHeader) -> bool:
         """Return whether a block is where a header says: right headers follow, or it is decoded to what it should be."""
-        return found.end <= self._size and (self._are_links(found.end, header.is_last) or self._is_right(found))
+        return found.end <= self._size and (self._are_links(found.end, header.is_last, head) or self._is_right(found))
 
-    def _are_links(self, at: int, is_end: bool) -> bool:
+    def _are_links(self, at: int, is_end: bool, head: FrameHeader) -> bool:
         """Return whether after a block there is what should be: headers, or the end of a frame."""
         for _ in range(_LINKS):
             if is_end:
                 return self._is_frame_end(at) or self._read_footer(at) is not None
-            block = self._block(0, at, False, None)
+            block = self._block(0, at, False, head)
             if block is None or block[0].end > self._size:
                 return False
             at, is_end = block[0].end, block[1].is_last
@@ -227,22 +267,21 @@ class Survey:
             return None
         return (total, source.position) if count > 1 and size == source.position - at else None
 
-    def _end_frame(self, at: int, pieces: list[Found | Gap]) -> int:
-        """Take the pieces of a frame whose last block ends here; return where the frame ends, after its footer."""
+    def _end_frame(self, at: int, pieces: list[Found | Gap]) -> tuple[list[Found | Gap], int]:
+        """Return the pieces of a frame whose last block ends here, and where the frame ends, after its footer."""
         gaps = [i for i, piece in enumerate(pieces) if isinstance(piece, Gap)]
         footer = self._read_footer(at)
         if footer and len(gaps) == 1:  # then it is known how much is missing
             missing = footer[0] - sum(piece.raw_bytes or 0 for piece in pieces if isinstance(piece, Found))
             pieces[gaps[0]] = Gap(max(0, missing))
-        self._pieces += pieces
         if footer or self._is_frame_end(at):
-            return footer[1] if footer else at
+            return pieces, footer[1] if footer else at
         end = self._next_magic(at)
         if end - at > _FOOTER_BYTES + _ENTRY_BYTES * len(pieces):
-            self._pieces.append(Gap(None))  # more than a footer
-        return end
+            pieces.append(Gap(None))  # more than a footer
+        return pieces, end
 
-    def _next_beginning(self, frame: int, at: int, model: ModelReference | None) -> int:
+    def _next_beginning(self, frame: int, at: int, head: FrameHeader) -> int:
         """Return where the next block or frame begins, or the end of the file."""
         while at < self._size:
             window = self._read(at, _WINDOW_BYTES + _OVERLAP_BYTES)
@@ -251,7 +290,7 @@ class Survey:
                 if match.group():
                     if self._frame_header(place):
                         return place
-                elif (block := self._block(frame, place, False, model)) and self._holds(*block):
+                elif (block := self._block(frame, place, False, head)) and self._holds(*block, head):
                     return place
             at += _WINDOW_BYTES
         return self._size

@@ -1,8 +1,8 @@
 """Faults while files are compressed and decompressed: `python -m tests.faults --kills 100` prints a table with counts.
 
 After each fault the folder is looked at: a source is never changed, a file under a final name is complete, and where the
-command could still speak, it said one sentence and gave the right exit code. What a killed process leaves is a temporary
-file, which no command takes for anything else.
+command could still speak, it said one sentence and gave the right exit code. A killed process leaves nothing where files
+without a name can be had; elsewhere a temporary file, which no command takes for anything else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nncomp.cli.files import is_temporary
+from nncomp.cli.draft import is_temporary
 from tests.conftest import environment
 
 COMMAND = [sys.executable, "-m", "nncomp"]
@@ -70,6 +70,16 @@ class Place:
 
     def leftovers(self) -> int:
         return sum(is_temporary(path.name) for path in self.folder.iterdir())
+
+    def is_written(self, process: subprocess.Popen[bytes]) -> bool:
+        """Return whether the process has begun an output, which may have no name (Linux)."""
+        found = False
+        with suppress(OSError):
+            for open_file in Path(f"/proc/{process.pid}/fd").iterdir():
+                with suppress(OSError):
+                    name = open_file.readlink()
+                    found |= name.parent == self.folder.resolve() and (name.name[0] == "#" or is_temporary(name.name))
+        return found
 
 
 def start(place: Place, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
@@ -125,11 +135,22 @@ def kills(place: Place, is_packing: bool, count: int, number: int, seed: int) ->
             raise FaultError("the exit code says that the file is there")
         done += is_there
         left += place.leftovers()
+        if left and unnamed_files(place.folder):
+            raise FaultError("a temporary file is left, though a file needs no name here")
         # Afterwards the same command does its work: nothing that is left is in its way.
     spoken(start(place, command, "-q", "-f", "--model", "none", source), 0)
     if not place.check(made):
         raise FaultError("what was left is in the way")
     return done, left
+
+
+def unnamed_files(folder: Path) -> bool:
+    """Return whether the file system of a folder has files without a name."""
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def full_disk(place: Place) -> Iterator[str]:
@@ -192,7 +213,7 @@ def changing_inputs(place: Place) -> Iterator[str]:
         place.reset("text")
         source = place.folder / "text"
         process = start(place, "compress", "-q", "--model", "none", "--rm", "text", stdin=subprocess.DEVNULL)
-        while process.poll() is None and not place.leftovers():
+        while process.poll() is None and not place.is_written(process):
             time.sleep(0.005)
         if change == "grow":
             with source.open("ab") as file:
@@ -210,7 +231,7 @@ def changing_inputs(place: Place) -> Iterator[str]:
     big = place.folder / "big.nnc"
     big.write_bytes(place.packed * 60)
     process = start(place, "decompress", "-q", "big.nnc")
-    while process.poll() is None and not place.leftovers():
+    while process.poll() is None and not place.is_written(process):
         time.sleep(0.002)
     os.truncate(big, len(place.packed) + 20)
     _, said = process.communicate(timeout=300)

@@ -2,8 +2,8 @@
 
 Each row is a Python process of its own, with another product, processor, number of threads, NumPy, or no compiler at all. The
 short texts are for all rows, the long one, with the shipped model, for those that are compiled. A row of the table tells
-the files it made by their SHA-256 and whether it read every file of every row. `--numpy FOLDER` adds a row with the NumPy
-that `pip install --target FOLDER numpy==VERSION` put there.
+the files it made by their SHA-256 and whether it read every file of every row. `--python PATH` adds a row for the Python of
+another virtual environment, with the versions of NumPy, Numba and the rest that are installed there, and pytest.
 
 GPU: the rows of torch are its CPU device, and a GPU where there is one. AMX: NumKong uses it where there is one, and a row
 switches its units off. A file has 1 to 16 lanes; the engines are compared with 256 in tests/test_exact.py.
@@ -14,13 +14,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT, environment
@@ -42,6 +40,7 @@ class Row:
     engine: str = "product"  # product, reference, independent, or torch and its device
     is_quick: bool = True  # it does the long text
     units_off: tuple[str, ...] = ()
+    python: str = sys.executable
 
 
 HASWELL = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,-avx512f,-avx512vnni"}
@@ -67,9 +66,11 @@ COMPILED_ANEW = [
 WITHOUT_VNNI = Row("torch, CPU device, AVX2", {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}, engine="torch cpu")
 
 
-def numpy_row(folder: str) -> Row:
-    found = [path.name.split("-")[1] for path in Path(folder).glob("numpy-*.dist-info")]
-    return Row(f"NumPy {found[0]}", {"PYTHONPATH": os.pathsep.join([str(Path(folder).resolve()), str(ROOT)])}, 2)
+def environment_row(python: str) -> Row:
+    """Return the row of another virtual environment, by the path of its Python."""
+    code = "import platform, numba, numpy; print(f'Python {platform.python_version()}, Numba {numba.__version__}')"
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return Row(told.stdout.strip(), threads=2, python=python)
 
 
 def gpu_rows() -> list[Row]:
@@ -182,7 +183,7 @@ def _work(row: Row) -> dict[str, Any]:
 def ask(row: Row, files: dict[str, str]) -> dict[str, Any]:
     """Let a row make files (none given) or read them, in a process of its own."""
     code = f"from tests.matrix import *; from tests.matrix import _work; print(json.dumps(_work({row!r})))"
-    command = [sys.executable, "-W", "ignore", "-c", code]
+    command = [row.python, "-W", "ignore", "-c", code]
     surroundings = environment() | row.variables
     result = subprocess.run(
         command, cwd=ROOT, input=json.dumps(files), capture_output=True, text=True, env=surroundings, check=False
@@ -221,11 +222,11 @@ def fill(rows: list[Row], say: Callable[[str], None] = print) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Let many engines make and read the same files; print a table.")
-    parser.add_argument("--numpy", nargs="*", default=[], metavar="FOLDER", help="folders with other versions of NumPy")
+    parser.add_argument("--python", nargs="*", default=[], metavar="PATH", help="of other virtual environments")
     parser.add_argument("--quick", action="store_true", help="without processors for which all is compiled anew")
     arguments = parser.parse_args()
     gpus = gpu_rows()
-    rows = [*ROWS, WITHOUT_VNNI, *gpus, *([] if arguments.quick else COMPILED_ANEW), *map(numpy_row, arguments.numpy)]
+    rows = [*ROWS, WITHOUT_VNNI, *gpus, *([] if arguments.quick else COMPILED_ANEW), *map(environment_row, arguments.python)]
     is_equal = fill(rows)
     print("" if gpus else "\nnot here: a GPU (torch finds no CUDA device)")
     print("all equal" if is_equal else "NOT EQUAL")

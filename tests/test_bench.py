@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import json
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import pytest
 
@@ -19,7 +21,7 @@ from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench_peers import peers
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
-from nncomp.training.data import Document, short_digests
+from nncomp.training import corpus as training_corpus
 from tests.conftest import Run
 from tests.models import small_model
 
@@ -105,7 +107,7 @@ def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:
     model = small_model()
     (tmp_path / "seen").write_bytes(b"a document of the training\n" * 20)
     (tmp_path / "other").write_bytes(b"a document of somebody else\n" * 20)
-    digests = short_digests([Document("seen", (tmp_path / "seen").read_bytes()), Document("more", b"text")])
+    digests = training_corpus.find_corpus(str(tmp_path / "seen")).short_digests()
     save_model(replace(model, extra={**model.extra, TRAINED_ON: digests}), tmp_path / "own.safetensors")
     table = run("bench", "--no-others", "--model", "own.safetensors", "seen", "other")
     assert table.returncode == 0, table.stderr
@@ -178,6 +180,66 @@ def test_without_a_network_there_is_a_clear_sentence(tmp_path: Path, name: str) 
     with pytest.raises(DataError, match=r"cannot be downloaded .* give the path of a copy"):
         find_corpus(name, tmp_path / "cache", open_url=no_network)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["enwik8", "canterbury"])  # http and https
+def test_the_command_without_a_network_says_one_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A proxy that nobody answers at is as good as no network: nothing leaves this machine."""
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    result = run("bench", name)
+    said = (
+        f"nncomp: {name} is not in the cache and cannot be downloaded from {CORPORA[name].url} (Connection refused). "
+        "Where there is no network, give the path of a copy: nncomp bench PATH, or its folder with --corpus-dir.\n"
+    )
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", said)
+    assert list((tmp_path / "cache" / "nncomp").iterdir()) == []
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """A server of this machine: it gives what `pages` has under a path, and of /cut only a part."""
+
+    pages: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        if self.path not in self.pages:
+            self.send_error(404)
+            return
+        page = self.pages[self.path]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page[: len(page) // 2] if self.path.startswith("/cut") else page)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_download_through_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Answers.pages = {"/whole.zip": zipped(b"hello"), "/cut.zip": zipped(b"hello")}
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            for page, refusal in (
+                ("none.zip", "cannot be downloaded from .*Not Found"),
+                ("cut.zip", "not the archive"),
+                ("whole.zip", ""),
+            ):
+                url = f"http://127.0.0.1:{server.server_port}/{page}"
+                monkeypatch.setitem(CORPORA, "enwik8", Corpus(url, {"enwik8": original(b"hello")}))
+                if refusal:
+                    with pytest.raises(DataError, match=refusal):
+                        find_corpus("enwik8", tmp_path)
+                    assert list(tmp_path.iterdir()) == []
+                else:
+                    assert find_corpus("enwik8", tmp_path)[0].read_bytes() == b"hello"
+        finally:
+            server.shutdown()
 
 
 def zipped(content: bytes, name: str = "enwik8") -> bytes:

@@ -45,7 +45,7 @@ def frame_of(parts: list[bytes]) -> bytes:
 
 def test_blocks_that_are_exchanged_are_seen_by_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stored blocks of one size, in each other's place: only the index's digest tells."""
-    parts = [bytes([i]) * BLOCK_BYTES for i in (1, 2)] + [b"3" * 2_500_000]
+    parts = [bytes([i]) * BLOCK_BYTES for i in (1, 2)] + [b"3" * 3_000_000]
     packed, exchanged = frame_of(parts), frame_of([parts[1], parts[0], parts[2]])
     footer_bytes = int.from_bytes(packed[-4:], "little")
     altered = exchanged[:-footer_bytes] + packed[-footer_bytes:]

@@ -276,8 +276,11 @@ def test_list(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.nnc").write_bytes(stored(b"first") + stored(b"second", ModelReference(1, bytes(8))))
     table = run("list", "a.nnc").stdout.decode()
     assert all(len(line) <= 80 for line in table.splitlines())
-    for part in ("a.nnc", "stored: 2", "default", "bpb"):
-        assert part in table
+    assert table == (
+        "raw  packed  ratio     bpb  bound  frames  blocks     model    file\n"
+        " 11      50   0.22  36.364  8.000       2  stored: 2  default  a.nnc\n"
+        "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE\n"
+    )
     result = run("list", "--json", "a.nnc", "missing")
     assert result.returncode == 1
     (row,) = json.loads(result.stdout)["files"]
@@ -318,3 +321,26 @@ def test_compressed_bytes_do_not_go_to_a_terminal(tmp_path: Path) -> None:
         os.close(ours)
     assert result.returncode == 1
     assert b"not for a terminal" in result.stderr
+
+
+def test_list_at_any_width(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that does not fit stands above its figures, whole."""
+    long = "a-name-that-says-in-some-detail-what-is-in-the-file-and-when.nnc"
+    for name in (long, "b.nnc"):
+        (tmp_path / name).write_bytes(stored(b"text"))
+    above = run("list", long, "b.nnc").stdout.decode().splitlines()
+    assert all(len(line) <= 80 for line in above)
+    assert above[1::2] == [long, "b.nnc", above[5]]
+    assert above[2] == above[4] == "  4      19   0.21  38.000  8.000  stored: 1  none"
+    alone = run("list", "b.nnc").stdout.decode().splitlines()
+    assert alone[1] == f"{above[2]}   b.nnc"
+
+
+def test_the_bound_in_a_listing_is_the_running_estimate(run: Run, tmp_path: Path, english: bytes) -> None:
+    (tmp_path / "text").write_bytes(english)
+    said = run("compress", "--model", "none", "text").stderr.decode()
+    estimate = float(said.split("cross-entropy ")[1].split()[0])
+    (row,) = json.loads(run("list", "--json", "text.nnc").stdout)["files"]
+    rounding = row["bound_bits_per_byte"] - estimate
+    assert -0.001 < rounding <= 0.002 + 8 * 11 / len(english)
+    assert row["bound_bits_per_byte"] == round(8 * row["payload_bytes"] / len(english), 4) < row["bits_per_byte"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nncomp import codec
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import checksum
 from nncomp.errors import FormatError
+from nncomp.mixing import byte_model
 from nncomp.registry import default_model
 
 
@@ -37,9 +42,9 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
     tried: list[int] = []
     encode = codec._encode_bytes
 
-    def watched(data: bytes) -> codec.CodedBlock:
+    def watched(data: bytes, most_bits: float = math.inf) -> codec.CodedBlock | None:
         tried.append(len(data))
-        return encode(data)
+        return encode(data, most_bits)
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
     assert Codec().encode_block(random.Random(3).randbytes(100_000)).kind == BlockKind.STORED
@@ -56,11 +61,11 @@ class Weighed(Codec):
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
         self.tried.append((kind, len(data)))
-        size = self.sizes[kind] if len(data) == 1 << 18 else 1000 if kind == BlockKind.TOKENS else 1001
-        return codec.CodedBlock(kind, bytes(size), 0.0)
+        size = self.sizes[kind] if len(data) == 1 << 18 else 1000
+        return codec.CodedBlock(kind, bytes(size), 8.0 * size)
 
 
-BOTH = [BlockKind.BYTES, BlockKind.TOKENS]
+BOTH = [BlockKind.TOKENS, BlockKind.BYTES]
 
 
 @pytest.mark.parametrize(
@@ -72,19 +77,44 @@ BOTH = [BlockKind.BYTES, BlockKind.TOKENS]
         (True, (2000, 1000), BOTH),
     ],
 )
-def test_which_kinds_of_a_long_block_are_coded_in_full(repeats: bool, sizes: tuple[int, int], coded: list[BlockKind]) -> None:
+def test_which_kinds_of_a_long_block_are_coded_in_full(
+    repeats: bool, sizes: tuple[int, int], coded: list[BlockKind], monkeypatch: pytest.MonkeyPatch
+) -> None:
     letters = random.Random(4).choices(range(65, 97), k=40_000 if repeats else 1_200_000)  # LZMA leaves more than 5 bits of 8
     data = bytes(letters) * (30 if repeats else 1)
-    codec = Weighed(*sizes)
-    assert codec.encode_block(data).kind == BlockKind.TOKENS, "the smaller of the two"
-    assert [kind for kind, size in codec.tried if size == len(data)] == coded
+    weighed, encode = Weighed(*sizes), codec._encode_bytes
+
+    def watched(data: bytes, most_bits: float = math.inf) -> codec.CodedBlock | None:
+        weighed.tried.append((BlockKind.BYTES, len(data)))
+        return encode(data, most_bits)
+
+    monkeypatch.setattr(codec, "_encode_bytes", watched)
+    assert weighed.encode_block(data).kind == BlockKind.TOKENS, "the smaller of the two"
+    assert [kind for kind, size in weighed.tried if size == len(data)] == coded
+
+
+def test_bytes_are_given_up_when_they_cannot_be_the_smaller(english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = codec._encode_bytes(english)
+    assert whole is not None
+    assert codec._encode_bytes(english, whole.cost_bits + 1) == whole
+    done: list[int] = []
+    parts = byte_model.probabilities_in_parts
+
+    def watched(data: NDArray[np.uint8], part_bytes: int) -> Iterator[NDArray[np.uint16]]:
+        for part in parts(data, part_bytes):
+            done.append(len(part) // 8)
+            yield part
+
+    monkeypatch.setattr(byte_model, "probabilities_in_parts", watched)
+    assert codec._encode_bytes(english, whole.cost_bits / 2) is None
+    assert sum(done) < len(english) / 2
 
 
 @pytest.mark.parametrize("kind", [BlockKind.XZ, BlockKind.BYTES])
 def test_an_altered_payload_is_a_named_error(kind: BlockKind, english: bytes) -> None:
     data = english[:2000]
     coded = codec._encode_lzma(data) if kind == BlockKind.XZ else codec._encode_bytes(data)
-    assert coded.kind == kind
+    assert coded is not None and coded.kind == kind
     chance = random.Random(2)
     for _ in range(100):
         altered = bytearray(coded.payload)

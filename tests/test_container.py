@@ -12,8 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nncomp
 from nncomp import container, index, pipeline
-from nncomp.container import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, ModelReference, checksum, varint
+from nncomp.container import (
+    BLOCK_BYTES,
+    BLOCK_UNIT_BYTES,
+    PLAIN_BLOCK_BYTES,
+    SPLIT_BYTES,
+    Block,
+    FrameWriter,
+    ModelReference,
+    checksum,
+    varint,
+)
 from nncomp.errors import FormatError, ModelError
 from nncomp.registry import ModelFile, find
 
@@ -69,7 +80,7 @@ def test_a_stored_file_grows_by_at_most_32_bytes_and_16_a_block(size: int, model
     packed = stored(data, model)
     blocks = list(container.read_blocks(io.BytesIO(packed)))
     assert len(packed) - size <= 32 + 16 * len(blocks)
-    assert len(packed) - size <= (31 if len(blocks) == 1 else 39 + 13 * len(blocks))
+    assert len(packed) - size <= (31 if len(blocks) == 1 else 40 + 13 * len(blocks))
     assert unpack(packed) == data
 
 
@@ -125,7 +136,7 @@ def test_what_has_no_index_is_said_to_have_none(packed: bytes) -> None:
 
 
 def test_any_number_of_workers_gives_the_same_bytes() -> None:
-    data = random.Random(5).randbytes(14_000_000)
+    data = random.Random(5).randbytes(10_400_000)
     packed = stored(data)
     for workers in (0, 1, 3):
         back = io.BytesIO()
@@ -224,7 +235,7 @@ HEAD = container.MAGIC + b"\x10"
         (HEAD + b"\x80" + varint(SPLIT_BYTES), "more than 6,291,455 bytes"),
         (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 6,291,455 bytes"),
         (HEAD + b"\x81" + varint(10) + varint(11), "more than 10 bytes"),
-        (HEAD + b"\x01" + varint(BLOCK_BYTES + 1), "more than 4,194,304 bytes"),
+        (HEAD + b"\x01" + varint(PLAIN_BLOCK_BYTES + 1), "more than 4,194,304 bytes"),
         (HEAD + b"\x80\x80\x00", "shortest form"),
         (HEAD + b"\x84" + varint(3) + varint(1) + bytes(8) + b"x", "kind 4"),
         (HEAD + b"\x83" + varint(3) + varint(1) + bytes(8) + b"x", "names no model"),
@@ -259,3 +270,23 @@ def test_a_missing_model_is_named() -> None:
 
 def test_a_model_that_no_block_uses_is_not_demanded() -> None:
     assert unpack(stored(b"no network here", MODEL)) == b"no network here"
+
+
+@pytest.mark.parametrize("block_bytes", [BLOCK_UNIT_BYTES, BLOCK_BYTES, PLAIN_BLOCK_BYTES])
+def test_blocks_of_any_size_that_a_frame_says_are_read(block_bytes: int) -> None:
+    data = random.Random(block_bytes).randbytes(block_bytes + SPLIT_BYTES - 7)
+    parts = [(data[:block_bytes], False), (data[block_bytes:], True)]
+    packed = frame([Block(0, len(part), part, checksum(part), is_last) for part, is_last in parts], MODEL)
+    assert len(packed) - len(data) <= 32 + 16 * 2
+    assert unpack(packed) == data
+    places = index.read_index(io.BytesIO(packed))
+    assert [place.raw_bytes for place in places] == [block_bytes, SPLIT_BYTES - 7]
+    decompressor = nncomp.Decompressor()
+    pieces = [decompressor.decompress(packed[at : at + (1 << 20)]) for at in range(0, len(packed), 1 << 20)]
+    assert b"".join(pieces) == data
+    assert decompressor.eof
+
+
+def test_of_one_block_nothing_is_said_of_sizes() -> None:
+    assert stored(bytes(SPLIT_BYTES - 1))[4] == 0x10
+    assert stored(bytes(SPLIT_BYTES))[4:6] == b"\x14\x0e"

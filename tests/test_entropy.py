@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nncomp import coding, container, pipeline, token_block
 from nncomp.codec import BlockKind, Codec
@@ -23,7 +24,7 @@ from nncomp.exact.likeliest import likeliest
 from nncomp.exact.reference import ReferenceEngine
 from nncomp.exact.weights import save_model
 from nncomp.registry import ModelFile, default_model, find, open_model
-from tests.models import TEXT, model_told_little, small_model
+from tests.models import TEXT, coded_model, model_told_little, small_model
 
 NOISE = random.Random(5).randbytes(300)
 TEXTS = {
@@ -77,8 +78,10 @@ def check(analysis: Analysis, file_bytes: int, data: bytes) -> None:
     written = json.loads(json.dumps(document("name", analysis)))
     assert sum(written["parts_bits"].values()) == 8 * written["file_bytes"]
     lines = [json.loads(line) for line in unit_lines(analysis)]
-    assert sum(line["bits"] for line in lines) == sum(piece["bits"] for piece in written["estimates"]) == analysis.estimate_bits
-    assert all(line["chain_bits"] == line["bits"] > 0 for line in lines)
+    assert sum(line["chain_bits"] for line in lines) == sum(piece["bits"] for piece in written["estimates"])
+    assert sum(piece["bits"] for piece in written["estimates"]) == analysis.estimate_bits
+    code_bits = {piece["offset"]: piece["code_bits"] for piece in written["estimates"] if piece["raw_bytes"]}
+    assert all(line["chain_bits"] == line["bits"] + code_bits.get(line["offset"], 0) > 0 for line in lines)
     assert [line["offset"] for line in lines] == np.cumsum([0, *(line["bytes"] for line in lines)])[:-1].tolist()
 
 
@@ -175,6 +178,34 @@ def test_a_code_is_a_part(tmp_path: Path) -> None:
     assert 0 < pays < 5
 
 
+def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate is told the code too, in one lane, and charged for it: what the file has above it is what lanes cost."""
+    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 3)
+    data, levels, pays = TEXT[:900], np.zeros(5, np.int64), 0
+    for seed in range(4):
+        path = tmp_path / f"{seed}.safetensors"
+        save_model(model_told_little(seed, 1, 1), path)
+        model = open_model(path)
+        payload = token_block.encode_and_learn(open_packed(model), data, {}, code=levels)[0]
+        sink = io.BytesIO()
+        writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
+        writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
+        analysis = analysed(sink.getvalue(), model)
+        check(analysis, len(sink.getvalue()), data)
+        (block,) = analysis.blocks
+        told, untold = EstimateTask(data, model, (0,) * 5).run(), EstimateTask(data, model).run()
+        assert told.code_bits == block.code_bits > 0 == untold.code_bits
+        assert block.own_bits == min(told.total_bits, untold.total_bits)
+        if told.total_bits < untold.total_bits:
+            pays += 1
+            assert analysis.parts["code_z"] == 0
+            assert analysis.parts["lanes"] == block.coded_bits - told.total_bits > 50
+            assert told.chain_bits[0] == told.bits[0] + told.code_bits
+            if told.total_bits == analysis.bound_bits:
+                assert analysis.source == "network and mixing, one lane, told a code"
+    assert pays
+
+
 def test_tokens_of_another_writer(tiny: ModelFile) -> None:
     """A file may have other tokens than nncomp takes: what was coded is found from the file."""
     data = TEXT[:600]
@@ -196,6 +227,8 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
 
 def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
+    monkeypatch.setattr(container, "BLOCK_UNIT_BYTES", 1000)
+    monkeypatch.setattr(container, "PLAIN_BLOCK_BYTES", 16_000)
     monkeypatch.setattr(container, "BLOCK_BYTES", 2000)
     monkeypatch.setattr(container, "SPLIT_BYTES", 3000)
     data = TEXT[:7500]
@@ -248,11 +281,12 @@ def test_damage_is_a_named_error(tiny: ModelFile) -> None:
         analysed(packed, None)
 
 
-def test_the_likeliest_tokens_are_those_of_the_reference() -> None:
-    model = small_model()
+@pytest.mark.parametrize("levels", [None, np.array([3, 0, 1, 2, 0])], ids=["untold", "told a code"])
+def test_the_likeliest_tokens_are_those_of_the_reference(levels: NDArray[np.int64] | None) -> None:
+    model = small_model() if levels is None else coded_model()
     ids = model.vocabulary.encode(TEXT[:200])
-    found, shares, actual = likeliest(PackedModel(model), ids, 7)
-    engine, before = ReferenceEngine(model, 1), np.array([model.sizes["start_token"]])
+    found, shares, actual = likeliest(PackedModel(model), ids, 7, levels)
+    engine, before = ReferenceEngine(model, 1, levels), np.array([model.sizes["start_token"]])
     for n, token in enumerate(ids.tolist()):
         groups = engine.step(before)[0]
         tokens = [engine.token_frequencies(0, group) for group in range(len(groups))]

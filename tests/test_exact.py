@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
 from nncomp.exact import products, vnni
-from nncomp.exact.engine import FastEngine, PackedModel
-from nncomp.exact.reference import ReferenceEngine
+from nncomp.exact.engine import FastEngine, PackedModel, _mlp_out, first_sums, new_buffers
+from nncomp.exact.reference import ReferenceEngine, squared_relu
 from nncomp.exact.weights import IntegerModel, load_model, parse_model, save_model
 from nncomp.registry import level_path
 from tests.models import extreme_model, small_decoder, small_model
@@ -81,6 +81,29 @@ def test_integer_model_follows_the_quantised_decoder() -> None:
             nats -= math.log(groups[lane, token // size] / groups[lane].sum())
             nats -= math.log(tokens[token % size] / tokens.sum())
     assert nats == pytest.approx(float(loss), rel=2e-3)
+
+
+def test_the_first_sum_whose_squared_relu_is_not_zero() -> None:
+    random = np.random.default_rng(0)
+    scale = np.concatenate([[0, 1, 2, 2**31 - 1], random.integers(0, 2 ** random.integers(1, 32, 500))]).astype(np.int32)
+    first = first_sums(scale)
+    assert not squared_relu(first[None].astype(np.int64) - 1, scale).any()
+    assert (squared_relu(first[None].astype(np.int64), scale)[0] > 0).tolist() == (scale > 0).tolist()
+
+
+@pytest.mark.parametrize("active", [0, 1, 7, 8, 9, 64])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> None:
+    """Up to an eighth of them their columns are added, beyond that all is multiplied; the same sums."""
+    random, model = np.random.default_rng(active), small_model()
+    a, packed, b = model.arrays, PackedModel(model), new_buffers(model, lanes)
+    for lane in range(lanes):
+        places = random.choice(64, active if lane == 0 else min(active, 5), replace=False)
+        b.wide[lane] = first_sums(a.mlp_in_scale[1]) - 1
+        b.wide[lane, places] = random.integers(0, 1 << 26, len(places))
+    _mlp_out(packed.product, packed.packed[4 + 3], packed.arrays, 1, b)
+    z = squared_relu(b.wide.astype(np.int64), a.mlp_in_scale[1])
+    assert (b.delta == z @ a.mlp_out_weight[1].T.astype(np.int64)).all()
 
 
 @pytest.mark.parametrize("product", [products.LOOP, products.TILES, "numkong"])

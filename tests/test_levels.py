@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pydoc_data.topics
 from pathlib import Path
 
@@ -94,7 +95,13 @@ def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) ->
         coded.append((kind, len(data)))
         return original(self, kind, data, threads)
 
+    def encode_bytes(data: bytes, most_bits: float = math.inf) -> codec.CodedBlock | None:
+        coded.append((BlockKind.BYTES, len(data)))
+        return as_bytes(data, most_bits)
+
+    as_bytes = codec._encode_bytes
     monkeypatch.setattr(Codec, "_encode", encode)
+    monkeypatch.setattr(codec, "_encode_bytes", encode_bytes)
     table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(9_000))
     for data, smaller in ((prose, BlockKind.TOKENS), (table, BlockKind.BYTES)):
         coded.clear()

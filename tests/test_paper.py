@@ -5,12 +5,14 @@ That a code pays where it can: tests/test_code_training.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.paper import synthetic
-from benchmarks.paper.runner import Text, block_bits
+from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, new_small_encoder
 from benchmarks.paper.sources import Letters, measure_letters
 from benchmarks.paper.tables import DOCUMENT, filled
 from benchmarks.paper.transformer import Transformer
@@ -79,6 +81,29 @@ def test_a_transformer_sees_what_was_before_and_not_what_comes() -> None:
         other, _ = model.hidden(changed, model.initial_state(1))
     assert torch.equal(other[:12], whole[:12])
     assert not torch.allclose(other[12:20], whole[12:20])
+
+
+def test_rounding_learned_from_noise_sends_what_is_nearest() -> None:
+    """In training the place moves by up to half a level and carries a gradient; what is sent does not move."""
+    model = Decoder(replace(SHAPE, code_dimensions=3, code_levels=5))
+    encoder = new_small_encoder(model, 0, NoisyEncoder)
+    ids = torch.randint(SHAPE.vocab_size, (6, 40), generator=torch.Generator().manual_seed(0))
+    for _ in range(50):
+        encoder(ids)  # the running mean and deviation settle
+    told, places = encoder(ids), torch.arange(5.0)
+    torch.testing.assert_close(told.sum(-1), torch.ones(6, 3))
+    encoder.eval()
+    still = encoder.position(ids)
+    moved = (told * places).sum(-1)
+    assert ((moved - still).abs() < 0.51).all() and ((moved - still).abs() > 0.01).any()
+    assert not torch.equal(encoder(ids), encoder(ids)), "drawn anew each time"
+    told.square().sum().backward()
+    assert encoder.code_out.weight.grad is not None and encoder.code_out.weight.grad.abs().sum() > 0
+    assert torch.equal(encoder.indices(ids), (still + 0.5).floor().long())
+    plain = new_small_encoder(model, 0)
+    plain.load_state_dict(encoder.state_dict())
+    plain.eval()
+    assert torch.equal(plain.indices(ids), encoder.indices(ids))
 
 
 def test_the_figures_of_the_document_are_those_of_the_results() -> None:

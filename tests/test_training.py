@@ -23,7 +23,8 @@ from nncomp.exact.weights import load_model
 from nncomp.model.recurrence import scan, scan_naive
 from nncomp.registry import open_model
 from nncomp.training import run
-from nncomp.training.data import Document, encode_shuffled, hold_out, read_documents
+from nncomp.training.corpus import find_corpus, hold_out, read_documents
+from nncomp.training.data import Document, encode_shuffled
 from nncomp.training.loop import Trainer, TrainingConfig, lane_streams, load_checkpoint, new_model
 from tests.models import SHAPE, TEXT, small_model, small_vocabulary
 
@@ -73,18 +74,24 @@ def test_text_in_another_storage() -> None:
     assert [d.text for d in read_documents("memory://corpus")] == [b"far away"]
 
 
-def test_documents_are_held_out_by_their_hash() -> None:
-    documents = [Document("a", f"document {i}".encode()) for i in range(1000)]
-    kept, held = hold_out(documents)
-    assert 5 < len(held) < 50 and sorted(kept + held, key=str) == sorted(documents, key=str)
-    assert hold_out(documents[::-1])[1] == held[::-1], "the same ones in any order"
+def test_documents_are_held_out_by_their_hash(tmp_path: Path) -> None:
+    rows = []
+    for name, order in (("a.txt", range(1000)), ("b.txt", range(999, -1, -1))):
+        (tmp_path / name).write_text("".join(f"document {i:3}" for i in order))
+        rows += [f"{name}\t{12 * i}\t12\n" for i in range(1000)]
+    (tmp_path / "documents.tsv").write_text("file\toffset\tbytes\n" + "".join(rows))
+    corpus = find_corpus(str(tmp_path))
+    halves = corpus.part(np.arange(1000)), corpus.part(np.arange(1000, 2000))
+    kept, held = ([d.text for d in part.documents()] for part in hold_out(halves[0]))
+    assert 5 < len(held) < 50 and sorted(kept + held) == sorted(d.text for d in halves[0].documents())
+    assert [d.text for d in hold_out(halves[1])[1].documents()] == held[::-1], "the same ones in any order"
     with pytest.raises(DataError, match="too few"):
-        hold_out(documents[:1])
+        hold_out(corpus.part(np.arange(1)))
 
 
 def test_a_corpus_smaller_than_a_batch_is_named() -> None:
     with pytest.raises(DataError, match="lanes of 257 steps need"):
-        lane_streams(np.zeros(100, np.uint16), 32, 256, 0)
+        lane_streams(np.zeros(100, np.uint16), 32, 256)
 
 
 def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
@@ -114,7 +121,7 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     bits = surprisal_bits(PackedModel(model), ids, 16)
     assert model.record["valid_bpb_integer"]["all"] == round(bits / len(TEXT * 2), 4)
     again.model.set_quantization("on")
-    targets = torch.from_numpy(lane_streams(ids, 16, 1, 0).astype(np.int64))
+    targets = torch.from_numpy(lane_streams(ids, 16, 1).astype(np.int64))
     start = torch.full((1, 16), model.sizes["start_token"])
     with torch.no_grad():
         loss, _ = again.model(torch.cat([start, targets[:-1]]), targets, again.model.initial_state(16))
@@ -192,6 +199,9 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     trainer.save()
     other = Trainer(new_model(type(SHAPE)(**{**SHAPE.to_json(), "width": 16}), 0), config, ids, tmp_path / "c.pt")
     with pytest.raises(DataError, match="another configuration"):
+        other.restore()
+    other = Trainer(new_model(SHAPE, 0), replace(config, lanes=2), ids, tmp_path / "c.pt")
+    with pytest.raises(DataError, match="another configuration: it has 4 lanes"):
         other.restore()
 
 

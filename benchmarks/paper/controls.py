@@ -4,7 +4,8 @@
 
 Grid: one decoder that is told a code and one causal decoder, trained as in `benchmarks.paper.architectures`, measured on blocks
 of other text of the training's kinds. Prefix: the first tokens of a block are coded in one lane, and all lanes go on from the
-state after them. Variants: codes of other sizes, and one whose price is no part of the loss.
+state after them. Variants: codes of other sizes, one whose price is no part of the loss, and one whose rounding is learned from
+noise.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.paper import architectures as setting
 from benchmarks.paper.runner import (
+    NoisyEncoder,
     Text,
     block_bits,
     group_trainer,
@@ -43,17 +46,29 @@ BLOCKS = {  # bytes of a block: bytes taken of each of these files
 }
 LONG_BYTES = 1_000_000  # blocks of which a prefix is next to nothing
 PREFIXES = 64, 512
-VARIANTS = {"2 dimensions": (2, 5, 0.2), "32 dimensions": (32, 5, 0.2), "8 dimensions, no price": (8, 5, 1e9)}
+VARIANTS: dict[str, tuple[Any, ...]] = {  # dimensions, levels, share of the run in which the price rises, encoder
+    "2 dimensions": (2, 5, 0.2),
+    "32 dimensions": (32, 5, 0.2),
+    "8 dimensions, no price": (8, 5, 1e9),
+    "8 dimensions, noise-trained": (8, 5, 0.2, NoisyEncoder),
+}
 
 
 def trained(
-    learned: Text, tokens: int, seed: int, start_token: int, dimensions: int, levels: int, warmup: float
+    learned: Text,
+    tokens: int,
+    seed: int,
+    start_token: int,
+    dimensions: int,
+    levels: int,
+    warmup: float,
+    kind: type[Encoder] = Encoder,
 ) -> tuple[Decoder, Encoder | None]:
     """Return a trained decoder, and its encoder if it has a code."""
     torch.manual_seed(seed)
     shape = replace(setting.SHAPE, start_token=start_token, code_dimensions=dimensions, code_levels=levels)
     model = Decoder(shape)
-    encoder = new_small_encoder(model, seed) if dimensions else None
+    encoder = new_small_encoder(model, seed, kind) if dimensions else None
     config = replace(setting.config(tokens, seed), code_warmup=warmup)
     train(group_trainer(model, encoder, config, learned), 1, dict)
     return model, encoder

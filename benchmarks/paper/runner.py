@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from nncomp.bench import surroundings
 from nncomp.model.code import one_hot
 from nncomp.model.decoder import Decoder, State
-from nncomp.model.encoder import Encoder, EncoderConfig
+from nncomp.model.encoder import Encoder, EncoderConfig, between_levels
 from nncomp.tokens import Vocabulary, train_vocabulary
 from nncomp.training.coded import CodedTrainer, conditioned, read_groups
 from nncomp.training.groups import NO_TARGET, GroupShape, chunk_of
@@ -72,11 +72,24 @@ def byte_vocabulary() -> Vocabulary:
     return Vocabulary(tuple(bytes([i]) for i in range(256)))
 
 
-def new_small_encoder(model: Decoder, seed: int) -> Encoder:
+class NoisyEncoder(Encoder):
+    """An encoder that learns rounding from noise (Balle et al. 2017, arXiv:1611.01704), to compare with straight-through.
+
+    In training each place on the scale is moved by up to half a level, either way, and the decoder is told it as it is, between
+    two levels, at their prices in the same shares; what is sent, and measured, is rounded.
+    """
+
+    def forward(self, ids_GN: torch.Tensor) -> torch.Tensor:
+        position = self.position(ids_GN)
+        moved = position + torch.rand_like(position) - 0.5
+        return between_levels(moved.clamp(0, self.config.levels - 1), self.config.levels)
+
+
+def new_small_encoder(model: Decoder, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
     """Return an untrained encoder that is small beside a small decoder; the same for the same seed."""
     torch.manual_seed(seed + 1)
     c = model.config
-    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, ENCODER_WIDTH))
+    return kind(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, ENCODER_WIDTH))
 
 
 def parameters(*modules: torch.nn.Module | None) -> int:

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.paper import synthetic
-from benchmarks.paper.runner import Text, block_bits, byte_vocabulary, group_trainer, new_small_encoder, save
+from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, byte_vocabulary, group_trainer, new_small_encoder, save
 from nncomp.entropy.estimate import EstimateTask
 from nncomp.exact.export import export
 from nncomp.exact.weights import save_model
 from nncomp.model.decoder import Decoder, DecoderConfig
+from nncomp.model.encoder import Encoder
 from nncomp.registry import open_model
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 
@@ -99,17 +100,18 @@ def measure_topics(
     config = TrainingConfig(
         1e9, tokens, seed, 64, symbols // lanes, quantized_share=0, checkpoint_s=1e9, group_lanes=lanes, group_chunks=1
     )
-    for name in ("coded", "causal"):
+    for name, kind in {"coded": Encoder, "noise": NoisyEncoder, "causal": None}.items():
         torch.manual_seed(seed)
-        code = {"code_dimensions": 4, "code_levels": 4} if name == "coded" else {}
+        code = {"code_dimensions": 4, "code_levels": 4} if kind else {}
         model = Decoder(DecoderConfig(**(SHAPE.to_json() | code)))
-        encoder = new_small_encoder(model, seed) if code else None
+        encoder = new_small_encoder(model, seed, kind) if kind else None
         list(group_trainer(model, encoder, config, texts[0]).run())
         figures[name] = block_bits(model, None, texts[1], lanes).net.mean()
         if encoder is not None:
             own = block_bits(model, encoder, texts[1], lanes, "own")
-            figures |= {"coded, none": figures[name], name: own.net.mean(), "code": own.code.mean()}
-            figures["coded, shuffled"] = block_bits(model, encoder, texts[1], lanes, "shuffled").net.mean()
+            figures[f"{name}, none"], figures[name] = figures[name], own.net.mean()
+            figures["code" if name == "coded" else f"{name}, code"] = own.code.mean()
+            figures[f"{name}, shuffled"] = block_bits(model, encoder, texts[1], lanes, "shuffled").net.mean()
     theory = figures["untold"] - figures["told"]
     figures["gain"] = (figures["causal"] - figures["coded"]) / theory
     figures["gain over the best untold"] = (figures["untold"] - figures["coded"]) / theory

@@ -132,11 +132,12 @@ def topics() -> str:
     rows = []
     for (source, count, lanes, symbols), lines in grouped("sources", "source", "topics", "lanes", "symbols").items():
         if source == "topics":
-            bits = [f"{mean(line[key] for line in lines):.1f}" for key in ("told", "untold", "coded", "code", "causal")]
+            keys = "told", "untold", "coded", "code", "noise", "causal"
+            bits = [f"{mean(line[key] for line in lines):.1f}" if key in lines[0] else "" for key in keys]
             gains = [spread([line[key] for line in lines], "{:.0%}") for key in ("gain", "gain over the best untold")]
             rows.append([f"{count} topics, {lanes} lanes of {symbols // lanes}", str(len(lines)), *bits, *gains])
     head = ["source", "seeds", "truth, topic told and charged", "truth, untold", "decoder told a code", "of which the code"]
-    return table([*head, "causal decoder", "gain over it", "gain over the truth, untold"], rows)
+    return table([*head, "code learned from noise", "causal decoder", "gain over it", "gain over the truth, untold"], rows)
 
 
 def grid() -> str:

@@ -139,7 +139,7 @@ class NncompFile(io.BufferedIOBase):
 
     A file object that is given is used from where it stands.
 
-    Reading: `seek` needs a file that can seek itself; then a read decodes only the block of 4 to 6 MiB that holds the byte,
+    Reading: `seek` needs a file that can seek itself; then a read decodes only the block of 3.5 to 6 MiB that holds the byte,
     and the last one is kept. Without, it is read from front to end. Every block is compared with its checksum.
     Writing: there is no `seek`; the file is complete when it is closed. `mode`, `level`, `model`: see `nncomp.open`.
 

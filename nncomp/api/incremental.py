@@ -11,6 +11,7 @@ from nncomp.container import (
     SPLIT_BYTES,
     BlockHeader,
     ByteSource,
+    FrameHeader,
     FrameIndex,
     FrameWriter,
     ModelReference,
@@ -26,7 +27,7 @@ from nncomp.pipeline import DecodeTask, EncodeTask, named_model, needed_model
 class Compressor:
     """Makes one frame of what it is given in pieces.
 
-    A block of 4 MiB is coded when 6 MiB are there; until then, nothing comes out. What comes out altogether does not
+    A block of 3.5 MiB is coded when 6 MiB are there; until then, nothing comes out. What comes out altogether does not
     depend on the pieces. Raises ModelError when there is no such model (see `nncomp.compress`).
 
     >>> import nncomp
@@ -96,7 +97,7 @@ class Decompressor:
         self._find_model = find_with(model)
         self._held = bytearray()
         self._index: FrameIndex | None = None
-        self._model: ModelReference | None = None
+        self._head: FrameHeader | None = None
         self._has_last = False
         self.eof = False
         self.unused_data = b""
@@ -115,17 +116,17 @@ class Decompressor:
         """Take one part of the frame from what is held; return whether there was all of it."""
         source = ByteSource(io.BytesIO(bytes(self._held[:_LONGEST_HEADER])))
         try:
-            if self._index is None:
+            if self._head is None or self._index is None:
                 check_magic(source.take(len(MAGIC)), 0)
-                self._model, header_bytes = read_frame_header(source)
-                self._index = FrameIndex(header_bytes)
+                self._head = read_frame_header(source)
+                self._index = FrameIndex(self._head.data)
             elif self._has_last:
                 source = ByteSource(io.BytesIO(bytes(self._held)))
                 check_footer(source, self._index)
                 self.eof, self.unused_data = True, bytes(self._held[source.position :])
             else:
-                header = read_block_header(source, not self._index.blocks)
-                blocks.append(self._decoded(header, source))
+                header = read_block_header(source, not self._index.blocks, self._head.block_bytes)
+                blocks.append(self._decoded(header, self._head.model, source))
                 self._index.add(header)
                 self._has_last = header.is_last
         except TruncatedError:
@@ -133,13 +134,13 @@ class Decompressor:
         del self._held[: source.position]
         return True
 
-    def _decoded(self, header: BlockHeader, source: ByteSource) -> bytes:
+    def _decoded(self, header: BlockHeader, named: ModelReference | None, source: ByteSource) -> bytes:
         start = source.position
         if len(self._held) < start + header.payload_bytes:
             raise TruncatedError
         source.position += header.payload_bytes
         block = header.block(bytes(self._held[start : source.position]))
-        return DecodeTask(block, needed_model(block.kind, self._model, self._find_model)).run()
+        return DecodeTask(block, needed_model(block.kind, named, self._find_model)).run()
 
 
-_LONGEST_HEADER = 64  # bytes; a frame's has 14, a block's less than 30
+_LONGEST_HEADER = 64  # bytes; a frame's has at most 15, a block's less than 30

@@ -108,6 +108,7 @@ class Objective(StrEnum):
     """What a training makes small."""
 
     CROSS_ENTROPY = "cross-entropy"
+    MIXTURE = "mixture"
     HINGE = "hinge"
     ABSOLUTE = "absolute"
 
@@ -217,7 +218,7 @@ def cat(
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
-    With --range only the blocks are decoded that hold some of it, each of 4 MiB or a little more.
+    With --range only the blocks are decoded that hold some of it, each of 3.5 MiB or a little more.
     """
     with guarded():
         from nncomp.cli import inputs, transfer
@@ -259,9 +260,10 @@ def test(
 
 @app.command("list")
 def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
-    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb) and model.
+    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb), bound and model.
 
-    Nothing is decoded; nncomp entropy estimates the bound of the text.
+    Nothing is decoded, so the bound is the running estimate of nncomp compress with the
+    coder's rounding (some 0.001 bpb); nncomp entropy gives the full estimate.
     """
     with guarded():
         from nncomp.cli import inputs, listing
@@ -370,6 +372,9 @@ def train(
         Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.", metavar="FOLDER")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
+    lanes: Annotated[
+        int, typer.Option(min=1, help="Places in the text learned from at a time; all processes share them.", metavar="N")
+    ] = 32,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
     init: Annotated[
         str | None,
@@ -378,8 +383,8 @@ def train(
     objective: Annotated[
         Objective,
         typer.Option(
-            help="What to make small: cross-entropy, or a distance of each token's loss from its entropy in --targets: "
-            "hinge (where the loss is above it) or absolute.",
+            help="What to make small: cross-entropy; mixture (the loss of network and mixing together: smaller files, a longer "
+            "start); or a distance of each token's loss from its entropy in --targets: hinge (where it is above) or absolute.",
             metavar="NAME",
         ),
     ] = Objective.CROSS_ENTROPY,
@@ -397,19 +402,47 @@ def train(
             min=0, max=64, help="Train an encoder too: it says N numbers of each text that are sent ahead of it.", metavar="N"
         ),
     ] = 0,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw bits per byte over the text seen; needs pip install 'nncomp\\[plot]'.",
+            metavar="FILE.png|svg",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a model on text of your own; compress and decompress take it with --model FILE.
 
-    Needs the train extra: pip install 'nncomp\\[train]'.
+    Needs the train extra: pip install 'nncomp\\[train]'. A GPU is used if there is one; several, or several machines,
+    with torchrun: torchrun --nproc-per-node 4 -m nncomp train ...
     """
-    if (targets is None) != (objective is Objective.CROSS_ENTROPY):
-        raise typer.BadParameter("--targets and an --objective other than cross-entropy need each other.")
+    if (targets is None) != (objective in (Objective.CROSS_ENTROPY, Objective.MIXTURE)):
+        raise typer.BadParameter("--targets and an --objective of hinge or absolute need each other.")
     if targets is not None and valid is None:
         raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
+        from nncomp.cli.train import Wanted
         from nncomp.cli.train import train as command
 
-        command(data, valid, level.value, time, out, work, threads, seed, init, tokens, code, objective.value, targets)
+        command(
+            Wanted(
+                data,
+                valid,
+                level.value,
+                time,
+                out,
+                work,
+                threads,
+                seed,
+                init,
+                tokens,
+                lanes,
+                code,
+                objective.value,
+                targets,
+                plot,
+            )
+        )
 
 
 @app.command()

@@ -157,7 +157,7 @@ def _table(measured: Measured) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="italic")
-    table.add_column("compressor", no_wrap=True)
+    table.add_column("compressor", overflow="fold")  # if there is too little room, rather this than a number
     for heading in ("#", "bytes", "ratio", "bpb", "+model", "KB/s in", "KB/s out", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for rank, each in enumerate(measured.results, 1):

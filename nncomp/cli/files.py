@@ -1,6 +1,6 @@
 """Opening what is read and what is written: an output is complete under its final name, or it is not there.
 
-A regular file is written under a temporary name in the same folder (mode 0600), brought to the disk and then renamed.
+A regular file is a draft in the same folder (`nncomp/cli/draft.py`), brought to the disk before it gets its name.
 Knows nothing of what the bytes are.
 """
 
@@ -10,23 +10,17 @@ import io
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from nncomp.cli.draft import Draft
 from nncomp.errors import DataError, OutputError
 
 SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout
-_TEMPORARY = ".nncomp-", ".part"
-
-
-def is_temporary(name: str) -> bool:
-    """Return whether a file is one that is being written, or was left behind by a machine that went down."""
-    return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
 
 
 @dataclass
@@ -170,29 +164,26 @@ def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
 def _complete_or_absent(
     path: Path, name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool
 ) -> Iterator[Sink]:
-    prefix, suffix = _TEMPORARY
     with _failures(name):
-        descriptor, temporary_name = tempfile.mkstemp(suffix, prefix, path.parent)
-    temporary = Path(temporary_name)
+        draft = Draft(path.parent)
     try:
-        with os.fdopen(descriptor, "wb", buffering=0) as stream:  # a buffer would be written again when it is closed
-            sink = Sink(stream, name, temporary)
+        with os.fdopen(draft.descriptor, "wb", buffering=0) as stream:  # a buffer would be written again when it is closed
+            sink = Sink(stream, name, draft.path)
             yield sink
             with sink.failures():
                 stream.flush()
                 if source:
-                    temporary.chmod(stat.S_IMODE(source.st_mode) & 0o777)
+                    draft.path.chmod(stat.S_IMODE(source.st_mode) & 0o777)
                 else:
-                    temporary.chmod(0o666 & ~_umask())
-                os.fsync(descriptor)
+                    draft.path.chmod(0o666 & ~_umask())
+                os.fsync(draft.descriptor)
         with sink.failures():
             if source and keeps_time:
-                os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
+                os.utime(draft.path, ns=(source.st_atime_ns, source.st_mtime_ns))
             _refuse_existing(path, name, is_forced)  # somebody else may have made it meanwhile
-            temporary.replace(path)
+            draft.publish(path, is_forced)
     except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
+        draft.discard()
         raise
     _sync_folder(path.parent)
 

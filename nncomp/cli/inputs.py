@@ -9,7 +9,8 @@ from pathlib import Path
 
 import typer
 
-from nncomp.cli.files import STANDARD, SUFFIX, is_temporary, is_terminal
+from nncomp.cli.draft import is_temporary
+from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
 from nncomp.memory import Memory
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
@@ -12,6 +15,8 @@ from nncomp.codec import BlockKind
 from nncomp.container import FrameBlock, Readable, read_blocks
 from nncomp.registry import LEVELS
 
+_NOTE = "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE"
+_GAP = "  "
 _HIDDEN = 10  # hexadecimal digits of a model's hash that a table leaves out
 
 
@@ -25,6 +30,7 @@ class Listing:
     raw_bytes: int = 0
     packed_bytes: int = 0
     models: list[str] = field(default_factory=list)
+    payload_bytes: int = 0
 
     @property
     def ratio(self) -> float:
@@ -33,6 +39,11 @@ class Listing:
     @property
     def bits_per_byte(self) -> float | None:
         return 8 * self.packed_bytes / self.raw_bytes if self.raw_bytes else None
+
+    @property
+    def bound_bits_per_byte(self) -> float | None:
+        """The running estimate of `nncomp compress` as far as it can be known without decoding: with the coder's rounding."""
+        return 8 * self.payload_bytes / self.raw_bytes if self.raw_bytes else None
 
 
 def read_listing(name: str) -> Listing:
@@ -44,6 +55,7 @@ def read_listing(name: str) -> Listing:
         for found in read_blocks(counted):
             listing.frames = found.frame + 1
             listing.raw_bytes += found.block.raw_bytes
+            listing.payload_bytes += len(found.block.payload)
             kinds[_kind_name(found)] += 1
             if found.model:
                 models[f"{_level_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
@@ -59,35 +71,66 @@ def list_files(names: list[str], is_json: bool) -> None:
         for_each(names, lambda name: listings.append(read_listing(name)))
     finally:
         if is_json:
-            rows = [asdict(listing) | _rates(listing) for listing in listings]
-            print(json.dumps({"files": rows}, indent=1))
+            print(json.dumps({"files": [_row(listing) for listing in listings]}, indent=1))
         elif listings:
             _print_table(listings)
+            if any(listing.raw_bytes for listing in listings):
+                print(_NOTE)
 
 
-def _rates(listing: Listing) -> dict[str, float | None]:
-    rate = listing.bits_per_byte
-    return {"ratio": round(listing.ratio, 4), "bits_per_byte": None if rate is None else round(rate, 4)}
+def _row(listing: Listing) -> dict[str, object]:
+    row = asdict(listing)
+    payload_bytes = row.pop("payload_bytes")  # keys that came later come last
+    rates = listing.bits_per_byte, listing.bound_bits_per_byte
+    rate, bound = (None if each is None else round(each, 4) for each in rates)
+    return row | {
+        "ratio": round(listing.ratio, 4),
+        "bits_per_byte": rate,
+        "payload_bytes": payload_bytes,
+        "bound_bits_per_byte": bound,
+    }
 
 
 def _print_table(listings: list[Listing]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    has_frames = any(each.frames > 1 for each in listings)
+    headings = ["raw", "packed", "ratio", "bpb", "bound", *(["frames"] * has_frames), "blocks", "model"]
+    rows = [_cells(each, has_frames) for each in listings]
+    widths = [max(len(line) for row in rows for line in (heading, *row[i])) for i, heading in enumerate(headings)]
+    room = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * len(widths)
+    is_beside = max(len(each.file) for each in listings) <= room  # a name that is too long stands above its figures
+    print(_line(headings, widths, "file" if is_beside else ""))
+    for each, row in zip(listings, rows, strict=True):
+        if not is_beside:
+            print(each.file)
+        lines = zip_longest(*row, fillvalue="")
+        print(_line(next(lines), widths, each.file if is_beside else ""))
+        for line in lines:
+            print(_line(line, widths))
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (("file", "left"), ("frames", "right"), ("blocks", "left"), ("raw", "right"), ("packed", "right")):
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
-    for heading in ("ratio", "bpb"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("model", no_wrap=True)
-    for each in listings:
-        blocks = ", ".join(f"{kind}: {count}" for kind, count in each.blocks.items())
-        sizes = f"{each.raw_bytes:,}", f"{each.packed_bytes:,}", f"{each.ratio:.2f}"
-        rate = "-" if each.bits_per_byte is None else f"{each.bits_per_byte:.3f}"
-        models = ", ".join(model[:-_HIDDEN] for model in each.models) or "none"
-        table.add_row(Text(each.file), str(each.frames), blocks, *sizes, rate, models)
-    Console().print(table)
+
+def _cells(listing: Listing, has_frames: bool) -> list[list[str]]:
+    """Return the lines of each cell of a row."""
+    rates = ("-" if rate is None else f"{rate:.3f}" for rate in (listing.bits_per_byte, listing.bound_bits_per_byte))
+    figures = [f"{listing.raw_bytes:,}", f"{listing.packed_bytes:,}", f"{listing.ratio:.2f}", *rates]
+    blocks = [f"{kind}: {count:,}" for kind, count in listing.blocks.items()]
+    models = [_short_model(model) for model in listing.models] or ["none"]
+    return [*([figure] for figure in figures + [f"{listing.frames:,}"] * has_frames), blocks, models]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], name: str = "") -> str:
+    """Return numbers to the right, the last two cells, which are words, to the left, and a name."""
+    numbers = [cell.rjust(width) for cell, width in zip(cells[:-2], widths[:-2], strict=True)]
+    words = [cell.ljust(width) for cell, width in zip(cells[-2:], widths[-2:], strict=True)]
+    return _GAP.join([*numbers, *words, name]).rstrip()
+
+
+def _short_model(model: str) -> str:
+    """Return what tells models apart: the level of one that comes with nncomp, of others the hash, too.
+
+    >>> _short_model("default 0123456789abcdef"), _short_model("own 0123456789abcdef")
+    ('default', 'own 012345')
+    """
+    return model[:-_HIDDEN] if model.startswith("own ") else model.split()[0]
 
 
 def _kind_name(found: FrameBlock) -> str:

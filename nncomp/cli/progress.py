@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DELAY_S = 0.5
 _LABEL_CHARACTERS = 24
 _WIDE_COLUMNS = 100
-_STYLES = {  # to be read on light and on dark; numbers are as the terminal writes
+STYLES = {  # to be read on light and on dark; numbers are as the terminal writes
     **dict.fromkeys(("bar.complete", "bar.finished", "bar.pulse", "progress.spinner"), "green"),
     "bar.back": "bright_black",
     **dict.fromkeys(("progress.download", "progress.data.speed", "progress.remaining", "progress.elapsed"), "none"),
@@ -107,18 +107,19 @@ class _Display:
         )
         from rich.theme import Theme
 
-        console = Console(stderr=True, theme=Theme(_STYLES))
+        console = Console(stderr=True, theme=Theme(STYLES))
+        is_wide = console.width >= _WIDE_COLUMNS
         shown = Progress(
             SpinnerColumn(),  # a block can take a minute, and until then no number moves
             TextColumn("{task.description}", markup=False),
-            *([BarColumn(bar_width=None)] if console.width >= _WIDE_COLUMNS else []),  # the numbers need 80 columns
+            *([BarColumn(bar_width=None)] if is_wide else []),  # the numbers need 80 columns
             DownloadColumn(),
             TextColumn("{task.fields[ratio]}", style="none", markup=False),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             transient=True,
-            expand=True,
+            expand=is_wide,  # the bar takes what is left; without it, the numbers stand together
             redirect_stdout=False,  # stdout is for data
         )
         with self._lock:
@@ -152,6 +153,7 @@ class Total:
     def begin_file(self) -> None:
         self._number += 1
         self._line.label = f"all, {self._number} of {self._count}"
+        self.display.update(self._line)
 
     def update(self, done_bytes: int, sizes: Sizes | None) -> None:
         """Take what is done of the file in work."""

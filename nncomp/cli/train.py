@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nncomp.cli.failures import say
 from nncomp.errors import DataError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -25,35 +26,54 @@ def parse_time(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def train(
-    data: str, valid: str | None, level: str, time: str, out: Path, work: Path | None, threads: int, seed: int, init: str | None,
-    tokens: int, code: int, objective: str, targets: Path | None,
-) -> None:  # fmt: skip
-    """Train a model on the text at `data` for the given time (or tokens) and write it to `out`; `init` names a start, or
-    else the new model has the shape of `level`. With `code`, an encoder comes with it that tells it so many numbers.
-    `targets` is the file of estimates that an `objective` other than cross-entropy needs."""
-    time_s = parse_time(time)
-    if out.exists():
-        raise DataError(f"{out} exists already; remove it or give another --out.")
-    if not out.parent.is_dir():
-        raise DataError(f"There is no folder {out.parent} to write the model to.")
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be trained: the options of the command.
+
+    `init` names a start, or else the new model has the shape of `level`; with `code`, an encoder comes with it that tells it so
+    many numbers; `targets` is the file of estimates that an `objective` other than cross-entropy needs.
+    """
+
+    data: str
+    valid: str | None
+    level: str
+    time: str
+    out: Path
+    work: Path | None
+    threads: int
+    seed: int
+    init: str | None
+    tokens: int
+    lanes: int
+    code: int
+    objective: str
+    targets: Path | None
+    plot: str | None
+
+
+def train(wanted: Wanted) -> None:
+    """Train a model and write it; one of several processes if torchrun started them, of which only the first writes."""
+    time_s, out, init = parse_time(wanted.time), wanted.out, wanted.init
+    _check_outputs(out, wanted.plot)
     try:
         import torch
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.cli.train_display import Display
     from nncomp.encoder import Encoder, open_encoder
     from nncomp.exact.weights import IntegerModel, parse_model
     from nncomp.model.decoder import SHAPES, DecoderConfig
     from nncomp.registry import open_model
     from nncomp.training import run
     from nncomp.training.loop import TrainingConfig
+    from nncomp.training.peers import join_peers
 
-    if threads:
-        torch.set_num_threads(threads)
-    folder = work or out.with_suffix(".work")
+    if wanted.threads:
+        torch.set_num_threads(wanted.threads)
+    folder = wanted.work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
-    config = TrainingConfig(time_s=time_s, tokens=tokens, seed=seed, objective=objective)
-    start: DecoderConfig | IntegerModel = SHAPES[level]
+    config = TrainingConfig(time_s=time_s, tokens=wanted.tokens, seed=wanted.seed, lanes=wanted.lanes, objective=wanted.objective)
+    start: DecoderConfig | IntegerModel = SHAPES[wanted.level]
     encoder: Encoder | None = None
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)
@@ -61,17 +81,49 @@ def train(
         start = parse_model(file.read(), init)
         encoder = open_encoder(file.path, start.sizes)
         known = start.sizes.get("code_dimensions", 0)
-        if known and (encoder is None or code not in (0, known)):
+        if known and (encoder is None or wanted.code not in (0, known)):
             raise DataError(
                 f"The model {init} takes a code of {known} dimensions"
                 + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
             )
-    run.train(data, valid, folder, start, config, command, report, code, encoder, targets)
+    peers = join_peers()
     begun = start if isinstance(start, IntegerModel) else None
-    digest = run.finish(folder, data, valid, level, begun, out, report)
-    report(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
+    with Display(config, is_silent=not peers.is_first) as display:
+        run.train(
+            wanted.data, wanted.valid, folder, start, config, command, display.report, wanted.code, encoder, wanted.targets,
+            peers, display.on_row,
+        )  # fmt: skip
+        peers.leave()
+        if not peers.is_first:
+            return
+        display.end_training()
+        digest = run.finish(folder, wanted.data, wanted.valid, wanted.level, begun, out, display.report)
+    if wanted.plot is not None:
+        _write_plot(wanted.plot, folder, out.name)
+    say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
 
 
-def report(line: str) -> None:
-    """Print a line of progress to standard error."""
-    print(line, file=sys.stderr, flush=True)
+def _check_outputs(out: Path, plot: str | None) -> None:
+    """Refuse what could not be written in the end, before hours of training."""
+    if out.exists():
+        raise DataError(f"{out} exists already; remove it or give another --out.")
+    for path in (out, Path(plot or out)):
+        if not path.parent.is_dir():
+            raise DataError(f"There is no folder {path.parent} to write {path.name} to.")
+    if plot is not None:
+        from nncomp.pictures import check_can_plot
+
+        check_can_plot(plot)
+        if Path(plot).exists():
+            raise DataError(f"{plot} exists already; remove it or give another --plot.")
+
+
+def _write_plot(plot: str, folder: Path, title: str) -> None:
+    from nncomp.pictures import kind_of
+    from nncomp.training.plot import draw
+    from nncomp.training.run import read_log
+
+    try:
+        Path(plot).write_bytes(draw(read_log(folder), title, kind_of(plot)))
+    except OSError as error:
+        raise DataError(f"{plot} cannot be written: {error.strerror}. The model is.") from error

@@ -22,6 +22,7 @@ from nncomp.levels import USUAL, Effort
 from nncomp.memory import Memory
 from nncomp.pipeline import Summary
 from nncomp.registry import ModelFile, find, installed_model, installed_models, open_model
+from nncomp.workers import usable_cores
 
 PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
 UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
@@ -71,7 +72,7 @@ def listen(options: Options) -> None:
 
 def worker_count(asked: int) -> int:
     """Return how many workers there are to be: as many as cores for 0."""
-    return asked or pipeline.usable_cores()
+    return asked or usable_cores()
 
 
 def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:

@@ -49,20 +49,22 @@ class Estimate:
     bits: NDArray[np.float64] = field(repr=False)  # U, multiples of 2**-16
     sizes: NDArray[np.int64] = field(repr=False)  # U, bytes of each unit
     ids: NDArray[np.int32] = field(repr=False)  # U, the tokens; or the bytes
+    code: tuple[int, ...] = ()  # the levels of the code that the network is told, none for none
+    code_bits: float = 0.0  # and its price, a multiple of 2**-16
 
     @cached_property
     def total_bits(self) -> float:
-        return float(self.bits.sum())
+        return float(self.bits.sum()) + self.code_bits
 
     @property
     def chain_bits(self) -> NDArray[np.float64]:
         """The chain-rule estimate of each unit, U: the summed loss up to and with it, less the summed loss up to it.
 
-        H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). Where an encoder tells the decoder of the text, both sums hold
-        its code, which changes with what it has read. These estimates are told no code, and network and mixing see only what
-        comes before: the two sums then differ by the surprisal of the unit and nothing else, so this equals `bits`.
+        H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). What is told a code is told the one that was sent, of the whole
+        piece, and pays for it; of nothing there is nothing to tell. Network and mixing see only what comes before. So this is
+        `bits`, and the first unit has the code's bits on top: the sum is `total_bits`.
         """
-        return chain_rule(np.concatenate([[0.0], np.cumsum(self.bits)]))
+        return chain_rule(np.concatenate([[0.0], self.code_bits + np.cumsum(self.bits)]))
 
 
 def chain_rule(summed_bits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -87,10 +89,12 @@ def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: in
 
 @dataclass(frozen=True)
 class EstimateTask:
-    """A piece of text (at least one byte) to estimate: on tokens with a model's network, or on bytes with mixing alone."""
+    """A piece of text (at least one byte) to estimate: on tokens with a model's network, which may be told a code, or on bytes
+    with mixing alone."""
 
     data: bytes = field(repr=False)
     model: ModelFile | None
+    code: tuple[int, ...] = ()
 
     @property
     def raw_bytes(self) -> int:
@@ -105,10 +109,10 @@ class EstimateTask:
         if self.model is None:
             bits = unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw), 8)
             return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
-        from nncomp.token_block import lines_log2, model_start, predict_tokens
+        from nncomp.token_block import code_cost_bits, lines_log2, model_start, predict_tokens
 
         packed = open_packed(self.model)
-        vocabulary = packed.model.vocabulary
-        p = predict_tokens(packed, self.data, model_start(packed), 0, lines_log2(len(self.data)))
-        bits = unit_bits(p.decisions, p.p1, vocabulary.bits)
-        return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids)
+        vocabulary, code = packed.model.vocabulary, np.array(self.code, np.int64)
+        p = predict_tokens(packed, self.data, model_start(packed), 0, lines_log2(len(self.data)), code=code)
+        bits, code_bits = unit_bits(p.decisions, p.p1, vocabulary.bits), rounded(code_cost_bits(packed, code))
+        return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids, self.code, code_bits)

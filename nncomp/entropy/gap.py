@@ -11,9 +11,10 @@ The parts are differences of levels, each at least as high as the one before, fr
     + coder     the words of the range coder: its rounding, and the last words of each block
     + container headers, sizes, checksums, index
 
-The estimates are told no code; where a file with codes is below them, it is the bound itself, codes and all. What mixing spends
-on learning a new text is no part of the gap: the bound is mixing that starts cold too. (A second pass with what a first one has
-learned would say how much it is, but such a pass has seen the text it is asked to predict.)
+A block with a code is estimated untold, and told that code, which is charged: where told is lower, the code's bits are in the
+bound. A whole text of several blocks is told none. What mixing spends on learning a new text is no part of the gap: the bound is
+mixing that starts cold too. (A second pass with what a first one has learned would say how much it is, but such a pass has seen
+the text it is asked to predict.)
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from nncomp import pipeline
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import Block, FrameBlock, read_blocks
 from nncomp.entropy.estimate import Estimate, EstimateTask, open_packed, rounded, unit_bits
 from nncomp.errors import FormatError
-from nncomp.pipeline import FindModel, Sized, run_in_order
+from nncomp.pipeline import FindModel
 from nncomp.registry import ModelFile
+from nncomp.workers import Sized, run_in_order
 
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # done within moments, and quicker than processes start
@@ -40,6 +42,15 @@ _STREAM_STARTS = {BlockKind.BYTES: 1, BlockKind.TOKENS: 3}  # bytes of a payload
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]  # told how many bytes are done, and of how many
+
+
+class Coded(NamedTuple):
+    """What a block holds, and in bits its surprisal and the part of it that is a code's; and that code."""
+
+    data: bytes
+    bits: float
+    code_bits: float = 0.0
+    code: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,8 @@ class CodedTask:
     def input_bytes(self) -> int:
         return self.block.raw_bytes
 
-    def run(self) -> tuple[bytes, float, float]:
-        """Return the raw bytes, verified, and in bits the surprisal and the part of it that is a code's.
+    def run(self) -> Coded:
+        """Return what was coded; the raw bytes are verified.
 
         Raises FormatError when the block is altered.
         """
@@ -70,10 +81,11 @@ class CodedTask:
             data, ids, code = decode_lanes(packed, payload, raw_bytes)
             verify_block(data, self.block.checksum)
             if not data:
-                return data, 0.0, 0.0
+                return Coded(data, 0.0)
             p = predict_tokens(packed, data, model_start(packed), payload[0], payload[1], lane_ids=ids, code=code)
             code_bits = rounded(code_cost_bits(packed, code))
-            return data, code_bits + float(unit_bits(p.decisions, p.p1, packed.model.vocabulary.bits).sum()), code_bits
+            bits = float(unit_bits(p.decisions, p.p1, packed.model.vocabulary.bits).sum())
+            return Coded(data, code_bits + bits, code_bits, tuple(code.tolist()))
         data = Codec().decode_block(kind, payload, raw_bytes)
         verify_block(data, self.block.checksum)
         if kind == BlockKind.BYTES:
@@ -82,8 +94,8 @@ class CodedTask:
             from nncomp.mixing import byte_model
 
             raw = np.frombuffer(data, np.uint8)
-            return data, float(unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw, payload[0]), 8).sum()), 0.0
-        return data, 8.0 * len(payload), 0.0
+            return Coded(data, float(unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw, payload[0]), 8).sum()))
+        return Coded(data, 8.0 * len(payload))
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,8 @@ class BlockFigures:
     payload_bytes: int
     stream_bits: float  # the coder's words; of xz and stored blocks, the payload
     coded_bits: float  # surprisal, of a code too
-    untold_bits: float  # surprisal less a code's bits; what is saved by it is counted here up to `own_bits`
-    own_bits: float  # in one lane
+    untold_bits: float  # surprisal less a code's bits, unless they are in `own_bits`, too
+    own_bits: float  # in one lane, told the block's code if that is lower
     best_bits: float  # of any kind and model
     code_bits: float  # of a code; 0 for none
 
@@ -145,7 +157,8 @@ class Analysis:
             return "an empty text"
         kinds = {BlockKind.TOKENS: "network and mixing", BlockKind.BYTES: "mixing alone"}
         pieces = "" if len(self.estimates) == 1 else f", {len(self.estimates)} pieces"
-        return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + pieces
+        told = ", told a code" if any(estimate.code for estimate in self.estimates) else ""
+        return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + told + pieces
 
 
 _LEVELS = "best_bits", "own_bits", "untold_bits", "coded_bits", "stream_bits"
@@ -165,18 +178,22 @@ def analyse(
     workers = 0 if sum(task.raw_bytes for task in tasks) <= _SMALL_BYTES else workers
     tell = _Told(progress, (2 + len(models)) * sum(task.raw_bytes for task in tasks))
     coded = list(tell.each(tasks, run_in_order(tasks, CodedTask.run, workers, tell.begun)))
-    texts = [data for data, _, _ in coded]
+    wanted = [_ways(each.data, models) for each in coded]
+    for task, each, ways in zip(tasks, coded, wanted, strict=True):
+        if each.code:
+            tell.more(len(each.data))
+            ways.append(EstimateTask(each.data, task.model, each.code))
     chosen: list[Estimate] = []
     blocks = []
-    for task, (data, coded_bits, code_bits), found in zip(tasks, coded, _estimates(texts, models, workers, tell), strict=True):
-        blocks.append(_figures(task, coded_bits, code_bits, found))
-        if data:
+    for task, each, found in zip(tasks, coded, _estimates(wanted, workers, tell), strict=True):
+        blocks.append(_figures(task, each, found))
+        if each.data:
             chosen.append(min(found, key=lambda estimate: estimate.total_bits))
-    text = b"".join(texts)
+    text = b"".join(each.data for each in coded)
     whole = None
     if len(chosen) > 1 and len(text) <= WHOLE_BYTES:
         tell.more((1 + len(models)) * len(text))
-        (found,) = _estimates([text], models, workers, tell)
+        (found,) = _estimates([_ways(text, models)], workers, tell)
         whole = min(found, key=lambda estimate: estimate.total_bits)
         if whole.total_bits <= sum(estimate.total_bits for estimate in chosen):
             chosen = [whole]
@@ -205,24 +222,30 @@ def _with_models(packed: bytes, find_model: FindModel) -> Iterator[tuple[FrameBl
         yield found, find_model(found.model) if needs_model and found.model else None
 
 
-def _estimates(texts: Sequence[bytes], models: Sequence[ModelFile], workers: int, tell: _Told) -> Iterator[list[Estimate]]:
-    """Yield the estimates of each text: with each model, and on bytes; none of an empty one."""
-    ways = [None, *models]
-    tasks = [EstimateTask(text, way) for text in texts if text for way in ways]
+def _ways(text: bytes, models: Sequence[ModelFile]) -> list[EstimateTask]:
+    """Return the ways to estimate a text: with each model, and on bytes; none of an empty one."""
+    return [EstimateTask(text, model) for model in (None, *models)] if text else []
+
+
+def _estimates(wanted: Sequence[Sequence[EstimateTask]], workers: int, tell: _Told) -> Iterator[list[Estimate]]:
+    """Yield the estimates of each text, in all ways that are wanted of it."""
+    tasks = [task for ways in wanted for task in ways]
     results = iter(tell.each(tasks, run_in_order(tasks, EstimateTask.run, workers, tell.begun)))
-    for text in texts:
-        yield [next(results) for _ in ways] if text else []
+    for ways in wanted:
+        yield [next(results) for _ in ways]
 
 
-def _figures(task: CodedTask, coded_bits: float, code_bits: float, found: Sequence[Estimate]) -> BlockFigures:
+def _figures(task: CodedTask, coded: Coded, found: Sequence[Estimate]) -> BlockFigures:
     kind, payload_bytes = BlockKind(task.block.kind), len(task.block.payload)
     stream_bits = 8.0 * max(0, payload_bytes - _STREAM_STARTS.get(kind, 0))
-    coded_bits = min(rounded(coded_bits), stream_bits)
-    own = [each.total_bits for each in found if each.kind == kind and each.model == task.model]
-    own_bits = min([*own, coded_bits])
+    coded_bits = min(rounded(coded.bits), stream_bits)
+    own = [(each.total_bits, each.code_bits) for each in found if each.kind == kind and each.model == task.model]
+    own_bits, told_bits = min([*own, (coded_bits, coded.code_bits)])
     best_bits = min([*(each.total_bits for each in found), own_bits])
-    untold_bits = max(coded_bits - code_bits, own_bits)
-    return BlockFigures(kind, task.raw_bytes, payload_bytes, stream_bits, coded_bits, untold_bits, own_bits, best_bits, code_bits)
+    untold_bits = max(coded_bits - (coded.code_bits - told_bits), own_bits)
+    return BlockFigures(
+        kind, task.raw_bytes, payload_bytes, stream_bits, coded_bits, untold_bits, own_bits, best_bits, coded.code_bits
+    )
 
 
 class _Told:

@@ -14,7 +14,7 @@ import html
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -44,6 +44,7 @@ class LikeliestTask:
     ids: NDArray[np.int32] = field(repr=False)
     model: ModelFile
     raw_bytes: int
+    code: tuple[int, ...]
 
     @property
     def input_bytes(self) -> int:
@@ -54,7 +55,7 @@ class LikeliestTask:
         from nncomp.exact.likeliest import likeliest
 
         packed = open_packed(self.model)
-        ids_UK, probabilities_UK, actual_U = likeliest(packed, self.ids, ALTERNATIVES)
+        ids_UK, probabilities_UK, actual_U = likeliest(packed, self.ids, ALTERNATIVES, np.array(self.code, np.int64))
         return ids_UK, probabilities_UK, actual_U, list(packed.model.vocabulary.tokens)
 
 
@@ -125,7 +126,7 @@ def _shown_part(estimates: list[Estimate]) -> list[Estimate]:
     shown, left = [], SHOWN_BYTES
     for each in estimates:
         count = int(np.searchsorted(np.cumsum(each.sizes), left, side="right"))
-        shown.append(Estimate(each.kind, each.model, each.bits[:count], each.sizes[:count], each.ids[:count]))
+        shown.append(replace(each, bits=each.bits[:count], sizes=each.sizes[:count], ids=each.ids[:count]))
         left = left - int(each.sizes[:count].sum()) if count == len(each.bits) else 0
     return shown
 
@@ -133,7 +134,7 @@ def _shown_part(estimates: list[Estimate]) -> list[Estimate]:
 def _alternatives(estimates: list[Estimate], workers: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     """Return the alternatives of each unit as places in a list of texts, with probabilities in 65535ths, 0 for none."""
     tasks = [
-        LikeliestTask(each.ids, each.model, int(each.sizes.sum()))
+        LikeliestTask(each.ids, each.model, int(each.sizes.sum()), each.code)
         for each in estimates
         if each.model and each.kind == BlockKind.TOKENS
     ]

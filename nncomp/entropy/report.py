@@ -67,7 +67,7 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
         model = model_name(each.model) if each.model else None
         pieces.append(
             {"offset": start, "raw_bytes": raw_bytes, "unit": UNITS[each.kind], "units": len(each.bits), "model": model}
-            | {"bits": each.total_bits}
+            | {"bits": each.total_bits, "code_bits": each.code_bits}
         )
         start += raw_bytes
     return {

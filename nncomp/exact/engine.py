@@ -8,6 +8,7 @@ interface of the reference. Same integers, by test with `==`.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,11 @@ from nncomp.exact.weights import (
 from nncomp.kernels import compiled, inlined
 
 _HALF = 1 << (SCALE_SHIFT - 1)
+_FIRST_ROOT = 182  # the least t whose square's code, (t * t + 2**15) >> 16, is not 0
+_NEVER = (1 << 31) - 1  # a sum is less
+# What the compiled functions read: the arrays of the model; each layer's second MLP weight turned, N F D int8; and from which sum
+# on an output of the squared ReLU is not zero, N F int32.
+Operands: Any = namedtuple("Operands", (*Arrays._fields, "mlp_out_KN", "mlp_threshold"))  # type: ignore[misc]
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
 
 
@@ -58,6 +64,8 @@ class Buffers(NamedTuple):
     tokens: NDArray[np.int64]  # S, frequencies
     hidden: NDArray[np.int8]  # L D
     sums: NDArray[np.int32]  # L, scratch of the products
+    flags: NDArray[np.int8]  # F or a little more, which outputs of the squared ReLU are not zero
+    active: NDArray[np.int64]  # L, F / 8 + 1, the places of those
     scratch: NDArray[np.int64]  # 3E
     code: NDArray[np.int64]  # D, what a code adds to the input of each step
 
@@ -87,6 +95,8 @@ def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | N
         tokens=np.zeros(size, i64),
         hidden=np.zeros((lanes, d), i8),
         sums=np.zeros(lanes, i32),
+        flags=np.zeros(-(-f // 8) * 8, i8),
+        active=np.zeros((lanes, f // 8 + 1), i64),
         scratch=np.zeros(3 * e, i64),
         code=np.zeros(d, i64),
     )
@@ -174,13 +184,66 @@ def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_sca
         _recur_lane(rate, c, gate, state_scale, h[i], out[i])
 
 
+@inlined
+def _square(acc: Any, scale: Any) -> Any:
+    t = min((max(np.int64(acc), 0) * scale + _HALF) >> SCALE_SHIFT, 4095)
+    return np.int8(min((t * t + (1 << 15)) >> 16, 127))
+
+
 @compiled
 def _squared_relu(acc: Any, scale: Any, z: Any) -> None:
     lanes, width = acc.shape
     for i in range(lanes):
         for j in range(width):
-            t = min((max(np.int64(acc[i, j]), 0) * scale[j] + _HALF) >> SCALE_SHIFT, 4095)
-            z[i, j] = np.int8(min((t * t + (1 << 15)) >> 16, 127))
+            z[i, j] = _square(acc[i, j], scale[j])
+
+
+def first_sums(scale: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the least sum of each output whose squared ReLU is not zero: acc * scale + half >= 182 * 2**20."""
+    least = (_FIRST_ROOT << SCALE_SHIFT) - _HALF
+    return np.where(scale > 0, -(-least // np.maximum(scale.astype(np.int64), 1)), _NEVER).astype(np.int32)
+
+
+@inlined
+def _find_active(acc: Any, threshold: Any, flags: Any, active: Any) -> int:
+    """Write the places where the sums reach their thresholds into `active`; return how many there are, which may be more."""
+    for j in range(acc.size):
+        flags[j] = acc[j] >= threshold[j]
+    count, last, words = 0, active.size - 1, flags.view(np.int64)  # eight at a time
+    for x in range(words.size):
+        if words[x] != 0:
+            for j in range(8 * x, 8 * x + 8):
+                active[min(count, last)] = j
+                count += np.int64(flags[j])
+    return count
+
+
+@inlined
+def _add_column(value: Any, weight: Any, out: Any) -> None:
+    for j in range(out.size):
+        out[j] += value * np.int32(weight[j])
+
+
+@compiled
+def _mlp_out(product: Any, packed: Any, a: Any, n: int, b: Any) -> None:
+    """Set b.delta to the product of the squared ReLU of b.wide. In int8 one in a hundred of its outputs is not zero
+    (docs/LOG.md): the columns of those are added, the same sums in another order. Where they are more than an eighth, it is
+    multiplied as a whole."""
+    lanes, is_sparse = b.wide.shape[0], True
+    for i in range(lanes):
+        b.sums[i] = _find_active(b.wide[i], a.mlp_threshold[n], b.flags, b.active[i])
+        is_sparse &= b.sums[i] < b.active.shape[1]
+    if not is_sparse:
+        _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
+        multiply(product, packed, a.mlp_out_weight[n], b.z, b.sums, b.delta)
+        return
+    for i in range(lanes):
+        out = b.delta[i]
+        for j in range(out.size):
+            out[j] = 0
+        for x in range(b.sums[i]):
+            j = b.active[i, x]
+            _add_column(np.int32(_square(b.wide[i, j], a.mlp_in_scale[n, j])), a.mlp_out_KN[n, j], out)
 
 
 @compiled
@@ -230,8 +293,7 @@ def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         _add(b.x, b.delta, a.state_out_scale[n])
         _normalise(b.x, b.y)
         multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.sums, b.wide)
-        _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
-        multiply(product, packed[p + _MLP_OUT], a.mlp_out_weight[n], b.z, b.sums, b.delta)
+        _mlp_out(product, packed[p + _MLP_OUT], a, n, b)
         _add(b.x, b.delta, a.mlp_out_scale[n])
     _normalise(b.x, b.hidden)
     p = layers * _PER_LAYER
@@ -257,7 +319,8 @@ class PackedModel:
 
     def __init__(self, model: IntegerModel) -> None:
         self.model = model
-        self.arrays: Arrays = model.arrays
+        turned = np.ascontiguousarray(model.arrays.mlp_out_weight.swapaxes(1, 2))
+        self.arrays = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
         a, size = model.arrays, model.group_size
         weights = [
             weight[n]

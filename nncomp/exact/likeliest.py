@@ -52,15 +52,16 @@ def _likeliest(
 
 
 def likeliest(
-    model: PackedModel, ids_N: NDArray[np.int32], count: int
+    model: PackedModel, ids_N: NDArray[np.int32], count: int, levels_C: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """Return the `count` likeliest tokens before each of the given ones and their probabilities, both (N, K), and those of
-    the given ones, (N,). One lane; the probabilities are those of the groups and of the tokens in them, multiplied.
+    the given ones, (N,). One lane, told a code of these levels if any; the probabilities are those of the groups and of the
+    tokens in them, multiplied.
     """
     assert 0 < count <= model.model.sizes["vocab_size"]
     ids_NK = np.zeros((len(ids_N), count), np.int32)
     probabilities_NK, actual_N = np.zeros((len(ids_N), count)), np.zeros(len(ids_N))
     ids_N = np.ascontiguousarray(ids_N, np.int32)
-    buffers, start = new_buffers(model.model, 1), model.model.sizes["start_token"]
+    buffers, start = new_buffers(model.model, 1, levels_C), model.model.sizes["start_token"]
     _likeliest(model.product, model.packed, model.arrays, buffers, ids_N, start, ids_NK, probabilities_NK, actual_N)
     return ids_NK, probabilities_NK, actual_N

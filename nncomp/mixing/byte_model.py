@@ -8,6 +8,7 @@ Both directions run one predictor. The sizes of its tables follow from the numbe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,19 +202,19 @@ def update(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int
 
 
 @compiled
-def run_model(model: Any, data: Any, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
-    """Predict and learn each decision of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
+def run_model(model: Any, data: Any, first: int, end: int, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
+    """Predict and learn each decision of data[first:end]: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
     slots, mixer, text, matches, maps, last = model  # taken apart once: each use of a field of a tuple counts references
     if decoding:
         coding.start_decoder(decoder, words)
-    for t in range(data.size):
+    for t in range(first, end):
         start_byte(text, matches, data, t)
         if decoding and coding.is_spent(decoder, words):  # altered bytes need not be decoded to the end
             return
         b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
         b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
         symbol = np.int64(data[t])
-        node = 1
+        node = np.int64(1)  # a plain 1 is a type of its own, for which all would be compiled twice
         for depth in range(8):
             p = predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
             if decoding:
@@ -264,15 +265,26 @@ def new_model(count: int, table_bits: int) -> Model:
     )
 
 
+def probabilities_in_parts(
+    data: NDArray[np.uint8], part_bytes: int, table_bits: int = DEFAULT_TABLE_BITS
+) -> Iterator[NDArray[np.uint16]]:
+    """Yield p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first, `part_bytes` bytes at a time."""
+    model, data = new_model(len(data), table_bits), np.array(data, np.uint8)
+    probabilities = np.zeros(8 * len(data), np.uint16)
+    nothing, decoder = np.zeros(0, np.uint32), np.zeros(5, np.uint64)
+    for first in range(0, len(data), part_bytes):
+        end = min(first + part_bytes, len(data))
+        run_model(model, data, first, end, probabilities, nothing, decoder, False)
+        yield probabilities[8 * first : 8 * end]
+
+
 def encode_bytes(data: NDArray[np.uint8], table_bits: int = DEFAULT_TABLE_BITS) -> NDArray[np.uint16]:
     """Return p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first.
 
     The decisions are the bits themselves: `coding.encode(np.unpackbits(data), encode_bytes(data))` is the block.
     """
-    model = new_model(len(data), table_bits)
-    probabilities = np.zeros(8 * len(data), np.uint16)
-    run_model(model, np.array(data, np.uint8), probabilities, np.zeros(0, np.uint32), np.zeros(5, np.uint64), False)
-    return probabilities
+    parts = list(probabilities_in_parts(data, max(1, len(data)), table_bits))
+    return parts[0] if parts else np.zeros(0, np.uint16)
 
 
 def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = DEFAULT_TABLE_BITS) -> NDArray[np.uint8]:
@@ -283,6 +295,6 @@ def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = DEFAUL
     data = np.zeros(count, np.uint8)
     decoder = np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)
-    run_model(model, data, np.zeros(0, np.uint16), words, decoder, True)
+    run_model(model, data, 0, count, np.zeros(0, np.uint16), words, decoder, True)
     coding.check_finished(decoder, words)
     return data

@@ -83,7 +83,8 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     """Set all contexts for the next token of the lane, which begins at byte `at` of the lane's bytes, `data`."""
     s = m.state[lane]
     b1, b2, b3, b4 = _byte_at(data, at - 1), _byte_at(data, at - 2), _byte_at(data, at - 3), _byte_at(data, at - 4)
-    t1, t2, t3 = _token_at(m, lane, 1), _token_at(m, lane, 2), _token_at(m, lane, 3)
+    one = np.int64(1)  # a plain 1 is a type of its own, for which a function is compiled anew
+    t1, t2, t3 = _token_at(m, lane, one), _token_at(m, lane, one + 1), _token_at(m, lane, one + 2)
     last4 = b1 | b2 << 8 | b3 << 16 | b4 << 24
     word, column, line = s[bc.WORD], s[bc.COLUMN], s[bc.LINE]
     above = np.int64(data[s[bc.LINE_ABOVE] + column]) if s[bc.LINE_ABOVE] + column < line else np.int64(0)
@@ -103,7 +104,7 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     h[2] = t1 | t2 << 16
     h[3] = combine(t1 | t2 << 16, t3)
     h[4] = combine(s[bc.KEY], word)
-    h[5] = combine(combine(h[3], _token_at(m, lane, 4)), _token_at(m, lane, 5))
+    h[5] = combine(combine(h[3], _token_at(m, lane, one + 3)), _token_at(m, lane, one + 4))
     h[6] = b1
     h[7] = b1 | b2 << 8
     h[8] = b1 | b2 << 8 | b3 << 16

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from nncomp.model import fused
 from nncomp.model.code import CodeTables
 from nncomp.model.quantize import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
 from nncomp.model.recurrence import scan
@@ -113,25 +114,48 @@ class Layer(nn.Module):
             self.gates_in.bias[:e] = -torch.linspace(0, 6, e)
 
     def normalise(self, x: Tensor) -> Tensor:
-        y = norm(x)
+        y = fused.norm(x)
         return fake_int8(y, 1 / NORM_STEPS) if self.quantized else y
 
     def forward(self, x_TLD: Tensor, h_LE: Tensor, y_LD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = self.normalise(x_TLD)
-        before = torch.cat([y_LD[None].to(y.dtype), y[:-1]])
         shift = self.shift.clamp(0, 1)
         if self.quantized:
             shift = round_straight_through(shift * 128) / 128
-        u = y + (before - y) * shift
+        u = fused.shift_lanes(y, y_LD, shift)
         if self.quantized:
             u = round_straight_through(u * NORM_STEPS) / NORM_STEPS
         a, c, g = self.gates_in(u).chunk(3, -1)
         steps = a.shape[0]
-        h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
+        h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.float().reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
         x = x_TLD + self.state_out(self.state_quantizer((h * F.silu(g.float())).to(g.dtype)))
-        z = F.relu(self.mlp_in(self.normalise(x)))
-        x = x + self.mlp_out(self.mlp_quantizer(z * z))
+        z = fused.squared_relu(self.mlp_in(self.normalise(x)))
+        x = x + self.mlp_out(self.mlp_quantizer(z))
         return x, h[-1].detach(), y[-1].detach()
+
+
+def products_by_group(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor) -> Tensor:
+    """Return each row times the weight of its group, shape (N, S); the rows are sorted by group. One product a group."""
+    parts = torch.split(rows_ND, torch.bincount(group_N, minlength=len(weight_GSD)).tolist())
+    return torch.cat([F.linear(part, weight) for part, weight in zip(parts, weight_GSD, strict=True)])
+
+
+def products_in_tiles(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor, tile: int = 64) -> Tensor:
+    """The same in one batch of products of tiles of rows, with no word between host and GPU about how many are in a group.
+
+    Each group begins a tile, so there are at most N / tile + G; those past the last are zeros.
+    """
+    groups, count = len(weight_GSD), len(rows_ND)
+    counts_G = torch.bincount(group_N, minlength=groups)
+    tiles_G = (counts_G + tile - 1) // tile
+    first_tile_G, first_row_G = tiles_G.cumsum(0) - tiles_G, counts_G.cumsum(0) - counts_G
+    place_N = first_tile_G[group_N] * tile + torch.arange(count, device=rows_ND.device) - first_row_G[group_N]
+    tiles = count // tile + groups
+    padded = rows_ND.new_zeros(tiles * tile, rows_ND.shape[1]).index_copy(0, place_N, rows_ND)
+    number = torch.arange(tiles, device=rows_ND.device)
+    group_of_tile = torch.searchsorted(tiles_G.cumsum(0), number, right=True).clamp_max(groups - 1)
+    products = torch.bmm(padded.view(tiles, tile, -1), weight_GSD[group_of_tile].transpose(1, 2))
+    return products.reshape(tiles * tile, -1)[place_N]
 
 
 class Decoder(nn.Module):
@@ -152,6 +176,10 @@ class Decoder(nn.Module):
             self.code = CodeTables(*shape)
         self.quantized = False
 
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
     def set_quantization(self, mode: str) -> None:
         """Set "off", "observe" (collect activation scales) or "on" (everything as the integer network has it)."""
         for module in self.modules():
@@ -161,7 +189,7 @@ class Decoder(nn.Module):
                 module.quantized = mode == "on"
 
     def initial_state(self, lanes: int) -> State:
-        c, device = self.config, self.embedding.device
+        c, device = self.config, self.device
         return [
             (torch.zeros(lanes, c.state_width, device=device), torch.zeros(lanes, c.width, device=device))
             for _ in range(c.layer_count)
@@ -183,19 +211,19 @@ class Decoder(nn.Module):
         `code_LD` is added to the input of each step: what `CodeTables` gives of each lane's code; none is no code.
         """
         rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
-        x = rows if self.quantized else norm(rows)
+        x = rows if self.quantized else fused.norm(rows)
         if code_LD is not None:
             x = x + code_LD
         after: State = []
         for layer, (h, y) in zip(self.layers, state, strict=True):
             x, h, y = layer(x, h, y)
             after.append((h, y))
-        x = norm(x)
+        x = fused.norm(x)
         return (fake_int8(x, 1 / NORM_STEPS) if self.quantized else x), after
 
     def group_logits(self, hidden: Tensor) -> Tensor:
-        z = F.relu(self.group_in(hidden))
-        logits: Tensor = self.group_out(self.group_quantizer(z * z))
+        z = fused.squared_relu(self.group_in(hidden))
+        logits: Tensor = self.group_out(self.group_quantizer(z))
         return logits
 
     def token_losses(self, hidden_TLD: Tensor, targets_TL: Tensor) -> Tensor:
@@ -204,14 +232,15 @@ class Decoder(nn.Module):
         hidden, targets = hidden_TLD.flatten(0, -2), targets_TL.flatten()
         group = targets // size
         losses = F.cross_entropy(self.group_logits(hidden).float(), group, reduction="none")
-        order = torch.argsort(group)
-        counts = torch.bincount(group, minlength=self.config.group_count).tolist()
-        weight = self.token_out.effective_weight().to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else hidden.dtype)
+        type_ = hidden.device.type
+        weight = self.token_out.effective_weight()
+        weight = weight.to(torch.get_autocast_dtype(type_) if torch.is_autocast_enabled(type_) else hidden.dtype)
         assert self.token_out.bias is not None
         biases = self.token_out.bias.view(-1, size)
-        parts = torch.split(hidden[order].to(weight.dtype), counts)
-        logits = [F.linear(p, w) for p, w in zip(parts, weight.view(-1, size, weight.shape[1]), strict=True)]
-        in_group = torch.cat(logits).float() + biases[group[order]]
+        of_groups = products_in_tiles if hidden.is_cuda else products_by_group
+        order = torch.argsort(group)
+        products = of_groups(hidden[order].to(weight.dtype), group[order], weight.view(-1, size, weight.shape[1]))
+        in_group = products.float() + biases[group[order]]
         losses = losses.index_add(0, order, F.cross_entropy(in_group, targets[order] % size, reduction="none"))
         return losses.view_as(targets_TL)
 

@@ -33,6 +33,15 @@ class EncoderConfig:
         return asdict(self)
 
 
+def between_levels(position_GC: Tensor, levels: int) -> Tensor:
+    """Return how near each level is to a place from 0 to K - 1, shape (G, C, K): two levels side by side share 1.
+
+    >>> between_levels(torch.tensor([[0.25]]), 3).tolist()
+    [[[0.75, 0.25, 0.0]]]
+    """
+    return (1 - (position_GC[..., None] - torch.arange(levels, device=position_GC.device)).abs()).clamp_min(0)
+
+
 class Encoder(nn.Module):
     """From the tokens of texts to their codes; see the module docstring."""
 
@@ -75,10 +84,9 @@ class Encoder(nn.Module):
 
     def forward(self, ids_GN: Tensor) -> Tensor:
         """Return the choice of levels, one-hot, shape (G, C, K) float32, with the gradient of interpolating between levels."""
-        position = self.position(ids_GN)[..., None]
-        levels = torch.arange(self.config.levels, device=position.device)
-        near = (1 - (position - levels).abs()).clamp_min(0)
-        chosen = F.one_hot(torch.floor(position[..., 0] + 0.5).long(), self.config.levels).float()
+        position = self.position(ids_GN)
+        near = between_levels(position, self.config.levels)
+        chosen = F.one_hot(torch.floor(position + 0.5).long(), self.config.levels).float()
         return chosen + near - near.detach()
 
     @torch.no_grad()

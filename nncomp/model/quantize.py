@@ -6,6 +6,8 @@ arXiv:1308.3432). Knows nothing of layers. The integer side is `nncomp.exact`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,14 +15,39 @@ INT8_MAX = 127
 NORM_STEPS = 16  # a normalised activation y is coded as round(y * 16): |y| <= 7.94
 
 
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.floor(x + 0.5)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
 def round_straight_through(x: Tensor) -> Tensor:
     """Return round(x), half away from floor, with the gradient of the identity."""
-    return x + (torch.floor(x + 0.5) - x).detach()
+    result: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _FakeInt8(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor | float) -> Tensor:
+        steps = x / scale
+        ctx.save_for_backward(steps.abs() <= INT8_MAX)
+        return steps.clamp_(-INT8_MAX, INT8_MAX).add_(0.5).floor_().mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (inside,) = ctx.saved_tensors
+        return grads[0] * inside, None
 
 
 def fake_int8(x: Tensor, scale: Tensor | float) -> Tensor:
     """Return x rounded to a multiple of `scale` within +-127 * scale."""
-    return round_straight_through(torch.clamp(x / scale, -INT8_MAX, INT8_MAX)) * scale
+    result: Tensor = _FakeInt8.apply(x, scale)  # type: ignore[no-untyped-call]
+    return result
 
 
 def row_scale(weight_NK: Tensor) -> Tensor:

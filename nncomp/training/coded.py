@@ -28,6 +28,7 @@ from nncomp.model.decoder import Decoder, State
 from nncomp.model.encoder import NO_TOKEN, Encoder, EncoderConfig
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import Trainer, TrainingConfig
+from nncomp.training.peers import autocast
 
 Groups = list[tuple[int, int]]
 CODE_LEVELS = 4  # of the dimensions of a new code
@@ -58,7 +59,7 @@ def saved_encoder(weights: dict[str, Tensor], levels: int) -> SavedEncoder:
     """Return the encoder of these weights, as a checkpoint has them, for its file."""
     vocab_size, width = weights["embedding"].shape
     sizes = {"vocab_size": vocab_size, "dimensions": len(weights["mean"]), "levels": levels, "width": width}
-    return SavedEncoder(sizes, {name: array.float().numpy() for name, array in weights.items()})
+    return SavedEncoder(sizes, {name: array.float().cpu().numpy() for name, array in weights.items()})
 
 
 def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:
@@ -83,7 +84,7 @@ def conditioned(model: Decoder, choice_GCK: Tensor, told_G: Tensor, lanes: int) 
 
 def decoder_loss(model: Decoder, fed: Tensor, targets: Tensor, state: State, code_LD: Tensor | None) -> tuple[Tensor, State]:
     """Return the summed cross-entropy in nats of the targets there are, and the state after the last step."""
-    with torch.autocast(fed.device.type, torch.bfloat16):
+    with autocast(fed.device):
         hidden, after = model.hidden(fed, state, code_LD)
         known = targets != NO_TARGET
         return model.loss_sum(hidden[known], targets[known]), after
@@ -124,17 +125,19 @@ class CodedTrainer(Trainer):
         if self.chunk * c.steps >= max((-(-tokens // lanes) for _, tokens in self.groups), default=0):
             self._begin_groups()
         fed, targets = chunk_of(self.ids, self.groups, self.shape, self.chunk, model.config.start_token)
+        device = model.device
         known = (targets != NO_TARGET).sum(0).reshape(len(self.groups), lanes).sum(1)
-        code_LD, price = None, torch.zeros(())
+        code_LD, price = None, torch.zeros((), device=device)
         start = model.initial_state(c.lanes)
         if self.encoder is not None and model.code is not None:
-            choice = self.encoder(read_groups(self.ids, self.groups))
-            start, code_LD = conditioned(model, choice, self.told, lanes)
-            share = torch.from_numpy((known / np.array([tokens for _, tokens in self.groups])).astype(np.float32))
-            price = self._weighed((model.code.bits(choice) * self.told * share).sum() * math.log(2))
+            choice, told = self.encoder(read_groups(self.ids, self.groups).to(device)), self.told.to(device)
+            start, code_LD = conditioned(model, choice, told, lanes)
+            share = torch.from_numpy((known / np.array([tokens for _, tokens in self.groups])).astype(np.float32)).to(device)
+            price = self._weighed((model.code.bits(choice) * told * share).sum() * math.log(2))
         if self.chunk == 0:
             self.state = start
-        loss, self.state = decoder_loss(model, torch.from_numpy(fed), torch.from_numpy(targets), self.state, code_LD)
+        fed_TL, targets_TL = torch.from_numpy(fed).to(device), torch.from_numpy(targets).to(device)
+        loss, self.state = decoder_loss(model, fed_TL, targets_TL, self.state, code_LD)
         self.chunk += 1
         return loss + price, int(known.sum())
 
@@ -186,11 +189,12 @@ def worth(
     A code costs what the prior says, whichever it is; none costs nothing.
     """
     groups = all_groups(ends, shape)
-    decoder_bits = code_bits = 0.0
-    indices = torch.zeros(len(groups), model.config.code_dimensions, dtype=torch.long)
+    decoder_bits, code_bits, device = 0.0, 0.0, model.device
+    indices = torch.zeros(len(groups), model.config.code_dimensions, dtype=torch.long, device=device)
     if encoder is not None and codes != "none":
         encoder.eval()
-        indices = torch.cat([encoder.indices(read_groups(ids, groups[i : i + batch])) for i in range(0, len(groups), batch)])
+        parts = [read_groups(ids, groups[i : i + batch]).to(device) for i in range(0, len(groups), batch)]
+        indices = torch.cat([encoder.indices(part) for part in parts])
         encoder.train()
         if codes == "shuffled":
             indices = indices.roll(1, 0)
@@ -199,10 +203,11 @@ def worth(
         state, code_LD = model.initial_state(len(part) * shape.lanes), None
         if encoder is not None and codes != "none" and model.code is not None:
             choice = one_hot(indices[i : i + batch], model.config.code_levels)
-            state, code_LD = conditioned(model, choice, torch.ones(len(part)), shape.lanes)
+            state, code_LD = conditioned(model, choice, torch.ones(len(part), device=device), shape.lanes)
             code_bits += float(model.code.bits(choice).sum())
         for number in range(-(-max(-(-tokens // shape.lanes) for _, tokens in part) // shape.steps)):
             fed, targets = chunk_of(ids, part, shape, number, model.config.start_token)
-            loss, state = decoder_loss(model, torch.from_numpy(fed), torch.from_numpy(targets), state, code_LD)
+            fed_TL, targets_TL = torch.from_numpy(fed).to(device), torch.from_numpy(targets).to(device)
+            loss, state = decoder_loss(model, fed_TL, targets_TL, state, code_LD)
             decoder_bits += float(loss) / math.log(2)
     return Worth(sum(tokens for _, tokens in groups), decoder_bits, code_bits)

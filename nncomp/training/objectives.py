@@ -1,7 +1,8 @@
-"""What a training minimises: cross-entropy, or a distance to the estimated entropy of each token ("approach, not exceed").
+"""What a training minimises: cross-entropy, that of a mixture, or a distance to the estimated entropy of each token.
 
-The estimates are those that `nncomp entropy --per-token` writes of the very training text (arXiv 2511.10618). They are laid
-out over its bytes, so the text may be cut into other tokens than the estimate was. Knows nothing of models.
+For the mixture see `nncomp.training.mixture`. The other estimates ("approach, not exceed") are those that `nncomp entropy
+--per-token` writes of the very training text (arXiv 2511.10618). They are laid out over its bytes, so the text may be cut into
+other tokens than the estimate was. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from nncomp.errors import DataError
 from nncomp.tokens import Vocabulary
 from nncomp.training.data import Document, shuffled_pieces
 
-CROSS_ENTROPY = "cross-entropy"
+CROSS_ENTROPY, MIXTURE = "cross-entropy", "mixture"
 DISTANCES: dict[str, Callable[[Tensor], Tensor]] = {
     "hinge": F.relu,  # no gradient where a token's loss is at or below its estimate
     "absolute": lambda excess: excess.abs(),  # and back up to it where it is below
+    MIXTURE: lambda excess: -F.softplus(-excess),  # the loss of the mean of both probabilities, but for a constant
 }
 
 
@@ -34,6 +36,9 @@ def distance(objective: str, losses: Tensor, estimates: Tensor) -> Tensor:
     >>> losses, estimates = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 2.0])
     >>> float(distance("hinge", losses, estimates)), float(distance("absolute", losses, estimates))
     (2.0, 3.0)
+    >>> both = torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.75])  # probabilities of the network and of mixing
+    >>> distance("mixture", -both[0].log(), -both[1].log()) - (both[1] / (both[0] + both[1])).log().sum()  # either way
+    tensor(0.)
     """
     return DISTANCES[objective](losses - estimates).sum()
 

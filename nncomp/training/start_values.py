@@ -16,7 +16,7 @@ from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel
 from nncomp.mixing.token_start import chosen_parts, start_values
 from nncomp.token_block import encode_and_learn, start_extra, start_of
-from nncomp.training.data import Document
+from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
 # What a quick level does without (docs/LOG.md): of the contexts and sets of weight rows of the token tree it uses only these.
@@ -31,21 +31,26 @@ def plain_values(level: str, init: IntegerModel | None) -> dict[str, NDArray[Any
 
 
 def learn_start_values(
-    model: IntegerModel, documents: list[Document], total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]
+    model: IntegerModel, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]
 ) -> IntegerModel:
-    """Return the model with start values of mixing, learned from `plain` ones on about `total_bytes` of the documents, all
+    """Return the model with start values of mixing, learned from `plain` ones on about `total_bytes` of the corpus, all
     files alike."""
-    random = np.random.default_rng(seed)
     packed, values = PackedModel(model), plain
-    names = sorted({document.name for document in documents})
-    by_name = {name: [d.text for d in documents if d.name == name] for name in names}
-    done = 0
-    while done < total_bytes:
-        for name in random.permutation(names):
-            texts = by_name[str(name)]
-            text = texts[int(random.integers(len(texts)))]
-            start = int(random.integers(0, max(1, len(text) - _PIECE_BYTES)))
-            piece = text[start : start + _PIECE_BYTES]
-            _, _, values = encode_and_learn(packed, piece, values)
-            done += len(piece)
+    for piece in corpus.spans(_draw(corpus, total_bytes, np.random.default_rng(seed))):
+        _, _, values = encode_and_learn(packed, piece, values)
     return replace(model, extra={**model.extra, **start_extra(values)})
+
+
+def _draw(corpus: Corpus, total_bytes: int, random: np.random.Generator) -> list[Span]:
+    """Return spans of random documents, one of each file in turn, until they are as long as is asked for."""
+    by_name, spans, done = corpus.by_name(), [], 0
+    while True:
+        for name in random.permutation(list(by_name)):
+            numbers = by_name[str(name)]
+            number = numbers[int(random.integers(len(numbers)))]
+            size = int(corpus.sizes[number])
+            begin = int(random.integers(0, max(1, size - _PIECE_BYTES)))
+            spans.append((number, begin, min(_PIECE_BYTES, size - begin)))
+            done += spans[-1][2]
+            if done >= total_bytes:
+                return spans

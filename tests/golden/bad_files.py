@@ -7,13 +7,24 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from nncomp.container import BLOCK_BYTES, MAGIC, SPLIT_BYTES, Block, ModelReference, checksum, read_blocks, varint
+from nncomp.container import (
+    BLOCK_UNIT_BYTES,
+    MAGIC,
+    PLAIN_BLOCK_BYTES,
+    SPLIT_BYTES,
+    Block,
+    ModelReference,
+    checksum,
+    read_blocks,
+    varint,
+)
 from tests.golden.good_files import frame, reference, stored, xz
 from tests.golden.models import CODED, EXTREME, SMALL
 
 File = tuple[str, str, bytes, str, str]  # what it is about, the model it is given or "", the file, the error, its sentence
 
 HEAD = MAGIC + b"\x10"
+UNITS = MAGIC + b"\x14"
 LZMA1 = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
 
 
@@ -69,20 +80,27 @@ def _layout(good: dict[str, bytes]) -> dict[str, Row]:
 
 
 def _sizes() -> dict[str, Row]:
-    first = xz(bytes(BLOCK_BYTES), False)
-    least = SPLIT_BYTES - BLOCK_BYTES
+    first = xz(bytes(PLAIN_BLOCK_BYTES), False)
+    least = SPLIT_BYTES - PLAIN_BLOCK_BYTES
     over = "FormatError", "more than 6,291,455 bytes"
     short = "FormatError", "fewer than any writer leaves"
     shorter = frame([first, xz(bytes(least - 1))])
+    small = xz(bytes(BLOCK_UNIT_BYTES), False)
+    shorter_units = frame([small, xz(bytes(SPLIT_BYTES - BLOCK_UNIT_BYTES - 1))])
+    stored_head = b"\x80\x00" + checksum(b"")
     return {
         "raw-6-mib": ("a last block of 6 MiB", HEAD + b"\x80" + varint(SPLIT_BYTES), *over),
         "raw-huge": ("a last block of 2**63 - 1", HEAD + b"\x80" + varint((1 << 63) - 1), *over),
         "raw-endless": ("a varint without end", HEAD + b"\x80" + b"\xff" * 40, *over),
         "raw-long-form": ("a varint one byte too long", HEAD + b"\x80\x80\x00" + checksum(b""), "FormatError", "shortest form"),
         "payload-over-raw": ("a payload longer than the raw bytes", HEAD + b"\x81\x0a\x0b", "FormatError", "more than 10 bytes"),
-        "payload-over-block": ("in a block of 4 MiB", HEAD + b"\x01" + varint(BLOCK_BYTES + 1), "FormatError", "4,194,304"),
+        "payload-over-block": ("in a block of 4 MiB", HEAD + b"\x01" + varint(PLAIN_BLOCK_BYTES + 1), "FormatError", "4,194,304"),
         "stored-over-file": ("a stored block that is not there", HEAD + b"\x80" + varint(SPLIT_BYTES - 1) + bytes(9), *CUT),
         "last-short": ("a last block of fewer than 2 MiB", shorter, *short),
+        "units-0": ("blocks of no bytes", UNITS + b"\x00" + stored_head, "FormatError", "blocks of 0 times 256 KiB"),
+        "units-16": ("4 MiB, which are not said", UNITS + b"\x10" + stored_head, "FormatError", "blocks of 16 times 256 KiB"),
+        "units-cut": ("it ends before the size of its blocks", UNITS, *CUT),
+        "units-last-short": ("a last block that would have been two", shorter_units, *short),
         "last-empty": ("an empty last block after another", frame([first, stored(b"")]), *short),
     }  # fmt: skip
 

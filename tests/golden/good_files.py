@@ -13,7 +13,16 @@ import numpy as np
 
 from nncomp import codec, coding, token_block
 from nncomp.codec import BlockKind
-from nncomp.container import Block, FrameWriter, ModelReference, checksum, split
+from nncomp.container import (
+    BLOCK_BYTES,
+    BLOCK_UNIT_BYTES,
+    PLAIN_BLOCK_BYTES,
+    SPLIT_BYTES,
+    Block,
+    FrameWriter,
+    ModelReference,
+    checksum,
+)
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import parse_model
 from nncomp.mixing import byte_model
@@ -86,6 +95,15 @@ def frame(blocks: list[Block], named: ModelReference | None = None) -> bytes:
     return sink.getvalue()
 
 
+def in_blocks(data: bytes, block_bytes: int) -> list[Block]:
+    """Return the blocks of a frame whose blocks have this size, all but the last."""
+    parts = []
+    while len(data) >= SPLIT_BYTES:
+        parts.append(data[:block_bytes])
+        data = data[block_bytes:]
+    return [*(xz(part, False) for part in parts), xz(data)]
+
+
 def long_content() -> bytes:
     """Return 10.5 million bytes that xz makes small: three blocks."""
     line = texts.table(9, 40)
@@ -98,7 +116,8 @@ def files() -> dict[str, File]:
     two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
     long = long_content()
-    long_blocks = [xz(data, last) for data, last in split(io.BytesIO(long))]
+    long_blocks = in_blocks(long, PLAIN_BLOCK_BYTES)
+    small_units = long[: BLOCK_UNIT_BYTES + 6_100_000]
     frames = [
         frame([tokens(part)], small),
         frame([in_bytes(part[:300])]),
@@ -112,6 +131,13 @@ def files() -> dict[str, File]:
         "xz": ("LZMA", "", frame([xz(MIXED)]), MIXED),
         "xz-long": ("three blocks and a footer", "", frame(long_blocks), long),
         "xz-long-named": ("a model is named that no block uses", "", frame(long_blocks, ModelReference(1, bytes(8))), long),
+        "xz-long-units": ("three blocks of 3.5 MiB", "", frame(in_blocks(long, BLOCK_BYTES)), long),
+        "xz-units-named": (
+            "blocks of 256 KiB; a model is named",
+            "",
+            frame(in_blocks(small_units, BLOCK_UNIT_BYTES), ModelReference(2, bytes(8))),
+            small_units,
+        ),
         "bytes": ("mixing alone", "", frame([in_bytes(MIXED)]), MIXED),
         "bytes-small-tables": ("mixing alone, the smallest tables", "", frame([in_bytes(part, 16)]), part),
         "bytes-odd": ("mixing alone on odd bytes", "", frame([in_bytes(texts.odd())]), texts.odd()),

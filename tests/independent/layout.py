@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from tests.independent.refused import RefusedError, demand
 
 MAGIC = bytes.fromhex("D61BA4E3")
-BLOCK_BYTES = 4_194_304
+BLOCK_BYTES = 4_194_304  # unless the frame says another size
+UNIT_BYTES = 262_144
 SPLIT_BYTES = 6_291_456
 STORED = 0
 
@@ -70,8 +71,13 @@ def _frame(source: _Bytes) -> Iterator[Block]:
     demand(source.take(4) == MAGIC, "not the magic")
     version_and_flags = source.take(1)[0]
     demand(version_and_flags >> 4 == 1, "not version 1")
-    demand(version_and_flags & 0b1110 == 0, "a reserved flag is set")
+    demand(version_and_flags & 0b1010 == 0, "a reserved flag is set")
     model_hash = source.take(9)[1:] if version_and_flags & 1 else None
+    block_bytes = BLOCK_BYTES
+    if version_and_flags & 4:
+        units = source.take(1)[0]
+        demand(1 <= units <= 15, "a size of blocks that is none")
+        block_bytes = units * UNIT_BYTES
     headers = [source.data[start : source.position]]
     sizes: list[tuple[int, int, int]] = []
     is_last = False
@@ -80,9 +86,9 @@ def _frame(source: _Bytes) -> Iterator[Block]:
         first = source.take(1)[0]
         demand(first & 0b0111_1000 == 0, "a reserved bit of a block is set")
         kind, is_last = first & 0b111, first >= 0x80
-        raw_bytes = source.varint() if is_last else BLOCK_BYTES
+        raw_bytes = source.varint() if is_last else block_bytes
         demand(raw_bytes < SPLIT_BYTES, "a last block of 6 MiB or more")
-        demand(not sizes or raw_bytes >= SPLIT_BYTES - BLOCK_BYTES, "a last block of fewer than 2 MiB")
+        demand(not sizes or raw_bytes >= SPLIT_BYTES - block_bytes, "a last block that would have been two")
         payload_bytes = raw_bytes if kind == STORED else source.varint()
         demand(payload_bytes <= raw_bytes, "a payload longer than the raw bytes")
         checksum = source.take(8)

@@ -1,0 +1,90 @@
+"""A file that is being written: it has no name, or a temporary one, until it is complete.
+
+Where the system can (Linux, most file systems), it is a file without a name: if the process is killed, nothing of it is left.
+Elsewhere it has a temporary name in the folder of the final one. Its mode is 0600. Raises OSError.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+_TEMPORARY = ".nncomp-", ".part"
+_NAMES = 100  # that are tried, random ones
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file is one that is being written, or was left behind by a process that was killed."""
+    return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
+
+
+class Draft:
+    """A new file in a folder: `descriptor` writes it (and is its user's to close), `path` reads it while there is the draft."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: int | None = None  # keeps a file that has no name
+        self.descriptor = self._open_unnamed()
+        if self._held is None:
+            self.descriptor, name = tempfile.mkstemp(_TEMPORARY[1], _TEMPORARY[0], folder)
+            self.path = Path(name)
+
+    def _open_unnamed(self) -> int:
+        try:
+            descriptor = os.open(self._folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+        except (AttributeError, OSError):  # what else is wrong with the folder, a named file will tell
+            return -1
+        path = Path(f"/proc/self/fd/{descriptor}")
+        if not path.exists():  # no /proc: it could never get a name
+            os.close(descriptor)
+            return -1
+        self._held = os.dup(descriptor)
+        self.path = path.with_name(str(self._held))
+        return descriptor
+
+    def publish(self, target: Path, is_replacing: bool) -> None:
+        """Give the file its name; if it `is_replacing`, in place of a file that has it now."""
+        if self._held is None:
+            self.path.replace(target)
+            return
+        try:
+            self._link(target)
+        except FileExistsError:
+            if not is_replacing:
+                raise
+            self._replace(target)
+        self._close()
+
+    def discard(self) -> None:
+        """Let there be nothing of the file; after `publish` this does nothing."""
+        if self._held is None:
+            with suppress(OSError):
+                self.path.unlink()
+        self._close()
+
+    def _replace(self, target: Path) -> None:
+        """Take the place of another file: a link cannot, so for a moment there is a temporary name."""
+        for _ in range(_NAMES):
+            temporary = target.with_name(f"{_TEMPORARY[0]}{os.urandom(6).hex()}{_TEMPORARY[1]}")
+            with suppress(FileExistsError):
+                self._link(temporary)
+                break
+        try:
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _link(self, name: Path) -> None:
+        folder = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY)  # with a folder's descriptor, links are followed
+        try:
+            os.link(self.path, name.name, dst_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(folder)
+
+    def _close(self) -> None:
+        if self._held is not None and self._held >= 0:
+            os.close(self._held)
+            self._held = -1

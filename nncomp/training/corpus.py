@@ -1,0 +1,286 @@
+"""A corpus that may be larger than memory: where its documents lie, and what is made of them piece by piece.
+
+A folder may hold `documents.tsv` (file, offset, bytes, ... a row a document); without it every file is one document. Files are
+read through once to learn sizes and SHA-256, and again for each thing that is made of them; no more than a piece of 400,000
+bytes is in memory at a time. What cannot be read, or is not text, is left out and named. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.errors import DataError
+from nncomp.tokens import Vocabulary
+from nncomp.training.data import Document, Report, cut, find_files, plain_name, read_up_to, readable, shuffled
+
+_BINARY_SHARE = 0.001  # of NUL bytes: text has none
+_HELD_OUT = 50  # one document in so many is held out, when no other text is given
+_HELD_OUT_BYTES = 3_000_000
+_SPAN_BYTES = 4000
+_READ_BYTES = 1 << 20
+
+Span = tuple[int, int, int]  # the number of a document, where in it, how many bytes
+Lie = tuple[int, int, bytes]  # of a document in its file: offset, size, SHA-256
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order: the file of each, its offset and size there, and its SHA-256."""
+
+    paths: tuple[str, ...]
+    files: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def total_bytes(self) -> int:
+        return int(self.sizes.sum())
+
+    def name(self, number: int) -> str:
+        """Return the name of a document's file."""
+        return plain_name(self.paths[self.files[number]])
+
+    def by_name(self) -> dict[str, list[int]]:
+        """Return the numbers of the documents in files of each name, names sorted."""
+        found: dict[str, list[int]] = {}
+        names = [plain_name(path) for path in self.paths]
+        for number, file in enumerate(self.files.tolist()):
+            found.setdefault(names[file], []).append(number)
+        return dict(sorted(found.items()))
+
+    def part(self, chosen: NDArray[Any]) -> Corpus:
+        """Return some of the documents: those of the given numbers, or where a mask is true."""
+        columns = {name: getattr(self, name)[chosen] for name in ("files", "offsets", "sizes", "digests")}
+        return replace(self, **columns)
+
+    def read(self, spans: Iterable[Span]) -> Iterator[bytes]:
+        """Give the text of spans one after another; quick if they are in the order of the documents.
+
+        Raises DataError for a file that cannot be read any more, or is shorter than it was.
+        """
+        with ExitStack() as opened:
+            now, at, file = -1, 0, io.BytesIO()
+            for number, begin, size in spans:
+                place = int(self.offsets[number]) + begin
+                if self.files[number] != now or place < at:
+                    opened.close()
+                    now, at = int(self.files[number]), 0
+                    file = opened.enter_context(readable(self.paths[now]))
+                if place != at:
+                    file.seek(place)
+                text = read_up_to(file, size)
+                if len(text) != size:
+                    raise _changed(self.paths[now])
+                at = place + size
+                yield text
+
+    def spans(self, chosen: list[Span]) -> list[bytes]:
+        """Return the text of spans in any order, reading each file once."""
+        order = sorted(range(len(chosen)), key=lambda i: chosen[i])
+        found = dict(zip(order, self.read(chosen[i] for i in order), strict=True))
+        return [found[i] for i in range(len(chosen))]
+
+    def documents(self) -> Iterator[Document]:
+        """Give the documents one after another."""
+        texts = self.read((number, 0, size) for number, size in enumerate(self.sizes.tolist()))
+        for number, text in enumerate(texts):
+            yield Document(self.name(number), text)
+
+    def heads(self, bytes_of_each: int) -> list[Document]:
+        """Return the documents that begin in the first so many bytes of each file, so much of each."""
+        taken: dict[str, int] = {}
+        chosen: list[Span] = []
+        for number, size in enumerate(self.sizes.tolist()):
+            name = self.name(number)
+            if taken.get(name, 0) < bytes_of_each:
+                taken[name] = taken.get(name, 0) + size
+                chosen.append((number, 0, min(size, bytes_of_each)))
+        return [Document(self.name(span[0]), text) for span, text in zip(chosen, self.read(chosen), strict=True)]
+
+    def sample(self, total_bytes: int, seed: int) -> list[bytes]:
+        """Return about `total_bytes` of text as spans of 4,000 bytes from random documents, by size."""
+        random = np.random.default_rng(seed)
+        picks = random.choice(len(self), size=max(1, total_bytes // _SPAN_BYTES), p=self.sizes / self.total_bytes)
+        chosen = []
+        for pick in picks.tolist():
+            size = int(self.sizes[pick])
+            start = int(random.integers(0, max(1, size - _SPAN_BYTES)))
+            chosen.append((pick, start, min(_SPAN_BYTES, size - start)))
+        return self.spans(chosen)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give all text in pieces, none of them of two documents; raises DataError when a document is not what it was."""
+        spans = ((number, begin, part) for number, size in enumerate(self.sizes.tolist()) for begin, part in cut(size))
+        texts = self.read(spans)
+        for number, size in enumerate(self.sizes.tolist()):
+            sha = hashlib.sha256()
+            for _ in cut(size):
+                sha.update(text := next(texts))
+                yield text
+            if sha.digest() != self.digests[number].tobytes():
+                raise _changed(self.paths[self.files[number]])
+
+    def write_tokens(self, vocabulary: Vocabulary, seed: int, ids_path: Path, ends_path: Path, joined_bytes: int = 0) -> None:
+        """Write the tokens of all pieces in random order, uint16, and where each piece ends, int64, as .npy files.
+
+        Pieces that follow one another are one, up to about `joined_bytes`.
+        The pieces go to a temporary file in the order they are read, and from there to their places, one at a time; a file
+        is complete under its name or is not there. Raises DataError for text that cannot be read or a full disk.
+        """
+        read, sorted_out, counts = ids_path.with_suffix(".read"), ids_path.with_suffix(".part"), array("q")
+        try:
+            with read.open("wb") as file:
+                for piece in joined(self.pieces(), joined_bytes):
+                    ids = vocabulary.encode(piece).astype(np.uint16)
+                    file.write(ids.tobytes())
+                    counts.append(len(ids))
+            size_P = np.array(counts, np.int64)
+            begin_P, order_P = np.cumsum(size_P) - size_P, shuffled(len(size_P), seed)
+            with read.open("rb") as source, sorted_out.open("wb") as file:
+                header = {"descr": "<u2", "fortran_order": False, "shape": (int(size_P.sum()),)}
+                np.lib.format.write_array_header_1_0(file, header)
+                for i in order_P:
+                    source.seek(2 * int(begin_P[i]))
+                    file.write(source.read(2 * int(size_P[i])))
+            np.save(ends_path, np.cumsum(size_P[order_P]))
+            sorted_out.replace(ids_path)
+        except OSError as error:
+            raise DataError(f"The tokens cannot be written to {ids_path.parent}: {error.strerror or error}.") from error
+        finally:
+            read.unlink(missing_ok=True)
+            sorted_out.unlink(missing_ok=True)
+
+    def short_digests(self) -> NDArray[np.uint64]:
+        """Return the first 8 bytes of each document's SHA-256, little-endian, sorted: what a model remembers."""
+        return np.unique(np.ascontiguousarray(self.digests[:, :8]).view("<u8").ravel().astype(np.uint64))
+
+    def fingerprint(self) -> str:
+        """Return a hash of what was trained on: SHA-256 over the sorted SHA-256 of every document, hexadecimal."""
+        order = np.lexsort(self.digests.view(">u8").T[::-1])
+        return hashlib.sha256(self.digests[order].tobytes()).hexdigest()
+
+
+def joined(pieces: Iterable[bytes], least_bytes: int) -> Iterator[bytes]:
+    """Give pieces that follow one another as one, as soon as they have so many bytes together.
+
+    >>> list(joined([b"a", b"b", b"cde", b"f"], 2))
+    [b'ab', b'cde', b'f']
+    """
+    together = bytearray()
+    for piece in pieces:
+        together += piece
+        if len(together) >= least_bytes:
+            yield bytes(together)
+            together.clear()
+    if together:
+        yield bytes(together)
+
+
+def _changed(path: str) -> DataError:
+    return DataError(f"{path} is not what it was when it was read first; train on text that nobody changes meanwhile.")
+
+
+def find_corpus(location: str, report: Report = lambda line: None) -> Corpus:
+    """Return the documents of a file, a folder or a glob pattern, in a fixed order; tell `report` what is left out.
+
+    Raises DataError when there is no text in it.
+    """
+    paths, index = find_files(location)
+    rows = _read_index(index) if index else {}
+    lies, digests = array("q"), bytearray()
+    left_out = 0
+    for number, path in enumerate(paths):
+        try:
+            found = _documents_in(path, rows.get(plain_name(path)))
+        except DataError as error:
+            left_out += 1
+            report(f"left out: {error}")
+            continue
+        for offset, size, digest in found:
+            lies.extend((number, offset, size))
+            digests += digest
+    if left_out:
+        report(f"{left_out} of {len(paths)} files left out")
+    if not lies:
+        raise DataError(f"There is no training text at {location}: give a file, a folder or a glob pattern.")
+    files, offsets, sizes = np.array(lies, np.int64).reshape(-1, 3).T
+    return Corpus(tuple(paths), files, offsets, sizes, np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32))
+
+
+def _read_index(path: str) -> dict[str, list[tuple[int, int]]]:
+    """Return the rows of an index of documents by file: (offset, size)."""
+    rows: dict[str, list[tuple[int, int]]] = {}
+    with readable(path) as file:
+        lines = file.read().decode(errors="replace").splitlines()
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            name, offset, size, *_ = line.split("\t")
+            row = int(offset), int(size)
+            if min(row) < 0:
+                raise ValueError
+        except ValueError:
+            raise DataError(f"{path}: line {number} is not a file, an offset and a size, with tabs between them.") from None
+        rows.setdefault(name, []).append(row)
+    return rows
+
+
+def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Lie]:
+    """Return the documents of a file: by the rows of the index, or the whole of it; raises DataError when it is no text."""
+    whole, total, zeros = hashlib.sha256(), 0, 0
+    with readable(path) as file:
+        while text := file.read(_READ_BYTES):
+            zeros += text.count(0)
+            total += len(text)
+            if rows is None:
+                whole.update(text)
+    if zeros > _BINARY_SHARE * total:
+        raise DataError(f"{path} is not text: it has NUL bytes.")
+    if rows is None:
+        return [(0, total, whole.digest())] if total else []
+    found: list[Lie] = []
+    with readable(path) as file:
+        for offset, size in rows:
+            sha, left = hashlib.sha256(), min(size, total - offset)
+            if file.tell() != offset:
+                file.seek(offset)
+            while left > 0:
+                text = read_up_to(file, min(left, _READ_BYTES))
+                sha.update(text)
+                left -= len(text)
+                if not text:
+                    raise _changed(path)
+            if min(size, total - offset) > 0:
+                found.append((offset, min(size, total - offset), sha.digest()))
+    return found
+
+
+def read_documents(location: str, report: Report = lambda line: None) -> list[Document]:
+    """Return all documents at a location, in memory."""
+    return list(find_corpus(location, report).documents())
+
+
+def hold_out(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """Return the documents to train on and those held out: one in 50 by its hash, 3 MB at most.
+
+    A document held out once is held out always. Raises DataError when there are too few to hold any out.
+    """
+    may_be = np.ascontiguousarray(corpus.digests[:, :4]).view("<u4").ravel() % _HELD_OUT == 0
+    held_before = np.cumsum(corpus.sizes * may_be) - corpus.sizes * may_be
+    held = may_be & (held_before < _HELD_OUT_BYTES)
+    if held.all() or not held.any():
+        raise DataError(f"{len(corpus)} documents are too few to hold some out; give other text with --valid.")
+    return corpus.part(~held), corpus.part(held)

@@ -1,0 +1,101 @@
+"""What mixing alone knows of the training text, for the objective "mixture": the network need not learn that again.
+
+In a file the probability of a token is a mixture of the network's, p, and of what mixing has learned from the file itself, q.
+The objective is the loss of the simplest mixture, -log((p + q) / 2), whose gradient is that of the cross-entropy times
+p / (p + q): next to nothing where mixing knows better. So a small network spends itself on what mixing cannot know. q is what
+mixing gives when its network finds all tokens alike, in a block of neighbouring documents.
+"""
+
+# N tokens of the text, V tokens of the vocabulary
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.coding import PROBABILITY_ONE
+from nncomp.errors import DataError
+from nncomp.exact.engine import PackedModel
+from nncomp.exact.weights import EXP2_STEPS, FREQUENCY_BITS, Arrays, IntegerModel, expected_arrays
+from nncomp.mixing.token_start import start_values
+from nncomp.token_block import lines_log2, predict_tokens
+from nncomp.tokens import Vocabulary
+
+BLOCK_BYTES = 200_000  # documents that follow one another are predicted together, as a file of their kind would be
+_LEARNED_FROM = 1_500_000  # bytes of the text that the start values of mixing are learned on
+_GROUPS, _WIDTH = 128, 64
+
+Values = dict[str, NDArray[Any]]
+
+
+def silent_model(vocabulary: Vocabulary) -> IntegerModel:
+    """Return the smallest network there is, which finds all tokens alike: every group and every token in it weighs the same."""
+    v = len(vocabulary.tokens)
+    sizes = {
+        "vocab_size": v,
+        "group_count": min(_GROUPS, v // 2),
+        "width": _WIDTH,
+        "layer_count": 1,
+        "state_width": _WIDTH,
+        "mlp_width": _WIDTH,
+        "group_mlp_width": _WIDTH,
+        "start_token": 0,
+    }
+    shapes = expected_arrays(v, sizes["group_count"], _WIDTH, 1, _WIDTH, _WIDTH, _WIDTH)
+    arrays = Arrays(**{name: np.zeros(dims, dtype) for name, (dtype, dims) in shapes.items()})
+    return IntegerModel(arrays._replace(exp2=np.full(EXP2_STEPS, 1 << FREQUENCY_BITS, np.int32)), vocabulary, sizes)
+
+
+def token_losses(model: PackedModel, ids: NDArray[np.integer[Any]], start: Values) -> tuple[NDArray[np.float32], Values]:
+    """Return the loss of each token of a piece in nats, shape (N,), and what mixing has learned from `start` on."""
+    vocabulary = model.model.vocabulary
+    text = b"".join(vocabulary.tokens[i] for i in ids.tolist())
+    p = predict_tokens(model, text, start, 0, lines_log2(len(text)), lane_ids=[ids.astype(np.int32)])
+    p1 = p.p1.astype(np.float64) / PROBABILITY_ONE
+    losses = -np.log(np.where(p.decisions != 0, p1, 1 - p1)).reshape(-1, vocabulary.bits).sum(1)
+    return losses.astype(np.float32), p.learned
+
+
+def mixing_losses(
+    vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
+) -> NDArray[np.float32]:
+    """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`."""
+    model, values = PackedModel(silent_model(vocabulary)), start_values()
+    spans = list(zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True))
+    size_V, learned_bytes = np.diff(vocabulary.offsets), 0
+    for low, high in spans:
+        if learned_bytes >= _LEARNED_FROM:
+            break
+        _, values = token_losses(model, ids[low:high], values)
+        learned_bytes += int(size_V[ids[low:high]].sum())
+    losses = np.zeros(len(ids), np.float32)
+    for number, (low, high) in enumerate(spans):
+        losses[low:high], _ = token_losses(model, ids[low:high], values)
+        if number % max(1, len(spans) // 10) == 0:
+            report(f"what mixing knows by itself: {high / len(ids):.0%} of the text")
+    report(f"mixing by itself: {float(losses.sum(dtype=np.float64)) / math.log(2) / len(ids):.3f} bits a token")
+    return losses
+
+
+def known_losses(
+    folder: Path, vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
+) -> NDArray[np.float32]:
+    """Return what `mixing_losses` does, from the run's folder, where it is written the first time; raises DataError."""
+    path, temporary = folder / "mixing.npy", folder / "mixing.part.npy"
+    with suppress(OSError, ValueError):
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        if len(found) == len(ids):
+            return found
+    try:
+        np.save(temporary, mixing_losses(vocabulary, ids, ends, report))
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+    result: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return result

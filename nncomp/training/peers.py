@@ -1,0 +1,110 @@
+"""The processes that train one model together, each some lanes of the same batch; most often it is one.
+
+`torchrun` starts them and says which is which; they speak by torch.distributed: NCCL between GPUs, else Gloo. Only the first
+writes files. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import signal
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nncomp.errors import DataError
+
+_PATIENCE = timedelta(days=1)  # that a process waits for another: the first one reads the corpus while the others wait
+
+
+def choose_device() -> torch.device:
+    """Return the GPU of this process if there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", dist.get_node_local_rank(0) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return the context for products: in bfloat16 where the device has it, else in float32."""
+    if device.type == "cuda":
+        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has = torch.cpu.get_capabilities()
+        enabled = any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+class Peers:
+    """This process among those that train together: its number, and how many there are."""
+
+    def __init__(self, number: int = 0, count: int = 1) -> None:
+        self.number, self.count = number, count
+        self.is_stopped = False  # Ctrl-C was pressed: all of them stop after the same step
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    @property
+    def is_first(self) -> bool:
+        return self.number == 0
+
+    def lanes(self, total: int) -> slice:
+        """Return the lanes of a batch that are this process's; raises DataError when they cannot be shared evenly."""
+        if total % self.count:
+            raise DataError(f"{total} lanes cannot be shared evenly by {self.count} processes; choose another --lanes.")
+        each = total // self.count
+        return slice(each * self.number, each * (self.number + 1))
+
+    def total(self, values: list[float], device: torch.device) -> list[float]:
+        """Return the sums over all processes of some figures of each."""
+        if self.count == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:
+            raise DataError(f"Another process of this training has ended: {error}. The last checkpoint is kept.") from error
+        return [float(value) for value in tensor.tolist()]
+
+    def joined(self, tensor: Tensor) -> Tensor:
+        """Return the rows of all processes, one's after another's."""
+        if self.count == 1:
+            return tensor
+        parts = [torch.empty_like(tensor) for _ in range(self.count)]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.count > 1:
+            self.total([0.0], choose_device())
+
+    def hold_signals(self) -> None:
+        """Note a signal from here on: a process that left in the middle of a step would let the others wait."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_stopped = True
+
+    def leave(self) -> None:
+        """Go on alone: the training is over."""
+        if self.count > 1:
+            dist.destroy_process_group()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+
+def join_peers() -> Peers:
+    """Return this process among those that torchrun started; alone if it was started otherwise."""
+    if not dist.is_available() or not dist.is_torchelastic_launched():
+        return Peers()
+    device = choose_device()
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    peers = Peers(dist.get_rank(), dist.get_world_size())
+    if peers.count > 1:
+        peers.hold_signals()
+    return peers

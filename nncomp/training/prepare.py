@@ -1,0 +1,84 @@
+"""From text to what a training reads: documents to learn from and to measure on, a vocabulary, tokens on disk.
+
+Everything goes to the run's folder, complete or not at all, and is found there again. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.errors import DataError
+from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
+from nncomp.training.corpus import Corpus, find_corpus, hold_out
+from nncomp.training.data import Report
+
+_SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
+
+
+def vocabulary_to_json(vocabulary: Vocabulary) -> str:
+    """Return a document that `vocabulary_from_json` reads: tokens in hexadecimal, merges as pairs of ids."""
+    return json.dumps({"tokens": [token.hex() for token in vocabulary.tokens], "merges": vocabulary.merges})
+
+
+def vocabulary_from_json(text: str) -> Vocabulary:
+    """Return the vocabulary that `vocabulary_to_json` wrote, or that the `tokenizers` library saved."""
+    document = json.loads(text)
+    if "model" in document:
+        return from_tokenizer_json(document)
+    return Vocabulary(tuple(bytes.fromhex(token) for token in document["tokens"]), tuple((a, b) for a, b in document["merges"]))
+
+
+def find_texts(data: str, valid: str | None, report: Report) -> tuple[Corpus, Corpus]:
+    """Return the documents to train on and to measure on: other text, or some of the documents held out."""
+    corpus = find_corpus(data, report)
+    return (corpus, find_corpus(valid, report)) if valid else hold_out(corpus)
+
+
+def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, report: Report, joined_bytes: int = 0) -> None:
+    """Write vocabulary and tokens to the folder, where they are not there yet; `known` is a vocabulary, or the size of a new one.
+
+    For `joined_bytes` see `Corpus.write_tokens`.
+    Raises DataError when the folder belongs to a training on other text or with other tokens, or the disk is full.
+    """
+    tokens, ids, ends, belongs = (folder / name for name in ("tokens.json", "ids.npy", "ends.npy", "corpus.json"))
+    text: dict[str, object] = {
+        "documents": len(corpus),
+        "bytes": corpus.total_bytes,
+        "documents_sha256": corpus.fingerprint(),
+    } | ({"joined_bytes": joined_bytes} if joined_bytes else {})
+    try:
+        if belongs.exists() and json.loads(belongs.read_text()) != text:
+            if (folder / "checkpoint.pt").exists():
+                raise DataError(f"{folder} belongs to a training on other text, or by another objective; give another --work.")
+            for path in (tokens, ids, ends):  # it came to no training
+                path.unlink(missing_ok=True)
+        if not tokens.exists():
+            if isinstance(known, int):
+                report(f"learning {known:,} tokens")
+                known = train_vocabulary(corpus.sample(_SAMPLE_BYTES, 0), known)
+            tokens.write_text(vocabulary_to_json(known))
+        vocabulary = vocabulary_from_json(tokens.read_text())
+        if isinstance(known, Vocabulary) and known.tokens != vocabulary.tokens:
+            raise DataError(f"{folder} belongs to a training with other tokens; remove it, or give another --work.")
+        if not (ids.exists() and ends.exists()):
+            report("cutting the text into tokens")
+            belongs.write_text(json.dumps(text))
+            corpus.write_tokens(vocabulary, seed, ids, ends, joined_bytes)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def read_prepared(folder: Path) -> tuple[Vocabulary, NDArray[np.uint16], NDArray[np.int64]]:
+    """Return vocabulary, tokens (on disk) and ends of pieces from a run's folder.
+
+    Raises DataError when they are not there, which is so where processes on several machines have no folder in common.
+    """
+    try:
+        vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
+        return vocabulary, np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "ends.npy")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} cannot be read ({error}); give a --work that all machines see, or remove it.") from error

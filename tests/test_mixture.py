@@ -1,0 +1,65 @@
+"""The objective "mixture": what mixing alone makes of the training text, and a training that leaves that to it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nncomp import coding
+from nncomp.errors import DataError
+from nncomp.exact.engine import FastEngine, PackedModel
+from nncomp.exact.weights import parse_model
+from nncomp.mixing.token_start import start_values
+from nncomp.token_block import lines_log2, predict_tokens
+from nncomp.training import run
+from nncomp.training.mixture import mixing_losses, silent_model, token_losses
+from tests.models import SHAPE, TEXT, small_vocabulary
+from tests.test_objectives import CONFIG
+
+
+def test_a_silent_network_finds_all_tokens_alike() -> None:
+    engine = FastEngine(PackedModel(silent_model(small_vocabulary())), 2)
+    for token in (0, 300):
+        groups = engine.step(np.array([token, 5]))
+        assert len(np.unique(groups)) == 1
+        assert len(np.unique(engine.token_frequencies(1, 3))) == 1
+
+
+def test_losses_are_what_mixing_alone_costs() -> None:
+    vocabulary, model = small_vocabulary(), PackedModel(silent_model(small_vocabulary()))
+    ids = vocabulary.encode(TEXT)
+    losses, _ = token_losses(model, ids, start_values())
+    p = predict_tokens(model, TEXT, start_values(), 0, lines_log2(len(TEXT)))
+    assert losses.shape == ids.shape and (losses > 0).all()
+    assert losses.sum() / math.log(2) == pytest.approx(coding.cost_bits(p.decisions, p.p1), rel=1e-5)
+    assert losses[-300:].mean() < losses[:300].mean() / 1.5, "it learns as it goes"
+
+
+def test_pieces_are_predicted_apart() -> None:
+    ids = small_vocabulary().encode(TEXT * 2).astype(np.uint16)
+    half = len(ids) // 2
+    lines: list[str] = []
+    apart = mixing_losses(small_vocabulary(), ids, np.array([half, len(ids)]), lines.append)
+    together = mixing_losses(small_vocabulary(), ids, np.array([len(ids)]), lines.append)
+    assert np.array_equal(apart[:half], mixing_losses(small_vocabulary(), ids, np.array([half, len(ids)]), lines.append)[:half])
+    assert together[half:].sum() < apart[half:].sum() / 2, "the second half repeats the first"
+    assert "100%" in lines[-2]
+
+
+def test_a_training_of_the_mixture(tmp_path: Path) -> None:
+    corpus, work = tmp_path / "text.txt", tmp_path / "work"
+    corpus.write_bytes(TEXT)
+    config, lines = replace(CONFIG, objective="mixture"), list[str]()
+    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
+    assert json.loads((work / "record.json").read_text())["training"]["objective"] == "mixture"
+    assert len(np.load(work / "mixing.npy")) == len(np.load(work / "ids.npy"))
+    assert any(line.startswith("what mixing knows") for line in lines)
+    run.finish(work, str(corpus), str(corpus), "default", None, tmp_path / "own.safetensors", lines.append)
+    assert parse_model((tmp_path / "own.safetensors").read_bytes(), "own").record["training"]["objective"] == "mixture"
+    with pytest.raises(DataError, match="by another objective"):
+        run.train(str(corpus), str(corpus), work, SHAPE, CONFIG, "test", lines.append)

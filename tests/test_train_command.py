@@ -1,0 +1,151 @@
+"""`nncomp train`, the real command: input it cannot use is a sentence and exit code 1, and the last checkpoint is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nncomp.cli import train_display
+from nncomp.cli.train_display import Display
+from nncomp.exact.restore import restore
+from nncomp.exact.weights import parse_model
+from nncomp.registry import open_model
+from nncomp.training.corpus import find_corpus
+from nncomp.training.loop import Trainer, TrainingConfig, new_model
+from nncomp.training.plot import draw
+from nncomp.training.prepare import prepare, read_prepared
+from nncomp.training.run import read_log
+from tests.conftest import Run, environment
+from tests.models import SHAPE, TEXT
+
+MORE = ["--valid", "text", "-o", "own.safetensors", "--init", "fast", "--tokens", "1024", "--lanes", "2", "--threads", "1"]
+
+
+def test_nothing_to_learn_from(run: Run, tmp_path: Path) -> None:
+    """No file of a folder is text: each is named and counted, then the sentence."""
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/a.txt.xz").write_bytes(b"not xz")
+    (tmp_path / "text/b.bin").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "text/c.txt").write_bytes(b"")
+    (tmp_path / "text/d.txt").symlink_to("nowhere")
+    result = run("train", "--data", "text", *MORE)
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == 1 and not (tmp_path / "own.safetensors").exists()
+    assert any("a.txt.xz cannot be read" in line for line in lines) and any("b.bin is not text" in line for line in lines)
+    assert re.match(r"[23] of [34] files left out", lines[-2]) and "There is no training text at text" in lines[-1]
+
+
+def test_less_text_than_a_batch(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(TEXT[:900])
+    result = run("train", "--data", "text", *MORE)
+    assert result.returncode == 1
+    assert re.search(r"The corpus has \d+ tokens; 2 lanes of 257 steps need 514. Add text", result.stderr.decode())
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with text, and a work folder of a training from the fast model whose weights are no numbers."""
+    folder = tmp_path_factory.mktemp("train")
+    (folder / "text").write_bytes(TEXT)
+    work = folder / "own.work"
+    work.mkdir()
+    model = parse_model(open_model("fast").read(), "fast")
+    prepare(find_corpus(str(folder / "text")), work, model.vocabulary, 0, lambda line: None)
+    _, ids, _ = read_prepared(work)
+    decoder = restore(model)
+    with torch.no_grad():
+        decoder.embedding.fill_(math.nan)
+    Trainer(decoder, TrainingConfig(time_s=1, lanes=2), ids, work / "checkpoint.pt").save()
+    return folder
+
+
+def again(folder: Path, *arguments: str, file_limit_bytes: int = 0, text: str = "text") -> tuple[int, str]:
+    """Run the command where a training was begun; return exit code and what it said. The checkpoint must be as it was."""
+    checkpoint = folder / "own.work/checkpoint.pt"
+    before = checkpoint.read_bytes()
+    command = [sys.executable, "-m", "nncomp", "train", "--data", text, *MORE, *arguments]
+    if file_limit_bytes:
+        command = ["bash", "-c", f'ulimit -f {file_limit_bytes // 1024}; exec "$@"', "-", *command]
+    result = subprocess.run(command, cwd=folder, capture_output=True, env=environment(), timeout=600)
+    said = result.stderr.decode()
+    assert "Traceback" not in said
+    assert checkpoint.read_bytes() == before and not (folder / "own.work/checkpoint.part").exists()
+    assert not (folder / "own.safetensors").exists()
+    return result.returncode, said.splitlines()[-1]
+
+
+def test_a_loss_that_is_no_number(started: Path) -> None:
+    code, said = again(started)
+    assert code == 1 and "The training loss is not a number any more" in said and "last checkpoint is kept" in said
+
+
+def test_other_text_in_the_same_folder(started: Path) -> None:
+    (started / "other").write_bytes(TEXT[100:])
+    code, said = again(started, text="other")
+    assert code == 1 and "own.work belongs to a training on other text" in said
+
+
+def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path) -> None:
+    checkpoint = started / "own.work/checkpoint.pt"
+    good = checkpoint.read_bytes()
+    _, ids, _ = read_prepared(started / "own.work")
+    Trainer(new_model(SHAPE, 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    code, said = again(started)
+    assert code == 1 and "is a checkpoint of another configuration" in said
+    decoder = restore(parse_model(open_model("fast").read(), "fast"))
+    Trainer(decoder, TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    code, said = again(started, file_limit_bytes=1 << 20)
+    assert code == 1 and "checkpoint.pt cannot be written" in said and "The one before it is kept" in said
+    (started / "own.work/ids.npy").unlink()
+    code, said = again(started, file_limit_bytes=1 << 10)
+    assert code == 1 and "cannot be written" in said and not (started / "own.work/ids.npy").exists()
+    checkpoint.write_bytes(good)
+
+
+def test_what_cannot_be_written_in_the_end_is_refused_first(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "there.svg").write_bytes(b"")
+    for plot, said in (
+        ("run.pdf", "end in .png or .svg"),
+        ("there.svg", "exists already"),
+        ("no/run.svg", "There is no folder no"),
+    ):
+        result = run("train", "--data", "text", *MORE, "--plot", plot)
+        assert result.returncode == 1 and said in result.stderr.decode()
+
+
+def row(step: int, **more: float) -> dict[str, float]:
+    share = step / 1000
+    figures = {"step": step, "elapsed_s": 3.6 * step, "tokens": 8192 * step, "bits_per_token": 8.0, "bytes": 28e3 * step}
+    return figures | {"train_bpb": 2 + 100 / step, "share": share} | more
+
+
+def test_the_picture_of_a_run(tmp_path: Path) -> None:
+    rows = [row(step) for step in range(25, 1000, 25)] + [row(1000, valid_bpb=2.2)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 10')
+    assert read_log(tmp_path) == rows and read_log(tmp_path, 50) == rows[:2]
+    picture = draw(rows, "own.safetensors", "svg")
+    assert picture == draw(rows, "own.safetensors", "svg") and b"held out" in picture
+    assert draw(rows[:1], "one", "png")[:4] == b"\x89PNG" and draw([], "none", "png")[:4] == b"\x89PNG"
+
+
+def test_a_line_that_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    config = TrainingConfig(time_s=3600)
+    with Display(config, is_silent=False) as plain:
+        assert plain.on_row is None, "no terminal: lines"
+    monkeypatch.setattr(train_display, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with Display(config, is_silent=False) as display:
+        assert display.on_row is not None
+        display.on_row(row(50, valid_bpb=4.1))
+        display.on_row(row(100))
+        display.report("above it")
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert "2.8 MB  3.000 bpb, held out 4.100  7.8 KB/s  54:00 left" in said and "10%" in said and "above it" in said

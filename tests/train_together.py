@@ -1,0 +1,30 @@
+"""A small training for test_peers.py, which runs it alone and under torchrun: python -m tests.train_together CORPUS WORK."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from nncomp.training import run
+from nncomp.training.loop import TrainingConfig
+from nncomp.training.peers import Peers, join_peers
+from tests.models import SHAPE
+
+# 75 steps: 23 in float, 40 while activations are observed, the others quantised.
+CONFIG = TrainingConfig(
+    time_s=600, tokens=75 * 4 * 16, lanes=4, steps=16, warmup_steps=5, quantized_share=0.7, reset_probability=0.2
+)
+
+
+def train(corpus: str, work: Path, peers: Peers) -> None:
+    """Train in float32, where two processes and one differ by rounding alone."""
+    with patch.object(torch.cpu, "get_capabilities", dict):  # no bfloat16 here
+        run.train(corpus, corpus, work, SHAPE, CONFIG, "test", lambda line: None, peers=peers)
+    peers.leave()
+
+
+if __name__ == "__main__":
+    train(sys.argv[1], Path(sys.argv[2]), join_peers())
