@@ -101,7 +101,9 @@ def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> Non
         places = random.choice(64, active if lane == 0 else min(active, 5), replace=False)
         b.wide[lane] = first_sums(a.mlp_in_scale[1]) - 1
         b.wide[lane, places] = random.integers(0, 1 << 26, len(places))
-    _mlp_out(packed.product, packed.packed[4 + 3], packed.arrays, 1, b)
+    scale, threshold, turned = a.mlp_in_scale[1], first_sums(a.mlp_in_scale[1]), packed.arrays.mlp_out_KN[1]
+    weight = packed.packed[4 + 3], a.mlp_out_weight[1], turned
+    _mlp_out(packed.product, *weight, scale, threshold, b.wide, b.z, b.flags, b.active, b.sums, b.delta)
     z = squared_relu(b.wide.astype(np.int64), a.mlp_in_scale[1])
     assert (b.delta == z @ a.mlp_out_weight[1].T.astype(np.int64)).all()
 

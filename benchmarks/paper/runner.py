@@ -201,7 +201,7 @@ def rounded(figures: dict[str, float], digits: int = 5) -> dict[str, float]:
 
 def save(name: str, line: dict[str, Any]) -> None:
     """Add a line to the results of an experiment."""
-    found = surroundings()
+    found = surroundings({})
     where = {key: found[key] for key in ("commit", "command", "machine")} | {"torch": torch.__version__}
     line = {"date": time.strftime("%Y-%m-%d"), **line, "threads": torch.get_num_threads(), **where}
     folder = Path(os.environ.get("NNCOMP_RESULTS", RESULTS))

@@ -73,7 +73,7 @@ def _new_progress() -> Progress:
 
     return Progress(
         SpinnerColumn(),
-        TaskProgressColumn(style="none"),
+        TaskProgressColumn("{task.percentage:>3.0f}%", style="none"),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[figures]}", style="none", markup=False),
         console=Console(stderr=True, theme=Theme(STYLES)),

@@ -224,26 +224,34 @@ def _add_column(value: Any, weight: Any, out: Any) -> None:
         out[j] += value * np.int32(weight[j])
 
 
+@inlined
+def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, flags: Any, active: Any, counts: Any, out: Any) -> bool:
+    """Set `out` to the product of the squared ReLU of `wide`, column by column, and return True; or False if they are many."""
+    for i in range(wide.shape[0]):
+        counts[i] = _find_active(wide[i], threshold, flags, active[i])
+        if counts[i] >= active.shape[1]:
+            return False
+    for i in range(wide.shape[0]):
+        row = out[i]
+        for j in range(row.size):
+            row[j] = 0
+        for x in range(counts[i]):
+            j = active[i, x]
+            _add_column(np.int32(_square(wide[i, j], scale[j])), turned[j], row)
+    return True
+
+
 @compiled
-def _mlp_out(product: Any, packed: Any, a: Any, n: int, b: Any) -> None:
-    """Set b.delta to the product of the squared ReLU of b.wide. In int8 one in a hundred of its outputs is not zero
+def _mlp_out(
+    product: Any, packed: Any, weight: Any, turned: Any, scale: Any, threshold: Any, wide: Any, z: Any, flags: Any, active: Any,
+    sums: Any, out: Any,
+) -> None:  # fmt: skip
+    """Set `out` to the product of the squared ReLU of `wide`. In int8 one in a hundred of its outputs is not zero
     (docs/LOG.md): the columns of those are added, the same sums in another order. Where they are more than an eighth, it is
-    multiplied as a whole."""
-    lanes, is_sparse = b.wide.shape[0], True
-    for i in range(lanes):
-        b.sums[i] = _find_active(b.wide[i], a.mlp_threshold[n], b.flags, b.active[i])
-        is_sparse &= b.sums[i] < b.active.shape[1]
-    if not is_sparse:
-        _squared_relu(b.wide, a.mlp_in_scale[n], b.z)
-        multiply(product, packed, a.mlp_out_weight[n], b.z, b.sums, b.delta)
-        return
-    for i in range(lanes):
-        out = b.delta[i]
-        for j in range(out.size):
-            out[j] = 0
-        for x in range(b.sums[i]):
-            j = b.active[i, x]
-            _add_column(np.int32(_square(b.wide[i, j], a.mlp_in_scale[n, j])), a.mlp_out_KN[n, j], out)
+    multiplied as a whole. (Arrays one by one: to hand over all of `b` would take as long as the columns.)"""
+    if not _add_active(wide, scale, threshold, turned, flags, active, sums, out):
+        _squared_relu(wide, scale, z)
+        multiply(product, packed, weight, z, sums, out)
 
 
 @compiled
@@ -293,7 +301,10 @@ def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
         _add(b.x, b.delta, a.state_out_scale[n])
         _normalise(b.x, b.y)
         multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.sums, b.wide)
-        _mlp_out(product, packed[p + _MLP_OUT], a, n, b)
+        _mlp_out(
+            product, packed[p + _MLP_OUT], a.mlp_out_weight[n], a.mlp_out_KN[n], a.mlp_in_scale[n], a.mlp_threshold[n],
+            b.wide, b.z, b.flags, b.active, b.sums, b.delta,
+        )  # fmt: skip
         _add(b.x, b.delta, a.mlp_out_scale[n])
     _normalise(b.x, b.hidden)
     p = layers * _PER_LAYER
@@ -320,7 +331,7 @@ class PackedModel:
     def __init__(self, model: IntegerModel) -> None:
         self.model = model
         turned = np.ascontiguousarray(model.arrays.mlp_out_weight.swapaxes(1, 2))
-        self.arrays = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
+        self.arrays: Any = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
         a, size = model.arrays, model.group_size
         weights = [
             weight[n]

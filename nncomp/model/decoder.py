@@ -154,7 +154,7 @@ def products_in_tiles(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor, tile
     padded = rows_ND.new_zeros(tiles * tile, rows_ND.shape[1]).index_copy(0, place_N, rows_ND)
     number = torch.arange(tiles, device=rows_ND.device)
     group_of_tile = torch.searchsorted(tiles_G.cumsum(0), number, right=True).clamp_max(groups - 1)
-    products = torch.bmm(padded.view(tiles, tile, -1), weight_GSD[group_of_tile].transpose(1, 2))
+    products = torch.bmm(padded.view(tiles, tile, -1), weight_GSD.index_select(0, group_of_tile).transpose(1, 2))
     return products.reshape(tiles * tile, -1)[place_N]
 
 

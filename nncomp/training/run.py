@@ -48,6 +48,7 @@ from nncomp.training.start_values import learn_start_values, plain_values
 
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
 _VALIDATION_BYTES = 100_000  # of each file, while training
+_VALIDATION_LANES = 32  # fewer where there is little text
 
 Row = dict[str, float]
 
@@ -64,7 +65,7 @@ def _held_out_bits(trainer: Trainer, pieces: list[NDArray[np.uint16]], codes: st
     if isinstance(trainer, CodedTrainer):
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         return worth(trainer.model, trainer.encoder, ids, ends, trainer.shape, codes).total_bits
-    return evaluate(trainer.model, ids)
+    return evaluate(trainer.model, ids, max(1, min(_VALIDATION_LANES, len(ids) // 2)))
 
 
 def left_s(row: Row, config: TrainingConfig) -> float:
@@ -177,7 +178,7 @@ def train(
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
     if not peers.is_first:
-        _follow(trainer, folder)
+        _follow(trainer)
         return trainer.checkpoint
     seen = [corpus.short_digests()]
     if isinstance(start, IntegerModel) and TRAINED_ON in start.extra:
@@ -242,13 +243,13 @@ def train(
     return trainer.checkpoint
 
 
-def _follow(trainer: Trainer, folder: Path) -> None:
-    """Do what the first process does, where it takes all of them."""
+def _follow(trainer: Trainer) -> None:
+    """Do what the first process does, where it takes all of them; that one says what there is to say."""
     try:
         for _ in trainer.run():
             pass
     except KeyboardInterrupt:
-        raise _stopped(folder) from None
+        return
     if trainer.mode != "on":
         trainer.quantize_now()
 
