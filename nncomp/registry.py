@@ -108,7 +108,8 @@ def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelF
     A model of one's own is searched only among the given ones, for a path is all that is known of it.
     """
     given = list(given)
-    candidates = given + installed_models()
+    known = {model.hash8 for model in given}
+    candidates = given + [model for model in installed_models() if model.hash8 not in known]
     for model in candidates:
         if model.hash8 == hash8:
             return model
