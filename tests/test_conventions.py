@@ -373,9 +373,9 @@ def test_tar_of_this_repository(folder: Path) -> None:
 
 
 def test_quiet_still_says_what_fails(run: Run, folder: Path) -> None:
-    said = b"nncomp: missing: It cannot be read: No such file or directory.\n"
-    for arguments in (["-q", "missing"], ["-dq", "missing", "a.nnc"], ["-tq", "missing"]):
-        assert outcome(run(*arguments)) == (1, b"", said)
+    said = b"nncomp: missing.nnc: It cannot be read: No such file or directory.\n"
+    for option in ("-q", "-dq", "-tq"):
+        assert outcome(run(option, "missing.nnc", *(["a.nnc"] if option == "-dq" else []))) == (1, b"", said)
     assert (folder / "a").read_bytes() == b"first "
 
 
