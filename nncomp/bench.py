@@ -24,6 +24,7 @@ from pathlib import Path
 from nncomp import __version__
 from nncomp.errors import DataError, NncompError
 from nncomp.levels import STANDARD
+from nncomp.storage import is_url
 
 _LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
 
@@ -149,7 +150,7 @@ def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: 
     command = [sys.executable, "-m", "nncomp"]
     options = ["-q", "-T", str(workers)]
     packing = [*command, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
-    own = ["--model", model] if model and Path(model).is_file() else []
+    own = ["--model", model] if model and (is_url(model) or Path(model).is_file()) else []
     unpacking = [*command, "decompress", *options, *own, "-o"]
     return command_compressor(f"nncomp -{level}", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
 

@@ -107,7 +107,7 @@ def compress(
     Raises MemoryLimitError when a block takes too much.
     """
     memory, summary = memory or Memory(), Summary() if summary is None else summary
-    writer: FrameWriter | None = None
+    assembly = FrameAssembly(sink, model, summary)
 
     def tasks() -> Iterator[EncodeTask]:
         for number, (data, is_last) in enumerate(split(source)):
@@ -118,18 +118,27 @@ def compress(
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
     for block, cost_bits in run_in_order(tasks(), EncodeTask.run, workers, begun):
-        if writer is None:
-            writer = FrameWriter(sink, named_model(model, block))
-        writer.write(block)
-        summary.raw_bytes += block.raw_bytes
-        summary.packed_bytes = writer.frame_bytes
-        summary.cost_bits += cost_bits
-        summary.kinds[BlockKind(block.kind).name.lower()] += 1
+        assembly.add(block, cost_bits)
         if progress:
             progress(summary.raw_bytes)
-    assert writer is not None  # split() gives at least one block
-    summary.packed_bytes = writer.frame_bytes
     return summary
+
+
+class FrameAssembly:
+    """Writes coded blocks, in order, as one frame; `summary` grows with each."""
+
+    def __init__(self, sink: Writable, model: ModelFile | None, summary: Summary) -> None:
+        self._sink, self._model, self._summary = sink, model, summary
+        self._writer: FrameWriter | None = None
+
+    def add(self, block: Block, cost_bits: float) -> None:
+        if self._writer is None:
+            self._writer = FrameWriter(self._sink, named_model(self._model, block))
+        self._writer.write(block)
+        self._summary.raw_bytes += block.raw_bytes
+        self._summary.packed_bytes = self._writer.frame_bytes
+        self._summary.cost_bits += cost_bits
+        self._summary.kinds[BlockKind(block.kind).name.lower()] += 1
 
 
 def decompress(

@@ -6,8 +6,9 @@ import os
 import pydoc_data.topics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,17 @@ def run(tmp_path: Path) -> Run:
         return result
 
     return call
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Yield a cluster of two workers."""
+    pytest.importorskip("distributed")
+    from nncomp.cluster.connection import connect
+
+    with connect("local", 2) as found:
+        found.client.wait_for_workers(2, timeout=60)
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nncomp.cli.cluster_options import Cluster, OutputDir, ReportJson, Resume, check
 from nncomp.cli.failures import COMPLETE, guarded
 
 app = typer.Typer(
@@ -142,6 +143,10 @@ def compress(
     memory_limit: MemoryLimit = None,
     model: Model = None,
     device: Device = "",
+    cluster: Cluster = None,
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json: ReportJson = False,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
 
@@ -153,13 +158,24 @@ def compress(
         from nncomp import levels
         from nncomp.cli import inputs, transfer
 
-        names = inputs.expand(files, recursive, is_packed=False)
+        check(
+            cluster,
+            {"--output-dir": output_dir, "--resume": resume, "--json": json},
+            {"-c": stdout, "-o": output, "--rm": rm, "--verify": verify, "--device": device},
+        )
+        names = files or [] if cluster else inputs.expand(files, recursive, is_packed=False)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         chosen = transfer.choose_model(model, level, device)
+        if cluster:
+            from nncomp.cli import cluster as far
+
+            asked = far.Asked(cluster, far.COMPRESS, files, recursive, output_dir, resume, json)
+            far.run(asked, options, model=chosen)
+            return
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
 
@@ -181,6 +197,10 @@ def decompress(
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
     device: Device = "",
+    cluster: Cluster = None,
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json: ReportJson = False,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
@@ -191,7 +211,12 @@ def decompress(
     with guarded():
         from nncomp.cli import inputs, transfer
 
-        names = inputs.expand(files, recursive, is_packed=True)
+        check(
+            cluster,
+            {"--output-dir": output_dir, "--resume": resume, "--json": json},
+            {"-c": stdout, "-o": output, "--rm": rm, "--range": range_, "--recover": recover, "--device": device},
+        )
+        names = files or [] if cluster else inputs.expand(files, recursive, is_packed=True)
         part = inputs.parse_range(range_)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
@@ -202,6 +227,12 @@ def decompress(
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = transfer.given_models(model, device)
+        if cluster:
+            from nncomp.cli import cluster as far
+
+            asked = far.Asked(cluster, far.DECOMPRESS, files, recursive, output_dir, resume, json)
+            far.run(asked, options, given=given)
+            return
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
@@ -245,15 +276,22 @@ def test(
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
     device: Device = "",
+    cluster: Cluster = None,
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
     with guarded():
         from nncomp.cli import inputs, transfer
 
-        names = inputs.expand(files, recursive, is_packed=True)
+        check(cluster, {}, {"--device": device})
+        names = [] if cluster else inputs.expand(files, recursive, is_packed=True)
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
         given = transfer.given_models(model, device)
+        if cluster:
+            from nncomp.cli import cluster as far
+
+            far.run(far.Asked(cluster, far.TEST, files, recursive, is_json=json), options, given=given)
+            return
         transfer.listen(options)
         transfer.test_files(names, given, options, json)
 
@@ -289,6 +327,7 @@ def bench(
         typer.Option(help="Take corpora from this folder, or one in it of that name.", metavar="FOLDER", show_default=False),
     ] = None,
     force: Force = False,
+    cluster: Cluster = None,
 ) -> None:
     """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
 
@@ -301,7 +340,7 @@ def bench(
     with guarded():
         from nncomp.cli.bench import Asked, run_bench
 
-        run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force))
+        run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force, cluster))
 
 
 @app.command()
@@ -351,7 +390,7 @@ def train(
         str,
         typer.Option(help="Text to learn from: a file, a folder, a glob pattern or a URL.", metavar="PATH", show_default=False),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.", metavar="FILE", show_default=False)],
+    out: Annotated[str, typer.Option("--out", "-o", help="The model file to write.", metavar="FILE", show_default=False)],
     valid: Annotated[
         str | None,
         typer.Option(
@@ -421,28 +460,31 @@ def train(
     if targets is not None and valid is None:
         raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
+        from nncomp.cli.fetched import written_here
         from nncomp.cli.train import Wanted
         from nncomp.cli.train import train as command
 
-        command(
-            Wanted(
-                data,
-                valid,
-                level.value,
-                time,
-                out,
-                work,
-                threads,
-                seed,
-                init,
-                tokens,
-                lanes,
-                code,
-                objective.value,
-                targets,
-                plot,
+        folder = work or Path(out.rpartition("/")[2] if "://" in out else out).with_suffix(".work")
+        with written_here(out) as path:
+            command(
+                Wanted(
+                    data,
+                    valid,
+                    level.value,
+                    time,
+                    path,
+                    folder,
+                    threads,
+                    seed,
+                    init,
+                    tokens,
+                    lanes,
+                    code,
+                    objective.value,
+                    targets,
+                    plot,
+                )
             )
-        )
 
 
 @app.command()

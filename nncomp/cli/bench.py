@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING
 from nncomp import bench
 from nncomp.bench_data import CORPORA, cache_folder, find_corpus
 from nncomp.bench_peers import peers, versions
+from nncomp.cli.fetched import copies
 from nncomp.cli.files import STANDARD, Sink, open_sink
 from nncomp.cli.transfer import choose_model, worker_count
 from nncomp.errors import DataError, OutputError
+from nncomp.storage import is_url
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +40,7 @@ class Asked:
     corpus_dir: Path | None
     plot: str | None
     is_forced: bool
+    cluster: str | None = None  # that nncomp is measured on, in place of the command
 
 
 @dataclass(frozen=True)
@@ -66,22 +70,23 @@ def run_bench(names: list[str], asked: Asked) -> None:
             raise OutputError("Standard output is for the figures; give the picture a name.")
         check_can_plot(asked.plot)
     chosen = choose_model(asked.model, asked.level)
-    model_bytes = chosen.size_bytes if chosen else 0
     workers = worker_count(asked.workers)
-    compressors = [bench.nncomp_compressor(asked.model, model_bytes, workers, asked.level)]
-    compressors += peers() if asked.with_others else []
-    files = list(bench.expand([path for name in names for path in _paths(name, asked.corpus_dir)]))
-    if asked.plot is not None and not any(path.stat().st_size for path in files):
-        raise DataError("Of empty files there is nothing to draw.")
-    # Opened before the work: a name that cannot be written is known at once.
-    with open_sink(asked.plot, asked.is_forced, None) if asked.plot is not None else nullcontext() as sink:
-        bench.warm_up(compressors[0])
+    # Whatever is opened is opened before the work: a name that cannot be written is known at once.
+    with ExitStack() as stack:
+        ours = _ours(asked, chosen, workers, stack)
+        compressors = [ours, *(peers() if asked.with_others else [])]
+        names_of = _found(names, asked.corpus_dir, stack)
+        files = list(names_of)
+        if asked.plot is not None and not any(path.stat().st_size for path in files):
+            raise DataError("Of empty files there is nothing to draw.")
+        sink = stack.enter_context(open_sink(asked.plot, asked.is_forced, None)) if asked.plot is not None else None
+        bench.warm_up(ours)
         seen = _trained_on(chosen, files)
         measured: list[Measured] = []
         for path in files:
             results = bench.ranked(bench.measure_file(path, compressors))
             bound = bench.bound_bits(path, asked.model, workers) if asked.with_bound else None
-            measured.append(Measured(str(path), results, bound, path in seen))
+            measured.append(Measured(names_of[path], results, bound, path in seen))
             if not asked.is_json:
                 _print_results(measured[-1])
         total = _total(measured)
@@ -90,9 +95,32 @@ def run_bench(names: list[str], asked: Asked) -> None:
         else:
             if len(files) > 1:
                 _print_results(total)
-            _print_notes(total, bool(chosen))
+            _print_notes(total, bool(chosen), asked.cluster is not None)
         if sink is not None:
             _draw(sink, measured, total, asked.plot or "")
+
+
+def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack) -> bench.Compressor:
+    """Return nncomp as it is to be measured: the command, or its work on a cluster."""
+    if asked.cluster is None:
+        return bench.nncomp_compressor(asked.model, chosen.size_bytes if chosen else 0, workers, asked.level)
+    from nncomp.cli.cluster import connected
+    from nncomp.cli.cluster_bench import cluster_compressor
+
+    cluster = stack.enter_context(connected(asked.cluster, workers, asked.is_json))
+    return cluster_compressor(cluster, chosen, asked.level)
+
+
+def _found(names: list[str], corpus_dir: Path | None, stack: ExitStack) -> dict[Path, str]:
+    """Return the files to measure and the names they go by: of what is at a URL a copy, for as long as the work takes."""
+    found: dict[Path, str] = {}
+    for name in names:
+        if is_url(name):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nncomp-bench-"))
+            found |= copies(name, Path(folder))
+        else:
+            found |= {path: str(path) for path in bench.expand(_paths(name, corpus_dir))}
+    return found
 
 
 def document(measured: list[Measured], total: Measured, chosen: ModelFile | None) -> dict[str, object]:
@@ -187,7 +215,7 @@ def _gap(measured: Measured) -> str | None:
     return f"gap: nncomp is {gap_bytes:,.0f} bytes ({8 * gap_bytes / measured.bound_bits:.2%}) above the estimated bound"
 
 
-def _print_notes(total: Measured, has_model: bool) -> None:
+def _print_notes(total: Measured, has_model: bool, is_on_cluster: bool) -> None:
     about = bench.surroundings({})
     machine = about["machine"]
     assert isinstance(machine, dict)
@@ -195,8 +223,10 @@ def _print_notes(total: Measured, has_model: bool) -> None:
     print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
     if total.bound_bits is None:
         print("The estimated bound and the gap to it: --bound, or nncomp entropy FILE.")
+    if is_on_cluster:
+        print("nncomp: on the cluster, which had been started.")
     print("Commands: start included; MB: the largest process. Others: one thread.")
-    if any(each.peak_bytes is None for each in total.results):
+    if any(each.peak_bytes is None and not each.is_ours for each in total.results):
         print("Without MB: modules of Python, in-process.")
     if len(total.results) > 1:
         print("The front, which none beats in size and speed at once:")

@@ -1,4 +1,4 @@
-"""Opening what is read and what is written: an output is complete under its final name, or it is not there.
+"""Opening what is read and what is written, paths and URLs: an output is complete under its final name, or it is not there.
 
 A regular file is a draft in the same folder (`nncomp/cli/draft.py`), brought to the disk before it gets its name.
 Knows nothing of what the bytes are.
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, TextIO, cast
 
+from nncomp import storage
 from nncomp.cli.draft import Draft
 from nncomp.errors import DataError, OutputError
 
@@ -25,14 +26,22 @@ STANDARD = "-"  # stands for stdin or stdout
 
 @dataclass
 class Source:
-    """A stream to read, with its failures in sentences; `status` is None when it is no regular file."""
+    """A stream to read, with its failures in sentences; `status` is None when it is no regular file.
+
+    `remote_bytes` is the size of what is at a URL, None for others and where the storage does not tell.
+    """
 
     stream: BinaryIO
     status: os.stat_result | None
+    remote_bytes: int | None = None
 
     @property
     def size(self) -> int | None:
-        return self.status.st_size if self.status else None
+        return self.status.st_size if self.status else self.remote_bytes
+
+    @property
+    def is_seekable(self) -> bool:
+        return self.size is not None and self.stream.seekable()
 
     def read(self, count: int) -> bytes:
         try:
@@ -101,6 +110,10 @@ def open_source(name: str) -> Iterator[Source]:
             raise DataError("Standard input is closed; give a file.")
         yield Source(sys.stdin.buffer, None)
         return
+    if storage.is_url(name):
+        with storage.open_read(name) as (remote, remote_bytes):
+            yield Source(remote, None, remote_bytes)
+        return
     try:
         if Path(name).is_dir():
             os.scandir(name).close()  # says what is wrong if it cannot be read
@@ -127,6 +140,10 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
         yield sink
         with sink.failures():
             sys.stdout.buffer.flush()
+        return
+    if storage.is_url(name):
+        with storage.open_write(name, is_forced) as writer:
+            yield Sink(cast(BinaryIO, writer), name)
         return
     path = Path(os.path.realpath(name))  # through a link: the link stays, and its target is replaced
     with _failures(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import typer
 
+from nncomp import storage
 from nncomp.cli.draft import is_temporary
 from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
+from nncomp.errors import DataError
 from nncomp.memory import Memory
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
@@ -19,19 +22,62 @@ Range = tuple[int, int | None]  # from the first byte up to but without the last
 def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[str]:
     """Return the files that are meant, in order: with `is_recursive` those in folders too; with no names, standard input.
 
-    In folders, .nnc files are taken if `is_packed`, and otherwise all the others; links are left alone.
+    A URL may be a pattern; for paths that is the shell's work. In folders, .nnc files are taken if `is_packed`, and otherwise all
+    the others; links are left alone.
     Raises BadParameter when nothing is named and standard input is a terminal.
     """
     if not names:
         if sys.stdin is None or is_terminal(sys.stdin):
             raise typer.BadParameter("No FILE, and nothing is piped in. Give a FILE, or - for standard input.")
         return [STANDARD]
-    if not is_recursive:
-        return names
-    found: list[str] = []
+    return [found for name in names for found in _meant(name, is_recursive, is_packed)[1]]
+
+
+def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[tuple[str, str]]:
+    """Return the files that are meant, local patterns among the names too, each with the name it has in another folder.
+
+    That is its name below the folder that was given, or below the part of a pattern that is fixed; else its last part.
+    """
+    if not names or STANDARD in names:
+        raise typer.BadParameter("A cluster takes files that have a name: give FILEs, folders with -r, or patterns.")
+    found: list[tuple[str, str]] = []
     for name in names:
-        found += _inside(name, is_packed) if name != STANDARD and Path(name).is_dir() else [name]
+        is_pattern = not storage.is_url(name) and glob.has_magic(name) and not Path(name).exists()
+        root, files = _of_pattern(name) if is_pattern else _meant(name, is_recursive, is_packed)
+        found += [(each, each.removeprefix(root).lstrip("/")) for each in files]
     return found
+
+
+def _of_pattern(pattern: str) -> tuple[str, list[str]]:
+    files = sorted(name for name in glob.glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207 (names as given)
+    if not files:
+        raise DataError(f"{pattern} matches no file.")
+    return _fixed(pattern), files
+
+
+def _meant(name: str, is_recursive: bool, is_packed: bool) -> tuple[str, list[str]]:
+    """Return the files that a name means, and the folder they are in."""
+    if storage.is_url(name):
+        if storage.is_pattern(name):
+            if files := storage.matches(name):
+                return _fixed(name), files
+            raise DataError(f"{name} matches no file.")
+        within = storage.inside(name) if is_recursive else None
+        if within is not None:
+            return name.rstrip("/"), [each for each in within if each.endswith(SUFFIX) == is_packed]
+    elif is_recursive and name != STANDARD and Path(name).is_dir():
+        return name.rstrip("/"), _inside(name, is_packed)
+    return name[: name.rfind("/") + 1], [name]
+
+
+def _fixed(pattern: str) -> str:
+    """Return the folder before the first sign that stands for others.
+
+    >>> _fixed("in/a*/b.txt"), _fixed("*.txt")
+    ('in/', '')
+    """
+    found = re.search(r"[*?\[]", pattern)
+    return pattern[: pattern.rfind("/", 0, found.start() if found else None) + 1]
 
 
 def _inside(folder: str, is_packed: bool) -> list[str]:

@@ -16,7 +16,9 @@ MODES = {
 LEVELLED = {"compress", "bench"}  # commands that take a level; to the others -9 means nothing, and is left out
 NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value, which is no option, whatever it looks like.
-VALUED = {"o", "T", "--output", "--threads", "--model", "--range", "--level", "--memory-limit", "--device"}
+VALUED = {
+    "o", "T", "--output", "--threads", "--model", "--range", "--level", "--memory-limit", "--device", "--cluster", "--output-dir",
+}  # fmt: skip
 _ROOT = {"-h", "--help", "--version"}
 _LEVELS = "123456789"
 

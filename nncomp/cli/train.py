@@ -59,6 +59,7 @@ def train(wanted: Wanted) -> None:
         import torch
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
     from nncomp.encoder import Encoder, open_encoder
     from nncomp.exact.weights import IntegerModel, parse_model
@@ -77,7 +78,7 @@ def train(wanted: Wanted) -> None:
     encoder: Encoder | None = None
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)
-        file = open_model(init)
+        file = open_model(model_path(init))
         start = parse_model(file.read(), init)
         encoder = open_encoder(file.path, start.sizes)
         known = start.sizes.get("code_dimensions", 0)

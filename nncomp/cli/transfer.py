@@ -12,6 +12,7 @@ from functools import cache
 from nncomp import levels, pipeline, watch
 from nncomp.cli.failures import describe as describe_error
 from nncomp.cli.failures import for_each, say
+from nncomp.cli.fetched import model_path
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar, Total
@@ -79,7 +80,7 @@ def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = 
     """Return the model to compress with: the level's if it is installed, unless another one or none is asked for."""
     if asked == "none":
         return None
-    chosen = open_model(asked) if asked is not None else installed_model(levels.level(level).model)
+    chosen = open_model(model_path(asked)) if asked is not None else installed_model(levels.level(level).model)
     return replace(chosen, device=device) if chosen else None
 
 
@@ -88,7 +89,7 @@ def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
 
     For a device those that come with nncomp are given too.
     """
-    given = [] if asked in (None, "none") else [open_model(asked)]
+    given = [] if asked in (None, "none") else [open_model(model_path(asked))]
     return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
 
 
@@ -173,7 +174,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
     from nncomp.recovery import recover
 
-    if source.status is None:
+    if not source.is_seekable:
         raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")
     others = [*given, *installed_models()]
     with open_sink(target, options.is_forced, source.status) as sink:

@@ -1,0 +1,228 @@
+"""`--cluster`: compress, decompress and test with the blocks of all files on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nncomp import storage
+from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
+from nncomp.cli.failures import FAILED, say
+from nncomp.cli.failures import describe as describe_error
+from nncomp.cli.files import SUFFIX, Sink, Source, open_sink, open_source
+from nncomp.cli.inputs import planned
+from nncomp.cli.progress import Bar
+from nncomp.cli.transfer import Options, describe, describe_blocks, model_finder
+from nncomp.errors import DataError, OutputError
+from nncomp.pipeline import Summary
+from nncomp.registry import ModelFile
+
+if TYPE_CHECKING:
+    from nncomp.cluster.connection import Cluster
+    from nncomp.cluster.corpus import Kind, Work
+
+COMPRESS, DECOMPRESS, TEST = "compress", "decompress", "test"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command is asked to do, beside `Options`; `folder` is where results go, None for beside each source."""
+
+    address: str
+    command: str
+    names: list[str] | None
+    is_recursive: bool
+    folder: str | None = None
+    is_resumed: bool = False
+    is_json: bool = False
+
+
+@contextmanager
+def connected(address: str, local_workers: int, is_quiet: bool) -> Iterator[Cluster]:
+    """Reach or start a cluster and say where it is; raises DataError when what that needs is not installed."""
+    try:
+        from nncomp.cluster.connection import connect
+    except ImportError as error:
+        raise DataError(f"A cluster needs Dask ({error}): pip install 'nncomp[cluster]'.") from error
+    with connect(address, local_workers) as cluster:
+        if not is_quiet:
+            count = cluster.workers()
+            pages = f"; dashboard: {cluster.dashboard}" if cluster.dashboard else ""
+            say(f"nncomp: cluster {cluster.address}, {count} worker{'' if count == 1 else 's'}{pages}")
+            if cluster.has_idle_threads():
+                say("nncomp: a worker process does one block at a time, so more threads in it are idle; see docs/CLUSTER.md.")
+        yield cluster
+
+
+def run(asked: Asked, options: Options, model: ModelFile | None = None, given: list[ModelFile] | None = None) -> None:
+    """Do the command on the cluster, then report each file; exits with 1 when any of them failed."""
+    import typer
+
+    names = planned(asked.names, asked.is_recursive, asked.command != COMPRESS)
+    places = _places(names, asked, options)
+    workers = options.fitting_workers([model] if model else given or [], asked.command == COMPRESS)
+    with connected(asked.address, workers, options.is_quiet) as cluster:
+        report = _Report(asked, options, cluster, places)
+        _run_all(cluster, _kind(asked, options, cluster, model, given or []), report)
+    if any(work.error for work, _ in report.rows):
+        raise typer.Exit(FAILED)
+
+
+def _kind(asked: Asked, options: Options, cluster: Cluster, model: ModelFile | None, given: list[ModelFile]) -> Kind:
+    from nncomp.cluster.corpus import Compressing, Decompressing
+
+    if asked.command == COMPRESS:
+        return Compressing(cluster, model, options.effort, options.memory)
+    return Decompressing(cluster, model_finder(given), options.memory)
+
+
+def _run_all(cluster: Cluster, kind: Kind, report: _Report) -> None:
+    from nncomp.cluster.corpus import run as run_works
+
+    with report:
+        run_works((place.work() for place in report.places), kind, cluster, report.over, report.progress)
+
+
+@dataclass
+class Place:
+    """A source and where its result goes; None where it is only checked."""
+
+    name: str
+    target: str | None
+    command: str
+    is_forced: bool
+    is_resumed: bool
+    _source: Source | None = None
+    _is_replaced: bool = False
+
+    def work(self) -> Work:
+        from nncomp.cluster.corpus import Work
+
+        return Work(self.name, self.open_source, self.open_sink if self.target else None, self.is_finished)
+
+    @contextmanager
+    def open_source(self) -> Iterator[Source]:
+        with open_source(self.name) as source:
+            self._source = source
+            yield source
+
+    @contextmanager
+    def open_sink(self) -> Iterator[Sink]:
+        assert self.target and self._source
+        if not storage.is_url(self.target):
+            _make_folder(Path(self.target).parent)
+        with open_sink(self.target, self.is_forced or self._is_replaced, self._source.status) as sink:
+            yield sink
+
+    def is_finished(self) -> bool:
+        """Return whether the result is there already and is that of the source; raises OutputError when it is in the way."""
+        from nncomp.cluster.resume import belong_together
+
+        if not self.target or not _exists(self.target):
+            return False
+        if not self.is_resumed:
+            if self.is_forced:
+                return False
+            raise OutputError(f"{self.target} exists already; overwrite it with -f, or go on with --resume.")
+        with open_source(self.name) as source, open_source(self.target) as made:
+            packed, raw = (made, source) if self.command == COMPRESS else (source, made)
+            self._is_replaced = not belong_together(packed, raw)
+        return not self._is_replaced
+
+
+def _places(names: list[tuple[str, str]], asked: Asked, options: Options) -> list[Place]:
+    """Return where each result goes; raises OutputError when two go to the same place, or one to its source."""
+    seen: dict[str, str] = {}
+    places: list[Place] = []
+    for name, inner in names:
+        target = None if asked.command == TEST else _target(name, inner, asked, options.target)
+        if target in seen:
+            raise OutputError(f"{seen[target]} and {name} would both become {target}; give one of them alone.")
+        if target == name:
+            raise OutputError(f"{name} does not end in {SUFFIX}, so there is no name for its result; give --output-dir.")
+        if target:
+            seen[target] = name
+        places.append(Place(name, target, asked.command, options.is_forced, asked.is_resumed))
+    return places
+
+
+def _target(name: str, inner: str, asked: Asked, output: str | None) -> str:
+    if output is not None:
+        return output
+    beside = inner if asked.folder is not None else name
+    named = beside + SUFFIX if asked.command == COMPRESS else beside.removesuffix(SUFFIX)
+    return f"{asked.folder.rstrip('/') or '/'}/{named}" if asked.folder is not None else named
+
+
+def _exists(target: str) -> bool:
+    return storage.exists(target) if storage.is_url(target) else Path(target).exists()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+
+
+@dataclass
+class _Report:
+    """What is shown while the work goes on and when it is over."""
+
+    asked: Asked
+    options: Options
+    cluster: Cluster
+    places: list[Place]
+    rows: list[tuple[Work, Place]] = field(default_factory=list)
+    sums: Summary = field(default_factory=Summary)
+
+    def __enter__(self) -> _Report:
+        sizes = [_size(place.name) for place in self.places]
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        self._address, self._dashboard, self._workers = self.cluster.address, self.cluster.dashboard, self.cluster.workers()
+        self._start_s = time.perf_counter()
+        self._done_bytes = 0
+        self._bar = Bar(f"{len(self.places)} files", total, self.options.is_quiet, self.sums)
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(None, None, None)
+        if error[0] and not self.rows:
+            return
+        elapsed_s = time.perf_counter() - self._start_s
+        rows = [row_of(work, place.target) for work, place in self.rows]
+        if self.asked.is_json:
+            about = {"address": self._address, "workers": self._workers, "dashboard": self._dashboard}
+            made = test_document(rows) if self.asked.command == TEST else document(rows, about, elapsed_s)
+            print(json.dumps(made, indent=1))
+        elif not self.options.is_quiet:
+            print_table(rows, elapsed_s, self._workers)
+
+    def progress(self, work: Work, done_bytes: int) -> None:
+        self._bar.update(self._done_bytes + done_bytes)
+
+    def over(self, work: Work) -> None:
+        place = self.places[len(self.rows)]
+        self.rows.append((work, place))
+        self._done_bytes += _size(place.name) or 0
+        self.sums.raw_bytes += work.summary.raw_bytes
+        self.sums.packed_bytes += work.summary.packed_bytes
+        self._bar.update(self._done_bytes)
+        if work.error:
+            say(f"nncomp: {work.name}: {describe_error(work.error)}")
+        elif self.options.is_verbose and row_of(work, place.target).state is State.DONE:
+            what = describe(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
+            say(f"{work.name}: {what}; {describe_blocks(work.summary)}")
+
+
+def _size(name: str) -> int | None:
+    try:
+        return None if storage.is_url(name) else Path(name).stat().st_size
+    except OSError:
+        return 0  # it fails when its turn comes

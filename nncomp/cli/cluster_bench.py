@@ -1,0 +1,45 @@
+"""nncomp on a cluster as one of the compressors that `nncomp bench` measures."""
+
+from __future__ import annotations
+
+import filecmp
+import time
+from functools import partial
+from pathlib import Path
+
+from nncomp.bench import Compressor, Result
+from nncomp.cli.files import open_sink, open_source
+from nncomp.cli.transfer import model_finder
+from nncomp.cluster.connection import Cluster
+from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
+from nncomp.errors import NncompError
+from nncomp.levels import level
+from nncomp.memory import Memory
+from nncomp.registry import ModelFile
+
+
+def cluster_compressor(cluster: Cluster, model: ModelFile | None, number: int) -> Compressor:
+    """Return nncomp at a level, its blocks on the workers of a cluster; times are wall time here, without its start."""
+    name = f"nncomp -{number}, cluster"
+    compressing = Compressing(cluster, model, level(number).effort, Memory())
+    decompressing = Decompressing(cluster, model_finder([model] if model else []), Memory())
+
+    def measure(raw: Path, folder: Path) -> Result:
+        packed, back = folder / "packed", folder / "back"
+        compress_s = _timed(compressing, cluster, raw, packed)
+        decompress_s = _timed(decompressing, cluster, packed, back)
+        if not filecmp.cmp(raw, back, shallow=False):
+            raise NncompError(f"{name} did not bring {raw} back byte for byte; nothing is reported for it.")
+        sizes = raw.stat().st_size, packed.stat().st_size, model.size_bytes if model else 0
+        return Result(name, *sizes, compress_s, decompress_s, None)
+
+    return Compressor(name, measure)
+
+
+def _timed(kind: Kind, cluster: Cluster, source: Path, target: Path) -> float:
+    start_s = time.perf_counter()
+    work = Work(str(source), partial(open_source, str(source)), partial(open_sink, str(target), True, None))
+    run([work], kind, cluster, lambda _: None)
+    if work.error:
+        raise work.error
+    return time.perf_counter() - start_s

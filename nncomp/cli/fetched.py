@@ -1,0 +1,87 @@
+"""Local copies of what is at a URL, for what needs a path: models, files to measure, results that are not a stream."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from nncomp import storage
+from nncomp.bench_data import cache_folder
+from nncomp.errors import DataError, ModelError
+from nncomp.registry import MAX_BYTES
+
+_MODEL, _ENCODER = ".safetensors", ".encoder.safetensors"
+
+
+def model_path(name: str) -> str:
+    """Return a name that is no URL as it is, and of one where the model is kept: in the cache folder, by its hash."""
+    if not storage.is_url(name):
+        return name
+    data = _read(name)
+    folder = cache_folder() / "models"
+    path = folder / f"{hashlib.sha256(data).hexdigest()}{_MODEL}"
+    encoder = name.removesuffix(_MODEL) + _ENCODER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _keep(path, data)
+        beside = path.with_name(path.name.removesuffix(_MODEL) + _ENCODER)
+        if storage.exists(encoder):
+            _keep(beside, _read(encoder))
+        else:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelError(f"The model {name} cannot be kept in {folder}: {error.strerror}.") from error
+    return str(path)
+
+
+def copies(url: str, folder: Path) -> dict[Path, str]:
+    """Copy the file at a URL, all in a folder or all that match a pattern into a local folder; return which copy is of which."""
+    names = storage.matches(url) if storage.is_pattern(url) else storage.inside(url) or [url]
+    made: dict[Path, str] = {}
+    for name in names:
+        place = folder / str(len(made))  # two may have the same name
+        place.mkdir(parents=True)
+        path = place / (PurePosixPath(name).name or "file")
+        with storage.open_read(name) as (stream, _), path.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        made[path] = name
+    if not made:
+        raise DataError(f"{url} matches no file.")
+    return made
+
+
+@contextmanager
+def written_here(name: str) -> Iterator[Path]:
+    """Yield where a result is to be written that needs a path; what is there after the block goes to the URL that `name` may be.
+
+    Files that share its name up to the suffix, an encoder beside its model, go with it.
+    """
+    if not storage.is_url(name):
+        yield Path(name)
+        return
+    storage.refuse_existing(name, False)
+    with tempfile.TemporaryDirectory(prefix="nncomp-") as folder:
+        path = Path(folder) / PurePosixPath(name).name
+        yield path
+        for made in sorted(Path(folder).glob(f"{path.stem}.*")):
+            with storage.open_write(f"{name.rpartition('/')[0]}/{made.name}", False) as sink, made.open("rb") as source:
+                shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _read(name: str) -> bytes:
+    with storage.open_read(name) as (stream, _):
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ModelError(f"The model {name} has more than {MAX_BYTES:,} bytes, the most that a model has.")
+    return data
+
+
+def _keep(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)

@@ -1,0 +1,161 @@
+"""The way to a Dask cluster: one that runs somewhere, or one of worker processes here for as long as it is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import pickle
+import re
+import socket
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import distributed
+
+from nncomp.cluster.work import Order, SentModel, run_order
+from nncomp.errors import NncompError, WorkerError
+from nncomp.registry import ModelFile
+
+LOCAL = "local"
+_engine: Any = distributed  # whose functions have no types
+_CONNECT_S = 20.0
+_FIRST_WORKER_S = 60.0
+_LOOPBACK = "127.0.0.1"
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+
+
+@dataclass
+class Cluster:
+    """A scheduler that answers, at `address`; `dashboard` is the address of its pages, None where there are none."""
+
+    client: Any
+    address: str
+    dashboard: str | None
+    _sent: dict[ModelFile, str] = field(default_factory=dict)
+    _run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    _count: int = 0
+
+    def workers(self) -> int:
+        """Return how many worker processes there are now."""
+        return len(self.client.nthreads())
+
+    def has_idle_threads(self) -> bool:
+        """Return whether a worker has several threads: it is given one block at a time."""
+        return any(threads > 1 for threads in self.client.nthreads().values())
+
+    def send_model(self, model: ModelFile) -> str:
+        """See to it that each worker has a model, those too that come later; return the name it has there.
+
+        Raises ModelError when a worker gets another one.
+        """
+        if model not in self._sent:
+            sent = SentModel(model)
+            try:
+                self.client.register_plugin(sent)
+            except NncompError:
+                raise
+            except Exception as error:
+                raise _failed(error) from error
+            self._sent[model] = sent.name
+        return self._sent[model]
+
+    def submit(self, order: Order) -> Any:
+        """Let a worker run an order and return the future of it; when the worker ends before, the engine takes another."""
+        self._count += 1
+        key = f"nncomp-{self._run}-{self._count}"
+        try:
+            return self.client.submit(run_order, pickle.dumps(order), key=key, pure=False)
+        except Exception as error:
+            raise _failed(error) from error
+
+
+@contextmanager
+def connect(address: str, local_workers: int) -> Iterator[Cluster]:
+    """Reach the cluster at an address, or start one of so many processes for "local"; raises WorkerError when there is none."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in sentences
+    with _local(local_workers) if address == LOCAL else _remote(address) as client:
+        try:
+            client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
+        except TimeoutError as error:
+            raise WorkerError(f"The cluster at {address} has no workers; start some: dask worker ADDRESS.") from error
+        has_pages = address != LOCAL or importlib.util.find_spec("bokeh") is not None
+        yield Cluster(client, client.scheduler.address, client.dashboard_link if has_pages else None)
+
+
+@contextmanager
+def _remote(address: str) -> Iterator[Any]:
+    try:
+        _knock(address)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other versions of libraries: nncomp's own is compared, and decides
+            client = _engine.Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, OverflowError) as error:
+        raise WorkerError(f"There is no scheduler at {address}; give local, or an address like tcp://host:8786.") from error
+    try:
+        yield client
+    finally:
+        _close(client)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once when nobody listens at an address: the engine would try again for long."""
+    if found := re.fullmatch(r"(?:tcp|tls)://(.+):([0-9]+)/?", address):
+        socket.create_connection((found[1].strip("[]"), int(found[2])), _CONNECT_S).close()
+
+
+@contextmanager
+def _local(workers: int) -> Iterator[Any]:
+    try:
+        cluster = _engine.LocalCluster(
+            n_workers=max(1, workers),
+            threads_per_worker=1,
+            host=_LOOPBACK,
+            dashboard_address=f"{_LOOPBACK}:0",
+            memory_limit=0,  # nncomp keeps its own
+            silence_logs=logging.CRITICAL,
+            env=_ONE_THREAD,
+            preload="nncomp.cluster.work",
+        )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise WorkerError(f"The worker processes cannot be started: {error}.") from error
+    try:
+        client = _engine.Client(cluster, set_as_default=False)
+        try:
+            yield client
+        finally:
+            _close(client)
+    finally:
+        with suppress(Exception):
+            cluster.close(timeout=5)
+
+
+def _close(client: Any) -> None:
+    with suppress(Exception):
+        client.close(timeout=5)
+
+
+def _failed(error: BaseException) -> WorkerError:
+    """Return the sentence for what the engine raised."""
+    name, said = type(error).__name__, " ".join(str(error).split())
+    if name == "KilledWorker":
+        return WorkerError("A block ended every worker that was given it (killed, or out of memory); give workers more memory.")
+    if isinstance(error, ImportError) or "deserializ" in said or "No module named" in said:
+        return WorkerError("The cluster cannot load nncomp; install the same one on client, scheduler and workers.")
+    if "Cancel" in name or isinstance(error, OSError):
+        return WorkerError("The connection to the scheduler was lost; go on with the same command and --resume.")
+    return WorkerError(f"The cluster failed ({name}: {said[:200]}).")
+
+
+def failure(future: Any) -> WorkerError:
+    """Return why a future has no result."""
+    try:
+        error = future.exception(timeout=_CONNECT_S)
+    except BaseException as found:
+        if isinstance(found, KeyboardInterrupt):
+            raise
+        error = found
+    return _failed(error or RuntimeError("no reason is given"))

@@ -1,0 +1,225 @@
+"""Many files, block by block, on a cluster: what each file becomes is put together in order and is complete, or is not there.
+
+The blocks of several files are in work at once; one result is written at a time. A file that fails does not stop the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nncomp.cluster.connection import Cluster
+from nncomp.cluster.window import Flight, Window
+from nncomp.cluster.work import Order, source_digest
+from nncomp.codec import BlockKind
+from nncomp.container import Readable, Writable, read_blocks, split
+from nncomp.errors import NncompError
+from nncomp.levels import Effort
+from nncomp.memory import Memory
+from nncomp.pipeline import DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
+from nncomp.registry import ModelFile
+
+_WAIT_S = 0.5
+
+Opened = AbstractContextManager[Readable]
+Sink = AbstractContextManager[Writable]
+
+
+@dataclass
+class Work:
+    """One file: how its source and its result are opened, and what has come of it.
+
+    `is_finished` is asked first, and says whether the result is there already; `open_sink` is asked when there is a first part
+    of it, and is None where the result is only checked. `is_over`: it is complete now or has failed.
+    """
+
+    name: str
+    open_source: Callable[[], Opened]
+    open_sink: Callable[[], Sink] | None
+    is_finished: Callable[[], bool] = lambda: False
+    is_skipped: bool = False
+    is_over: bool = False
+    summary: Summary = field(default_factory=Summary)
+    worker_s: float = 0.0
+    error: NncompError | None = None
+
+
+class Kind(Protocol):
+    """What is done with files: the orders that a source gives, in order, and what takes their results."""
+
+    def orders(self, work: Work) -> Iterator[Order]: ...
+
+    def assemble(self, work: Work) -> Generator[None, Any, None]: ...
+
+
+@dataclass(frozen=True)
+class Compressing:
+    cluster: Cluster
+    model: ModelFile | None
+    effort: Effort
+    memory: Memory
+
+    def orders(self, work: Work) -> Iterator[Order]:
+        model_name = self.cluster.send_model(self.model) if self.model else None
+        with work.open_source() as source:
+            for data, is_last in split(source):
+                self.memory.check_coding(len(data), self.model)
+                yield Order(EncodeTask(data, is_last, None, 1, self.effort), model_name, source_digest())
+
+    def assemble(self, work: Work) -> Generator[None, Any, None]:
+        assert work.open_sink is not None
+        with work.open_sink() as sink:
+            assembly = FrameAssembly(sink, self.model, work.summary)
+            while True:
+                found = yield
+                if found is None:
+                    return
+                assembly.add(*found)
+
+
+@dataclass(frozen=True)
+class Decompressing:
+    """Without `open_sink`, blocks are decoded and checked, and their bytes stay where they are."""
+
+    cluster: Cluster
+    find_model: FindModel
+    memory: Memory
+
+    def orders(self, work: Work) -> Iterator[Order]:
+        with work.open_source() as source:
+            for found in read_blocks(source):
+                model = needed_model(found.block.kind, found.model, self.find_model)
+                self.memory.check_decoding(found.block, model)
+                model_name = self.cluster.send_model(model) if model else None
+                work.summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
+                work.summary.packed_bytes = found.offset + found.header_bytes + len(found.block.payload)
+                task = DecodeTask(found.block, None)
+                yield Order(task, model_name, source_digest(), work.open_sink is None)
+
+    def assemble(self, work: Work) -> Generator[None, Any, None]:
+        if work.open_sink is None:
+            while (count := (yield)) is not None:
+                work.summary.raw_bytes += count
+            return
+        with work.open_sink() as sink:
+            while (data := (yield)) is not None:
+                sink.write(data)
+                work.summary.raw_bytes += len(data)
+
+
+_Queue = deque[tuple[Work, "Flight | None"]]  # None: the source of this file is at its end
+
+
+def run(
+    works: Iterable[Work],
+    kind: Kind,
+    cluster: Cluster,
+    over: Callable[[Work], None],
+    progress: Callable[[Work, int], None] | None = None,
+) -> Window:
+    """Do the work; `over` is told of each file when it is complete or has failed, in order.
+
+    `progress` is told how many bytes of a file's input are done. Raises WorkerError when the cluster itself fails.
+    """
+    window = Window(cluster)
+    queue: _Queue = deque()
+    feed = _Feed(works, kind)
+    assembly: Generator[None, Any, None] | None = None
+    done_bytes = 0
+    try:
+        while True:
+            while not feed.is_over and window.has_room():
+                if found := feed.next():
+                    work, order = found
+                    queue.append((work, window.send(order) if order else None))
+            if not queue:
+                return window
+            work, flight = queue[0]
+            if flight and flight.done is None and work.error is None:
+                window.wait(_WAIT_S)
+                continue
+            queue.popleft()
+            if work.error is not None:
+                if flight:
+                    window.drop(flight)
+            elif not work.is_skipped:
+                try:
+                    if assembly is None:
+                        assembly, done_bytes = kind.assemble(work), 0
+                        next(assembly)
+                    done_bytes += _deliver(work, flight, window, assembly)
+                except NncompError as error:
+                    work.error = error
+            if work.error is not None and assembly is not None:
+                assembly.close()  # what is written so far goes away
+                assembly = None
+            if flight is None:
+                assembly, work.is_over = None, True
+                over(work)
+            elif progress and work.error is None:
+                progress(work, done_bytes)
+    finally:
+        if assembly is not None:
+            assembly.close()
+        feed.close()
+        for _, flight in queue:
+            if flight:
+                window.drop(flight)
+
+
+def _deliver(work: Work, flight: Flight | None, window: Window, assembly: Generator[None, Any, None]) -> int:
+    """Hand a result to what takes it, or the end of them; return the bytes of input that are done with it."""
+    if flight is None:
+        try:
+            assembly.send(None)
+        except StopIteration:
+            return 0
+        raise AssertionError("there is no result after the end")
+    done = window.take(flight)
+    work.worker_s += done.worker_s
+    if done.error is not None:
+        raise done.error
+    assembly.send(done.result)
+    return flight.input_bytes
+
+
+class _Feed:
+    """The orders of all files, one after another; a source that cannot be read ends its file with an error."""
+
+    def __init__(self, works: Iterable[Work], kind: Kind) -> None:
+        self._works, self._kind = iter(works), kind
+        self._work: Work | None = None
+        self._orders: Iterator[Order] = iter(())
+        self.is_over = False
+
+    def next(self) -> tuple[Work, Order | None] | None:
+        """Return a file and an order of it, None for its end; or nothing at the end of all."""
+        if self._work is None:
+            self._work = next(self._works, None)
+            if self._work is None:
+                self.is_over = True
+                return None
+            self._orders = self._begin(self._work)
+        work, order = self._work, None
+        if work.error is None:
+            try:
+                order = next(self._orders, None)
+            except NncompError as error:
+                work.error = error
+        if order is None:
+            self.close()
+        return work, order
+
+    def _begin(self, work: Work) -> Iterator[Order]:
+        work.is_skipped = work.is_finished()
+        if not work.is_skipped:
+            yield from self._kind.orders(work)
+
+    def close(self) -> None:
+        """Close the source that is open."""
+        if isinstance(self._orders, Generator):
+            self._orders.close()
+        self._work, self._orders = None, iter(())
