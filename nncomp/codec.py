@@ -29,9 +29,7 @@ _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind i
 # the block: with few long repeats bytes do not catch up (docs/LOG.md).
 _LONG_BYTES, _LARGE_SAMPLE_BYTES = 1 << 20, 1 << 18
 _TOKENS_LEAD, _LZMA_LEAVES = 1.25, 0.3
-# Bytes are coded in parts after tokens, and given up once they would be the larger even if each byte of the rest took only this
-# share of what those so far took.
-_PARTS, _LEAST_REST = 16, 0.5
+_PARTS = 16  # bytes are coded in so many parts after tokens, and given up once they are the larger
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -229,7 +227,7 @@ def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
 
 
 def _encode_bytes(data: bytes, most_bits: float = math.inf) -> CodedBlock | None:
-    """Return the block as bytes; or None as soon as it is next to certain that it takes more than `most_bits`."""
+    """Return the block as bytes; or None as soon as it takes more than `most_bits`."""
     import numpy as np
 
     from nncomp import coding
@@ -243,7 +241,7 @@ def _encode_bytes(data: bytes, most_bits: float = math.inf) -> CodedBlock | None
         parts.append(p1)
         cost_bits += coding.cost_bits(decisions[done : done + len(p1)], p1)
         done += len(p1)
-        if cost_bits * (1 + _LEAST_REST * (len(decisions) / done - 1)) > most_bits:
+        if cost_bits > most_bits:
             return None
     words = coding.encode(decisions, np.concatenate(parts))
     payload = bytes([byte_model.DEFAULT_TABLE_BITS]) + coding.words_to_bytes(words)
