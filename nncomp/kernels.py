@@ -106,7 +106,7 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         return found
 
     def _load(self, sig: Any, target_context: Any) -> Any:
-        try:  # not load_overload: that loads all that a compilation needs first, half of the time that a start takes
+        try:  # not load_overload: that loads all that a compilation needs first, a quarter of the time that a start takes
             rtsys.initialize(target_context)  # what compiled code calls; the rest is for compiling
             return self._load_overload(sig, target_context)
         except Exception:  # what a damaged file raises: it is made again
