@@ -141,7 +141,7 @@ class Codec:
         from nncomp.exact.weights import parse_model
 
         assert self.model is not None
-        model = parse_model(self.model.read(), str(self.model.path))
+        model = parse_model(self.model.read(), str(self.model.path), self.model.read_base())
         return open_outside(model, self.model.device) if self.model.device else PackedModel(model)
 
     @cached_property

@@ -7,6 +7,7 @@ do. Knows nothing of what is inside a model file.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,20 @@ from nncomp.errors import ModelError
 HASH_BYTES = 8  # of the SHA-256, as many as a frame holds
 MAX_BYTES = 1 << 30  # of a model file
 NO_MODEL = 0  # this id names no model
+_MAX_HEAD_BYTES = 1 << 20  # that are looked at to find a base
 OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
 LEVELS = {"default": 1, "fast": 2}
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file, its id, the SHA-256 of its bytes, and the device of torch that its network is to run on, "" for none."""
+    """A model file: its id, the SHA-256 of its bytes, the device of torch that its network is to run on ("": none), its base."""
 
     path: Path
     model_id: int
     content_hash: bytes
     device: str = ""
+    base: ModelFile | None = None  # the one that this goes on from
 
     @property
     def hash8(self) -> bytes:
@@ -36,11 +39,15 @@ class ModelFile:
 
     @property
     def size_bytes(self) -> int:
-        """How long the file is; raises ModelError when it cannot be looked at."""
+        """How long the file is, with its base's; raises ModelError when it cannot be looked at."""
         try:
-            return self.path.stat().st_size
+            return self.path.stat().st_size + (self.base.size_bytes if self.base else 0)
         except OSError as error:
             raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
+
+    def read_base(self) -> bytes | None:
+        """Return the bytes of the base, None without one; raises ModelError as `read` does."""
+        return self.base.read() if self.base else None
 
     def read(self) -> bytes:
         """Return the bytes of the file; raises ModelError unless they still have the hash, or are more than a model has."""
@@ -74,7 +81,7 @@ def open_model(level_or_path: str | Path) -> ModelFile:
         path = level_path(level)
         if not path.is_file():
             raise ModelError(f"The model of level {level} is not installed: there is no {path}. Install nncomp again.")
-        return ModelFile(path, LEVELS[level], _content_hash(path))
+        return model_file(path, LEVELS[level])
     path = Path(level_or_path)
     if not path.is_file():
         levels = ", ".join(LEVELS)
@@ -83,8 +90,29 @@ def open_model(level_or_path: str | Path) -> ModelFile:
     for name, model_id in LEVELS.items():
         shipped = level_path(name)
         if shipped.is_file() and _content_hash(shipped) == content_hash:
-            return ModelFile(path, model_id, content_hash)
-    return ModelFile(path, OWN_MODEL, content_hash)
+            return model_file(path, model_id)
+    return model_file(path, OWN_MODEL)
+
+
+def model_file(path: Path, model_id: int) -> ModelFile:
+    """Return the model at a path; its base, if its head names one, is among those that come with nncomp, or is missing."""
+    claimed = _claimed_base(path)
+    names = [name for name in LEVELS if claimed and name != path.stem]
+    bases = (ModelFile(each, LEVELS[name], _content_hash(each)) for name in names if (each := level_path(name)).is_file())
+    base = next((each for each in bases if each.content_hash.hex() == claimed), None)
+    return ModelFile(path, model_id, _content_hash(path), base=base)
+
+
+def _claimed_base(path: Path) -> str | None:
+    """Return the hash that the head of a model file names as its base's; what is no model file names none."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            head = json.loads(file.read(size)) if size <= _MAX_HEAD_BYTES else {}
+        claimed = head["__metadata__"]["base"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return claimed if isinstance(claimed, str) else None
 
 
 def installed_model(level: str) -> ModelFile | None:

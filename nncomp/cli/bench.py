@@ -156,7 +156,7 @@ def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
         return set()
     from nncomp.exact.weights import parse_model, was_trained_on
 
-    parsed = parse_model(model.read(), str(model.path))
+    parsed = parse_model(model.read(), str(model.path), model.read_base())
     return {path for path in files if was_trained_on(parsed, path.read_bytes())}
 
 

@@ -87,6 +87,7 @@ class Shape(StrEnum):
 
     FAST = "fast"
     DEFAULT = "default"
+    MAX = "max"
 
 
 class Objective(StrEnum):

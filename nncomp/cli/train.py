@@ -30,8 +30,9 @@ def parse_time(text: str) -> float:
 class Wanted:
     """What is to be trained: the options of the command.
 
-    `init` names a start, or else the new model has the shape of `level`; with `code`, an encoder comes with it that tells it so
-    many numbers; `targets` is the file of estimates that an `objective` other than cross-entropy needs.
+    `init` names a start, or else the new model has the shape of `level`. A start that only has fewer layers than the level gets
+    the others on top, and these are what is trained. With `code`, an encoder comes with it that tells it so many numbers;
+    `targets` is the file of estimates that an `objective` other than cross-entropy needs.
     """
 
     data: str
@@ -63,7 +64,7 @@ def train(wanted: Wanted) -> None:
     from nncomp.cli.train_display import Display
     from nncomp.encoder import Encoder, open_encoder
     from nncomp.exact.weights import IntegerModel, parse_model
-    from nncomp.model.decoder import SHAPES, DecoderConfig
+    from nncomp.model.decoder import SHAPES, DecoderConfig, load_config
     from nncomp.registry import open_model
     from nncomp.training import run
     from nncomp.training.loop import TrainingConfig
@@ -76,11 +77,16 @@ def train(wanted: Wanted) -> None:
     config = TrainingConfig(time_s=time_s, tokens=wanted.tokens, seed=wanted.seed, lanes=wanted.lanes, objective=wanted.objective)
     start: DecoderConfig | IntegerModel = SHAPES[wanted.level]
     encoder: Encoder | None = None
+    layers, base = 0, None
     if init is not None:
         config = replace(config, learning_rate=config.learning_rate / 2)
         file = open_model(model_path(init))
-        start = parse_model(file.read(), init)
+        start = parse_model(file.read(), init, file.read_base())
         encoder = open_encoder(file.path, start.sizes)
+        shape = SHAPES[wanted.level]
+        if load_config(start.sizes | {"layer_count": shape.layer_count, "start_token": 0}) == shape:
+            layers = shape.layer_count if shape.layer_count > start.sizes["layer_count"] else 0
+            base = file.read() if layers else None
         known = start.sizes.get("code_dimensions", 0)
         if known and (encoder is None or wanted.code not in (0, known)):
             raise DataError(
@@ -92,13 +98,13 @@ def train(wanted: Wanted) -> None:
     with Display(config, is_silent=not peers.is_first) as display:
         run.train(
             wanted.data, wanted.valid, folder, start, config, command, display.report, wanted.code, encoder, wanted.targets,
-            peers, display.on_row,
+            peers, display.on_row, layers,
         )  # fmt: skip
         peers.leave()
         if not peers.is_first:
             return
         display.end_training()
-        digest = run.finish(folder, wanted.data, wanted.valid, wanted.level, begun, out, display.report)
+        digest = run.finish(folder, wanted.data, wanted.valid, wanted.level, begun, out, display.report, base)
     if wanted.plot is not None:
         _write_plot(wanted.plot, folder, out.name)
     say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")

@@ -20,7 +20,7 @@ from distributed import WorkerPlugin
 from nncomp import __version__
 from nncomp.errors import ModelError, NncompError, WorkerError
 from nncomp.pipeline import DecodeTask, EncodeTask
-from nncomp.registry import ModelFile
+from nncomp.registry import ModelFile, model_file
 
 _models: dict[str, ModelFile] = {}  # of this process, by the name of what was sent
 _turn = threading.Lock()  # a process has one codec, and one block in work
@@ -121,7 +121,7 @@ class SentModel(WorkerPlugin):
         path.write_bytes(self.data)
         if self.encoder is not None:
             encoder_path(path).write_bytes(self.encoder)
-        _models[self.name] = ModelFile(path, self.model_id, self.content_hash)
+        _models[self.name] = replace(model_file(path, self.model_id), content_hash=self.content_hash)
 
 
 def dask_setup(_worker: Any) -> None:

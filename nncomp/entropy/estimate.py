@@ -37,7 +37,7 @@ def rounded(bits: float) -> float:
 @lru_cache(maxsize=2)
 def open_packed(model: ModelFile) -> PackedModel:
     """Return a model ready to run; raises ModelError when its file is damaged or was changed."""
-    return PackedModel(parse_model(model.read(), str(model.path)))
+    return PackedModel(parse_model(model.read(), str(model.path), model.read_base()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ activation and the rows around it trade them); they are chosen so that the weigh
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,4 +99,18 @@ def restore(model: IntegerModel) -> Decoder:
         on = model.code.p1 / 65536
         share = np.cumprod(np.concatenate([np.ones((len(on), 1)), on], 1), 1)  # that the level is k or greater
         put(decoder.code.prior, np.log(share * (1 - np.concatenate([on, np.zeros((len(on), 1))], 1))))
+    return decoder
+
+
+def grow(model: IntegerModel, layer_count: int, seed: int) -> Decoder:
+    """Return the decoder of the model with more layers on top, which do nothing yet; they, and the groups, are to be trained."""
+    base = restore(model)
+    torch.manual_seed(seed)
+    decoder = Decoder(replace(base.config, layer_count=layer_count))
+    decoder.load_state_dict(base.state_dict(), strict=False)
+    for layer in decoder.layers[base.config.layer_count :]:
+        assert isinstance(layer, Layer)
+        torch.nn.init.zeros_(layer.state_out.weight)
+        torch.nn.init.zeros_(layer.mlp_out.weight)
+    decoder.freeze(base.config.layer_count)
     return decoder

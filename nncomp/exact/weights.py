@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
 from nncomp.exact.code import CodeArrays, check_code, code_arrays
+from nncomp.exact.grown import check_base, joined, own_tensors
 from nncomp.tokens import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
@@ -169,9 +170,9 @@ def was_trained_on(model: IntegerModel, text: bytes) -> bool:
     return known is not None and known.dtype == np.uint64 and bool(np.isin(np.uint64(first), known))
 
 
-def save_model(model: IntegerModel, path: Path) -> str:
-    """Write the model to `path` and return the SHA-256 of the file, hexadecimal."""
-    from safetensors.numpy import save
+def save_model(model: IntegerModel, path: Path, base: bytes | None = None) -> str:
+    """Write the model to `path` and return the SHA-256 of the file, hexadecimal; only what it has beside the file `base`."""
+    from safetensors.numpy import load, save
 
     tokens = model.vocabulary.tokens
     tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(a) for name, a in model.arrays._asdict().items()}
@@ -182,6 +183,11 @@ def save_model(model: IntegerModel, path: Path) -> str:
         tensors |= {f"code_{name}": np.ascontiguousarray(a) for name, a in model.code._asdict().items()}
     tensors |= {f"extra.{name}": np.ascontiguousarray(a) for name, a in model.extra.items()}
     header = {"format": MODEL_FORMAT, "sizes": json.dumps(model.sizes), "record": json.dumps(model.record)}
+    if base is not None:
+        of_base = load(base)
+        extra = {n: a for n, a in tensors.items() if n.startswith("extra.") and not _is_same(a, of_base.get(n))}
+        tensors = own_tensors(tensors, of_base) | extra
+        header["base"] = hashlib.sha256(base).hexdigest()
     data = save(tensors, metadata=header)
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(data)
@@ -189,8 +195,12 @@ def save_model(model: IntegerModel, path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _is_same(a: NDArray[Any], b: NDArray[Any] | None) -> bool:
+    return b is not None and a.dtype == b.dtype and np.array_equal(a, b)
+
+
 def load_model(path: Path) -> IntegerModel:
-    """Read and check a model file. Raises ModelError, naming what is wrong."""
+    """Read and check a model file that has no base. Raises ModelError, naming what is wrong."""
     try:
         size = path.stat().st_size
         if size > _MAX_FILE_BYTES:
@@ -201,8 +211,8 @@ def load_model(path: Path) -> IntegerModel:
     return parse_model(data, str(path))
 
 
-def parse_model(data: bytes, name: str) -> IntegerModel:
-    """Return the model in the bytes of a model file; `name` is for messages."""
+def parse_model(data: bytes, name: str, base: bytes | None = None) -> IntegerModel:
+    """Return the model in the bytes of a model file, and of its base if it has one; `name` is for messages."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -210,7 +220,7 @@ def parse_model(data: bytes, name: str) -> IntegerModel:
         tensors = load(data)  # first: it refuses a header of more than 100 MB
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")].decode())["__metadata__"]
         kind, sizes_text, record = header["format"], header["sizes"], json.loads(header["record"])
-        sizes = json.loads(sizes_text)
+        sizes, claimed = json.loads(sizes_text), header.get("base")
         if not all(type(size) is int for size in sizes.values()):
             raise ValueError("its sizes are not all integers")
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -218,12 +228,24 @@ def parse_model(data: bytes, name: str) -> IntegerModel:
     if kind != MODEL_FORMAT:
         raise ModelError(f"{name} is a model of the kind {kind!r}; this version reads {MODEL_FORMAT!r}.")
     try:
+        if claimed is not None:
+            tensors = joined(tensors, _tensors_of_base(check_base(claimed, base, name), name))
         arrays = Arrays(**{field_name: tensors[field_name] for field_name in Arrays._fields})
         vocabulary = _read_vocabulary(tensors)
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
         return IntegerModel(arrays, vocabulary, sizes, record, extra, code_arrays(tensors, sizes))
     except KeyError as error:
         raise ModelError(f"{name} lacks {error}; the model file is damaged or of another version.") from error
+
+
+def _tensors_of_base(data: bytes, name: str) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ModelError(f"{name} goes on from what is no model: {error}.") from error
 
 
 def _read_vocabulary(tensors: dict[str, NDArray[Any]]) -> Vocabulary:

@@ -51,6 +51,7 @@ class DecoderConfig:
 SHAPES = {
     "fast": DecoderConfig(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
     "default": DecoderConfig(),
+    "max": DecoderConfig(layer_count=6),
 }  # of the levels that nncomp comes with
 
 State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
@@ -175,6 +176,21 @@ class Decoder(nn.Module):
             shape = (config.code_dimensions, config.code_levels, config.width, config.layer_count, config.state_width)
             self.code = CodeTables(*shape)
         self.quantized = False
+        self.frozen_layers = 0
+
+    def freeze(self, layers: int) -> None:
+        """Let only the layers after so many learn, and what gives the groups; the rest stays, rounded as integers hold it."""
+        self.frozen_layers = layers
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+        for module in (*self.layers[layers:], self.group_in, self.group_out):
+            for parameter in module.parameters():
+                parameter.requires_grad = True
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, Linear) and not module.weight.requires_grad:
+                    module.weight.copy_(fake_int8_rows(module.weight))
+        self.set_quantization("off")
 
     @property
     def device(self) -> torch.device:
@@ -187,6 +203,12 @@ class Decoder(nn.Module):
                 module.mode = mode
             elif isinstance(module, (Linear, Layer, Decoder, CodeTables)):
                 module.quantized = mode == "on"
+        for frozen in self.layers[: self.frozen_layers]:
+            for module in frozen.modules():
+                if isinstance(module, Quantizer):
+                    module.mode = "on"
+                elif isinstance(module, Layer):
+                    module.quantized = True
 
     def initial_state(self, lanes: int) -> State:
         c, device = self.config, self.device
@@ -203,15 +225,16 @@ class Decoder(nn.Module):
     def embedding_rows(self) -> Tensor:
         """Return the table of step inputs, shape (V, D): each row of unit root mean square."""
         rows = norm(self.embedding)
-        return fake_int8_rows(rows) if self.quantized else rows
+        return fake_int8_rows(rows) if self.quantized or self.frozen_layers else rows
 
     def hidden(self, ids_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step.
 
         `code_LD` is added to the input of each step: what `CodeTables` gives of each lane's code; none is no code.
         """
-        rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
-        x = rows if self.quantized else fused.norm(rows)
+        is_rounded = self.quantized or self.frozen_layers > 0
+        rows = F.embedding(ids_TL, self.embedding_rows() if is_rounded else self.embedding)
+        x = rows if is_rounded else fused.norm(rows)
         if code_LD is not None:
             x = x + code_LD
         after: State = []

@@ -35,7 +35,8 @@ class _FakeInt8(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor | float) -> Tensor:
         steps = x / scale
-        ctx.save_for_backward(steps.abs() <= INT8_MAX)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(steps.abs() <= INT8_MAX)
         return steps.clamp_(-INT8_MAX, INT8_MAX).add_(0.5).floor_().mul_(scale)
 
     @staticmethod

@@ -131,7 +131,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model, self.config, self.checkpoint = model, config, checkpoint
         self.peers = peers or Peers()
-        self.optimizer = self._new_optimizer(model.parameters())
+        self.optimizer = self._new_optimizer(p for p in model.parameters() if p.requires_grad)
         self.streams = lane_streams(train_ids, config.lanes, config.steps)
         self.estimates = None if estimates is None else lane_streams(estimates, config.lanes, config.steps)
         self.random = np.random.default_rng(config.seed)

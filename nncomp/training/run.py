@@ -23,9 +23,10 @@ from nncomp.encoder import Encoder, encoder_path, save_encoder
 from nncomp.errors import DataError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.export import export
-from nncomp.exact.restore import restore
+from nncomp.exact.grown import joined, own_tensors
+from nncomp.exact.restore import grow, restore
 from nncomp.exact.score import surprisal_bits
-from nncomp.exact.weights import TRAINED_ON, IntegerModel, save_model
+from nncomp.exact.weights import TRAINED_ON, Arrays, IntegerModel, save_model
 from nncomp.model.decoder import Decoder, DecoderConfig
 from nncomp.tokens import Vocabulary
 from nncomp.training.coded import (
@@ -105,10 +106,12 @@ def _open_log(folder: Path, step: int) -> TextIOWrapper:
     return log
 
 
-def _begin(start: DecoderConfig | IntegerModel, vocabulary: Vocabulary, config: TrainingConfig, code_dimensions: int) -> Decoder:
+def _begin(
+    start: DecoderConfig | IntegerModel, vocabulary: Vocabulary, config: TrainingConfig, code_dimensions: int, layers: int
+) -> Decoder:
     """Return the decoder to train, on the device where it is trained."""
     if isinstance(start, IntegerModel):
-        decoder = restore(start)
+        decoder = grow(start, layers, config.seed) if layers else restore(start)
     else:
         decoder = new_model(replace(start, start_token=vocabulary.tokens.index(b"\n")), config.seed)
     if code_dimensions and decoder.code is None:
@@ -129,6 +132,7 @@ def train(
     targets: Path | None = None,
     peers: Peers | None = None,
     on_row: Callable[[Row], None] | None = None,
+    layers: int = 0,
 ) -> Path:
     """Train a decoder on the text at `data` and return the path of the finished checkpoint in `folder`.
 
@@ -137,8 +141,8 @@ def train(
     knows one already goes on with its `encoder`. `targets` is the file of estimates that hinge and absolute distance need.
     `folder` also keeps the vocabulary, the encoded corpus, what was trained on, a log of figures (JSON lines) and
     `record.json`; a run that finds its own checkpoint there goes on from it. Ctrl-C ends the training early. Of several
-    `peers` the first prepares and writes. `on_row` is told each row of figures in place of a line to `report`. Raises
-    DataError for unusable text.
+    `peers` the first prepares and writes. `on_row` is told each row of figures in place of a line to `report`. With `layers`,
+    the model to go on from is to have so many, and only the new ones learn. Raises DataError for unusable text.
     """
     peers = peers or Peers()
     summed_bits = None
@@ -157,7 +161,7 @@ def train(
             known_losses(folder, *read_prepared(folder), report)
     peers.wait()
     vocabulary, ids, ends = read_prepared(folder)
-    decoder = _begin(start, vocabulary, config, code_dimensions)
+    decoder = _begin(start, vocabulary, config, code_dimensions, layers)
     if config.objective == MIXTURE:
         estimates: NDArray[np.float32] | None = known_losses(folder, vocabulary, ids, ends, report)
     else:
@@ -274,17 +278,30 @@ def domain_scores(model: IntegerModel, held_out: Corpus) -> dict[str, float]:
     return scores
 
 
-def finish(folder: Path, data: str, valid: str | None, level: str, init: IntegerModel | None, out: Path, report: Report) -> str:
+def finish(
+    folder: Path,
+    data: str,
+    valid: str | None,
+    level: str,
+    init: IntegerModel | None,
+    out: Path,
+    report: Report,
+    base: bytes | None = None,
+) -> str:
     """Export the checkpoint in `folder` to the model file `out`, with start values of mixing; return its SHA-256.
 
     An encoder goes to a file of its own beside it. The record in the file has the bits per byte of the exported integer
     model itself on the validation text at `valid`; the start values are learned on the training text
-    at `data`, for the mixing of `level` or of the model begun with (`init`).
+    at `data`, for the mixing of `level` or of the model begun with (`init`). `base` is the file of that model, if the
+    new one only has more layers; then the new file has no more than these.
     """
     decoder, checkpoint = load_checkpoint(folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
     record = json.loads((folder / "record.json").read_text())
     model = export(decoder, vocabulary, record)
+    if base is not None and init is not None:
+        of_base = init.arrays._asdict()
+        model = replace(model, arrays=Arrays(**joined(own_tensors(model.arrays._asdict(), of_base), of_base)))
     corpus, held_out = find_texts(data, valid, lambda line: None)
     record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, held_out).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
@@ -293,4 +310,4 @@ def finish(folder: Path, data: str, valid: str | None, level: str, init: Integer
         assert isinstance(weights, dict)
         save_encoder(saved_encoder(weights, decoder.config.code_levels), encoder_path(out))
     model = replace(model, extra={TRAINED_ON: np.load(folder / "documents.npy")})
-    return save_model(learn_start_values(model, corpus, _START_BYTES, 0, plain_values(level, init)), out)
+    return save_model(learn_start_values(model, corpus, _START_BYTES, 0, plain_values(level, init)), out, base)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -53,10 +54,27 @@ def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any
     return metadata, tensors
 
 
-def parse_model(data: bytes) -> Model:
-    """Return the model of a file's bytes; whatever is not as the page says is refused."""
+_LAYERS = "shift", "gates_", "state_", "mlp_"  # how tensors begin that have a part for each layer
+
+
+def _with_base(tensors: dict[str, NDArray[Any]], base: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a model that goes on from another."""
+    found = {name: tensor for name, tensor in base.items() if not name.startswith("code_")} | tensors
+    for name in (name for name in base if name.startswith(_LAYERS)):
+        demand(name in tensors, f"{name} is missing")
+        fits = tensors[name].dtype == base[name].dtype and tensors[name].shape[1:] == base[name].shape[1:]
+        demand(fits, f"{name} does not fit on the base's")
+        found[name] = np.concatenate([base[name], tensors[name]])
+    return found
+
+
+def parse_model(data: bytes, base: bytes = b"") -> Model:
+    """Return the model of a file's bytes, and of its base's; whatever is not as the page says is refused."""
     metadata, tensors = read_safetensors(data)
     demand(metadata.get("format") == "nncomp-model-1", "not an nncomp-model-1")
+    if "base" in metadata:
+        demand(metadata["base"] == sha256(base).hexdigest(), "not the base that the file names")
+        tensors = _with_base(tensors, read_safetensors(base)[1])
     claimed = json.loads(metadata["sizes"])
     sizes = _checked_sizes(claimed)
     arrays = {}

@@ -1,0 +1,50 @@
+"""A model that goes on from another one, its base: its file has only the layers after the base's and what gives the groups.
+
+So a large model beside a smaller one costs little more to ship. The file names its base by the SHA-256 of the base's file;
+everything that it lacks is the base's. Knows nothing of where files are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.errors import ModelError
+
+LAYERS = (
+    "shift", "gates_weight", "gates_scale", "gates_bias", "state_scale", "state_out_weight", "state_out_scale",
+    "mlp_in_weight", "mlp_in_scale", "mlp_out_weight", "mlp_out_scale",
+)  # fmt: skip
+GROUPS = "group_in_weight", "group_in_scale", "group_out_weight", "group_out_scale", "group_out_bias"
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def own_tensors(tensors: Tensors, base: Tensors) -> Tensors:
+    """Return what a file must have of the tensors of a model when it has those of its base."""
+    first = len(base["shift"])
+    return {name: np.ascontiguousarray(tensors[name][first:]) for name in LAYERS} | {name: tensors[name] for name in GROUPS}
+
+
+def joined(own: Tensors, base: Tensors) -> Tensors:
+    """Return the tensors of a model from its file's and its base's; raises ModelError when layers do not fit on layers."""
+    both = {name: array for name, array in base.items() if not name.startswith("code_")} | own
+    for name in LAYERS:
+        if name not in own:
+            raise KeyError(name)
+        if own[name].dtype != base[name].dtype or own[name].shape[1:] != base[name].shape[1:]:
+            raise ModelError(f"The model's array {name} does not go with that of its base; the model file is damaged.")
+        both[name] = np.concatenate([base[name], own[name]])
+    return both
+
+
+def check_base(claimed: object, base: bytes | None, name: str) -> bytes:
+    """Return the bytes of the base; raises ModelError unless they are those that the file `name` claims."""
+    if base is None:
+        raise ModelError(f"{name} goes on from another model, and that one is not here: its SHA-256 is {claimed!r:.80}.")
+    if hashlib.sha256(base).hexdigest() != claimed:
+        raise ModelError(f"{name} goes on from another model than the one that was found.")
+    return base
