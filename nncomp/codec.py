@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import lzma
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from nncomp.container import STORED, checksum, varint
@@ -90,10 +91,33 @@ class Codec:
     def _encode_smallest(self, data: bytes, threads: int) -> CodedBlock:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
-        for kind in self._worth_coding(data, quick_bytes):
-            coded = _encode_bytes(data, best.cost_bits) if kind == BlockKind.BYTES else self._encode(kind, data, threads)
-            best = _smaller(best, coded) if coded else best
+        kinds = self._worth_coding(data, quick_bytes)
+        if threads > 1 and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
+            best = self._encode_side_by_side(best, data)
+        else:
+            for kind in kinds:
+                if kind == BlockKind.BYTES:
+                    coded = _encode_bytes(data, partial(float, best.cost_bits))
+                else:
+                    coded = self._encode(kind, data, threads)
+                best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _XZ_MARGIN * len(best.payload) else best
+
+    def _encode_side_by_side(self, best: CodedBlock, data: bytes) -> CodedBlock:
+        """Return the smallest of `best`, tokens and bytes, these in a thread each: a second one gives tokens less."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        least_bits = best.cost_bits
+        with ThreadPoolExecutor(1) as other:
+            in_bytes = other.submit(_encode_bytes, data, lambda: least_bits)
+            try:
+                best = _smaller(best, self._encode(BlockKind.TOKENS, data))
+                least_bits = best.cost_bits
+            except BaseException:
+                least_bits = 0.0  # what is no longer wanted is given up soon
+                raise
+            coded = in_bytes.result()
+        return _smaller(best, coded) if coded else best
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.XZ:
@@ -226,8 +250,8 @@ def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
     return data
 
 
-def _encode_bytes(data: bytes, most_bits: float = math.inf) -> CodedBlock | None:
-    """Return the block as bytes; or None as soon as it takes more than `most_bits`."""
+def _encode_bytes(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> CodedBlock | None:
+    """Return the block as bytes; or None as soon as it takes more than `most_bits`, which is asked for again and again."""
     import numpy as np
 
     from nncomp import coding
@@ -241,7 +265,7 @@ def _encode_bytes(data: bytes, most_bits: float = math.inf) -> CodedBlock | None
         parts.append(p1)
         cost_bits += coding.cost_bits(decisions[done : done + len(p1)], p1)
         done += len(p1)
-        if cost_bits > most_bits:
+        if cost_bits > most_bits():
             return None
     words = coding.encode(decisions, np.concatenate(parts))
     payload = bytes([byte_model.DEFAULT_TABLE_BITS]) + coding.words_to_bytes(words)

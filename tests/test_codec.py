@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
     tried: list[int] = []
     encode = codec._encode_bytes
 
-    def watched(data: bytes, most_bits: float = math.inf) -> codec.CodedBlock | None:
+    def watched(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> codec.CodedBlock | None:
         tried.append(len(data))
         return encode(data, most_bits)
 
@@ -84,7 +84,7 @@ def test_which_kinds_of_a_long_block_are_coded_in_full(
     data = bytes(letters) * (30 if repeats else 1)
     weighed, encode = Weighed(*sizes), codec._encode_bytes
 
-    def watched(data: bytes, most_bits: float = math.inf) -> codec.CodedBlock | None:
+    def watched(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> codec.CodedBlock | None:
         weighed.tried.append((BlockKind.BYTES, len(data)))
         return encode(data, most_bits)
 
@@ -96,7 +96,8 @@ def test_which_kinds_of_a_long_block_are_coded_in_full(
 def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = codec._encode_bytes(english)
     assert whole is not None
-    assert codec._encode_bytes(english, whole.cost_bits + 1) == whole
+    most = whole.cost_bits + 1
+    assert codec._encode_bytes(english, lambda: most) == whole
     done: list[int] = []
     parts = byte_model.probabilities_in_parts
 
@@ -106,8 +107,24 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
             yield part
 
     monkeypatch.setattr(byte_model, "probabilities_in_parts", watched)
-    assert codec._encode_bytes(english, whole.cost_bits / 2) is None
+    assert codec._encode_bytes(english, lambda: most / 2) is None
     assert sum(done) < len(english)
+
+
+@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+@pytest.mark.parametrize("repeats", [1, 40])
+def test_side_by_side_is_one_after_the_other(repeats: int, english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same block, whichever kind is the smaller and whoever is ready first; a failure comes out, and at once."""
+    data = english[: 8000 // repeats] * repeats
+    alone = Codec(default_model()).encode_block(data)
+    assert Codec(default_model()).encode_block(data, threads=2) == alone
+
+    def failing(self: Codec, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
+        raise FormatError("as it happens")
+
+    monkeypatch.setattr(Codec, "_encode", failing)
+    with pytest.raises(FormatError, match="as it happens"):
+        Codec(default_model()).encode_block(data, threads=2)
 
 
 @pytest.mark.parametrize("kind", [BlockKind.XZ, BlockKind.BYTES])

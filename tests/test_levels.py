@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pydoc_data.topics
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) ->
         coded.append((kind, len(data)))
         return original(self, kind, data, threads)
 
-    def encode_bytes(data: bytes, most_bits: float = math.inf) -> codec.CodedBlock | None:
+    def encode_bytes(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> codec.CodedBlock | None:
         coded.append((BlockKind.BYTES, len(data)))
         return as_bytes(data, most_bits)
 
