@@ -59,16 +59,18 @@ def mixed(texts: list[bytes], count: int, total_bytes: int, largest: int) -> dic
 def through(cluster: Cluster, kind: Kind, files: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, float]]:
     """Return what files become, and the seconds: wall, in tasks, and of processors here and on the workers."""
     kept = {name: Kept() for name in files}
-    works = [
-        Work(name, lambda data=data: nullcontext(io.BytesIO(data)), lambda name=name: kept[name]) for name, data in files.items()
-    ]
+
+    def work(name: str) -> Work:
+        return Work(name, lambda: nullcontext(io.BytesIO(files[name])), lambda: kept[name])
+
+    works = [work(name) for name in files]
     before = sum(cluster.client.run(time.process_time).values())
     start_s, here_s = time.perf_counter(), time.process_time()
-    run(works, kind, cluster, lambda work: None)
+    run(works, kind, cluster, lambda done: None)
     spent = {"wall_s": time.perf_counter() - start_s, "client_cpu_s": time.process_time() - here_s}
     spent["worker_cpu_s"] = sum(cluster.client.run(time.process_time).values()) - before
-    spent["task_s"] = sum(work.worker_s for work in works)
-    assert not [work.error for work in works if work.error]
+    spent["task_s"] = sum(each.worker_s for each in works)
+    assert not [each.error for each in works if each.error]
     return {name: each.made for name, each in kept.items()}, {name: round(value, 3) for name, value in spent.items()}
 
 
@@ -109,7 +111,7 @@ def main() -> None:
     print(
         f"{len(files)} files, {min(map(len, files.values())):,} to {max(map(len, files.values())):,} bytes, {raw_bytes:,} in all"
     )
-    found: dict[str, Any] = bench.surroundings() | {
+    found: dict[str, Any] = bench.surroundings({}) | {
         "load": os.getloadavg(),
         "files": len(files),
         "raw_bytes": raw_bytes,

@@ -20,7 +20,7 @@ from nncomp.token_block import lanes_log2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--model", default="default")
     parser.add_argument("--first", type=int, default=4_000_000, help="bytes of each file")

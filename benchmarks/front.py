@@ -17,7 +17,7 @@ from pathlib import Path
 from nncomp import bench, levels
 from nncomp.bench import Compressor, Result
 from nncomp.bench_peers import peers, versions
-from nncomp.registry import level_path
+from nncomp.registry import open_model
 
 
 def all_levels() -> list[int]:
@@ -27,7 +27,7 @@ def all_levels() -> list[int]:
 
 def compressors(numbers: list[int], threads: int) -> list[Compressor]:
     """Return nncomp at each of the levels, and all peers that are installed."""
-    sizes = {number: level_path(levels.level(number).model).stat().st_size for number in numbers}
+    sizes = {number: open_model(levels.level(number).model).size_bytes for number in numbers}
     ours = [bench.nncomp_compressor(None, sizes[number], threads, number) for number in numbers]
     return [*ours, *peers(with_slow=True)]
 

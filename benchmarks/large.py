@@ -1,0 +1,68 @@
+"""How speed and memory of nncomp go with the size of a file, and with cores: `python -m benchmarks.large TEXT...`.
+
+Files of mixed text are put together from the texts given, 64 KB of each in turn, so that a longer one is of the same kind. That
+suits to measure speed, not size: models may have been trained on the texts. Each file goes there and back and is compared. For
+each number of cores a line a file: KB/s both ways, start included, and the most memory that the command's own process had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from nncomp import bench, levels
+from nncomp.bench_peers import peers, versions
+from nncomp.registry import open_model
+
+PIECE_BYTES = 65_536
+
+
+def mixed(texts: list[bytes], size: int) -> bytes:
+    """Return so many bytes of the texts, a piece of each in turn from where its last one ended, over and over."""
+    pieces: list[bytes] = []
+    for number in itertools.count():
+        text = texts[number % len(texts)]
+        start = number // len(texts) * PIECE_BYTES % max(1, len(text) - PIECE_BYTES)
+        pieces.append(text[start : start + PIECE_BYTES])
+        if sum(map(len, pieces)) >= size:
+            return b"".join(pieces)[:size]
+    raise AssertionError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("texts", nargs="+", type=Path)
+    parser.add_argument("--megabytes", nargs="+", type=float, default=[1, 10, 100])
+    parser.add_argument("--levels", nargs="+", type=int, default=[1])
+    parser.add_argument("--threads", "-T", nargs="+", type=int, default=[2])
+    parser.add_argument("--zpaq", action="store_true", help="measure zpaq -m5 too")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    texts = [path.read_bytes() for path in bench.expand(asked.texts)]
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory(prefix="nncomp-large-") as folder:
+        for megabytes, threads, level in itertools.product(asked.megabytes, asked.threads, asked.levels):
+            path = Path(folder) / "mixed"
+            path.write_bytes(mixed(texts, round(megabytes * 1e6)))
+            ours = bench.nncomp_compressor(None, open_model(levels.level(level).model).size_bytes, threads, level)
+            if not rows:
+                bench.warm_up(ours)
+            zpaq = [each for each in peers() if each.name == "zpaq -m5"] if asked.zpaq and threads == asked.threads[0] else []
+            for result in bench.measure_file(path, [ours, *zpaq]):
+                rows.append({"threads": threads} | asdict(result))
+                speeds = f"{result.compress_kb_per_s:,.0f} and {result.decompress_kb_per_s:,.0f} KB/s"
+                memory = f"{(result.peak_bytes or 0) / 1e6:,.0f} MB"
+                print(
+                    f"{result.compressor} -T {threads}, {megabytes:g} MB: {result.packed_bytes:,} bytes, {speeds}, {memory}",
+                    flush=True,
+                )
+    if asked.json:
+        asked.json.write_text(json.dumps(bench.surroundings(versions()) | {"rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
