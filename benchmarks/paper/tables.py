@@ -149,12 +149,12 @@ def grid() -> str:
         def cell(key: str, means: dict[str, float] = means) -> str:
             return f"{means[key]:.3f}" if key in means else ""
 
-        gain = [f"{means['own'] / means[key] - 1:+.2%}" for key in ("none", "causal")]
+        gain = [spread([line["bpb"]["own"] / line["bpb"][key] - 1 for line in lines], "{:+.2%}") for key in ("none", "causal")]
         code = f"{means['code']:.5f}"
         others = [cell(key) for key in ("shuffled", "causal", "prefix 64", "prefix 512")]
-        row = [f"{block_bytes // 1000:,} KB", str(lanes), cell("own"), code, cell("none"), *others, *gain]
+        row = [f"{block_bytes // 1000:,} KB", str(lanes), str(len(lines)), cell("own"), code, cell("none"), *others, *gain]
         rows.append(row)
-    head = ["block", "lanes", "own code", "of which code", "no code", "shuffled", "causal", "prefix 64", "prefix 512"]
+    head = ["block", "lanes", "seeds", "own code", "of which code", "no code", "shuffled", "causal", "prefix 64", "prefix 512"]
     return table([*head, "own against none", "own against causal"], rows)
 
 
