@@ -39,8 +39,8 @@ LEVELS = {
     5: Level("default", Effort()),
     6: Level("default", Effort(max_lanes=2)),
     7: Level("default", Effort(max_lanes=1)),
-    8: Level("default", Effort(max_lanes=1)),
-    9: Level("default", Effort(max_lanes=1)),
+    8: Level("max", Effort(max_lanes=1)),
+    9: Level("max", Effort(max_lanes=1)),
 }
 
 

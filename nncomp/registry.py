@@ -19,7 +19,7 @@ MAX_BYTES = 1 << 30  # of a model file
 NO_MODEL = 0  # this id names no model
 _MAX_HEAD_BYTES = 1 << 20  # that are looked at to find a base
 OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
-LEVELS = {"default": 1, "fast": 2}
+LEVELS = {"default": 1, "fast": 2, "max": 3}
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,11 @@ def installed_models() -> list[ModelFile]:
 def default_model() -> ModelFile | None:
     """Return the model of the default level, or None when none is installed."""
     return installed_model("default")
+
+
+def strongest_model() -> ModelFile | None:
+    """Return the model that predicts best of those installed, whatever it costs, or None when none is."""
+    return installed_model("max") or default_model()
 
 
 def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelFile:

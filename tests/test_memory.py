@@ -120,7 +120,9 @@ def test_wrong_sizes(run: Run, tmp_path: Path) -> None:
     assert run("test", "--memory-limit", "300M", "a.nnc").returncode == 0
 
 
-@pytest.mark.parametrize(("levels", "name"), [("-1 to -3", "fast"), ("-4 to -9", "default"), ("`--model none`", "none")])
+@pytest.mark.parametrize(
+    ("levels", "name"), [("-1 to -3", "fast"), ("-4 to -7", "default"), ("-8, -9", "max"), ("`--model none`", "none")]
+)
 def test_the_readme_says_what_a_level_takes(levels: str, name: str) -> None:
     """At most so much, and not far more: for the largest block, and for each further core."""
     rows = (ROOT / "README.md").read_text(encoding="utf-8").split("| level | compress | decompress | each further core")[1]

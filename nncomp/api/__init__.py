@@ -26,7 +26,7 @@ def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEV
     """Return a .nnc file that holds `data`; the same bytes as the command writes.
 
     `level` is 1 (quickest) to 9 (smallest), None for 5. `model` is in place of the level's own: the name of a model that comes
-    with nncomp ("default", "fast"), the path of a model file, or None for mixing alone, which is quicker and packs less.
+    with nncomp ("default", "fast", "max"), the path of a model file, or None for mixing alone, which is quicker and packs less.
     `workers` processes code that many blocks of 3.5 MiB at a time; with 0 it is done in this process. (Like all of
     `multiprocessing`, workers need a script whose work stands under `if __name__ == "__main__":`.)
     Raises ModelError when there is no such model or level.

@@ -327,7 +327,13 @@ def train(
             show_default=False,
         ),
     ] = None,
-    level: Annotated[Shape, typer.Option(help="Of which size the new model is.", metavar="LEVEL")] = Shape.DEFAULT,
+    level: Annotated[
+        Shape,
+        typer.Option(
+            help="Of which size the new model is. If it only has more layers than that of --init, these are trained.",
+            metavar="LEVEL",
+        ),
+    ] = Shape.DEFAULT,
     time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
     tokens: Annotated[
         int,

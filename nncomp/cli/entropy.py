@@ -15,7 +15,7 @@ from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import Options, choose_model, given_models, listen, model_finder, worker_count
 from nncomp.container import MAGIC
 from nncomp.errors import OutputError
-from nncomp.registry import default_model
+from nncomp.registry import strongest_model
 
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis
@@ -74,8 +74,8 @@ def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Ana
     with Bar(name, None, options.is_quiet) as bar:
         if is_packed:
             given = given_models(None if model == "none" else model)
-            return analyse(data, model_finder(given), default_model(), options.workers, bar.update_of)
-        return compress_and_analyse(data, choose_model(model), default_model(), options.workers, bar.update_of)
+            return analyse(data, model_finder(given), strongest_model(), options.workers, bar.update_of)
+        return compress_and_analyse(data, choose_model(model), strongest_model(), options.workers, bar.update_of)
 
 
 def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink], options: Options) -> None:

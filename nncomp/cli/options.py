@@ -52,7 +52,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="In place of the level's model: default, fast, a model file of your own, or none.",
+        help="In place of the level's model: default, fast, max, a model file of your own, or none.",
         metavar="MODEL",
         show_default=False,
     ),

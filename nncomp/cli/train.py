@@ -79,7 +79,6 @@ def train(wanted: Wanted) -> None:
     encoder: Encoder | None = None
     layers, base = 0, None
     if init is not None:
-        config = replace(config, learning_rate=config.learning_rate / 2)
         file = open_model(model_path(init))
         start = parse_model(file.read(), init, file.read_base())
         encoder = open_encoder(file.path, start.sizes)
@@ -87,6 +86,7 @@ def train(wanted: Wanted) -> None:
         if load_config(start.sizes | {"layer_count": shape.layer_count, "start_token": 0}) == shape:
             layers = shape.layer_count if shape.layer_count > start.sizes["layer_count"] else 0
             base = file.read() if layers else None
+        config = replace(config, learning_rate=config.learning_rate / (3 if layers else 2))
         known = start.sizes.get("code_dimensions", 0)
         if known and (encoder is None or wanted.code not in (0, known)):
             raise DataError(
