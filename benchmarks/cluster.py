@@ -63,7 +63,7 @@ def through(cluster: Cluster, kind: Kind, files: dict[str, bytes]) -> tuple[dict
     def work(name: str) -> Work:
         return Work(name, lambda: nullcontext(io.BytesIO(files[name])), lambda: kept[name])
 
-    works = [work(name) for name in files]
+    works = [work(name) for name in sorted(files, key=lambda name: -len(files[name]))]  # as the command does
     before = sum(cluster.client.run(time.process_time).values())
     start_s, here_s = time.perf_counter(), time.process_time()
     run(works, kind, cluster, lambda done: None)

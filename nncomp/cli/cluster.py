@@ -67,7 +67,7 @@ def run(asked: Asked, options: Options, model: ModelFile | None = None, given: l
     places = _places(names, asked, options)
     workers = options.fitting_workers([model] if model else given or [], asked.command == COMPRESS)
     with connected(asked.address, workers, options.is_quiet) as cluster:
-        report = _Report(asked, options, cluster, places)
+        report = _Report(asked, options, cluster, places, _largest_first(places))
         _run_all(cluster, _kind(asked, options, cluster, model, given or []), report)
     if any(work.error for work, _ in report.rows):
         raise typer.Exit(FAILED)
@@ -85,7 +85,7 @@ def _run_all(cluster: Cluster, kind: Kind, report: _Report) -> None:
     from nncomp.cluster.corpus import run as run_works
 
     with report:
-        run_works((place.work() for place in report.places), kind, cluster, report.over, report.progress)
+        run_works((place.work() for place in report.order), kind, cluster, report.over, report.progress)
 
 
 @dataclass
@@ -177,7 +177,8 @@ class _Report:
     asked: Asked
     options: Options
     cluster: Cluster
-    places: list[Place]
+    places: list[Place]  # in the order they are reported in
+    order: list[Place]  # and in the order they are begun in
     rows: list[tuple[Work, Place]] = field(default_factory=list)
     sums: Summary = field(default_factory=Summary)
 
@@ -196,6 +197,8 @@ class _Report:
         if error[0] and not self.rows:
             return
         elapsed_s = time.perf_counter() - self._start_s
+        number = {id(place): i for i, place in enumerate(self.places)}
+        self.rows.sort(key=lambda row: number[id(row[1])])
         rows = [row_of(work, place.target) for work, place in self.rows]
         if self.asked.is_json:
             about = {"address": self._address, "workers": self._workers, "dashboard": self._dashboard}
@@ -208,7 +211,7 @@ class _Report:
         self._bar.update(self._done_bytes + done_bytes)
 
     def over(self, work: Work) -> None:
-        place = self.places[len(self.rows)]
+        place = self.order[len(self.rows)]
         self.rows.append((work, place))
         self._done_bytes += _size(place.name) or 0
         self.sums.raw_bytes += work.summary.raw_bytes
@@ -219,6 +222,11 @@ class _Report:
         elif self.options.is_verbose and row_of(work, place.target).state is State.DONE:
             what = describe(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
             say(f"{work.name}: {what}; {describe_blocks(work.summary)}")
+
+
+def _largest_first(places: list[Place]) -> list[Place]:
+    """Return the files in the order that leaves the least to wait for in the end; those at URLs, of unknown size, last."""
+    return sorted(places, key=lambda place: -(_size(place.name) or 0))
 
 
 def _size(name: str) -> int | None:
