@@ -23,14 +23,14 @@ PIECE_BYTES = 65_536
 
 def mixed(texts: list[bytes], size: int) -> bytes:
     """Return so many bytes of the texts, a piece of each in turn from where its last one ended, over and over."""
-    pieces: list[bytes] = []
-    for number in itertools.count():
-        text = texts[number % len(texts)]
-        start = number // len(texts) * PIECE_BYTES % max(1, len(text) - PIECE_BYTES)
-        pieces.append(text[start : start + PIECE_BYTES])
-        if sum(map(len, pieces)) >= size:
-            return b"".join(pieces)[:size]
-    raise AssertionError
+    found = bytearray()
+    for start in itertools.count(0, PIECE_BYTES):
+        for text in texts:
+            first = start % max(1, len(text) - PIECE_BYTES)
+            found += text[first : first + PIECE_BYTES]
+        if len(found) >= size:
+            break
+    return bytes(found[:size])
 
 
 def main() -> None:

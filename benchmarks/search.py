@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.paper.runner import block_bits, stretches, tokens_of
+from benchmarks.paper import runner
+from benchmarks.paper.runner import block_bits, save_line, stretches, tokens_of
 from benchmarks.paper.tables import spread, table
 from benchmarks.search_arms import ARMS, BASE, Arm, new_model, train
-from nncomp.bench import surroundings
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
 from nncomp.exact.export import export
 from nncomp.exact.restore import restore
@@ -41,7 +40,7 @@ from nncomp.training.corpus import find_corpus
 from nncomp.training.loop import lane_streams, rows_of
 from nncomp.training.prepare import vocabulary_from_json, vocabulary_to_json
 
-RESULTS = Path(__file__).parent / "results" / "search.jsonl"
+NAME = "search"  # of the file of results
 TRAIN_BYTES, PIECE_BYTES, VALID_BYTES = 24_000_000, 10_000, 30_000
 SAMPLE_BYTES = 24_000_000  # to learn tokens from, as `nncomp train` does
 TIMED_LANES, TIMED_STEPS, TIMES = 4, 20, 195
@@ -167,16 +166,6 @@ def run(name: str, seed: int, seconds: float, texts: Texts) -> dict[str, Any]:
     return {"arm": name, "seed": seed, **figures}
 
 
-def save(line: dict[str, Any]) -> None:
-    """Add a line to the results."""
-    found = surroundings({})
-    where = {key: found[key] for key in ("commit", "command", "machine")} | {"torch": torch.__version__}
-    line = {"date": time.strftime("%Y-%m-%d"), **line, "threads": torch.get_num_threads(), **where}
-    with Path(os.environ.get("NNCOMP_RESULTS", RESULTS)).open("a") as file:
-        file.write(json.dumps(line, separators=(",", ":")) + "\n")
-    print(json.dumps(line), flush=True)
-
-
 def markdown(lines: list[dict[str, Any]]) -> str:
     """Return the results as a table, the best first: of each arm and seed the last line."""
     arms: dict[str, list[dict[str, Any]]] = {}
@@ -231,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args(argv)
     if arguments.table:
-        print(markdown([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        print(markdown([json.loads(line) for line in (runner.RESULTS / f"{NAME}.jsonl").read_text().splitlines()]))
         return
     if arguments.train is None or arguments.valid is None:
         parser.error("give the folders of training and validation text")
@@ -240,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     work.mkdir(parents=True, exist_ok=True)
     texts = Texts(arguments.train, arguments.valid, work)
     for name, seed in plan(arguments.arms, arguments.seeds):
-        save(run(name, seed, arguments.seconds, texts))
+        save_line(NAME, run(name, seed, arguments.seconds, texts))
 
 
 if __name__ == "__main__":

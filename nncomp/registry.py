@@ -81,7 +81,7 @@ def open_model(level_or_path: str | Path) -> ModelFile:
         path = level_path(level)
         if not path.is_file():
             raise ModelError(f"The model of level {level} is not installed: there is no {path}. Install nncomp again.")
-        return model_file(path, LEVELS[level])
+        return model_file(path, LEVELS[level], _content_hash(path))
     path = Path(level_or_path)
     if not path.is_file():
         levels = ", ".join(LEVELS)
@@ -90,17 +90,18 @@ def open_model(level_or_path: str | Path) -> ModelFile:
     for name, model_id in LEVELS.items():
         shipped = level_path(name)
         if shipped.is_file() and _content_hash(shipped) == content_hash:
-            return model_file(path, model_id)
-    return model_file(path, OWN_MODEL)
+            return model_file(path, model_id, content_hash)
+    return model_file(path, OWN_MODEL, content_hash)
 
 
-def model_file(path: Path, model_id: int) -> ModelFile:
+def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
     """Return the model at a path; its base, if its head names one, is among those that come with nncomp, or is missing."""
-    claimed = _claimed_base(path)
-    names = [name for name in LEVELS if claimed and name != path.stem]
-    bases = (ModelFile(each, LEVELS[name], _content_hash(each)) for name in names if (each := level_path(name)).is_file())
-    base = next((each for each in bases if each.content_hash.hex() == claimed), None)
-    return ModelFile(path, model_id, _content_hash(path), base=base)
+    claimed, base = _claimed_base(path), None
+    for name, base_id in LEVELS.items() if claimed else ():
+        shipped = level_path(name)
+        if shipped.is_file() and (found := _content_hash(shipped)).hex() == claimed:
+            base = ModelFile(shipped, base_id, found)
+    return ModelFile(path, model_id, content_hash, base=base)
 
 
 def _claimed_base(path: Path) -> str | None:

@@ -29,6 +29,7 @@ from tests.test_json import tables
 
 pytest.importorskip("distributed")
 
+from nncomp.cluster import work as work_module
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
 from nncomp.cluster.window import Window
@@ -230,6 +231,14 @@ def test_the_window_counts_what_waits_for_its_turn(cluster: Cluster) -> None:
     assert not window.has_room()
     assert isinstance(window.take(flights[0]).error, NncompError)
     assert window.has_room()
+
+
+@pytest.mark.skipif(not level_path("max").exists(), reason="no shipped model")
+def test_a_model_that_goes_on_from_another_finds_it_on_the_worker(tmp_path: Path) -> None:
+    sent = SentModel(open_model("max"))
+    sent.install(tmp_path)
+    here = work_module._models[sent.name]
+    assert here.base == open_model("default") and here.read() == open_model("max").read()
 
 
 def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from nncomp.exact.export import export
 from nncomp.exact.grown import LAYERS
 from nncomp.exact.restore import grow
 from nncomp.exact.weights import load_model, parse_model, save_model
+from nncomp.model.decoder import Decoder, Layer
 from nncomp.registry import OWN_MODEL, model_file, open_model
 from nncomp.training import run
+from nncomp.training.coded import add_code
 from nncomp.training.loop import TrainingConfig, load_checkpoint
 from tests.independent.model_file import parse_model as parse_independently
 from tests.models import TEXT, small_model
@@ -50,12 +53,18 @@ def test_only_new_layers_learn(files: tuple[Path, Path]) -> None:
         assert a.requires_grad == (name.startswith((f"layers.{before}.", "group_"))), name
 
 
+def give_scales(grown: Decoder) -> None:
+    """Give the new layers scales of activations, which training would have taken."""
+    for layer in list(grown.layers)[grown.frozen_layers :]:
+        assert isinstance(layer, Layer)
+        layer.state_quantizer.scale.fill_(1)
+        layer.mlp_quantizer.scale.fill_(1)
+
+
 def test_new_layers_do_nothing_before_they_learn() -> None:
     base = small_model()
     grown = grow(base, base.sizes["layer_count"] + 2, 0)
-    for module in (*grown.layers[-2:],):
-        module.state_quantizer.scale.fill_(1)
-        module.mlp_quantizer.scale.fill_(1)
+    give_scales(grown)
     arrays = export(grown, base.vocabulary, {}).arrays
     assert not arrays.state_out_weight[-2:].any() and not arrays.mlp_out_weight[-2:].any()
     assert np.array_equal(arrays.gates_weight[:-2], base.arrays.gates_weight)
@@ -107,7 +116,12 @@ def test_layers_that_do_not_fit(files: tuple[Path, Path]) -> None:
     tensors = load(own)
     parse_model(save(tensors, metadata), "own", base)
     for name in LAYERS:
-        for wrong in (tensors[name][None], np.concatenate([tensors[name]] * 2), tensors[name].astype(np.float32)):
+        for wrong in (
+            tensors[name][None],
+            np.array(tensors[name].flat[0]),
+            np.concatenate([tensors[name]] * 2),
+            tensors[name].astype(np.float32),
+        ):
             with pytest.raises(ModelError):
                 parse_model(save(tensors | {name: wrong}, metadata), "own", base)
         with pytest.raises(ModelError, match="lacks"):
@@ -116,9 +130,38 @@ def test_layers_that_do_not_fit(files: tuple[Path, Path]) -> None:
         parse_model(save(tensors, metadata | {"sizes": json.dumps(load_model(files[0]).sizes)}), "own", base)
 
 
+def test_a_code_is_in_the_file(files: tuple[Path, Path], tmp_path: Path) -> None:
+    base = load_model(files[0])
+    grown = grow(base, base.sizes["layer_count"] + 1, 0)
+    add_code(grown, 4, 4, 0)
+    give_scales(grown)
+    model = export(grown, base.vocabulary, {})
+    save_model(model, tmp_path / "coded.safetensors", files[0].read_bytes())
+    again = parse_model((tmp_path / "coded.safetensors").read_bytes(), "coded", files[0].read_bytes())
+    assert again.code is not None and model.code is not None
+    assert all(np.array_equal(a, b) for a, b in zip(again.code, model.code, strict=True))
+
+
+def test_an_altered_file_is_a_named_error_or_a_model(files: tuple[Path, Path]) -> None:
+    base, own = files[0].read_bytes(), files[1].read_bytes()
+    chance = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        altered = bytearray(own)
+        altered[chance.randrange(8 + int.from_bytes(own[:8], "little"))] ^= 1 << chance.randrange(8)
+        try:
+            parse_model(bytes(altered), "own", base)
+        except ModelError:
+            refused += 1
+    assert refused > 100
+    for size in (0, 7, 8, 100, len(own) // 2, len(own) - 1):
+        with pytest.raises(ModelError):
+            parse_model(own[:size], "own", base)
+
+
 def test_the_base_is_found_by_its_hash(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, own = files
-    alone = model_file(own, OWN_MODEL)
+    alone = model_file(own, OWN_MODEL, hashlib.sha256(own.read_bytes()).digest())
     assert alone.base is None and alone.size_bytes == own.stat().st_size
     with pytest.raises(ModelError, match="is not here"):
         Codec(alone).encode_block(TEXT[:1000])
@@ -135,4 +178,4 @@ def test_the_base_is_found_by_its_hash(files: tuple[Path, Path], tmp_path: Path,
 )
 def test_what_is_no_model_names_no_base(head: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(head)
-    assert model_file(tmp_path / "m.safetensors", OWN_MODEL).base is None
+    assert model_file(tmp_path / "m.safetensors", OWN_MODEL, bytes(32)).base is None

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import search, search_arms
+from benchmarks.paper import runner
 from benchmarks.search_arms import ARMS, LANES, STEPS, Arm, Chunks, log_probabilities, new_model, optimizers, taught_loss, train
 from nncomp.exact.weights import IntegerModel
 from tests.models import SHAPE, TEXT, small_decoder, small_model
@@ -36,7 +37,7 @@ def test_two_arms_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(search, "default_model", lambda: model)
     monkeypatch.setattr(search, "PIECE_BYTES", 1000)
     monkeypatch.setattr(search, "TRAIN_BYTES", 100_000)
-    monkeypatch.setattr(search, "RESULTS", tmp_path / "search.jsonl")
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
     monkeypatch.setattr(search, "TIMES", 3)
     folder = str(tmp_path)
     search.main([folder, folder, "--seconds", "0.3", "--arms", *small, "--work", str(tmp_path / "work"), "--seeds", "0"])

@@ -200,12 +200,17 @@ def rounded(figures: dict[str, float], digits: int = 5) -> dict[str, float]:
 
 
 def save(name: str, line: dict[str, Any]) -> None:
-    """Add a line to the results of an experiment."""
+    """Add a line to the results of an experiment of the paper."""
+    save_line(f"paper-{name}", line)
+
+
+def save_line(name: str, line: dict[str, Any]) -> None:
+    """Add a line to a file of results: with date, commit, machine and command."""
     found = surroundings({})
     where = {key: found[key] for key in ("commit", "command", "machine")} | {"torch": torch.__version__}
     line = {"date": time.strftime("%Y-%m-%d"), **line, "threads": torch.get_num_threads(), **where}
     folder = Path(os.environ.get("NNCOMP_RESULTS", RESULTS))
-    with (folder / f"paper-{name}.jsonl").open("a") as file:
+    with (folder / f"{name}.jsonl").open("a") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
     print(json.dumps(line), flush=True)
 

@@ -65,7 +65,7 @@ def train(wanted: Wanted) -> None:
     from nncomp.encoder import Encoder, open_encoder
     from nncomp.exact.weights import IntegerModel, parse_model
     from nncomp.model.decoder import SHAPES, DecoderConfig, load_config
-    from nncomp.registry import open_model
+    from nncomp.registry import OWN_MODEL, open_model
     from nncomp.training import run
     from nncomp.training.loop import TrainingConfig
     from nncomp.training.peers import join_peers
@@ -85,7 +85,9 @@ def train(wanted: Wanted) -> None:
         shape = SHAPES[wanted.level]
         if load_config(start.sizes | {"layer_count": shape.layer_count, "start_token": 0}) == shape:
             layers = shape.layer_count if shape.layer_count > start.sizes["layer_count"] else 0
-            base = file.read() if layers else None
+            base = (
+                file.read() if layers and file.model_id != OWN_MODEL else None
+            )  # where a base is found: see registry.model_file
         config = replace(config, learning_rate=config.learning_rate / (3 if layers else 2))
         known = start.sizes.get("code_dimensions", 0)
         if known and (encoder is None or wanted.code not in (0, known)):

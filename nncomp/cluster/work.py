@@ -121,7 +121,7 @@ class SentModel(WorkerPlugin):
         path.write_bytes(self.data)
         if self.encoder is not None:
             encoder_path(path).write_bytes(self.encoder)
-        _models[self.name] = replace(model_file(path, self.model_id), content_hash=self.content_hash)
+        _models[self.name] = model_file(path, self.model_id, self.content_hash)
 
 
 def dask_setup(_worker: Any) -> None:

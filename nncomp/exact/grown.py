@@ -35,7 +35,8 @@ def joined(own: Tensors, base: Tensors) -> Tensors:
     for name in LAYERS:
         if name not in own:
             raise KeyError(name)
-        if own[name].dtype != base[name].dtype or own[name].shape[1:] != base[name].shape[1:]:
+        kinds = [(array.dtype, array.ndim, array.shape[1:]) for array in (own[name], base[name])]
+        if kinds[0] != kinds[1]:
             raise ModelError(f"The model's array {name} does not go with that of its base; the model file is damaged.")
         both[name] = np.concatenate([base[name], own[name]])
     return both

@@ -185,8 +185,9 @@ def save_model(model: IntegerModel, path: Path, base: bytes | None = None) -> st
     header = {"format": MODEL_FORMAT, "sizes": json.dumps(model.sizes), "record": json.dumps(model.record)}
     if base is not None:
         of_base = load(base)
-        extra = {n: a for n, a in tensors.items() if n.startswith("extra.") and not _is_same(a, of_base.get(n))}
-        tensors = own_tensors(tensors, of_base) | extra
+        more = {n: a for n, a in tensors.items() if n.startswith("extra.") and not _is_same(a, of_base.get(n))}
+        more |= {n: a for n, a in tensors.items() if n.startswith("code_")}
+        tensors = own_tensors(tensors, of_base) | more
         header["base"] = hashlib.sha256(base).hexdigest()
     data = save(tensors, metadata=header)
     temporary = path.with_name(path.name + ".part")

@@ -19,18 +19,18 @@ from tests.independent.token_tree import LaneText, TokenTree
 _FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
 
 
-def decode(data: bytes, model_data: bytes | None = None) -> bytes:
+def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"") -> bytes:
     """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says."""
     content = bytearray()
     for block in layout.blocks(data):
-        raw = _decode_block(block, model_data)
+        raw = _decode_block(block, model_data, base_data)
         demand(len(raw) == block.raw_bytes, "a block of another size than it says")
         demand(layout.blake2b_8(raw) == block.checksum, "a block with another checksum")
         content += raw
     return bytes(content)
 
 
-def _decode_block(block: layout.Block, model_data: bytes | None) -> bytes:
+def _decode_block(block: layout.Block, model_data: bytes | None, base_data: bytes) -> bytes:
     if block.kind == layout.STORED:
         return block.payload
     if block.kind == 1:
@@ -42,7 +42,7 @@ def _decode_block(block: layout.Block, model_data: bytes | None) -> bytes:
         raise RefusedError("a block of tokens in a frame that names no model")
     if model_data is None or hashlib.sha256(model_data).digest()[:8] != block.model_hash:
         raise RefusedError(f"the block needs the model whose hash begins with {block.model_hash.hex()}")
-    return decode_tokens(block.payload, block.raw_bytes, parse_model(model_data))
+    return decode_tokens(block.payload, block.raw_bytes, parse_model(model_data, base_data))
 
 
 def _decode_xz(payload: bytes, raw_bytes: int) -> bytes:
@@ -109,11 +109,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Decode a .nnc file, slowly, to standard output.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", type=Path, help="the model file, for blocks of tokens")
-    arguments = parser.parse_args()
+    parser.add_argument("--base", type=Path, help="the model file that it goes on from, if it does")
+    asked = parser.parse_args()
     try:
-        content = decode(arguments.file.read_bytes(), arguments.model.read_bytes() if arguments.model else None)
+        base_data = asked.base.read_bytes() if asked.base else b""
+        content = decode(asked.file.read_bytes(), asked.model.read_bytes() if asked.model else None, base_data)
     except (RefusedError, OSError) as error:
-        sys.exit(f"{arguments.file}: refused: {error}")
+        sys.exit(f"{asked.file}: refused: {error}")
     sys.stdout.buffer.write(content)
 
 

@@ -62,8 +62,8 @@ def _with_base(tensors: dict[str, NDArray[Any]], base: dict[str, NDArray[Any]]) 
     found = {name: tensor for name, tensor in base.items() if not name.startswith("code_")} | tensors
     for name in (name for name in base if name.startswith(_LAYERS)):
         demand(name in tensors, f"{name} is missing")
-        fits = tensors[name].dtype == base[name].dtype and tensors[name].shape[1:] == base[name].shape[1:]
-        demand(fits, f"{name} does not fit on the base's")
+        kinds = [(tensor.dtype, tensor.ndim, tensor.shape[1:]) for tensor in (tensors[name], base[name])]
+        demand(kinds[0] == kinds[1], f"{name} does not fit on the base's")
         found[name] = np.concatenate([base[name], tensors[name]])
     return found
 
