@@ -36,6 +36,8 @@ def packed(name: str) -> PackedModel:
         return PackedModel(extreme_model(3))
     if name == "few":
         return PackedModel(replace(small_model(1), extra=few()))
+    if name == "reach":
+        return PackedModel(replace(small_model(1), extra=reaching()))
     return PackedModel(replace(small_model(1), extra=learned() if name == "learned" else any_start()))
 
 
@@ -55,12 +57,20 @@ def few() -> dict[str, Any]:
 
 
 @functools.cache
+def reaching() -> dict[str, Any]:
+    """Return start values, as learned, of a model that uses each source and each reach, and joint probabilities."""
+    chosen = sorted(token_start.context(source, source % 8) for source in range(23))
+    values = token_start.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
+    return token_block.start_extra(token_block.encode_and_learn(packed("plain"), TEXT[:3000], values)[2])
+
+
+@functools.cache
 def any_start() -> dict[str, Any]:
     """Return start values anywhere within their bounds, the extremes often."""
     rng = np.random.default_rng(4)
     most = {"weights": 1 << 20, "final_weights": 1 << 20, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
     values = {}
-    for name, array in token_start.start_values().items():
+    for name, array in token_start.start_values(is_joint=True).items():
         top = most.get(name, (1 << 32) - 1)
         low = -top if "weights" in name else 0
         value = rng.integers(low, top + 1, array.shape)
@@ -112,6 +122,8 @@ CASES = {
     "some contexts": ("few", TEXT[3000:3400] + MARKUP, 0),
     "some contexts, lanes": ("few", some_text(300, 3), 2),
     "any start": ("any", TEXT[:300] + MARKUP, 2),
+    "reaches": ("reach", TEXT[3000:4400] + MARKUP, 0),
+    "reaches, lanes": ("reach", some_text(300, 3) * 4 + TEXT[:4000], 1),
 }
 
 
@@ -249,7 +261,7 @@ def test_start_values_travel_in_the_model_file(tmp_path: Any) -> None:
 def damaged(name: str, change: str) -> IntegerModel:
     """Return a model one of whose start values is damaged."""
     key = f"mixing.{name}"
-    extra = dict(learned())
+    extra = dict(reaching() if name == "joint" else learned())
     array = extra[key].copy()
     if change == "missing":
         del extra[key]
@@ -264,6 +276,7 @@ def damaged(name: str, change: str) -> IntegerModel:
 
 
 WRONG = [(name, change) for name in token_start.start_values() for change in ("missing", "shape", "type")]
+WRONG += [("joint", "shape"), ("joint", "type")]
 WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_2") for change in ("high", "low")]
 
 

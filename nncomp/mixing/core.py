@@ -24,6 +24,7 @@ from nncomp.mixing.prefetch import prefetch
 
 BUCKET_BYTES = 16
 INPUTS_PER_CONTEXT = 2
+LEVELS = 8  # of what another predictor says, two nats each, for joint probabilities
 MAP_POINTS = 25  # points of a correction map, 256 (one nat) apart over +-3072
 WEIGHT_ONE = 65536
 WEIGHT_LIMIT = 1 << 20  # 16.0
@@ -44,6 +45,8 @@ class Slots(NamedTuple):
     at: Any  # (N,) int64: each context's slot in use
     map_at: Any  # (N,) int64: each context's place in `history`
     history: Any  # (N * 256,) uint32: probability (22 bits) << 10 | count
+    joint_at: Any  # (N,) int64: each context's place in `joint`
+    joint: Any  # (N * 256 * LEVELS,) uint32, likewise by history and what another predictor says; or empty
 
 
 class Mixer(NamedTuple):
@@ -66,6 +69,8 @@ def new_slots(contexts: int, buckets: int) -> Slots:
         at=np.zeros(contexts, np.int64),
         map_at=np.zeros(contexts, np.int64),
         history=np.tile((_FIRST.astype(np.uint32) << np.uint32(16)), contexts),
+        joint_at=np.zeros(contexts, np.int64),
+        joint=np.zeros(0, np.uint32),
     )
 
 
@@ -158,6 +163,33 @@ def predict_slots(slots: Slots, inputs: Any, node: int) -> None:
         p = np.int64(slots.history[place]) >> 16
         inputs[2 * i] = _STRETCH[p >> 4]
         inputs[2 * i + 1] = (p - 32768) >> 5
+
+
+def new_joint(contexts: int) -> Any:
+    """Return joint probabilities that say what the other predictor does, in the middle of each level; they learn quickly."""
+    middle = [int(_SQUASH[512 * (level - LEVELS // 2) + 256 + _LIMIT]) for level in range(LEVELS)]
+    return np.tile(np.array([p << 16 | 3 for p in middle], np.uint32), contexts * 256)
+
+
+@inlined
+def predict_joint(slots: Slots, inputs: Any, other: int) -> None:
+    """Set the second input of all contexts: how far a history, where the other predictor says `other` (logistic domain), leads
+    away from it."""
+    level = min(max((other >> 9) + LEVELS // 2, 0), LEVELS - 1)
+    for i in range(slots.base.size):
+        place = slots.map_at[i]
+        at = place * LEVELS + level
+        slots.joint_at[i] = at
+        apart = np.int64(_STRETCH[slots.joint[at] >> 20]) - other if place & 0xFF else np.int64(0)
+        inputs[2 * i + 1] = min(max(apart, -_LIMIT), _LIMIT)
+
+
+@inlined
+def update_joint(slots: Slots, bit: int) -> None:
+    """Teach the joint probabilities that were asked the decision `bit`."""
+    for i in range(slots.base.size):
+        if slots.map_at[i] & 0xFF:
+            adapt(slots.joint, slots.joint_at[i], bit, HISTORY_LIMIT)
 
 
 @inlined

@@ -49,8 +49,10 @@ class Adaptive:
 class Slots:
     """The hashed histories of all contexts."""
 
-    def __init__(self, contexts: int, buckets: int, given: Sequence[int] = ()) -> None:
+    def __init__(self, contexts: int, buckets: int, given: Sequence[int] = (), joint: Sequence[int] = ()) -> None:
+        """`given` are the adaptive probabilities of all histories, `joint` those by history and what another predictor says."""
         self.buckets = [bytearray(16) for _ in range(buckets)]
+        self.joint, self.asked = [Adaptive(v) for v in joint], list[Adaptive]()
         packed = given or [p << 16 for p in _FIRST] * contexts
         self.histories = [[Adaptive(v) for v in packed[256 * i : 256 * i + 256]] for i in range(contexts)]
         self.found = [self.buckets[0]] * contexts
@@ -79,8 +81,18 @@ class Slots:
             result += [stretch(p), (p - 32768) >> 5]
         return result
 
+    def apart(self, other: int) -> list[int]:
+        """Return how far each context leads away from what another predictor says (logistic domain); after `inputs`."""
+        level = min(max(other // 512 + 4, 0), 7)
+        self.asked = [self.joint[2048 * i + 8 * state + level] for i, state in enumerate(self.states)]
+        return [limit(stretch(one.p >> 6) - other) if state else 0 for one, state in zip(self.asked, self.states, strict=True)]
+
     def update(self, bit: int) -> None:
         """Teach all contexts the decision."""
+        if self.joint:
+            for one, state in zip(self.asked, self.states, strict=True):
+                if state:
+                    one.update(bit, core.HISTORY_LIMIT)
         for history, state, bucket in zip(self.histories, self.states, self.found, strict=True):
             if state:
                 history[state].update(bit, core.HISTORY_LIMIT)

@@ -21,15 +21,15 @@ from nncomp.mixing import core
 from nncomp.mixing.byte_model import MATCH_CLASSES, length_class
 from nncomp.mixing.core import combine
 from nncomp.mixing.token_start import (
-    ALL_CONTEXTS,
     ALL_ROW_SETS,
-    CONTEXTS,
     FINAL_ROWS,
     MATCH_LEAST,
     MATCHES,
     MAX_BITS,
     OTHER_INPUTS,
+    PLAIN_CONTEXTS,
     ROW_SETS,
+    SOURCES,
     check_start,
     input_count,
     start_values,
@@ -40,6 +40,7 @@ _MIXED, _FINAL, _MAP_0, _MAP_1, _MAP_2, _DECISIONS = range(6)  # fields of `last
 _ROW_1, _ROW_2, _ROW_3 = (sum(ROW_SETS[:i]) for i in range(1, len(ROW_SETS)))
 _LAST_ROWS = 65536  # of the second correction map
 _HEADS = 1 << 18
+_PAIRS = 1 << 18  # of tokens, whose followers are kept
 _START_COUNT = 60  # of a history or strength that a model brings along
 
 
@@ -53,10 +54,12 @@ class TokenMixing(NamedTuple):
     tags: Any
     fields: Any
     field_hashes: Any
-    contexts: Any  # (N,) int64: which of all contexts are used
+    contexts: Any  # (N,) int64: the numbers of the contexts in use
     row_sets: Any  # (R,) int64: which of the sets of weight rows
     hashes: Any  # (N,) int64
-    all_hashes: Any  # (CONTEXTS,) int64
+    sources: Any  # (SOURCES,) int64: hashes of what contexts look at
+    followers: Any  # (65536,) uint32: the last token that followed each one, and the one before it << 16
+    pair_followers: Any  # (_PAIRS,) uint32, likewise what followed two tokens
     heads: Any  # (MATCHES, heads) int32: place in `history` after the last occurrence of a hash; 0: none
     match: Any  # (L, MATCHES, 6) int64: place in history or 0, length, late misses, expected token or -1, bit or -1, class
     strength: Any  # (MATCHES * MATCH_CLASSES,) uint32: that the expected bit comes, as in core.adapt
@@ -98,7 +101,9 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
         expected = combine(long[_EXPECTED] << 5 | min(long[_LENGTH], 31), b1)
     else:
         expected = combine(short[_EXPECTED] + 1, b1 + 256)
-    h = m.all_hashes
+    followers = np.int64(m.followers[t1])
+    pair_followers = np.int64(m.pair_followers[combine(t1, t2) & (_PAIRS - 1)])
+    h = m.sources
     h[0] = 0
     h[1] = t1
     h[2] = t1 | t2 << 16
@@ -119,8 +124,18 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     h[17] = s[bc.FORMAT] & 0xFFFFFFFF
     h[18] = combine(s[bc.FORMAT] & 0xFFFFFF, word)
     h[19] = combine(m.tags[lane, s[bc.TAG_DEPTH]], combine(s[bc.IN_TAG], word))
+    h[20] = combine(followers, t1)
+    h[21] = combine(pair_followers, t1)
+    h[22] = combine(followers & 0xFFFF, pair_followers)
     for i in range(m.contexts.size):
-        m.hashes[i] = combine(h[m.contexts[i]], m.contexts[i] + 1)
+        number = m.contexts[i]
+        reach = number >> 5
+        where = np.int64(0)
+        if reach > 0:
+            where = 1 + lane
+            if reach > 1:
+                where += 16 * (1 + (at >> (8 + reach)))
+        m.hashes[i] = combine(h[number & 31], number + 1 + 256 * where)
 
 
 @inlined
@@ -163,6 +178,8 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     core.predict_slots(m.slots, mixer.inputs, (node & ((1 << part) - 1)) | 1 << part)
     sure = _predict_matches(m, lane, bits, depth, node)
     net = np.int64(core.stretch(network))
+    if m.slots.joint.size > 0:
+        core.predict_joint(m.slots, mixer.inputs, net)
     at = 2 * (m.contexts.size + MATCHES)
     mixer.inputs[at] = net
     mixer.inputs[at + 1] = (network - 32768) >> 5
@@ -193,6 +210,8 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
 def update(m: TokenMixing, lane: int, bit: int) -> None:
     """Teach everything the decision that `predict` was last asked for; the rate falls with the decisions so far."""
     last = m.last
+    if m.slots.joint.size > 0:
+        core.update_joint(m.slots, bit)
     core.update_slots(m.slots, bit)
     rate = 800 + 2500 * 64 // (64 + (last[_DECISIONS] >> 7))
     core.update_mixer(m.mixer, last[_FINAL], last[_MIXED], bit, rate, rate >> 2)
@@ -212,6 +231,11 @@ def end_token(m: TokenMixing, lane: int, token: int, data: Any, at: int, size: i
     text = bc.Text(m.state[lane], m.tags[lane], m.fields[lane], m.field_hashes[lane], m.hashes)
     for t in range(at + 1, at + size + 1):
         bc.follow_text(text, data, t)
+    one = np.int64(1)
+    t1 = _token_at(m, lane, one)
+    pair = combine(t1, _token_at(m, lane, one + 1)) & (_PAIRS - 1)
+    m.followers[t1] = np.uint32((np.int64(m.followers[t1]) << 16 | token) & 0xFFFFFFFF)
+    m.pair_followers[pair] = np.uint32((np.int64(m.pair_followers[pair]) << 16 | token) & 0xFFFFFFFF)
     m.counts[lane] += 1
     count = m.counts[lane]
     place = m.starts[lane] + count
@@ -254,8 +278,9 @@ def end_token(m: TokenMixing, lane: int, token: int, data: Any, at: int, size: i
 def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
     """Return the arrays of `start_values` as a block has left them; the counts are lowered, so that they go on learning."""
     counts = np.uint32(1023)
-    histories, strength = (
-        (array & ~counts) | np.minimum(array & counts, np.uint32(_START_COUNT)) for array in (m.slots.history, m.strength)
+    histories, strength, joint = (
+        (array & ~counts) | np.minimum(array & counts, np.uint32(_START_COUNT))
+        for array in (m.slots.history, m.strength, m.slots.joint)
     )
     learned = {
         "weights": m.mixer.weights,
@@ -265,7 +290,10 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
         "map_0": m.maps[0],
         "map_2": m.maps[2],
     }
-    return start_values(tuple(m.contexts.tolist()), tuple(m.row_sets.tolist())) | learned
+    is_joint = len(joint) > 0
+    if is_joint:
+        learned["joint"] = joint
+    return start_values(tuple(m.contexts.tolist()), tuple(m.row_sets.tolist()), is_joint) | learned
 
 
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
@@ -275,16 +303,17 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
     """
     lanes = len(starts) - 1
     start = {name: array.copy() for name, array in check_start(given).items()}
-    contexts = start.get("contexts", np.array(ALL_CONTEXTS)).astype(np.int64)
+    contexts = start.get("contexts", np.array(PLAIN_CONTEXTS)).astype(np.int64)
     row_sets = start.get("row_sets", np.array(ALL_ROW_SETS)).astype(np.int64)
     inputs = np.zeros(input_count(len(contexts)), np.int32)
     inputs[2 * len(contexts) + OTHER_INPUTS - 1] = 256
     mixer = core.new_mixer(inputs, start["weights"], len(row_sets), FINAL_ROWS)
+    slots = core.new_slots(len(contexts), 4 * lines)._replace(history=start["histories"])
     match = np.zeros((lanes, MATCHES, 6), np.int64)
     match[:, :, _EXPECTED] = match[:, :, _BIT] = -1
     match[:, :, _CLASS] = np.arange(MATCHES) * MATCH_CLASSES
     return TokenMixing(
-        slots=core.new_slots(len(contexts), 4 * lines)._replace(history=start["histories"]),
+        slots=slots._replace(joint=start.get("joint", slots.joint)),
         mixer=mixer._replace(final_weights=start["final_weights"]),
         maps=(start["map_0"], core.new_map(_LAST_ROWS), start["map_2"]),
         state=np.zeros((lanes, bc.STATE), np.int64),
@@ -294,7 +323,9 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
         contexts=contexts,
         row_sets=row_sets,
         hashes=np.zeros(len(contexts), np.int64),
-        all_hashes=np.zeros(CONTEXTS, np.int64),
+        sources=np.zeros(SOURCES, np.int64),
+        followers=np.zeros(65536, np.uint32),
+        pair_followers=np.zeros(_PAIRS, np.uint32),
         heads=np.zeros((MATCHES, _HEADS), np.int32),
         match=match,
         strength=start["strength"],

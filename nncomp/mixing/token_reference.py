@@ -23,7 +23,7 @@ from nncomp.mixing.reference import (
     stretch,
 )
 from nncomp.mixing.text_reference import Text, chain, combine, last_bytes, pack
-from nncomp.mixing.token_start import ALL_CONTEXTS, ALL_ROW_SETS, MATCH_LEAST, ROW_SETS
+from nncomp.mixing.token_start import ALL_ROW_SETS, MATCH_LEAST, PLAIN_CONTEXTS, ROW_SETS
 
 _HEADS = 1 << 18
 
@@ -86,7 +86,7 @@ class TokenMatch(Match):
 
 
 def _numbers(given: Mapping[str, Any], name: str) -> Any:
-    return given[name].tolist() if given else []
+    return given[name].tolist() if name in given else []
 
 
 class TokenReference:
@@ -95,10 +95,10 @@ class TokenReference:
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
-        self.chosen = given["contexts"].tolist() if "contexts" in given else ALL_CONTEXTS
+        self.chosen = given["contexts"].tolist() if "contexts" in given else PLAIN_CONTEXTS
         self.row_sets = given["row_sets"].tolist() if "row_sets" in given else ALL_ROW_SETS
         count, sets = len(self.chosen), len(self.row_sets)
-        self.slots = Slots(count, 4 * lines, _numbers(given, "histories"))
+        self.slots = Slots(count, 4 * lines, _numbers(given, "histories"), _numbers(given, "joint"))
         first = [*token_start.FIRST_WEIGHTS * count, *token_start.FIRST_MATCH_WEIGHTS * matches]
         first += [*token_start.FIRST_NETWORK_WEIGHTS, 0]
         given_rows = [row[: len(first)] for row in _numbers(given, "weights")]
@@ -114,6 +114,8 @@ class TokenReference:
         self.texts = [Text() for _ in range(lanes)]
         self.data = [bytearray() for _ in range(lanes)]
         self.contexts, self.votes = list[int](), list[Vote]()
+        self.followers = dict[int, int]()  # by token: the last one that followed, and the one before it times 65536
+        self.pair_followers = dict[int, int]()  # likewise, by the hash of two tokens
 
     def begin_token(self, lane: int) -> None:
         """Set all contexts for the next token of the lane."""
@@ -121,6 +123,7 @@ class TokenReference:
         b1, b2, b3, b4 = last_bytes(data, 4)
         t1, t2, t3, t4, t5 = self.history.last_tokens(lane, 5)
         two, f, word = t1 + 65536 * t2, min(text.field, 255), text.word
+        after, after_two = self.followers.get(t1, 0), self.pair_followers.get(combine(t1, t2) % 2**18, 0)
         long, short = self.matches[lane]
         if long.expected is not None:
             expected = combine(long.expected << 5 | min(long.length, 31), b1)
@@ -147,8 +150,15 @@ class TokenReference:
             text.format % 2**32,
             combine(text.format % 2**24, word),
             combine(text.tags[text.depth], combine(text.mode, word)),
+            combine(after, t1),
+            combine(after_two, t1),
+            combine(after % 65536, after_two),
         ]
-        self.contexts = [combine(hashes[i], i + 1) for i in self.chosen]
+        self.contexts = []
+        for number in self.chosen:
+            reach, source = divmod(number, 32)
+            where = 0 if reach == 0 else 1 + lane if reach == 1 else 1 + lane + 16 * (1 + len(data) // 2 ** (8 + reach))
+            self.contexts.append(combine(hashes[source], number + 1 + 256 * where))
 
     def predict(self, lane: int, depth: int, node: int, network: int) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
@@ -162,6 +172,8 @@ class TokenReference:
         inputs = self.slots.inputs(node % 2**part + 2**part)
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
+        if self.slots.joint:
+            inputs[1::2] = self.slots.apart(net)
         (b1,) = last_bytes(self.data[lane], 1)
         rows = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
         return self.mixer.predict(
@@ -185,6 +197,9 @@ class TokenReference:
         for byte in token_bytes:
             self.data[lane].append(byte)
             self.texts[lane].follow(self.data[lane])
+        t1, t2 = self.history.last_tokens(lane, 2)
+        for found, key in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
+            found[key] = (found.get(key, 0) * 65536 + token) % 2**32
         self.history.append(lane, token)
         for match in self.matches[lane]:
             match.follow_token(self.history, lane)

@@ -1,6 +1,7 @@
 """Sizes of mixing on the token tree, and what it knows before it has seen a byte: the start values of a model.
 
-A model may use only some of the contexts and sets of weight rows: each one costs time. Knows nothing of how they work.
+A model says which contexts and sets of weight rows it uses: each one costs time. A context is a source, what is looked at, and
+a reach, where it was seen: in all lanes, in this lane, or in this lane's last KiB to 32 KiB. Knows nothing of how they work.
 """
 
 # N contexts, R row sets in use
@@ -16,7 +17,8 @@ from nncomp.errors import ModelError
 from nncomp.mixing import core
 from nncomp.mixing.byte_model import MATCH_CLASSES
 
-CONTEXTS = 20  # that there are; a model may use fewer
+SOURCES = 23  # of contexts; number 32 * reach + source
+REACHES = 8  # 0: all lanes, 1: this lane, k > 1: this lane since a multiple of 2**(8 + k) bytes
 MATCHES = 2
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
 OTHER_INPUTS = 2 * MATCHES + 3  # beside two a context: two a match, two of the network, the bias
@@ -29,7 +31,13 @@ FIRST_MATCH_WEIGHTS = (8000, 0)
 FIRST_NETWORK_WEIGHTS = (45000, 0)
 
 
-ALL_CONTEXTS, ALL_ROW_SETS = tuple(range(CONTEXTS)), tuple(range(len(ROW_SETS)))
+PLAIN_CONTEXTS, ALL_ROW_SETS = tuple(range(20)), tuple(range(len(ROW_SETS)))
+_KNOWN = tuple(32 * reach + source for reach in range(REACHES) for source in range(SOURCES))
+
+
+def context(source: int, reach: int) -> int:
+    """Return the number of a context."""
+    return 32 * reach + source
 
 
 def input_count(contexts: int) -> int:
@@ -37,8 +45,11 @@ def input_count(contexts: int) -> int:
     return -(-(2 * contexts + OTHER_INPUTS) // 8) * 8
 
 
-def start_values(contexts: tuple[int, ...] = ALL_CONTEXTS, row_sets: tuple[int, ...] = ALL_ROW_SETS) -> dict[str, NDArray[Any]]:
-    """Return the learned arrays as they are before anything is learned, and which contexts and row sets are used (unless all)."""
+def start_values(
+    contexts: tuple[int, ...] = PLAIN_CONTEXTS, row_sets: tuple[int, ...] = ALL_ROW_SETS, is_joint: bool = False
+) -> dict[str, NDArray[Any]]:
+    """Return the learned arrays as they are before anything is learned, and which contexts and row sets are used (unless the
+    plain ones)."""
     count, rows = len(contexts), len(row_sets)
     first = np.zeros(input_count(count), np.int32)
     first[: 2 * count] = FIRST_WEIGHTS * count
@@ -53,30 +64,33 @@ def start_values(contexts: tuple[int, ...] = ALL_CONTEXTS, row_sets: tuple[int, 
         "strength": np.array(strength, np.uint32),
         "map_0": core.new_map(_TOP_ROWS),
         "map_2": core.new_map(_SURE_ROWS),
-        **(chosen if (contexts, row_sets) != (ALL_CONTEXTS, ALL_ROW_SETS) else {}),
+        **({"joint": core.new_joint(count)} if is_joint else {}),
+        **(chosen if (contexts, row_sets) != (PLAIN_CONTEXTS, ALL_ROW_SETS) else {}),
     }
 
 
-def _chosen(given: dict[str, NDArray[Any]], name: str, known: tuple[int, ...]) -> tuple[int, ...]:
-    """Return which of the `known` numbers a model uses: some of them, upwards; all when it does not say."""
+def _chosen(given: dict[str, NDArray[Any]], name: str, known: tuple[int, ...], plain: tuple[int, ...]) -> tuple[int, ...]:
+    """Return which of the `known` numbers a model uses: some of them, upwards; the plain ones when it does not say."""
     found = given.get(name)
     if found is None:
-        return known
+        return plain
     numbers = tuple(found.tolist()) if found.dtype == np.uint8 and found.ndim == 1 else ()
     if not numbers or not set(numbers) <= set(known) or list(numbers) != sorted(set(numbers)):
         raise ModelError(f"The model's list {name} of mixing is none of those there can be; the file is damaged.")
     return numbers
 
 
-def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return which contexts and row sets a model with these start values uses; raises ModelError for damaged lists."""
-    return _chosen(given, "contexts", ALL_CONTEXTS), _chosen(given, "row_sets", ALL_ROW_SETS)
+def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+    """Return which contexts and row sets a model with these start values uses, and whether joint probabilities; raises
+    ModelError for damaged lists."""
+    contexts = _chosen(given, "contexts", _KNOWN, PLAIN_CONTEXTS)
+    return contexts, _chosen(given, "row_sets", ALL_ROW_SETS, ALL_ROW_SETS), "joint" in given
 
 
 def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones.
 
-    Any uint32 will do as a history or a strength: 22 bits of probability and 10 of count.
+    Any uint32 will do as a history, a joint probability or a strength: 22 bits of probability and 10 of count.
     """
     if not given:
         return start_values()

@@ -23,7 +23,7 @@ from nncomp.coding import PROBABILITY_ONE
 from nncomp.errors import DataError
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import EXP2_STEPS, FREQUENCY_BITS, Arrays, IntegerModel, expected_arrays
-from nncomp.mixing.token_start import start_values
+from nncomp.training.start_values import plain_values
 from nncomp.token_block import lines_log2, predict_tokens
 from nncomp.tokens import Vocabulary
 
@@ -66,7 +66,7 @@ def mixing_losses(
     vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
 ) -> NDArray[np.float32]:
     """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`."""
-    model, values = PackedModel(silent_model(vocabulary)), start_values()
+    model, values = PackedModel(silent_model(vocabulary)), plain_values("default", None)
     spans = list(zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True))
     size_V, learned_bytes = np.diff(vocabulary.offsets), 0
     for low, high in spans:

@@ -14,20 +14,28 @@ from numpy.typing import NDArray
 
 from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import IntegerModel
-from nncomp.mixing.token_start import chosen_parts, start_values
+from nncomp.mixing.token_start import ALL_ROW_SETS, chosen_parts, context, start_values
 from nncomp.token_block import encode_and_learn, start_extra, start_of
 from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
-# What a quick level does without (docs/LOG.md): of the contexts and sets of weight rows of the token tree it uses only these.
-_QUICK = (0, 1, 2, 6, 12, 13, 17, 19), (1, 3)
+_ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB = range(6)  # reaches
+# The contexts of the token tree that a model uses, by source and reach, and a quick level with its sets of weight rows (docs/LOG.md).
+_USUAL = (
+    *((source, _ALL) for source in (5, 9, 11, 14, 21, 22)),
+    *((source, _LANE) for source in (0, 1, 2, 3, 4, 6, 7, 10, 12, 13, 15, 17, 19, 20)),
+    *((0, _KIB), (17, _2_KIB), (1, _4_KIB), (19, _8_KIB)),
+)
+_QUICK = ((2, _ALL), (22, _ALL), (1, _LANE), (12, _LANE), (13, _LANE), (17, _LANE), (19, _LANE), (0, _KIB), (1, _4_KIB), (19, _8_KIB))
+_QUICK_SETS = (1, 3)
 
 
 def plain_values(level: str, init: IntegerModel | None) -> dict[str, NDArray[Any]]:
     """Return what mixing begins with, before anything is learned: with as many parts as a level has, or the model begun with."""
     if init is not None:
         return start_values(*chosen_parts(start_of(init.extra)))
-    return start_values(*_QUICK) if level == "fast" else start_values()
+    chosen, sets = (_QUICK, _QUICK_SETS) if level == "fast" else (_USUAL, ALL_ROW_SETS)
+    return start_values(tuple(sorted(context(*one) for one in chosen)), sets, is_joint=True)
 
 
 def learn_start_values(

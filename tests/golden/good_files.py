@@ -27,7 +27,7 @@ from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import parse_model
 from nncomp.mixing import byte_model
 from tests.golden import texts
-from tests.golden.models import CODED, EXTREME, FEW, SMALL, model_bytes
+from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, model_bytes
 from tests.models import TEXT
 
 File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content
@@ -112,7 +112,7 @@ def long_content() -> bytes:
 
 def files() -> dict[str, File]:
     """Return each golden file by its name."""
-    small, extreme, coded, few = map(reference, (SMALL, EXTREME, CODED, FEW))
+    small, extreme, coded, few, reach = map(reference, (SMALL, EXTREME, CODED, FEW, REACH))
     two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
     long = long_content()
@@ -149,6 +149,7 @@ def files() -> dict[str, File]:
         "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
         "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, [4, 0, 2])], coded), repeated),
         "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, [1, 3, 4], 2)], coded), repeated),
+        "tokens-reaches": ("contexts of each reach, joint probabilities", REACH, frame([tokens(MIXED * 2, REACH, 1)], reach), MIXED * 2),
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),
         "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
     }

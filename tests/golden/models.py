@@ -14,7 +14,8 @@ SMALL = "small.safetensors"  # 512 tokens, plain start values of mixing
 EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds, start values of mixing; kept as .xz
 CODED = "coded.safetensors"  # 256 tokens, can be told a code; kept as .xz
 FEW = "few.safetensors"  # 256 tokens, uses some of the contexts and sets of weight rows; kept as .xz
-NAMES = SMALL, EXTREME, CODED, FEW
+REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach, joint probabilities; kept as .xz
+NAMES = SMALL, EXTREME, CODED, FEW, REACH
 
 
 def model_bytes(name: str) -> bytes:
@@ -30,7 +31,7 @@ def make_missing(folder: Path = FOLDER) -> None:
 
     if not (folder / SMALL).exists():
         save_model(small_model(), folder / SMALL)
-    for name, make in ((EXTREME, _extreme), (CODED, _coded), (FEW, _few)):
+    for name, make in ((EXTREME, _extreme), (CODED, _coded), (FEW, _few), (REACH, _reach)):
         if not (folder / f"{name}.xz").exists():
             save_model(make(), folder / name)
             packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
@@ -51,16 +52,29 @@ def _coded() -> Any:
 
 def _few() -> Any:
     """Return an untrained model of 256 tokens that uses some of the parts of mixing, with plain start values."""
-    from nncomp.exact.export import export
     from nncomp.mixing.token_start import start_values
+
+    return _with_start(start_values((0, 2, 9, 14, 17, 19), (0, 2)), "untrained, with little mixing, for tests")
+
+
+def _reach() -> Any:
+    """Return the same with contexts of each source and each reach and joint probabilities, plain start values."""
+    from nncomp.mixing.token_start import context, start_values
+
+    chosen = sorted(context(source, source % 8) for source in range(23))
+    values = start_values(tuple(chosen), (0, 1, 3), is_joint=True)
+    return _with_start(values, "untrained, with contexts of each reach, for tests")
+
+
+def _with_start(values: dict[str, Any], note: str) -> Any:
+    from nncomp.exact.export import export
     from nncomp.model.decoder import DecoderConfig
     from nncomp.token_block import start_extra
     from nncomp.tokens import byte_vocabulary
     from tests.models import small_decoder
 
     decoder = small_decoder(5, DecoderConfig(256, 16, 16, 1, 16, 16, 12))
-    model = export(decoder, byte_vocabulary(), {"note": "untrained, with little mixing, for tests"})
-    return replace(model, extra=start_extra(start_values((0, 2, 9, 14, 17, 19), (0, 2))))
+    return replace(export(decoder, byte_vocabulary(), {"note": note}), extra=start_extra(values))
 
 
 def _extreme() -> Any:

@@ -67,7 +67,7 @@ def decode_tokens(payload: bytes, raw_bytes: int, model: Model) -> bytes:
     levels = _decode_code(decoder, model) if flags else []
     count = 2**lanes_log2
     ends = [(i + 1) * raw_bytes // count for i in range(count)]
-    texts = [LaneText(i * raw_bytes // count) for i in range(count)]
+    texts = [LaneText(i, i * raw_bytes // count) for i in range(count)]
     networks = [Lane(model, levels) for _ in range(count)]
     tree = TokenTree(model, lines_log2, raw_bytes)
     rooms = [end - lane.first_byte for end, lane in zip(ends, texts, strict=True)]

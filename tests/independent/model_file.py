@@ -84,7 +84,7 @@ def parse_model(data: bytes, base: bytes = b"") -> Model:
     if any(name.startswith(_MIXING) for name in tensors):
         for name, (dtype, shape, bound) in _expected_of_mixing(tensors).items():
             mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
-        for name in ("contexts", "row_sets"):
+        for name in ("contexts", "row_sets"):  # they were looked at there
             if _MIXING + name in tensors:
                 mixing[name] = tensors[_MIXING + name]
     code = {}
@@ -137,21 +137,23 @@ def _expected(sizes: dict[str, int]) -> _Expected:
     return found
 
 
-def _chosen(tensors: dict[str, NDArray[Any]], name: str, count: int) -> int:
-    """Return how many of `count` parts of mixing are used."""
+def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int], plain: int) -> int:
+    """Return how many of the known parts of mixing are used; `plain` if the model does not say."""
     if _MIXING + name not in tensors:
-        return count
+        return plain
     tensor = tensors[_MIXING + name]
-    demand(tensor.dtype == np.uint8 and tensor.ndim == 1 and 1 <= tensor.size <= count, f"{name} is no list of parts")
+    demand(tensor.dtype == np.uint8 and tensor.ndim == 1 and tensor.size >= 1, f"{name} is no list of parts")
     numbers = tensor.astype(np.int64)
-    demand(bool((numbers < count).all() and (numbers[1:] > numbers[:-1]).all()), f"{name} does not go upwards")
+    demand(set(numbers.tolist()) <= known and bool((numbers[1:] > numbers[:-1]).all()), f"{name}: unknown parts, or not upwards")
     return int(tensor.size)
 
 
 def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
     weights, points, packed = (-(2**20), 2**20), (0, 2**22 - 1), (0, 2**32 - 1)
-    contexts, sets = _chosen(tensors, "contexts", 20), _chosen(tensors, "row_sets", 4)
-    return {
+    known = {32 * reach + source for reach in range(8) for source in range(23)}
+    contexts, sets = _chosen(tensors, "contexts", known, 20), _chosen(tensors, "row_sets", {0, 1, 2, 3}, 4)
+    joint: _Expected = {"joint": ("u4", (contexts * 256 * 8,), packed)} if _MIXING + "joint" in tensors else {}
+    return joint | {
         "weights": ("i4", (976, (2 * contexts + 7 + 7) // 8 * 8), weights),
         "final_weights": ("i4", (1024, sets), weights),
         "histories": ("u4", (contexts * 256,), packed),

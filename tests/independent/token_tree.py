@@ -10,17 +10,17 @@ from tests.independent.tables import FIRST, STRETCH, Adaptive, Ints, combine
 from tests.independent.text import Text
 
 _LEAST = (5, 2)
-_CONTEXTS = 20
+_CONTEXTS = 20  # of a model that does not say
 _SETS = (64, 272, 512, 128)
 _PARTS = (0, 4, 7, 10, 13)
 _MAP_ROWS = (272, 65536, 1024)
 
 
 class LaneText:
-    """A lane's bytes, tokens and matches; `first_byte` is where the lane begins in the block."""
+    """A lane's bytes, tokens and matches; `number` is the lane's, `first_byte` where it begins in the block."""
 
-    def __init__(self, first_byte: int) -> None:
-        self.first_byte = first_byte
+    def __init__(self, number: int, first_byte: int) -> None:
+        self.number, self.first_byte = number, first_byte
         self.text = Text()
         self.tokens: list[int] = []
         self.matches = [Match(), Match()]
@@ -28,13 +28,14 @@ class LaneText:
     def last_token(self, i: int) -> int:
         return self.tokens[-i] if i <= len(self.tokens) else 0
 
-    def contexts(self, used: Ints) -> Ints:
+    def contexts(self, used: Ints, followers: Ints, pair_followers: Ints) -> Ints:
         """Return the hash of each context that is used, for the next token."""
         text = self.text
         t1, t2, t3, t4, t5 = (self.last_token(i) for i in range(1, 6))
         b1, b2, b3, b4 = (text.last(i) for i in range(1, 5))
         f = min(text.field, 255)
         pair = t1 + 65536 * t2
+        one, two = int(followers[t1]), int(pair_followers[combine(t1, t2) % 2**18])
         longer, shorter = self.matches
         if longer.expected is not None:
             x = combine(32 * longer.expected + min(longer.length, 31), b1)
@@ -61,8 +62,13 @@ class LaneText:
             text.format % 2**32,
             combine(text.format % 2**24, text.word),
             combine(text.tag[text.depth], combine(text.mode, text.word)),
+            combine(one, t1),
+            combine(two, t1),
+            combine(one % 65536, two),
         ]
-        return combine(np.array(hashes)[used], used + 1)  # type: ignore[no-any-return]
+        reach = used // 32
+        where = np.where(reach == 0, 0, 1 + self.number + np.where(reach > 1, 16 * (1 + (len(text.bytes) >> (8 + reach))), 0))
+        return combine(np.array(hashes)[used % 32], used + 1 + 256 * where)  # type: ignore[no-any-return]
 
 
 class TokenTree:
@@ -74,7 +80,9 @@ class TokenTree:
         self.used = start.get("contexts", np.arange(_CONTEXTS)).astype(np.int64)
         self.row_sets = start.get("row_sets", np.arange(len(_SETS))).astype(np.int64)
         histories = start["histories"].reshape(len(self.used), 256)
-        self.slots = Slots(4 * 2**lines_log2, Adaptive.unpacked(histories, 1023))
+        joint = Adaptive.unpacked(start["joint"].reshape(len(self.used), 256, 8), 1023) if "joint" in start else None
+        self.slots = Slots(4 * 2**lines_log2, Adaptive.unpacked(histories, 1023), joint)
+        self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
         ends = np.cumsum(_SETS)[:-1]
@@ -93,7 +101,7 @@ class TokenTree:
 
     def begin_token(self, lane: LaneText) -> None:
         self.lane = lane
-        self.hashes = lane.contexts(self.used)
+        self.hashes = lane.contexts(self.used, self.followers, self.pair_followers)
 
     def predict(self, node: int, n: int) -> int:
         """Return the probability of the decision 1 at a node for which the network has `n`."""
@@ -107,6 +115,7 @@ class TokenTree:
         from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
         b1 = text.last(1)
         stretched = int(STRETCH[n >> 4])
+        self.slots.use_joint(stretched)
         top = node if node < 256 else 256 + depth
         late = int(2 * depth >= self.bits)
         rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late]
@@ -127,6 +136,9 @@ class TokenTree:
         lane = self.lane
         for c in its_bytes:
             lane.text.note(c)
+        t1, t2 = lane.last_token(1), lane.last_token(2)
+        for table, i in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
+            table[i] = (table[i] << 16 | token) % 2**32
         lane.tokens.append(token)
         place = lane.first_byte + len(lane.tokens)
         self.places[place] = token
