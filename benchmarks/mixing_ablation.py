@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.mixing_bytes import files_under
 from nncomp import token_block
+from nncomp.exact.batch import node_probability
 from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
 from nncomp.exact.weights import load_model
 from nncomp.kernels import compiled
@@ -108,7 +109,7 @@ def _network_p1(product: Any, packed: Any, a: Any, b: Any, ids: Any, start_token
             half = 1 << (width - 1 - d)
             low = (within >> (width - d)) << (width - d)
             zeros, ones = frequencies[low : low + half].sum(), frequencies[low + half : low + 2 * half].sum()
-            out[n, depth] = token_block.node_probability(zeros, ones)
+            out[n, depth] = node_probability(zeros, ones)
         before[0] = token
 
 

@@ -56,14 +56,14 @@ def _part(product: Any, packed: Any, a: Any, b: Any, which: int, count: int) -> 
                 engine._normalise(b.x, b.y)
                 engine._normalise(b.x, b.y)
             elif which == 1:
-                engine._token_shift(b.y, b.before[n], a.shift[n], b.u)
+                engine._token_shift(b.y, b.rows, b.before[n], a.shift[n], b.u)
             elif which == 2:
                 multiply(product, packed[p], a.gates_weight[n], b.u, b.sums, b.gates)
                 multiply(product, packed[p + 1], a.state_out_weight[n], b.out, b.sums, b.delta)
                 multiply(product, packed[p + 2], a.mlp_in_weight[n], b.y, b.sums, b.wide)
             elif which == 3:
                 scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
-                engine._recur(b.gates, scale, bias, a.sigmoid, a.silu, state_scale, b.h[n], b.out, b.scratch)
+                engine._recur(b.gates, b.rows, scale, bias, a.sigmoid, a.silu, state_scale, b.h[n], b.out, b.scratch)
             elif which == 4:
                 engine._add(b.x, b.delta, a.state_out_scale[n])
                 engine._add(b.x, b.delta, a.mlp_out_scale[n])

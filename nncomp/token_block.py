@@ -20,9 +20,10 @@ from nncomp import coding, watch
 from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, read_code
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
-from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.exact.batch import ROWS, node_probability, path_probabilities, sum_up, take_rows
+from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencies
 from nncomp.exact.outside import OutsideModel
-from nncomp.kernels import compiled, inlined
+from nncomp.kernels import compiled
 from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
 from nncomp.turns import pass_on, wait_for, yield_address
 
@@ -58,19 +59,12 @@ def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
     return np.array([lane * raw_bytes // lanes for lane in range(lanes + 1)], dtype=np.int64)
 
 
-@inlined
-def node_probability(zeros: int, ones: int) -> int:
-    """Return p1 (1..65535) of a node whose halves have these frequencies; zeros + ones < 2**32."""
-    total = zeros + ones
-    return min(max(((ones << 16) + (total >> 1)) // total, 1), 65535)
-
-
 class _Shared(NamedTuple):
     """What the threads of a block share; only the one whose turn it is may touch it."""
 
     data: Any  # R uint8, the raw bytes
     filled: Any  # L int64, bytes done of each lane
-    before: Any  # L int32, the token before
+    before: Any  # L int32, the token before; when encoding the first one's
     ids: Any  # N, the tokens when encoding, lane after lane
     first_ids: Any  # L + 1 int64, where each lane's tokens begin
     words: Any  # uint32, the coder's words when decoding, else empty
@@ -82,23 +76,18 @@ class _Shared(NamedTuple):
     position: Any  # int64: bytes done, for whoever watches
 
 
-@inlined
-def _sum_up(frequencies: Any, cumulative: Any) -> None:
-    cumulative[0] = 0
-    for i in range(frequencies.size):
-        cumulative[i + 1] = cumulative[i] + frequencies[i]
-
-
 @compiled
 def _run(
     product: Any, packed: Any, a: Any, b: Any, m: Any, s: Any, offsets: Any, text: Any, first_lane: int,
     turn: Any, part: int, parts: int, give_core_away: Any, is_outside: bool,
 ) -> None:  # fmt: skip
-    """Code the lanes from `first_lane` on, as many as `b` has. With several parts, each is run by a thread of its own:
-    while one mixes and codes, in its turn, the others may run their network. So the order is that of one thread.
+    """Code the lanes from `first_lane` on. With several parts, each is run by a thread of its own: while one mixes and codes, in
+    its turn, the others may run their network. So the order is that of one thread.
 
+    When decoding, a turn is a step of the part's own lanes, as many as `b` has. When encoding, the parts share the lanes' states,
+    and a turn is the next rows of the known tokens; the parts go through the network one behind the other, layer by layer.
     A network that is outside has been run: for all steps, and s.network is what it says, or for one, which is in `b`."""
-    decoding, lanes, is_known = s.words.size > 0, b.before.shape[1], s.network.size > 0
+    decoding, rows, skipped = s.words.size > 0, b.rows.size, part
     groups, size = b.groups.shape[1], b.tokens.size
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
@@ -106,44 +95,54 @@ def _run(
     while 1 << bits < groups * size:
         bits += 1
     cumulative = np.zeros(max(groups, size) + 1, np.int64)
-    before = s.before[first_lane : first_lane + lanes]
+    walk, lanes_R, after_R = np.zeros(m.starts.size, np.int64), np.arange(rows), np.zeros(rows, np.int32)
+    before_R = s.before[first_lane : first_lane + rows] if decoding else np.zeros(rows, np.int32)
+    known_R = np.zeros((rows, bits), np.uint16)
     number = part
     while True:
-        if not is_outside:
-            step(product, packed, a, b, before)
+        if not decoding:
+            for _ in range(skipped + 1):  # those of the other parts, and its own
+                rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
+            skipped = parts - 1
+        if rows > 0 and not is_outside:
+            turn_in_network = number // parts if decoding else number
+            feed(product, packed, a, b, before_R[:rows], lanes_R, turn_in_network, give_core_away)
+            if not decoding:
+                path_probabilities(product, packed, a, b, after_R[:rows], cumulative, known_R)
         wait_for(turn, number, give_core_away)
         if part == 0:
             s.position[0] = s.data.size - s.count[_LEFT]
             if decoding and is_spent(s.decoder, s.words):  # once a step: altered bytes need not be decoded to the end
                 s.count[_WRONG] = _SPENT
-        if s.count[_LEFT] == 0 or s.count[_WRONG]:
+        if s.count[_LEFT] == 0 or s.count[_WRONG] or rows == 0:
             pass_on(turn, number + 1)
             return
-        for i in range(lanes):
-            lane = first_lane + i
+        for i in range(rows):
+            lane = first_lane + lanes_R[i]
             here = s.filled[lane]
             room = m.starts[lane + 1] - m.starts[lane] - here
             if room == 0:
                 continue
             lane_data = s.data[m.starts[lane] : m.starts[lane + 1]]
-            token = np.int64(0) if decoding else np.int64(s.ids[s.first_ids[lane] + m.counts[lane]])
+            token = np.int64(after_R[i])
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
             at = s.count[_TOKENS] * bits
+            known = s.network[at : at + bits] if is_outside else known_R[i]
             begin_token(m, lane, lane_data, here)
             node, count, low = np.int64(1), groups, np.int64(0)
             for depth in range(bits):
-                if is_known:
-                    network = np.int64(s.network[at + depth])
-                else:
+                if decoding:
                     if depth == 0:
-                        _sum_up(b.groups[i], cumulative)
+                        sum_up(b.groups[i], cumulative)
                     elif depth == group_bits:
                         token_frequencies(product, packed, a, b, i, node - groups)
-                        _sum_up(b.tokens, cumulative)
+                        sum_up(b.tokens, cumulative)
                         count, low = size, np.int64(0)
                     count >>= 1
                     middle = cumulative[low + count]
                     network = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
+                else:
+                    network = np.int64(known[depth])
                 p = predict(m, lane, bits, depth, node, network, b1)
                 if decoding:
                     bit = np.int64(decode_decision(s.decoder, s.words, p))
@@ -162,14 +161,14 @@ def _run(
             if decoding:
                 for k in range(width):
                     lane_data[here + k] = text[offsets[token] + k]
+                before_R[i] = token
             end_token(m, lane, token, lane_data, here, width)
-            before[i] = token
             s.filled[lane] += width
             s.count[_TOKENS] += 1
             s.count[_LEFT] -= width
         pass_on(turn, number + 1)
         number += parts
-        if is_outside and not is_known:
+        if is_outside and decoding:
             return
 
 
@@ -325,7 +324,8 @@ def _code(
     """Run the loop over all lanes in up to two threads; return what is wrong, 0 for nothing."""
     vocabulary, lanes = model.model.vocabulary, len(mixing.starts) - 1
     outside = model if isinstance(model, OutsideModel) else None
-    parts = 1 if outside else min(threads, lanes, _MAX_THREADS)
+    rows = min(ROWS, len(ids))  # 0 when decoding
+    parts = 1 if outside else min(threads, -(-len(ids) // ROWS) or lanes, _MAX_THREADS)
     before = np.full(lanes, model.model.sizes["start_token"], np.int32)
     count, turn = np.array([0, data.size, 0]), np.zeros(1, np.int64)
     network = outside.probabilities(ids, first_ids, code) if outside and len(ids) else np.zeros(0, np.uint16)
@@ -333,9 +333,14 @@ def _code(
         data, np.zeros(lanes, np.int64), before, ids, first_ids, words, decoder, decisions, p1, network, count, watch.position()
     )
 
-    firsts = [lanes * part // parts for part in range(parts + 1)]
     # All of it before a thread starts: one that failed here would be waited for without end.
-    buffers = [new_buffers(model.model, last - first, code) for first, last in pairwise(firsts)]
+    if rows:
+        firsts = [0] * parts
+        buffers = [new_buffers(model.model, lanes, code, rows) for _ in range(parts)]
+        buffers = [b._replace(h=buffers[0].h, before=buffers[0].before, turns=buffers[0].turns) for b in buffers]
+    else:
+        firsts = [lanes * part // parts for part in range(parts + 1)]
+        buffers = [new_buffers(model.model, last - first, code) for first, last in pairwise(firsts)]
 
     def run(part: int) -> None:
         _run(

@@ -1,10 +1,10 @@
 """The fast engine: the integer network of `nncomp.exact.reference` as compiled loops around exact int8 products.
 
-`step` and `token_frequencies` are compiled functions that other compiled loops call; `FastEngine` wraps them with the
-interface of the reference. Same integers, by test with `==`.
+`feed`, `step` and `token_frequencies` are compiled functions that other compiled loops call; `FastEngine` wraps the last two
+with the interface of the reference. Same integers, by test with `==`.
 """
 
-# L lanes, D width, E state width, F mlp width, G groups, S tokens a group, N layers
+# R rows fed at once, L lanes, D width, E state width, F mlp width, G groups, S tokens a group, N layers
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from nncomp.exact.weights import (
     IntegerModel,
 )
 from nncomp.kernels import compiled, inlined
+from nncomp.turns import pass_on, wait_for
 
 _HALF = 1 << (SCALE_SHIFT - 1)
 _FIRST_ROOT = 182  # the least t whose square's code, (t * t + 2**15) >> 16, is not 0
@@ -41,37 +42,45 @@ _NEVER = (1 << 31) - 1  # a sum is less
 # on an output of the squared ReLU is not zero, N F int32.
 Operands: Any = namedtuple("Operands", (*Arrays._fields, "mlp_out_KN", "mlp_threshold"))  # type: ignore[misc]
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
+_TOGETHER = 4  # rows of the second product of the MLP: of these all are multiplied out if one has many columns
+_APART = 16  # words of `Buffers.turns` from layer to layer, for each a cache line of its own
 
 
 class Buffers(NamedTuple):
-    """State and scratch of L lanes; allocated once."""
+    """State of L lanes and scratch of R rows; allocated once."""
 
     h: NDArray[np.int64]  # N L E
     before: NDArray[np.int8]  # N L D
-    x: NDArray[np.int64]  # L D
-    y: NDArray[np.int8]  # L D
-    u: NDArray[np.int8]  # L D
-    gates: NDArray[np.int32]  # L 3E
-    out: NDArray[np.int8]  # L E
-    delta: NDArray[np.int32]  # L D
-    wide: NDArray[np.int32]  # L F
-    z: NDArray[np.int8]  # L F
-    group_wide: NDArray[np.int32]  # L H
-    group_z: NDArray[np.int8]  # L H
-    group_acc: NDArray[np.int32]  # L G
-    groups: NDArray[np.int64]  # L G, frequencies
+    turns: NDArray[np.int64]  # N 16, the first: how many feeds have gone through the layer's state
+    x: NDArray[np.int64]  # R D
+    y: NDArray[np.int8]  # R D
+    u: NDArray[np.int8]  # R D
+    gates: NDArray[np.int32]  # R 3E
+    out: NDArray[np.int8]  # R E
+    delta: NDArray[np.int32]  # R D
+    wide: NDArray[np.int32]  # R F
+    z: NDArray[np.int8]  # R F
+    group_wide: NDArray[np.int32]  # R H
+    group_z: NDArray[np.int8]  # R H
+    group_acc: NDArray[np.int32]  # R G
+    groups: NDArray[np.int64]  # R G, frequencies
     token_acc: NDArray[np.int32]  # 1 S
     tokens: NDArray[np.int64]  # S, frequencies
-    hidden: NDArray[np.int8]  # L D
-    sums: NDArray[np.int32]  # L, scratch of the products
+    hidden: NDArray[np.int8]  # R D
+    sums: NDArray[np.int32]  # R, scratch of the products
     flags: NDArray[np.int8]  # F or a little more, which outputs of the squared ReLU are not zero
-    active: NDArray[np.int64]  # L, F / 8 + 1, the places of those
+    active: NDArray[np.int64]  # 4, F / 8 + 1, the places of those
     scratch: NDArray[np.int64]  # 3E
     code: NDArray[np.int64]  # D, what a code adds to the input of each step
+    rows: NDArray[np.int64]  # R, 0 to R - 1
 
 
-def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> Buffers:
-    """Return the first state, and scratch, for `lanes` lanes: zeros, or what a code of these levels makes of it."""
+def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None, rows: int = 0) -> Buffers:
+    """Return the first state, and scratch, for `lanes` lanes: zeros, or what a code of these levels makes of it.
+
+    So many rows can be fed at once, or one a lane.
+    """
+    rows = rows or lanes
     s, size = model.sizes, model.group_size
     n, d, e, f = s["layer_count"], s["width"], s["state_width"], s["mlp_width"]
     g, h = s["group_count"], s["group_mlp_width"]
@@ -79,26 +88,28 @@ def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | N
     buffers = Buffers(
         h=np.zeros((n, lanes, e), i64),
         before=np.zeros((n, lanes, d), i8),
-        x=np.zeros((lanes, d), i64),
-        y=np.zeros((lanes, d), i8),
-        u=np.zeros((lanes, d), i8),
-        gates=np.zeros((lanes, 3 * e), i32),
-        out=np.zeros((lanes, e), i8),
-        delta=np.zeros((lanes, d), i32),
-        wide=np.zeros((lanes, f), i32),
-        z=np.zeros((lanes, f), i8),
-        group_wide=np.zeros((lanes, h), i32),
-        group_z=np.zeros((lanes, h), i8),
-        group_acc=np.zeros((lanes, g), i32),
-        groups=np.zeros((lanes, g), i64),
+        turns=np.zeros((n, _APART), i64),
+        x=np.zeros((rows, d), i64),
+        y=np.zeros((rows, d), i8),
+        u=np.zeros((rows, d), i8),
+        gates=np.zeros((rows, 3 * e), i32),
+        out=np.zeros((rows, e), i8),
+        delta=np.zeros((rows, d), i32),
+        wide=np.zeros((rows, f), i32),
+        z=np.zeros((rows, f), i8),
+        group_wide=np.zeros((rows, h), i32),
+        group_z=np.zeros((rows, h), i8),
+        group_acc=np.zeros((rows, g), i32),
+        groups=np.zeros((rows, g), i64),
         token_acc=np.zeros((1, size), i32),
         tokens=np.zeros(size, i64),
-        hidden=np.zeros((lanes, d), i8),
-        sums=np.zeros(lanes, i32),
+        hidden=np.zeros((rows, d), i8),
+        sums=np.zeros(rows, i32),
         flags=np.zeros(-(-f // 8) * 8, i8),
-        active=np.zeros((lanes, f // 8 + 1), i64),
+        active=np.zeros((_TOGETHER, f // 8 + 1), i64),
         scratch=np.zeros(3 * e, i64),
         code=np.zeros(d, i64),
+        rows=np.arange(rows),
     )
     if levels_C is not None and len(levels_C):
         assert model.code is not None
@@ -132,13 +143,14 @@ def _normalise(x: Any, y: Any) -> None:
 
 
 @compiled
-def _token_shift(y: Any, before: Any, shift: Any, u: Any) -> None:
-    lanes, width = y.shape
-    for i in range(lanes):
+def _token_shift(y: Any, lanes: Any, before: Any, shift: Any, u: Any) -> None:
+    rows, width = y.shape
+    for i in range(rows):
+        last = before[lanes[i]]
         for j in range(width):
             s = np.int32(shift[j])
-            u[i, j] = np.int8((np.int32(y[i, j]) * (128 - s) + np.int32(before[i, j]) * s + 64) >> 7)
-            before[i, j] = y[i, j]
+            u[i, j] = np.int8((np.int32(y[i, j]) * (128 - s) + np.int32(last[j]) * s + 64) >> 7)
+            last[j] = y[i, j]
 
 
 @inlined
@@ -171,17 +183,19 @@ def _recur_lane(rate: Any, c: Any, gate: Any, state_scale: int, h: Any, out: Any
 
 
 @compiled
-def _recur(gates: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_scale: int, h: Any, out: Any, scratch: Any) -> None:
+def _recur(
+    gates: Any, lanes: Any, scale: Any, bias: Any, sigmoid: Any, silu: Any, state_scale: int, h: Any, out: Any, scratch: Any
+) -> None:
     """Short loops over slices that begin at 0: with an offset in the index the compiler leaves them scalar, 3 times slower."""
-    lanes, e = h.shape
+    rows, e = out.shape
     rate, c, gate = scratch[:e], scratch[e : 2 * e], scratch[2 * e :]
-    for i in range(lanes):
+    for i in range(rows):
         _table_index(gates[i, :e], scale[:e], bias[:e], rate)
         _look_up(sigmoid, rate)
         _candidate(gates[i, e : 2 * e], scale[e : 2 * e], bias[e : 2 * e], c)
         _table_index(gates[i, 2 * e :], scale[2 * e :], bias[2 * e :], gate)
         _look_up(silu, gate)
-        _recur_lane(rate, c, gate, state_scale, h[i], out[i])
+        _recur_lane(rate, c, gate, state_scale, h[lanes[i]], out[i])
 
 
 @inlined
@@ -278,50 +292,66 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
 
 
 @compiled
-def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
-    """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
-    lanes = tokens.size
-    for i in range(lanes):
+def feed(product: Any, packed: Any, a: Any, b: Any, tokens: Any, lanes: Any, number: int, give_core_away: Any) -> None:
+    """Feed token after token (R int32) to their lanes (R int64), of which one may come any number of times; afterwards row i of
+    b.groups holds the frequencies of the next token's groups after tokens[i].
+
+    Of the network only the shift and the recurrence go from token to token; all else is done for all rows at once, so that a
+    weight is read once. This is feed `number` of these states: a thread that has the one before may be in a later layer.
+    """
+    rows, layers = tokens.size, b.h.shape[0]
+    x, y, u, gates, out, delta = b.x[:rows], b.y[:rows], b.u[:rows], b.gates[:rows], b.out[:rows], b.delta[:rows]
+    wide, hidden, group_wide, group_z = b.wide[:rows], b.hidden[:rows], b.group_wide[:rows], b.group_z[:rows]
+    for i in range(rows):
         token = tokens[i]
         row = np.int64(a.embedding_scale[token])
-        for j in range(b.x.shape[1]):
+        for j in range(x.shape[1]):
             v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
             v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + b.code[j]
-            b.x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
-    layers = b.h.shape[0]
+            x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
     for n in range(layers):
         p = n * _PER_LAYER
-        _normalise(b.x, b.y)
-        _token_shift(b.y, b.before[n], a.shift[n], b.u)
-        multiply(product, packed[p + _GATES], a.gates_weight[n], b.u, b.sums, b.gates)
+        _normalise(x, y)
+        wait_for(b.turns[n], number, give_core_away)
+        _token_shift(y, lanes, b.before[n], a.shift[n], u)
+        multiply(product, packed[p + _GATES], a.gates_weight[n], u, b.sums, gates)
         _recur(
-            b.gates, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], b.out, b.scratch
+            gates, lanes, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], out, b.scratch
         )
-        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], b.out, b.sums, b.delta)
-        _add(b.x, b.delta, a.state_out_scale[n])
-        _normalise(b.x, b.y)
-        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], b.y, b.sums, b.wide)
-        _mlp_out(
-            product, packed[p + _MLP_OUT], a.mlp_out_weight[n], a.mlp_out_KN[n], a.mlp_in_scale[n], a.mlp_threshold[n],
-            b.wide, b.z, b.flags, b.active, b.sums, b.delta,
-        )  # fmt: skip
-        _add(b.x, b.delta, a.mlp_out_scale[n])
-    _normalise(b.x, b.hidden)
+        pass_on(b.turns[n], number + 1)
+        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, b.sums, delta)
+        _add(x, delta, a.state_out_scale[n])
+        _normalise(x, y)
+        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, b.sums, wide)
+        for i in range(0, rows, _TOGETHER):
+            end = min(i + _TOGETHER, rows)
+            _mlp_out(
+                product, packed[p + _MLP_OUT], a.mlp_out_weight[n], a.mlp_out_KN[n], a.mlp_in_scale[n], a.mlp_threshold[n],
+                wide[i:end], b.z[i:end], b.flags, b.active, b.sums, delta[i:end],
+            )  # fmt: skip
+        _add(x, delta, a.mlp_out_scale[n])
+    _normalise(x, hidden)
     p = layers * _PER_LAYER
-    multiply(product, packed[p], a.group_in_weight, b.hidden, b.sums, b.group_wide)
-    _squared_relu(b.group_wide, a.group_in_scale, b.group_z)
-    multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.sums, b.group_acc)
-    for i in range(lanes):
+    multiply(product, packed[p], a.group_in_weight, hidden, b.sums, group_wide)
+    _squared_relu(group_wide, a.group_in_scale, group_z)
+    multiply(product, packed[p + 1], a.group_out_weight, group_z, b.sums, b.group_acc[:rows])
+    for i in range(rows):
         _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
 
 
 @compiled
-def token_frequencies(product: Any, packed: Any, a: Any, b: Any, lane: int, group: int) -> None:
-    """Set b.tokens to the frequencies of the tokens of one group in one lane."""
+def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
+    """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
+    feed(product, packed, a, b, tokens, b.rows, b.turns[0, 0], np.uint64(0))
+
+
+@compiled
+def token_frequencies(product: Any, packed: Any, a: Any, b: Any, row: int, group: int) -> None:
+    """Set b.tokens to the frequencies of the tokens of one group after the token of one row; after a step, of one lane."""
     size = b.tokens.size
     low, high = group * size, (group + 1) * size
     at = b.h.shape[0] * _PER_LAYER + 2 + group
-    multiply(product, packed[at], a.token_weight[low:high], b.hidden[lane : lane + 1], b.sums, b.token_acc)
+    multiply(product, packed[at], a.token_weight[low:high], b.hidden[row : row + 1], b.sums, b.token_acc)
     _frequencies(b.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, b.tokens)
 
 

@@ -72,7 +72,7 @@ def frequencies(logits: Tensor, exp2: Tensor) -> Tensor:
 
 
 def path_probabilities(frequencies_RS: Tensor, places_R: Tensor) -> Tensor:
-    """Return p1 of each decision on the way to the place of each row, shape (R, log2 S): `token_block.node_probability`.
+    """Return p1 of each decision on the way to the place of each row, shape (R, log2 S): `batch.node_probability`.
 
     >>> path_probabilities(torch.tensor([[1, 1, 1, 5]]), torch.tensor([3])).tolist()
     [[49152, 54613]]

@@ -1,0 +1,155 @@
+"""Tokens that are known are fed many at once: the same integers as step by step, and the same payloads by any threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nncomp import token_block
+from nncomp.exact import batch
+from nncomp.exact.batch import node_probability, path_probabilities, take_rows
+from nncomp.exact.engine import PackedModel, feed, new_buffers
+from nncomp.exact.reference import ReferenceEngine
+from nncomp.exact.weights import IntegerModel, parse_model
+from nncomp.registry import level_path, open_model
+from tests.conftest import environment
+from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
+
+NO_LEVELS = np.zeros(0, np.int64)
+
+
+def slow_path(groups: NDArray[np.int64], tokens: NDArray[np.int64], token: int) -> list[int]:
+    """Return p1 of the decisions of a token, half by half."""
+    found: list[int] = []
+    for frequencies, place in ((groups, token // len(tokens)), (tokens, token % len(tokens))):
+        low, count = 0, len(frequencies)
+        while count > 1:
+            count //= 2
+            zeros, ones = (int(frequencies[at : at + count].sum()) for at in (low, low + count))
+            found.append(node_probability(zeros, ones))
+            low += count * (place >= low + count)
+    return found
+
+
+def by_steps(model: IntegerModel, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64]) -> tuple[Any, list[list[int]]]:
+    """Return the state that the reference ends with, and p1 of all decisions in the order of coding, token by token."""
+    engine, found = ReferenceEngine(model, len(lane_ids), levels if len(levels) else None), []
+    before, states = np.full(len(lane_ids), model.sizes["start_token"]), engine.h.copy()
+    for t in range(max(map(len, lane_ids))):
+        groups = engine.step(before)
+        for lane, ids in enumerate(lane_ids):
+            if t < len(ids):
+                tokens = engine.token_frequencies(lane, int(ids[t]) // model.group_size)
+                found.append(slow_path(groups[lane], tokens, int(ids[t])))
+                before[lane], states[:, lane] = ids[t], engine.h[:, lane]
+    return states, found
+
+
+def at_once(
+    model: PackedModel, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64], rows: int
+) -> tuple[Any, list[list[int]]]:
+    """Return the same, with up to so many rows at once."""
+    sizes, bits = model.model.sizes, model.model.vocabulary.bits
+    b, found, number = new_buffers(model.model, len(lane_ids), levels, rows), list[list[int]](), 0
+    ids, first_ids = np.concatenate(lane_ids), np.cumsum([0, *map(len, lane_ids)])
+    walk, lanes_R, p1 = np.zeros(len(first_ids), np.int64), np.zeros(rows, np.int64), np.zeros((rows, bits), np.uint16)
+    before_R, after_R, cumulative = np.zeros(rows, np.int32), np.zeros(rows, np.int32), np.zeros(1025, np.int64)
+    network = model.product, model.packed, model.arrays, b
+    while count := int(take_rows(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
+        feed(*network, before_R[:count], lanes_R, number, np.uint64(0))
+        path_probabilities(*network, after_R[:count], cumulative, p1)
+        found += p1[:count].tolist()
+        number += 1
+    assert (b.turns[:, 0] == number).all()
+    return b.h, found
+
+
+def random_lanes(model: IntegerModel, lanes: int, steps: int, seed: int) -> list[NDArray[np.int32]]:
+    """Return tokens of lanes that end at different lengths, some perhaps without any, one of `steps`."""
+    random = np.random.default_rng(seed)
+    counts = random.integers(0, steps + 1, lanes)
+    counts[random.integers(lanes)] = steps
+    return [random.integers(0, model.sizes["vocab_size"], count).astype(np.int32) for count in counts]
+
+
+MODELS = {
+    "small": (small_model(), NO_LEVELS),
+    "another": (small_model(1), NO_LEVELS),
+    "told": (coded_model(), np.array([0, 3, 1, 2, 3])),
+    "told extremes": (extreme_code(small_model(), 1, 7, 3), np.array([0, 1, 2, 2, 0, 1, 1])),
+    "extreme": (extreme_model(2), NO_LEVELS),
+    "extreme, another": (extreme_model(3), NO_LEVELS),
+}
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 16])
+@pytest.mark.parametrize("name", MODELS)
+def test_at_once_equals_step_by_step(name: str, lanes: int) -> None:
+    model, levels = MODELS[name]
+    lane_ids = random_lanes(model, lanes, 60 // lanes + 3, lanes)
+    state, expected = by_steps(model, lane_ids, levels)
+    for rows in (1, 2, 5, 16, 33, 200):
+        other_state, found = at_once(PackedModel(model), lane_ids, levels, rows)
+        assert found == expected
+        assert np.array_equal(state, other_state)
+
+
+@pytest.mark.parametrize("name", ["default", "max"])
+def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
+    """With `max` a model that goes on from another."""
+    if not level_path(name).exists():
+        pytest.skip("no shipped model")
+    file = open_model(name)
+    model = parse_model(file.read(), name, file.read_base())
+    lane_ids = random_lanes(model, 3, 20, 1)
+    state, expected = by_steps(model, lane_ids, NO_LEVELS)
+    for rows in (7, batch.ROWS):
+        other_state, found = at_once(PackedModel(model), lane_ids, NO_LEVELS, rows)
+        assert found == expected and np.array_equal(state, other_state)
+
+
+@pytest.mark.parametrize("lanes_bits", [0, 1, 4])
+@pytest.mark.parametrize("size", [1, 40, 3000])
+def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same."""
+    model, levels = PackedModel(coded_model()), np.array([2, 0, 1, 3, 3])
+    results = []
+    for rows, threads in ((1, 1), (1, 2), (5, 2), (batch.ROWS, 1), (batch.ROWS, 2), (batch.ROWS, 50)):
+        monkeypatch.setattr(token_block, "ROWS", rows)
+        results.append(token_block.predict_tokens(model, TEXT[:size], {}, lanes_bits, 10, threads, code=levels))
+    for result in results[1:]:
+        assert np.array_equal(results[0].decisions, result.decisions)
+        assert np.array_equal(results[0].p1, result.p1)
+        assert all(np.array_equal(results[0].learned[name], array) for name, array in result.learned.items())
+
+
+def test_tokens_that_do_not_fit_end_it_for_all_threads() -> None:
+    """Tokens of other text than the bytes: the loop says so and no thread waits for one that has left."""
+    model = PackedModel(small_model())
+    ids = [model.model.vocabulary.encode(TEXT[:4000])]
+    for threads in (1, 2):
+        assert not token_block.predict_tokens(model, TEXT[:999], {}, 0, 10, threads, ids).p1[-13:].any()
+
+
+def test_uncompiled_it_is_the_same() -> None:
+    code = (
+        "import hashlib\n"
+        "from nncomp.exact.engine import PackedModel\n"
+        "from nncomp.token_block import predict_tokens\n"
+        "from tests.models import TEXT, small_model\n"
+        "model = PackedModel(small_model())\n"
+        "for threads in (1, 2):\n"
+        "    p = predict_tokens(model, TEXT[:150], {}, 1, 8, threads)\n"
+        "    print(hashlib.sha256(p.p1.tobytes()).hexdigest())\n"
+    )
+    found = []
+    for disabled in ("0", "1"):
+        variables = {**environment(), "NUMBA_DISABLE_JIT": disabled}
+        run = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+        found += run.stdout.split()
+    assert len(found) == 4 and len(set(found)) == 1
