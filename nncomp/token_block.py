@@ -107,8 +107,9 @@ def _run(
         if rows > 0 and not is_outside:
             turn_in_network = number // parts if decoding else number
             feed(product, packed, a, b, before_R[:rows], lanes_R, turn_in_network, give_core_away)
-            if not decoding:
-                path_probabilities(product, packed, a, b, after_R[:rows], cumulative, known_R)
+            for i in range(0 if decoding else rows):
+                token_frequencies(product, packed, a, b, i, after_R[i] // size)
+                path_probabilities(b.groups[i], b.tokens, after_R[i], cumulative, known_R[i])
         wait_for(turn, number, give_core_away)
         if part == 0:
             s.position[0] = s.data.size - s.count[_LEFT]

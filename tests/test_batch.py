@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nncomp import token_block
 from nncomp.exact import batch
 from nncomp.exact.batch import node_probability, path_probabilities, take_rows
-from nncomp.exact.engine import PackedModel, feed, new_buffers
+from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencies
 from nncomp.exact.reference import ReferenceEngine
 from nncomp.exact.weights import IntegerModel, parse_model
 from nncomp.registry import level_path, open_model
@@ -62,7 +62,9 @@ def at_once(
     network = model.product, model.packed, model.arrays, b
     while count := int(take_rows(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
         feed(*network, before_R[:count], lanes_R, number, np.uint64(0))
-        path_probabilities(*network, after_R[:count], cumulative, p1)
+        for i in range(count):
+            token_frequencies(*network, i, after_R[i] // model.model.group_size)
+            path_probabilities(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
         found += p1[:count].tolist()
         number += 1
     assert (b.turns[:, 0] == number).all()

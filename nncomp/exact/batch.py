@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from nncomp.exact.engine import token_frequencies
 from nncomp.kernels import inlined
 
 ROWS = 32  # fed at once: the weights are read once for all of them, and what is between the layers stays in a core's cache
@@ -73,16 +72,12 @@ def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: A
 
 
 @inlined
-def path_probabilities(product: Any, packed: Any, a: Any, b: Any, after_R: Any, cumulative: Any, p1: Any) -> None:
-    """Set row i of `p1` (R bits uint16) to the network's p1 of the decisions of after_R[i], the token that comes after the one
-    of row i of the last feed. `cumulative` is scratch, max(G, S) + 1 int64."""
-    groups, size = b.groups.shape[1], b.tokens.size
+def path_probabilities(groups: Any, tokens: Any, token: int, cumulative: Any, p1: Any) -> None:
+    """Set `p1` (bits uint16) to the network's p1 of the decisions of a token, by the frequencies of the groups (G) and of the
+    tokens of its group (S). `cumulative` is scratch, max(G, S) + 1 int64."""
+    group = np.int64(token) // tokens.size
     group_bits = 0
-    while 1 << group_bits < groups:
+    while 1 << group_bits < groups.size:
         group_bits += 1
-    for i in range(after_R.size):
-        token = np.int64(after_R[i])
-        group = token // size
-        _halve(b.groups[i], group, cumulative, p1[i, :group_bits])
-        token_frequencies(product, packed, a, b, i, group)
-        _halve(b.tokens, token - group * size, cumulative, p1[i, group_bits:])
+    _halve(groups, group, cumulative, p1[:group_bits])
+    _halve(tokens, np.int64(token) - group * tokens.size, cumulative, p1[group_bits:])
