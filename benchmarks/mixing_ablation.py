@@ -26,13 +26,15 @@ from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencie
 from nncomp.exact.weights import load_model
 from nncomp.kernels import compiled
 from nncomp.mixing import byte_model, core, token_model
-from nncomp.mixing.token_start import ROW_SETS
+from nncomp.mixing.token_start import ROW_SETS, chosen_parts, start_values
 
-TOKEN_CONTEXTS = [
+SOURCES = [
     "order 0", "1 token", "2 tokens", "3 tokens", "key, word", "5 tokens", "1 byte", "2 bytes", "3 bytes", "4 bytes",
     "indent, first byte, word", "word", "2 words", "field above (byte)", "expected token", "column, byte above",
-    "field above (hash)", "format", "format, word", "tag, word",
+    "field above (hash)", "format", "format, word", "tag, word", "followers of 1 token",
+    "followers of 2 tokens", "both followers",
 ]  # fmt: skip
+REACHES = ["", ", this lane", *(f", {1 << k} KiB" for k in range(6))]
 BYTE_CONTEXTS = [
     "order 0", "1 byte", "2 bytes", "3 bytes", "4 bytes", "5 bytes", "6 bytes", "8 bytes", "word", "2 words",
     "word, older word", "3 words", "bytes 2-3", "bytes 1, 3", "bytes 2-4", "column, byte above", "2 bytes above",
@@ -165,7 +167,10 @@ class TokenCost:
     """The surprisal of texts on the token tree, with parts off; the network runs once a text."""
 
     def __init__(self, model: PackedModel, plain: bool) -> None:
-        self.model, self.start = model, {} if plain else token_block.model_start(model)
+        learned = token_block.model_start(model)
+        parts = chosen_parts(learned)
+        self.model, self.start = model, start_values(*parts) if plain else learned
+        self.names = [SOURCES[number % 32] + REACHES[number // 32] for number in parts[0]]
         self._network: dict[int, tuple[Any, Any]] = {}
 
     def _of_network(self, data: Any) -> tuple[Any, Any]:
@@ -216,10 +221,10 @@ def main() -> None:
     print(f"{len(texts)} texts, {sum(map(len, texts)):,} bytes; surprisal / 8.")
     if arguments.model:
         cost = TokenCost(PackedModel(load_model(arguments.model)), arguments.plain_start)
-        print_table("token tree", [*TOKEN_CONTEXTS, *OTHERS, *TOKEN_SETS], texts, cost)
+        print_table("token tree", [*cost.names, *OTHERS, *TOKEN_SETS], texts, cost)
         if not arguments.plain_start:
             plain = TokenCost(cost.model, plain=True)
-            off = np.zeros(len(TOKEN_CONTEXTS) + len(OTHERS) + len(TOKEN_SETS), np.uint8)
+            off = np.zeros(len(cost.names) + len(OTHERS) + len(TOKEN_SETS), np.uint8)
             print(f"| start values (plain ones instead) | {sum(plain(data, off) for data in texts):,.0f} | | |", flush=True)
     others = [name if name != "network" else "" for name in OTHERS]
     print_table("bytes", [*BYTE_CONTEXTS, *others, *BYTE_SETS], texts, byte_cost)

@@ -149,7 +149,12 @@ def files() -> dict[str, File]:
         "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
         "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, [4, 0, 2])], coded), repeated),
         "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, [1, 3, 4], 2)], coded), repeated),
-        "tokens-reaches": ("contexts of each reach, joint probabilities", REACH, frame([tokens(MIXED * 2, REACH, 1)], reach), MIXED * 2),
+        "tokens-reaches": (
+            "contexts of each reach, joint probabilities",
+            REACH,
+            frame([tokens(MIXED * 2, REACH, 1)], reach),
+            MIXED * 2,
+        ),
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),
         "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
     }

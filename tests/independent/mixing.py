@@ -17,7 +17,7 @@ class Slots:
     """The histories of all contexts, and what each context makes of them."""
 
     def __init__(self, bucket_count: int, adaptive: Adaptive, joint: Adaptive | None = None) -> None:
-        """Take the adaptive probabilities of each context and history, of shape (contexts, 256), and joint ones, (contexts, 256, 8)."""
+        """Take the adaptive probabilities of each context and history, (contexts, 256), and joint ones, (contexts, 256, 8)."""
         self.joint = joint
         self.table = np.zeros((bucket_count, 16), np.uint8)
         self.adaptive = adaptive
