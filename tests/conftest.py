@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from numba import njit
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -50,3 +51,8 @@ def cluster() -> Iterator[Any]:
 def english() -> bytes:
     """Return some 20 KB of English text."""
     return Path(pydoc_data.topics.__file__).read_bytes()[:20_000]
+
+
+def called_from_python(inlined: Any) -> Any:
+    """Return an inlined function, which only compiled code can call, as one that Python can."""
+    return njit(error_model="numpy")(getattr(inlined, "py_func", inlined))

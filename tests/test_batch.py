@@ -17,10 +17,11 @@ from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencie
 from nncomp.exact.reference import ReferenceEngine
 from nncomp.exact.weights import IntegerModel, parse_model
 from nncomp.registry import level_path, open_model
-from tests.conftest import environment
+from tests.conftest import called_from_python, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
 
 NO_LEVELS = np.zeros(0, np.int64)
+halves, take, path = map(called_from_python, (node_probability, take_rows, path_probabilities))
 
 
 def slow_path(groups: NDArray[np.int64], tokens: NDArray[np.int64], token: int) -> list[int]:
@@ -31,7 +32,7 @@ def slow_path(groups: NDArray[np.int64], tokens: NDArray[np.int64], token: int) 
         while count > 1:
             count //= 2
             zeros, ones = (int(frequencies[at : at + count].sum()) for at in (low, low + count))
-            found.append(node_probability(zeros, ones))
+            found.append(halves(zeros, ones))
             low += count * (place >= low + count)
     return found
 
@@ -60,11 +61,11 @@ def at_once(
     walk, lanes_R, p1 = np.zeros(len(first_ids), np.int64), np.zeros(rows, np.int64), np.zeros((rows, bits), np.uint16)
     before_R, after_R, cumulative = np.zeros(rows, np.int32), np.zeros(rows, np.int32), np.zeros(1025, np.int64)
     network = model.product, model.packed, model.arrays, b
-    while count := int(take_rows(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
+    while count := int(take(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
         feed(*network, before_R[:count], lanes_R, number, np.uint64(0))
         for i in range(count):
             token_frequencies(*network, i, after_R[i] // model.model.group_size)
-            path_probabilities(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
+            path(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
         found += p1[:count].tolist()
         number += 1
     assert (b.turns[:, 0] == number).all()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nncomp import coding
 from nncomp.errors import FormatError
 from nncomp.mixing import byte_model, core, reference, tables
+from tests.conftest import called_from_python
 
 BITS = 16
 
@@ -137,12 +138,13 @@ def test_tables() -> None:
 
 def test_learning_reaches_its_bounds() -> None:
     """The greatest step and the greatest input stay within int32 and the weights within their limit."""
+    learn = called_from_python(core.learn)
     weights = np.zeros(4, np.int32)
     inputs = np.array([tables.LOGIT_LIMIT, -tables.LOGIT_LIMIT, 1, 0], np.int32)
     for _ in range(100):
-        core.learn(weights, inputs, 65535, 8191)
+        learn(weights, inputs, 65535, 8191)
     assert weights.tolist()[:2] == [core.WEIGHT_LIMIT, -core.WEIGHT_LIMIT]
     before = weights.tolist()
-    core.learn(weights, inputs, -65535, 8191)
+    learn(weights, inputs, -65535, 8191)
     step = (-65535 * 8191) >> 10
     assert weights.tolist()[0] == before[0] + ((tables.LOGIT_LIMIT * step + 32768) >> 16)
