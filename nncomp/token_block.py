@@ -22,10 +22,11 @@ from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.batch import ROWS, node_probability, path_probabilities, sum_up, take_rows
 from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencies
+from nncomp.exact.halves import halves
 from nncomp.exact.outside import OutsideModel
 from nncomp.kernels import compiled
 from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
-from nncomp.turns import pass_on, wait_for, yield_address
+from nncomp.turns import FOREVER, pass_on, wait_for, yield_address
 
 MAX_LANES_LOG2 = 4  # that a block may have
 MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
@@ -36,7 +37,8 @@ _HEADER_BYTES = 3
 _FLAG_CODE = 1  # a code comes before the tokens
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 _TOKENS, _LEFT, _WRONG = range(3)  # fields of `_Shared.count`
-_OVERFLOW, _SPENT = 1, 2  # what may be wrong: a token that does not fit its lane, words that end early
+_OVERFLOW, _SPENT, _FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, words end early, a thread failed
+_HALVED_BYTES = 4096  # of a lane from which on it pays to halve the network
 _MAX_THREADS = 2
 
 
@@ -86,7 +88,8 @@ def _run(
 
     When decoding, a turn is a step of the part's own lanes, as many as `b` has. When encoding, the parts share the lanes' states,
     and a turn is the next rows of the known tokens; the parts go through the network one behind the other, layer by layer.
-    A network that is outside has been run: for all steps, and s.network is what it says, or for one, which is in `b`."""
+    A network that is outside has been run: for all steps, and s.network is what it says, or for one, which is in `b`.
+    A part beyond `parts` feeds the other half of the network, and nothing else."""
     decoding, rows, skipped = s.words.size > 0, b.rows.size, part
     groups, size = b.groups.shape[1], b.tokens.size
     group_bits, bits = 0, 0
@@ -104,8 +107,9 @@ def _run(
             for _ in range(skipped + 1):  # those of the other parts, and its own
                 rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
             skipped = parts - 1
-        if rows > 0 and not is_outside:
-            turn_in_network = number // parts if decoding else number
+        has_ended = parts == 1 and (s.count[_LEFT] == 0 or s.count[_WRONG] != 0)
+        if rows > 0 and not is_outside and not has_ended:
+            turn_in_network = (number - part) // parts if decoding else number
             feed(product, packed, a, b, before_R[:rows], lanes_R, turn_in_network, give_core_away)
             for i in range(0 if decoding else rows):
                 token_frequencies(product, packed, a, b, i, after_R[i] // size)
@@ -116,8 +120,12 @@ def _run(
             if decoding and is_spent(s.decoder, s.words):  # once a step: altered bytes need not be decoded to the end
                 s.count[_WRONG] = _SPENT
         if s.count[_LEFT] == 0 or s.count[_WRONG] or rows == 0:
-            pass_on(turn, number + 1)
+            if part < parts:
+                pass_on(turn, number + 1)
             return
+        if part >= parts:
+            number += 1
+            continue
         for i in range(rows):
             lane = first_lane + lanes_R[i]
             here = s.filled[lane]
@@ -335,19 +343,31 @@ def _code(
     )
 
     # All of it before a thread starts: one that failed here would be waited for without end.
+    networks = [(model.packed, model.arrays)] * parts
+    may_halve = not outside and not rows and lanes == 1 < threads and data.size >= _HALVED_BYTES
+    both = halves(model, code) if may_halve else []
     if rows:
         firsts = [0] * parts
         buffers = [new_buffers(model.model, lanes, code, rows) for _ in range(parts)]
         buffers = [b._replace(h=buffers[0].h, before=buffers[0].before, turns=buffers[0].turns) for b in buffers]
+    elif both:
+        firsts, networks, buffers = [0, 0], [(half.packed, half.arrays) for half in both], [half.buffers for half in both]
     else:
         firsts = [lanes * part // parts for part in range(parts + 1)]
         buffers = [new_buffers(model.model, last - first, code) for first, last in pairwise(firsts)]
+    errors = list[BaseException]()
 
     def run(part: int) -> None:
-        _run(
-            model.product, model.packed, model.arrays, buffers[part], mixing, shared, vocabulary.offsets, vocabulary.text,
-            firsts[part], turn, part, parts, np.uint64(yield_address()), outside is not None,
-        )  # fmt: skip
+        try:
+            _run(
+                model.product, *networks[part], buffers[part], mixing, shared, vocabulary.offsets, vocabulary.text,
+                firsts[part], turn, part, parts, np.uint64(yield_address()), outside is not None,
+            )  # fmt: skip
+        except BaseException as error:  # the other thread must not wait for this one
+            errors.append(error)
+            count[_WRONG] = _FAILED
+            for waited_for in (turn, buffers[part].turns, buffers[part].met):
+                waited_for.fill(FOREVER)
 
     if outside and not len(network):
         engine, is_last = outside.start(lanes, code), False
@@ -357,11 +377,15 @@ def _code(
                 buffers[0].groups[:], buffers[0].hidden[:] = engine.step(before), engine.hidden
             turn[0] = 0
             run(0)
+            if errors:
+                raise errors[0]
         return int(count[_WRONG])
-    others = [Thread(target=run, args=(part,), daemon=True) for part in range(1, parts)]
+    others = [Thread(target=run, args=(part,), daemon=True) for part in range(1, len(buffers))]
     for thread in others:
         thread.start()
     run(0)
     for thread in others:
         thread.join()
+    if errors:
+        raise errors[0]
     return int(count[_WRONG])

@@ -44,6 +44,7 @@ Operands: Any = namedtuple("Operands", (*Arrays._fields, "mlp_out_KN", "mlp_thre
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
 _TOGETHER = 4  # rows of the second product of the MLP: of these all are multiplied out if one has many columns
 _APART = 16  # words of `Buffers.turns` from layer to layer, for each a cache line of its own
+_FEW_LOOKS = 100  # for the other half's sums: it is as far, or it has no core
 
 
 class Buffers(NamedTuple):
@@ -73,6 +74,9 @@ class Buffers(NamedTuple):
     scratch: NDArray[np.int64]  # 3E
     code: NDArray[np.int64]  # D, what a code adds to the input of each step
     rows: NDArray[np.int64]  # R, 0 to R - 1
+    met: NDArray[np.int64]  # 2 16, the first: how many sums each half has shown; 0 16 for a network that is whole
+    shown: NDArray[np.int32]  # 2 2 D or G or more: the last two sums of each half
+    half: int  # 0 or 1
 
 
 def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None, rows: int = 0) -> Buffers:
@@ -80,12 +84,20 @@ def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | N
 
     So many rows can be fed at once, or one a lane.
     """
-    rows = rows or lanes
-    s, size = model.sizes, model.group_size
+    buffers = buffers_of(model.sizes, model.group_size, lanes, rows or lanes)
+    if levels_C is not None and len(levels_C):
+        assert model.code is not None
+        buffers.h[:] = code_state(model.code, levels_C)[:, None]
+        buffers.code[:] = code_input(model.code, levels_C)
+    return buffers
+
+
+def buffers_of(s: dict[str, int], size: int, lanes: int, rows: int) -> Buffers:
+    """Return the same, all zeros, for a network of these sizes with so many tokens a group."""
     n, d, e, f = s["layer_count"], s["width"], s["state_width"], s["mlp_width"]
     g, h = s["group_count"], s["group_mlp_width"]
     i8, i32, i64 = np.int8, np.int32, np.int64
-    buffers = Buffers(
+    return Buffers(
         h=np.zeros((n, lanes, e), i64),
         before=np.zeros((n, lanes, d), i8),
         turns=np.zeros((n, _APART), i64),
@@ -110,12 +122,10 @@ def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | N
         scratch=np.zeros(3 * e, i64),
         code=np.zeros(d, i64),
         rows=np.arange(rows),
+        met=np.zeros((0, _APART), i64),
+        shown=np.zeros((0, 0, 0), i32),
+        half=0,
     )
-    if levels_C is not None and len(levels_C):
-        assert model.code is not None
-        buffers.h[:] = code_state(model.code, levels_C)[:, None]
-        buffers.code[:] = code_input(model.code, levels_C)
-    return buffers
 
 
 @inlined
@@ -292,16 +302,36 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
 
 
 @compiled
+def _add_other_half(met: Any, shown: Any, half: int, acc: Any, give_core_away: Any) -> None:
+    """Add to `acc` (one row) the sums that the thread of the other half has in its place, when it has.
+
+    The place alternates: who shows its next sums has taken those before the last ones, or the other would not have shown those.
+    """
+    row, number = acc[0], met[half, 0] + 1
+    mine, others = shown[number & 1, half], shown[number & 1, 1 - half]
+    for j in range(row.size):
+        mine[j] = row[j]
+    pass_on(met[half], number)
+    wait_for(met[1 - half], number, give_core_away, _FEW_LOOKS)
+    for j in range(row.size):
+        row[j] += others[j]
+
+
+@compiled
 def feed(product: Any, packed: Any, a: Any, b: Any, tokens: Any, lanes: Any, number: int, give_core_away: Any) -> None:
     """Feed token after token (R int32) to their lanes (R int64), of which one may come any number of times; afterwards row i of
     b.groups holds the frequencies of the next token's groups after tokens[i].
 
     Of the network only the shift and the recurrence go from token to token; all else is done for all rows at once, so that a
     weight is read once. This is feed `number` of these states: a thread that has the one before may be in a later layer.
+
+    If `packed`, `a` and `b` are half a network (`nncomp.exact.halves`), the sums that need both halves are added to those of the
+    thread that feeds the other one the same.
     """
     rows, layers = tokens.size, b.h.shape[0]
     x, y, u, gates, out, delta = b.x[:rows], b.y[:rows], b.u[:rows], b.gates[:rows], b.out[:rows], b.delta[:rows]
     wide, hidden, group_wide, group_z = b.wide[:rows], b.hidden[:rows], b.group_wide[:rows], b.group_z[:rows]
+    is_half = b.met.size > 0
     for i in range(rows):
         token = tokens[i]
         row = np.int64(a.embedding_scale[token])
@@ -320,6 +350,8 @@ def feed(product: Any, packed: Any, a: Any, b: Any, tokens: Any, lanes: Any, num
         )
         pass_on(b.turns[n], number + 1)
         multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, b.sums, delta)
+        if is_half:
+            _add_other_half(b.met, b.shown, b.half, delta, give_core_away)
         _add(x, delta, a.state_out_scale[n])
         _normalise(x, y)
         multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, b.sums, wide)
@@ -329,12 +361,16 @@ def feed(product: Any, packed: Any, a: Any, b: Any, tokens: Any, lanes: Any, num
                 product, packed[p + _MLP_OUT], a.mlp_out_weight[n], a.mlp_out_KN[n], a.mlp_in_scale[n], a.mlp_threshold[n],
                 wide[i:end], b.z[i:end], b.flags, b.active, b.sums, delta[i:end],
             )  # fmt: skip
+        if is_half:
+            _add_other_half(b.met, b.shown, b.half, delta, give_core_away)
         _add(x, delta, a.mlp_out_scale[n])
     _normalise(x, hidden)
     p = layers * _PER_LAYER
     multiply(product, packed[p], a.group_in_weight, hidden, b.sums, group_wide)
     _squared_relu(group_wide, a.group_in_scale, group_z)
     multiply(product, packed[p + 1], a.group_out_weight, group_z, b.sums, b.group_acc[:rows])
+    if is_half:
+        _add_other_half(b.met, b.shown, b.half, b.group_acc, give_core_away)
     for i in range(rows):
         _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
 
@@ -355,6 +391,12 @@ def token_frequencies(product: Any, packed: Any, a: Any, b: Any, row: int, group
     _frequencies(b.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, b.tokens)
 
 
+def layer_weights(a: Any) -> list[NDArray[np.int8]]:
+    """Return the weights of the layers and of the groups in the order of `packed`."""
+    layers = zip(a.gates_weight, a.state_out_weight, a.mlp_in_weight, a.mlp_out_weight, strict=True)
+    return [weight for layer in layers for weight in layer] + [a.group_in_weight, a.group_out_weight]
+
+
 class PackedModel:
     """A model ready for the compiled functions: its arrays, and its weights as the product wants them."""
 
@@ -363,12 +405,7 @@ class PackedModel:
         turned = np.ascontiguousarray(model.arrays.mlp_out_weight.swapaxes(1, 2))
         self.arrays: Any = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
         a, size = model.arrays, model.group_size
-        weights = [
-            weight[n]
-            for n in range(model.sizes["layer_count"])
-            for weight in (a.gates_weight, a.state_out_weight, a.mlp_in_weight, a.mlp_out_weight)
-        ]
-        weights += [a.group_in_weight, a.group_out_weight]
+        weights = layer_weights(a)
         weights += [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
         product = choose_product([weight.shape for weight in weights])
         self.product = np.uint64(product)
