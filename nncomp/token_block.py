@@ -366,7 +366,7 @@ def _code(
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)
             count[_WRONG] = _FAILED
-            for waited_for in (turn, buffers[part].turns, buffers[part].met):
+            for waited_for in (turn, buffers[part].turns, buffers[part].met[part : part + 1]):
                 waited_for.fill(FOREVER)
 
     if outside and not len(network):

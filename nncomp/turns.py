@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from nncomp.kernels import inlined, with_twin
 
 _LOOKS = 2000  # before the core is given away: some 50 microseconds
-FOREVER = (1 << 63) - 1  # whoever waits goes on
+FOREVER = 1 << 62  # whoever waits goes on
 
 
 def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -1,0 +1,140 @@
+"""Two threads with half of a network each: the integers of the whole, the same text decoded, and no waiting for a lost one."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import replace
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nncomp import token_block
+from nncomp.errors import FormatError
+from nncomp.exact.engine import PackedModel, feed, new_buffers
+from nncomp.exact.export import export
+from nncomp.exact.halves import Half, halves
+from nncomp.exact.weights import IntegerModel, parse_model
+from nncomp.registry import level_path, open_model
+from nncomp.turns import yield_address
+from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
+from tests.test_batch import MODELS, NO_LEVELS
+
+PLAIN = PackedModel(small_model())
+
+
+def shipped(name: str) -> IntegerModel:
+    if not level_path(name).exists():
+        pytest.skip("no shipped model")
+    file = open_model(name)
+    return parse_model(file.read(), name, file.read_base())
+
+
+def in_two_threads(model: PackedModel, both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
+    """Feed the tokens to both halves; return what each says after each token: of the groups, and for the tokens of a group."""
+    found: list[list[Any]] = [[], []]
+
+    def run(half: Half) -> None:
+        b = half.buffers
+        for number in range(len(ids)):
+            feed(model.product, half.packed, half.arrays, b, ids[number : number + 1], b.rows, number, np.uint64(yield_address()))
+            found[b.half].append((b.groups.tolist(), b.hidden.tolist()))
+
+    threads = [Thread(target=run, args=(half,), daemon=True) for half in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.parametrize("name", [*MODELS, "fast", "default", "max"])
+def test_halves_equal_the_whole(name: str) -> None:
+    """With the tiles of the shipped models and otherwise; in `fast` one half of the states is twice the other."""
+    plain, levels = MODELS[name] if name in MODELS else (shipped(name), NO_LEVELS)
+    model = PackedModel(plain)
+    ids = np.random.default_rng(1).integers(0, plain.sizes["vocab_size"], 60).astype(np.int32)
+    b, expected = new_buffers(plain, 1, levels), []
+    for number in range(len(ids)):
+        feed(model.product, model.packed, model.arrays, b, ids[number : number + 1], b.rows, number, np.uint64(0))
+        expected.append((b.groups.tolist(), b.hidden.tolist()))
+    both = halves(model, levels)
+    assert in_two_threads(model, both, ids) == [expected, expected]
+    assert np.array_equal(np.concatenate([half.buffers.h for half in both], axis=2), b.h)
+    assert both[0].buffers.h.shape[2] >= both[1].buffers.h.shape[2] >= b.h.shape[2] // 3
+
+
+def result_of(model: PackedModel, payload: bytes, raw_bytes: int, threads: int) -> bytes:
+    """Return what is decoded, or the message."""
+    try:
+        return token_block.decode_tokens(model, payload, raw_bytes, threads)
+    except FormatError as error:
+        return str(error).encode()
+
+
+@pytest.mark.parametrize("model", [small_model(), extreme_model(2), coded_model()], ids=["small", "extreme", "told"])
+def test_threads_decode_one_lane_the_same(model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And altered bytes to the same errors: tokens that do not fit, words that end early."""
+    monkeypatch.setattr(token_block, "_HALVED_BYTES", 1)
+    packed, levels = PackedModel(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
+    for size in (1, 2, 5000):
+        payload = token_block.encode_tokens(packed, TEXT[:size], 1, levels)[0]
+        for threads in (1, 2, 50):
+            assert token_block.decode_tokens(packed, payload, size, threads) == TEXT[:size]
+    random_ = random.Random(1)
+    for _ in range(25):
+        altered = bytearray(payload)
+        altered[random_.randrange(3, len(payload))] ^= 1 << random_.randrange(8)
+        results = [result_of(packed, bytes(altered), size, threads) for threads in (1, 2)]
+        assert results[0] == results[1]
+    results = [result_of(packed, payload[: len(payload) // 8 * 4 + 3], size, threads) for threads in (1, 2)]
+    assert results[0] == results[1] and b"truncated" in results[0]
+
+
+@pytest.mark.parametrize("lanes_bits", [0, 1])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, data = token_block._run, TEXT[:20_000]
+    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_bits)
+    payload = token_block.encode_tokens(PLAIN, data)[0]
+
+    def fail(*arguments: Any) -> None:
+        if arguments[10] == failing:  # part
+            time.sleep(0.05)  # the other is waiting
+            raise MemoryError("of this thread")
+        run(*arguments)
+
+    monkeypatch.setattr(token_block, "_run", fail)
+    with pytest.raises(MemoryError, match="of this thread"):
+        token_block.decode_tokens(PLAIN, payload, len(data), 2)
+    with pytest.raises(MemoryError, match="of this thread"):
+        token_block.encode_tokens(PLAIN, data, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a thread cannot be bound to one core")
+def test_on_one_core_it_goes_on() -> None:
+    """A thread that waits gives the core away. Bounds are wide: half of that was measured."""
+    model, data = PackedModel(shipped("default")), (TEXT * 2)[:60_000]
+    payload = token_block.encode_and_learn(model, data, {}, most_lanes=1)[0]
+    cores, times = os.sched_getaffinity(0), []
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        for threads in (1, 2, 1, 2):
+            start = time.process_time()
+            assert token_block.decode_tokens(model, payload, len(data), threads) == data
+            times.append(time.process_time() - start)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert min(times[1::2]) < 4 * min(times[::2])
+
+
+def test_what_cannot_be_halved_is_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_block, "_HALVED_BYTES", 1)
+    model = PackedModel(export(small_decoder(0, replace(SHAPE, state_width=1)), small_vocabulary(), {}))
+    assert halves(model) == []
+    payload = token_block.encode_tokens(model, TEXT[:500])[0]
+    assert token_block.decode_tokens(model, payload, 500, 2) == TEXT[:500]
