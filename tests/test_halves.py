@@ -119,7 +119,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
 def test_on_one_core_it_goes_on() -> None:
     """A thread that waits gives the core away. Bounds are wide: half of that was measured."""
     model, data = PackedModel(shipped("default")), (TEXT * 2)[:60_000]
-    payload = token_block.encode_and_learn(model, data, {}, most_lanes=1)[0]
+    payload = token_block.encode_and_learn(model, data, token_block.model_start(model), most_lanes=1)[0]
     cores, times = os.sched_getaffinity(0), []
     os.sched_setaffinity(0, {max(cores)})
     try:
