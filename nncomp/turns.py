@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from nncomp.kernels import inlined, with_twin
 
-_LOOKS = 2000  # before the core is given away: some 50 microseconds
+_LOOKS = 100  # before the core is given away: some 3 microseconds
 FOREVER = 1 << 62  # whoever waits goes on
 
 
@@ -72,12 +72,12 @@ def yield_address() -> int:
 
 
 @inlined
-def wait_for(turn: Any, number: int, give_core_away: int, most_looks: int = _LOOKS) -> None:
+def wait_for(turn: Any, number: int, give_core_away: int) -> None:
     """Wait until turn[0] (int64) is `number`, or more."""
     looks = 0
     while _load(turn) < number:
         looks += 1
-        if looks > most_looks and give_core_away != 0:
+        if looks > _LOOKS and give_core_away != 0:
             _call(give_core_away)
 
 

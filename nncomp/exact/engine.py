@@ -44,7 +44,6 @@ Operands: Any = namedtuple("Operands", (*Arrays._fields, "mlp_out_KN", "mlp_thre
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
 _TOGETHER = 4  # rows of the second product of the MLP: of these all are multiplied out if one has many columns
 _APART = 16  # words of `Buffers.turns` from layer to layer, for each a cache line of its own
-_FEW_LOOKS = 100  # for the other half's sums: it is as far, or it has no core
 
 
 class Buffers(NamedTuple):
@@ -312,7 +311,7 @@ def _add_other_half(met: Any, shown: Any, half: int, acc: Any, give_core_away: A
     for j in range(row.size):
         mine[j] = row[j]
     pass_on(met[half], number)
-    wait_for(met[1 - half], number, give_core_away, _FEW_LOOKS)
+    wait_for(met[1 - half], number, give_core_away)
     for j in range(row.size):
         row[j] += others[j]
 
