@@ -21,7 +21,7 @@ from nncomp.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, re
 from nncomp.coding import decode_decision, is_spent
 from nncomp.errors import FormatError
 from nncomp.exact.batch import ROWS, node_probability, path_probabilities, sum_up, take_rows
-from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencies
+from nncomp.exact.engine import PackedModel, feed, layer_weights, new_buffers, token_frequencies
 from nncomp.exact.halves import halves
 from nncomp.exact.outside import OutsideModel
 from nncomp.kernels import compiled
@@ -38,7 +38,8 @@ _FLAG_CODE = 1  # a code comes before the tokens
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 _TOKENS, _LEFT, _WRONG = range(3)  # fields of `_Shared.count`
 _OVERFLOW, _SPENT, _FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, words end early, a thread failed
-_HALVED_BYTES = 4096  # of a lane from which on it pays to halve the network
+_HALVED_BYTES = 4096  # of a lane from which on it pays to halve the network, and
+_HALVED_WEIGHTS = 1 << 20  # of the network: what is smaller stays in the cache of one core
 _MAX_THREADS = 2
 
 
@@ -345,7 +346,8 @@ def _code(
     # All of it before a thread starts: one that failed here would be waited for without end.
     networks = [(model.packed, model.arrays)] * parts
     may_halve = not outside and not rows and lanes == 1 < threads and data.size >= _HALVED_BYTES
-    both = halves(model, code) if may_halve else []
+    is_large = sum(weight.size for weight in layer_weights(model.arrays)) >= _HALVED_WEIGHTS
+    both = halves(model, code) if may_halve and is_large else []
     if rows:
         firsts = [0] * parts
         buffers = [new_buffers(model.model, lanes, code, rows) for _ in range(parts)]

@@ -27,6 +27,11 @@ from tests.test_batch import MODELS, NO_LEVELS
 PLAIN = PackedModel(small_model())
 
 
+@pytest.fixture(autouse=True)
+def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_block, "_HALVED_WEIGHTS", 0)
+
+
 def shipped(name: str) -> IntegerModel:
     if not level_path(name).exists():
         pytest.skip("no shipped model")
