@@ -27,16 +27,9 @@ _USUAL = (
     *((0, _KIB), (17, _2_KIB), (1, _4_KIB), (19, _8_KIB)),
 )
 _QUICK = (
-    (2, _ALL),
-    (22, _ALL),
-    (1, _LANE),
-    (12, _LANE),
-    (13, _LANE),
-    (17, _LANE),
-    (19, _LANE),
-    (0, _KIB),
-    (1, _4_KIB),
-    (19, _8_KIB),
+    *((source, _ALL) for source in (0, 1, 2, 12, 22)),
+    *((source, _LANE) for source in (6, 12, 13, 17, 19)),
+    *((1, _4_KIB), (19, _8_KIB)),
 )
 _QUICK_SETS = (1, 3)
 
