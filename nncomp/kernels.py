@@ -150,7 +150,7 @@ def with_twin(twin: Callable[..., Any]) -> Callable[[Any], Any]:
 
 compiled: Callable[[Any], Any] = _njit(nogil=True, error_model="numpy")
 # Inlined functions make no arrays; counting references to those they are given cost a quarter of the time. Python does not call
-# them, and what it would need for that was an eighth of the first compilation.
+# them, and what it would need for that was a sixth of the first compilation.
 _only_inlined = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inlined: Callable[[Any], Any] = njit(**_only_inlined, _nrt=False, error_model="numpy")
 parallel: Callable[[Any], Any] = _njit(parallel=True, fastmath=True)  # for training, never for coding

@@ -85,9 +85,8 @@ def train(wanted: Wanted) -> None:
         shape = SHAPES[wanted.level]
         if load_config(start.sizes | {"layer_count": shape.layer_count, "start_token": 0}) == shape:
             layers = shape.layer_count if shape.layer_count > start.sizes["layer_count"] else 0
-            base = (
-                file.read() if layers and file.model_id != OWN_MODEL else None
-            )  # where a base is found: see registry.model_file
+            if layers and file.model_id != OWN_MODEL:  # one's own would not be found again: see registry.model_file
+                base = file.read()
         config = replace(config, learning_rate=config.learning_rate / (3 if layers else 2))
         known = start.sizes.get("code_dimensions", 0)
         if known and (encoder is None or wanted.code not in (0, known)):
