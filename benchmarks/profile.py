@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     random = np.random.default_rng(0)
     decisions = random.integers(0, 2, tokens * vocabulary.bits).astype(np.uint8)
     p1 = random.integers(1, 65536, decisions.size).astype(np.uint16)
-    payload, _ = encode_tokens(model, data)
+    payload = encode_tokens(model, data).payload
     if decode_tokens(model, payload, len(data)) != data:
         raise SystemExit("The block does not come back.")
     unit = 1e6 / len(data)  # seconds of the whole -> microseconds a byte

@@ -6,7 +6,6 @@ A codec tries each kind it can and keeps the smallest. Knows nothing of files, t
 from __future__ import annotations
 
 import lzma
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
     from nncomp.exact.engine import PackedModel
 
 _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
-# A long block is coded as tokens alone if on a larger sample bytes take so much more, and the quickest LZMA leaves so much of
-# the block: with few long repeats bytes do not catch up (docs/LOG.md).
-_LONG_BYTES, _LARGE_SAMPLE_BYTES = 1 << 20, 1 << 18
-_TOKENS_LEAD, _LZMA_LEAVES = 1.25, 0.3
-_PARTS = 16  # bytes are coded in so many parts after tokens, and given up once they are the larger
+# Bytes are coded after tokens in so many parts, and given up once they are the larger. Where the quickest LZMA leaves so much,
+# few long repeats come, and bytes do not catch up if their third and fourth part take so much more than as tokens (docs/LOG.md).
+_PARTS = 16
+_LZMA_LEAVES, _TOKENS_LEAD = 0.3, 1.1
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -50,6 +48,7 @@ class CodedBlock:
     kind: BlockKind
     payload: bytes = field(repr=False)
     cost_bits: float
+    part_bits: tuple[float, ...] = ()  # of tokens: the surprisal of each sixteenth of the bytes
 
 
 # The filter is part of the format (docs/FORMAT.md): text has no four-byte alignment, hence pb = 0.
@@ -92,12 +91,13 @@ class Codec:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
         kinds = self._worth_coding(data, quick_bytes)
-        if threads > 1 and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
+        has_repeats = len(data) <= _SAMPLE_BYTES or quick_bytes < _LZMA_LEAVES * len(data)
+        if threads > 1 and has_repeats and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
             best = self._encode_side_by_side(best, data)
         else:
             for kind in kinds:
                 if kind == BlockKind.BYTES:
-                    coded = _encode_bytes(data, partial(float, best.cost_bits))
+                    coded = _encode_bytes(data, partial(_is_lost, best, has_repeats))
                 else:
                     coded = self._encode(kind, data, threads)
                 best = _smaller(best, coded) if coded else best
@@ -109,7 +109,7 @@ class Codec:
 
         least_bits = best.cost_bits
         with ThreadPoolExecutor(1) as other:
-            in_bytes = other.submit(_encode_bytes, data, lambda: least_bits)
+            in_bytes = other.submit(_encode_bytes, data, lambda part_bits: sum(part_bits) > least_bits)
             try:
                 best = _smaller(best, self._encode(BlockKind.TOKENS, data))
                 least_bits = best.cost_bits
@@ -131,13 +131,13 @@ class Codec:
 
         encoder = self._encoder if self.effort.is_thorough else None  # for both payloads are made, with a code and without
         code = encoder.levels(self._packed.model.vocabulary.encode(data)) if encoder else NO_CODE
-        return CodedBlock(BlockKind.TOKENS, *encode_tokens(self._packed, data, threads, code, self.effort.max_lanes))
+        found = encode_tokens(self._packed, data, threads, code, self.effort.max_lanes)
+        return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
-        """Return which of tokens and bytes to code, in this order: both, unless a sample tells enough.
+        """Return which of tokens and bytes to code, in this order: both, or with little effort the smaller one on a sample.
 
-        With little effort the smaller one on a sample. Of what has few repeats tokens alone, where they lead by far. What the
-        quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random: none.
+        What the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random: none.
         """
         kinds = [*([BlockKind.TOKENS] if self.model else []), BlockKind.BYTES]
         if len(data) <= _SAMPLE_BYTES:
@@ -147,11 +147,6 @@ class Codec:
             return []
         if not self.effort.is_thorough:
             return [min(kinds, key=lambda kind: self._encoded_bytes(kind, sample))]
-        if len(data) > _LONG_BYTES and quick_bytes >= _LZMA_LEAVES * len(data) and BlockKind.TOKENS in kinds:
-            sample = _from_middle(data, _LARGE_SAMPLE_BYTES)
-            in_tokens, in_bytes = (self._encoded_bytes(kind, sample) for kind in kinds)
-            if in_bytes >= _TOKENS_LEAD * in_tokens:
-                return [BlockKind.TOKENS]
         return kinds
 
     def _encoded_bytes(self, kind: BlockKind, sample: bytes) -> int:
@@ -250,8 +245,15 @@ def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
     return data
 
 
-def _encode_bytes(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> CodedBlock | None:
-    """Return the block as bytes; or None as soon as it takes more than `most_bits`, which is asked for again and again."""
+def _is_lost(best: CodedBlock, has_repeats: bool, part_bits: list[float]) -> bool:
+    """Whether bytes, whose first parts took so many bits, will not be smaller than `best`."""
+    if not has_repeats and len(part_bits) == _PARTS // 4 and len(best.part_bits) == _PARTS:
+        return sum(part_bits[2:]) >= _TOKENS_LEAD * sum(best.part_bits[2:4])
+    return sum(part_bits) > best.cost_bits
+
+
+def _encode_bytes(data: bytes, is_lost: Callable[[list[float]], bool] = lambda _: False) -> CodedBlock | None:
+    """Return the block as bytes; or None as soon as `is_lost` says so of what its parts took so far."""
     import numpy as np
 
     from nncomp import coding
@@ -260,16 +262,17 @@ def _encode_bytes(data: bytes, most_bits: Callable[[], float] = lambda: math.inf
     raw = np.frombuffer(data, np.uint8)
     decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the model takes them
     parts: list[NDArray[np.uint16]] = []
-    cost_bits, done = 0.0, 0
+    part_bits: list[float] = []
+    done = 0
     for p1 in byte_model.probabilities_in_parts(raw, -(-len(data) // _PARTS)):
         parts.append(p1)
-        cost_bits += coding.cost_bits(decisions[done : done + len(p1)], p1)
+        part_bits.append(coding.cost_bits(decisions[done : done + len(p1)], p1))
         done += len(p1)
-        if cost_bits > most_bits():
+        if is_lost(part_bits):
             return None
     words = coding.encode(decisions, np.concatenate(parts))
     payload = bytes([byte_model.DEFAULT_TABLE_BITS]) + coding.words_to_bytes(words)
-    return CodedBlock(BlockKind.BYTES, payload, cost_bits)
+    return CodedBlock(BlockKind.BYTES, payload, sum(part_bits))
 
 
 def _decode_bytes(payload: bytes, raw_bytes: int) -> bytes:

@@ -40,14 +40,20 @@ def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> W
     return words
 
 
-def cost_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> float:
-    """Return the surprisal of the decisions: the sum of -log2 of the probabilities they were coded with."""
-    total = 0.0
-    for start in range(0, len(decisions), _CHUNK):
-        part = slice(start, start + _CHUNK)
+def costs_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16], together: int) -> NDArray[np.float64]:
+    """Return the surprisal of every `together` decisions: the sum of -log2 of the probabilities they were coded with."""
+    costs = np.empty(len(decisions) // together)
+    for start in range(0, len(costs), _CHUNK // together):
+        end = min(start + _CHUNK // together, len(costs))
+        part = slice(start * together, end * together)
         p1 = probabilities[part].astype(np.float64) / PROBABILITY_ONE
-        total -= float(np.log2(np.where(decisions[part] != 0, p1, 1 - p1)).sum())
-    return total
+        costs[start:end] = -np.log2(np.where(decisions[part] != 0, p1, 1 - p1)).reshape(-1, together).sum(1)
+    return costs
+
+
+def cost_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> float:
+    """Return the surprisal of the decisions."""
+    return float(costs_bits(decisions, probabilities, 1).sum())
 
 
 def words_to_bytes(words: Words) -> bytes:

@@ -26,8 +26,10 @@ from nncomp.exact.halves import halves
 from nncomp.exact.outside import OutsideModel
 from nncomp.kernels import compiled
 from nncomp.mixing.token_model import TokenMixing, begin_token, end_token, learned_values, new_mixing, predict, update
+from nncomp.tokens import Vocabulary
 from nncomp.turns import FOREVER, pass_on, wait_for, yield_address
 
+PARTS = 16  # of a block, whose surprisal is told
 MAX_LANES_LOG2 = 4  # that a block may have
 MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
 MAX_LINES_LOG2 = 20  # 64 MB of mixing table
@@ -182,20 +184,28 @@ def _run(
             return
 
 
+class Encoded(NamedTuple):
+    """A payload, its surprisal in bits, how many of them each part of the raw bytes took, and what mixing has learned."""
+
+    payload: bytes
+    cost_bits: float
+    part_bits: NDArray[np.float64]  # (PARTS,), without those of a code
+    learned: dict[str, NDArray[Any]]
+
+
 def encode_tokens(
     model: PackedModel, data: bytes, threads: int = 1, code: Levels = NO_CODE, most_lanes: int = MOST_LANES
-) -> tuple[bytes, float]:
-    """Return the payload of a block (at least one byte) and its surprisal in bits; the same for any number of threads.
+) -> Encoded:
+    """Return the payload of a block (at least one byte); the same for any number of threads.
 
     A code that is given is sent if the payload is the smaller for it: both are made.
     """
     start = model_start(model)
-    payload, cost_bits, _ = encode_and_learn(model, data, start, threads, NO_CODE, most_lanes)
+    best = encode_and_learn(model, data, start, threads, NO_CODE, most_lanes)
     if len(code):
-        told, told_bits, _ = encode_and_learn(model, data, start, threads, code, most_lanes)
-        if len(told) < len(payload):
-            return told, told_bits
-    return payload, cost_bits
+        told = encode_and_learn(model, data, start, threads, code, most_lanes)
+        best = told if len(told.payload) < len(best.payload) else best
+    return best
 
 
 def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
@@ -220,8 +230,8 @@ def encode_and_learn(
     threads: int = 1,
     code: Levels = NO_CODE,
     most_lanes: int = MOST_LANES,
-) -> tuple[bytes, float, dict[str, NDArray[Any]]]:
-    """Return what `encode_tokens` does with this code or none, and what mixing has learned from `start` on."""
+) -> Encoded:
+    """Return what `encode_tokens` does with this code or none; mixing has learned from `start` on."""
     sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
     p = predict_tokens(model, data, start, *sizes, threads, code=code)
     flags, decisions, p1 = 0, p.decisions, p.p1
@@ -229,7 +239,19 @@ def encode_and_learn(
         flags, first = _FLAG_CODE, code_decisions(_prior(model), code)
         decisions, p1 = np.concatenate([first[0], decisions]), np.concatenate([first[1], p1])
     payload = bytes([*sizes, flags]) + coding.words_to_bytes(coding.encode(decisions, p1))
-    return payload, coding.cost_bits(decisions, p1), p.learned
+    part_bits = _part_bits(p, model.model.vocabulary, lane_starts(len(data), 1 << sizes[0]))
+    return Encoded(payload, float(part_bits.sum()) + code_cost_bits(model, code), part_bits, p.learned)
+
+
+def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the surprisal of each part of the block's bytes; a token is of the part it begins in. Shape (PARTS,)."""
+    widths = np.diff(vocabulary.offsets)[p.ids]
+    begins = np.cumsum(widths) - widths
+    lanes = np.searchsorted(starts, begins, side="right") - 1
+    steps = np.arange(len(lanes)) - np.searchsorted(lanes, lanes)  # of each token in its lane
+    in_order = begins[np.lexsort((lanes, steps))]
+    costs = coding.costs_bits(p.decisions, p.p1, vocabulary.bits)
+    return np.bincount(in_order // -(-starts[-1] // PARTS), costs, PARTS).astype(np.float64)
 
 
 def _prior(model: PackedModel) -> NDArray[np.uint16]:

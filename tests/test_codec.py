@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import pydoc_data.topics
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,62 +43,58 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
     tried: list[int] = []
     encode = codec._encode_bytes
 
-    def watched(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> codec.CodedBlock | None:
+    def watched(data: bytes, *rest: Callable[[list[float]], bool]) -> codec.CodedBlock | None:
         tried.append(len(data))
-        return encode(data, most_bits)
+        return encode(data, *rest)
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
     assert Codec().encode_block(random.Random(3).randbytes(100_000)).kind == BlockKind.STORED
     assert tried == [1 << 16]
 
 
-class Weighed(Codec):
-    """A codec whose sizes are given: those of a sample as bytes and as tokens, and what it was asked to code."""
-
-    def __init__(self, sample_bytes: int, sample_tokens: int) -> None:
-        super().__init__(default_model())
-        self.tried: list[tuple[BlockKind, int]] = []
-        self.sizes = {BlockKind.BYTES: sample_bytes, BlockKind.TOKENS: sample_tokens}
-
-    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
-        self.tried.append((kind, len(data)))
-        size = self.sizes[kind] if len(data) == 1 << 18 else 1000
-        return codec.CodedBlock(kind, bytes(size), 8.0 * size)
-
-
-BOTH = [BlockKind.TOKENS, BlockKind.BYTES]
-
-
 @pytest.mark.parametrize(
-    ("repeats", "sizes", "coded"),
-    [
-        (False, (1250, 1000), [BlockKind.TOKENS]),
-        (False, (1249, 1000), BOTH),
-        (False, (900, 1000), BOTH),
-        (True, (2000, 1000), BOTH),
-    ],
+    ("has_repeats", "lead", "token_bits", "parts"),
+    [(False, 1.11, 1600, 4), (False, 1.09, 1600, None), (True, 1.11, 1600, None), (True, 1.11, 1250, 13), (False, 1.0, 1250, 13)],
 )
-def test_which_kinds_of_a_long_block_are_coded_in_full(
-    repeats: bool, sizes: tuple[int, int], coded: list[BlockKind], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    letters = random.Random(4).choices(range(65, 97), k=40_000 if repeats else 1_200_000)  # LZMA leaves more than 5 bits of 8
-    data = bytes(letters) * (30 if repeats else 1)
-    weighed, encode = Weighed(*sizes), codec._encode_bytes
+def test_when_bytes_after_tokens_are_given_up(has_repeats: bool, lead: float, token_bits: float, parts: int | None) -> None:
+    """Where they take a tenth more in the second eighth of what repeats little, or more in all."""
+    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, (1.0, 1.0, *[100 / lead] * 2, *[1.0] * 12))
+    lost = [n for n in range(1, 17) if codec._is_lost(tokens, has_repeats, [100.0] * n)]
+    assert lost[:1] == ([parts] if parts else [])
+    stored = codec.CodedBlock(BlockKind.STORED, b"", token_bits)
+    assert not codec._is_lost(stored, has_repeats, [100.0] * 4)
 
-    def watched(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> codec.CodedBlock | None:
-        weighed.tried.append((BlockKind.BYTES, len(data)))
-        return encode(data, most_bits)
+
+@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    prose = Path(pydoc_data.topics.__file__).read_bytes()[20_000:120_000]
+    seen: list[int] = []
+    encode = codec._encode_bytes
+
+    def watched(data: bytes, is_lost: Callable[[list[float]], bool]) -> codec.CodedBlock | None:
+        def counted(part_bits: list[float]) -> bool:
+            seen.append(len(part_bits))
+            return is_lost(part_bits)
+
+        return encode(data, counted)
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
-    assert weighed.encode_block(data).kind == BlockKind.TOKENS, "the smaller of the two"
-    assert [kind for kind, size in weighed.tried if size == len(data)] == coded
+    monkeypatch.setattr(codec, "_LZMA_LEAVES", 0.0)
+    block = Codec(default_model()).encode_block(prose, threads)
+    assert block.kind == BlockKind.TOKENS
+    assert sum(block.part_bits) == pytest.approx(block.cost_bits)
+    assert max(seen) == 4
+    monkeypatch.setattr(codec, "_LZMA_LEAVES", 1.0)
+    assert Codec(default_model()).encode_block(prose, threads).payload == block.payload
+    assert max(seen) > 4
 
 
 def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = codec._encode_bytes(english)
     assert whole is not None
     most = whole.cost_bits + 1
-    assert codec._encode_bytes(english, lambda: most) == whole
+    assert codec._encode_bytes(english, lambda part_bits: sum(part_bits) > most) == whole
     done: list[int] = []
     parts = byte_model.probabilities_in_parts
 
@@ -107,7 +104,7 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
             yield part
 
     monkeypatch.setattr(byte_model, "probabilities_in_parts", watched)
-    assert codec._encode_bytes(english, lambda: most / 2) is None
+    assert codec._encode_bytes(english, lambda part_bits: sum(part_bits) > most / 2) is None
     assert sum(done) < len(english)
 
 

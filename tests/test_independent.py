@@ -60,14 +60,14 @@ def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) 
     model_name, data, _ = CASES[name]
     model = packed(model_name)
     save_model(model.model, tmp_path / "m.safetensors")
-    payload, _ = token_block.encode_tokens(model, data)
+    payload = token_block.encode_tokens(model, data).payload
     assert decode_tokens(payload, len(data), parse_model((tmp_path / "m.safetensors").read_bytes())) == data
 
 
 @pytest.mark.skipif(not level_path("default").is_file(), reason="no model is installed")
 def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
     path, data = level_path("default"), english[:300]
-    payload, _ = token_block.encode_tokens(PackedModel(load_model(path)), data)
+    payload = token_block.encode_tokens(PackedModel(load_model(path)), data).payload
     assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import pydoc_data.topics
 from collections.abc import Callable
 from pathlib import Path
@@ -96,9 +95,9 @@ def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) ->
         coded.append((kind, len(data)))
         return original(self, kind, data, threads)
 
-    def encode_bytes(data: bytes, most_bits: Callable[[], float] = lambda: math.inf) -> codec.CodedBlock | None:
+    def encode_bytes(data: bytes, *rest: Callable[[list[float]], bool]) -> codec.CodedBlock | None:
         coded.append((BlockKind.BYTES, len(data)))
-        return as_bytes(data, most_bits)
+        return as_bytes(data, *rest)
 
     as_bytes = codec._encode_bytes
     monkeypatch.setattr(Codec, "_encode", encode)

@@ -45,14 +45,14 @@ def packed(name: str) -> PackedModel:
 def learned() -> dict[str, Any]:
     """Return start values as a training ends with them."""
     model = packed("plain")
-    *_, values = token_block.encode_and_learn(model, TEXT[:8000], token_block.model_start(model))
+    values = token_block.encode_and_learn(model, TEXT[:8000], token_block.model_start(model)).learned
     return token_block.start_extra(values)
 
 
 @functools.cache
 def few() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses some of the contexts and sets of weight rows."""
-    values = token_block.encode_and_learn(packed("plain"), TEXT[:3000], token_start.start_values((1, 2, 12, 17), (1, 3)))[2]
+    values = token_block.encode_and_learn(packed("plain"), TEXT[:3000], token_start.start_values((1, 2, 12, 17), (1, 3))).learned
     return token_block.start_extra(values)
 
 
@@ -61,7 +61,7 @@ def reaching() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses each source and each reach, and joint probabilities."""
     chosen = sorted(token_start.context(source, source % 8) for source in range(23))
     values = token_start.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
-    return token_block.start_extra(token_block.encode_and_learn(packed("plain"), TEXT[:3000], values)[2])
+    return token_block.start_extra(token_block.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
 
 
 @functools.cache
@@ -156,7 +156,7 @@ ODD = {
 @pytest.mark.parametrize("model_name", ["plain", "extreme", "any"])
 def test_round_trip(name: str, model_name: str) -> None:
     data, model = ODD[name], packed(model_name)
-    payload, cost_bits = token_block.encode_tokens(model, data)
+    payload, cost_bits = token_block.encode_tokens(model, data)[:2]
     assert token_block.decode_tokens(model, payload, len(data)) == data
     assert 0 <= 8 * (len(payload) - 3) - cost_bits <= 64 + 9 * len(data) / 4000  # the last words; the coder's rounding
 
@@ -165,10 +165,10 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
     model, data = packed("any"), some_text(70_000)
     monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 2)
-    payload, cost_bits = token_block.encode_tokens(model, data)
+    payload, cost_bits = token_block.encode_tokens(model, data)[:2]
     assert payload[0] == 2, "four lanes"
     for threads in (2, 3, 50):
-        assert token_block.encode_tokens(model, data, threads) == (payload, cost_bits)
+        assert token_block.encode_tokens(model, data, threads)[:2] == (payload, cost_bits)
         assert token_block.decode_tokens(model, payload, len(data), threads) == data
     random_ = random.Random(1)
     for _ in range(20):

@@ -191,8 +191,8 @@ def test_blocks_are_the_same_and_each_reads_the_other_s(
     code = levels_of(here.model)
     for data in (TEXT[:700], some_text(300, 3), b"hello", b"\xff"):
         start = token_block.model_start(here)
-        payload, cost_bits, learned = token_block.encode_and_learn(here, data, start, code=code)
-        again, again_bits, learned_again = token_block.encode_and_learn(there, data, start, threads=2, code=code)
+        payload, cost_bits, _, learned = token_block.encode_and_learn(here, data, start, code=code)
+        again, again_bits, _, learned_again = token_block.encode_and_learn(there, data, start, threads=2, code=code)
         assert (payload, cost_bits) == (again, again_bits)
         assert all(np.array_equal(learned[key], learned_again[key]) for key in learned)
         assert token_block.decode_tokens(there, payload, len(data)) == data

@@ -22,7 +22,6 @@ from nncomp.mixing import byte_model
 from nncomp.registry import ModelFile
 
 UNITS_PER_BIT = 1 << 16
-_CHUNK = 1 << 18  # units at a time: a decision takes some 30 bytes on the way
 
 
 def rounded(bits: float) -> float:
@@ -78,13 +77,7 @@ def chain_rule(summed_bits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: int) -> NDArray[np.float64]:
     """Return the surprisal of each unit of `per_unit` decisions, shape (U,), rounded to 2**-16 bit."""
-    parts = []
-    for start in range(0, len(decisions), per_unit * _CHUNK):
-        part = slice(start, start + per_unit * _CHUNK)
-        p = p1[part].astype(np.float64) / coding.PROBABILITY_ONE
-        cost = -np.log2(np.where(decisions[part] != 0, p, 1 - p))
-        parts.append(np.round(cost.reshape(-1, per_unit).sum(1) * UNITS_PER_BIT) / UNITS_PER_BIT)
-    return np.concatenate(parts) if parts else np.zeros(0)
+    return np.round(coding.costs_bits(decisions, p1, per_unit) * UNITS_PER_BIT) / UNITS_PER_BIT
 
 
 @dataclass(frozen=True)

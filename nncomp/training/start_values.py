@@ -49,7 +49,7 @@ def learn_start_values(
     files alike."""
     packed, values = PackedModel(model), plain
     for piece in corpus.spans(_draw(corpus, total_bytes, np.random.default_rng(seed))):
-        _, _, values = encode_and_learn(packed, piece, values)
+        values = encode_and_learn(packed, piece, values).learned
     return replace(model, extra={**model.extra, **start_extra(values)})
 
 

@@ -60,7 +60,7 @@ def _choice(lanes_log2: int | None, lines_log2: int | None) -> Iterator[None]:
 
 def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines_log2: int | None = None) -> Block:
     with _choice(lanes_log2, lines_log2):
-        payload, _ = token_block.encode_tokens(packed(model), data)
+        payload = token_block.encode_tokens(packed(model), data).payload
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
