@@ -59,7 +59,7 @@ def few() -> dict[str, Any]:
 @functools.cache
 def reaching() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses each source and each reach, and joint probabilities."""
-    chosen = sorted(token_start.context(source, source % 8) for source in range(23))
+    chosen = sorted(token_start.context(source, source % 8) for source in range(token_start.SOURCES))
     values = token_start.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
     return token_block.start_extra(token_block.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
 

@@ -127,6 +127,8 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     h[20] = combine(followers, t1)
     h[21] = combine(pair_followers, t1)
     h[22] = combine(followers & 0xFFFF, pair_followers)
+    h[23] = combine(combine(word, s[bc.PREVIOUS_WORD]), s[bc.OLDER_WORD])
+    h[24] = combine(combine(word, s[bc.OLDER_WORD]), b1)
     for i in range(m.contexts.size):
         number = m.contexts[i]
         reach = number >> 5

@@ -153,6 +153,8 @@ class TokenReference:
             combine(after, t1),
             combine(after_two, t1),
             combine(after % 65536, after_two),
+            chain(word, text.previous_word, text.older_word),
+            chain(word, text.older_word, b1),
         ]
         self.contexts = []
         for number in self.chosen:

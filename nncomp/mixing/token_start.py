@@ -17,7 +17,7 @@ from nncomp.errors import ModelError
 from nncomp.mixing import core
 from nncomp.mixing.byte_model import MATCH_CLASSES
 
-SOURCES = 23  # of contexts; number 32 * reach + source
+SOURCES = 25  # of contexts; number 32 * reach + source
 REACHES = 8  # 0: all lanes, 1: this lane, k > 1: this lane since a multiple of 2**(8 + k) bytes
 MATCHES = 2
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed

@@ -27,7 +27,7 @@ from nncomp.exact.engine import PackedModel
 from nncomp.exact.weights import parse_model
 from nncomp.mixing import byte_model
 from tests.golden import texts
-from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, model_bytes
+from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, WORDS, model_bytes
 from tests.models import TEXT
 
 File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content
@@ -112,7 +112,7 @@ def long_content() -> bytes:
 
 def files() -> dict[str, File]:
     """Return each golden file by its name."""
-    small, extreme, coded, few, reach = map(reference, (SMALL, EXTREME, CODED, FEW, REACH))
+    small, extreme, coded, few, reach, words = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS))
     two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
     long = long_content()
@@ -153,6 +153,12 @@ def files() -> dict[str, File]:
             "contexts of each reach, joint probabilities",
             REACH,
             frame([tokens(MIXED * 2, REACH, 1)], reach),
+            MIXED * 2,
+        ),
+        "tokens-words": (
+            "contexts of three words",
+            WORDS,
+            frame([tokens(MIXED * 2, WORDS, 1)], words),
             MIXED * 2,
         ),
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),

@@ -15,7 +15,8 @@ EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its 
 CODED = "coded.safetensors"  # 256 tokens, can be told a code; kept as .xz
 FEW = "few.safetensors"  # 256 tokens, uses some of the contexts and sets of weight rows; kept as .xz
 REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach, joint probabilities; kept as .xz
-NAMES = SMALL, EXTREME, CODED, FEW, REACH
+WORDS = "words.safetensors"  # 256 tokens, contexts of three words; kept as .xz
+NAMES = SMALL, EXTREME, CODED, FEW, REACH, WORDS
 
 
 def model_bytes(name: str) -> bytes:
@@ -31,7 +32,7 @@ def make_missing(folder: Path = FOLDER) -> None:
 
     if not (folder / SMALL).exists():
         save_model(small_model(), folder / SMALL)
-    for name, make in ((EXTREME, _extreme), (CODED, _coded), (FEW, _few), (REACH, _reach)):
+    for name, make in ((EXTREME, _extreme), (CODED, _coded), (FEW, _few), (REACH, _reach), (WORDS, _words)):
         if not (folder / f"{name}.xz").exists():
             save_model(make(), folder / name)
             packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
@@ -58,12 +59,20 @@ def _few() -> Any:
 
 
 def _reach() -> Any:
-    """Return the same with contexts of each source and each reach and joint probabilities, plain start values."""
+    """Return the same with contexts of each reach, of each source there was then, and joint probabilities, plain start values."""
     from nncomp.mixing.token_start import context, start_values
 
     chosen = sorted(context(source, source % 8) for source in range(23))
     values = start_values(tuple(chosen), (0, 1, 3), is_joint=True)
     return _with_start(values, "untrained, with contexts of each reach, for tests")
+
+
+def _words() -> Any:
+    """Return the same with the contexts of three words and of two with one between left out."""
+    from nncomp.mixing.token_start import context, start_values
+
+    values = start_values(tuple(sorted(context(source, 0) for source in (0, 1, 12, 23, 24))), (1, 3), is_joint=True)
+    return _with_start(values, "untrained, with contexts of three words, for tests")
 
 
 def _with_start(values: dict[str, Any], note: str) -> Any:

@@ -150,7 +150,7 @@ def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int], plain:
 
 def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
     weights, points, packed = (-(2**20), 2**20), (0, 2**22 - 1), (0, 2**32 - 1)
-    known = {32 * reach + source for reach in range(8) for source in range(23)}
+    known = {32 * reach + source for reach in range(8) for source in range(25)}
     contexts, sets = _chosen(tensors, "contexts", known, 20), _chosen(tensors, "row_sets", {0, 1, 2, 3}, 4)
     joint: _Expected = {"joint": ("u4", (contexts * 256 * 8,), packed)} if _MIXING + "joint" in tensors else {}
     return joint | {

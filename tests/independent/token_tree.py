@@ -65,6 +65,8 @@ class LaneText:
             combine(one, t1),
             combine(two, t1),
             combine(one % 65536, two),
+            combine(text.word, text.previous_word, text.older_word),
+            combine(text.word, text.older_word, b1),
         ]
         reach = used // 32
         where = np.where(reach == 0, 0, 1 + self.number + np.where(reach > 1, 16 * (1 + (len(text.bytes) >> (8 + reach))), 0))
