@@ -15,6 +15,7 @@ from nncomp import codec
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import checksum
 from nncomp.errors import FormatError
+from nncomp.levels import Effort
 from nncomp.mixing import byte_model
 from nncomp.registry import default_model
 
@@ -109,6 +110,16 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
+def test_what_repeats_much_has_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And four at most otherwise, or with little effort; the first byte of a payload is log2 of the lanes."""
+    text = Path(pydoc_data.topics.__file__).read_bytes()[:200_000]
+    assert Codec(default_model()).encode_block(text).payload[0] == 1
+    monkeypatch.setattr(codec, "_ONE_LANE_LEAVES", 0.5)
+    assert Codec(default_model()).encode_block(text).payload[0] == 0
+    assert Codec(default_model(), Effort(is_thorough=False)).encode_block(text).payload[0] == 1
+
+
+@pytest.mark.skipif(default_model() is None, reason="no shipped model")
 @pytest.mark.parametrize("repeats", [1, 40])
 def test_side_by_side_is_one_after_the_other(repeats: int, english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same block, whichever kind is the smaller and whoever is ready first; a failure comes out, and at once."""
@@ -116,7 +127,7 @@ def test_side_by_side_is_one_after_the_other(repeats: int, english: bytes, monke
     alone = Codec(default_model()).encode_block(data)
     assert Codec(default_model()).encode_block(data, threads=2) == alone
 
-    def failing(self: Codec, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
+    def failing(self: Codec, kind: BlockKind, data: bytes, *rest: int) -> codec.CodedBlock:
         raise FormatError("as it happens")
 
     monkeypatch.setattr(Codec, "_encode", failing)

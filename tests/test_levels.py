@@ -91,9 +91,9 @@ def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) ->
     coded: list[tuple[BlockKind, int]] = []
     original = Codec._encode
 
-    def encode(self: Codec, kind: BlockKind, data: bytes, threads: int = 1) -> codec.CodedBlock:
+    def encode(self: Codec, kind: BlockKind, data: bytes, *rest: int) -> codec.CodedBlock:
         coded.append((kind, len(data)))
-        return original(self, kind, data, threads)
+        return original(self, kind, data, *rest)
 
     def encode_bytes(data: bytes, *rest: Callable[[list[float]], bool]) -> codec.CodedBlock | None:
         coded.append((BlockKind.BYTES, len(data)))
