@@ -28,7 +28,7 @@ from nncomp.watch import say_preparing
 
 _PACKAGE = Path(__file__).resolve().parent
 # Modules of compiled functions, and those that their constants come from; tests/test_imports.py holds this complete.
-_HASHED = ("code.py", "coding.py", "errors.py", "kernels.py", "tokens.py", "turns.py", "token_block.py", "watch.py")
+_HASHED = ("code.py", "coding.py", "errors.py", "kernels.py", "tokens.py", "turns.py", "token_loop.py", "watch.py")
 _HASHED_FOLDERS = ("exact", "mixing", "model")
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30

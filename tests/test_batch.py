@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp import token_block
+from nncomp import token_block, token_threads
 from nncomp.exact import batch
 from nncomp.exact.batch import node_probability, path_probabilities, take_rows
 from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencies
@@ -123,7 +123,7 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
     model, levels = PackedModel(coded_model()), np.array([2, 0, 1, 3, 3])
     results = []
     for rows, threads in ((1, 1), (1, 2), (5, 2), (batch.ROWS, 1), (batch.ROWS, 2), (batch.ROWS, 50)):
-        monkeypatch.setattr(token_block, "ROWS", rows)
+        monkeypatch.setattr(token_threads, "ROWS", rows)
         results.append(token_block.predict_tokens(model, TEXT[:size], {}, lanes_bits, 10, threads, code=levels))
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp import token_block
+from nncomp import token_block, token_threads
 from nncomp.errors import FormatError
 from nncomp.exact.engine import PackedModel, feed, new_buffers
 from nncomp.exact.export import export
 from nncomp.exact.halves import Half, halves
 from nncomp.exact.weights import IntegerModel, parse_model
 from nncomp.registry import level_path, open_model
+from nncomp.token_loop import run
 from nncomp.turns import yield_address
 from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
 from tests.test_batch import MODELS, NO_LEVELS
@@ -29,7 +30,7 @@ PLAIN = PackedModel(small_model())
 
 @pytest.fixture(autouse=True)
 def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_block, "_HALVED_WEIGHTS", 0)
+    monkeypatch.setattr(token_threads, "_HALVED_WEIGHTS", 0)
 
 
 def shipped(name: str) -> IntegerModel:
@@ -84,7 +85,7 @@ def result_of(model: PackedModel, payload: bytes, raw_bytes: int, threads: int) 
 @pytest.mark.parametrize("model", [small_model(), extreme_model(2), coded_model()], ids=["small", "extreme", "told"])
 def test_threads_decode_one_lane_the_same(model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """And altered bytes to the same errors: tokens that do not fit, words that end early."""
-    monkeypatch.setattr(token_block, "_HALVED_BYTES", 1)
+    monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
     packed, levels = PackedModel(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
     for size in (1, 2, 5000):
         payload = token_block.encode_tokens(packed, TEXT[:size], 1, levels)[0]
@@ -103,7 +104,7 @@ def test_threads_decode_one_lane_the_same(model: IntegerModel, monkeypatch: pyte
 @pytest.mark.parametrize("lanes_bits", [0, 1])
 @pytest.mark.parametrize("failing", [0, 1])
 def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, data = token_block._run, TEXT[:20_000]
+    data = TEXT[:20_000]
     monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_bits)
     payload = token_block.encode_tokens(PLAIN, data)[0]
 
@@ -113,7 +114,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
             raise MemoryError("of this thread")
         run(*arguments)
 
-    monkeypatch.setattr(token_block, "_run", fail)
+    monkeypatch.setattr(token_threads, "run", fail)
     with pytest.raises(MemoryError, match="of this thread"):
         token_block.decode_tokens(PLAIN, payload, len(data), 2)
     with pytest.raises(MemoryError, match="of this thread"):
@@ -122,7 +123,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a thread cannot be bound to one core")
 def test_on_one_core_it_goes_on() -> None:
-    """A thread that waits gives the core away. Bounds are wide: half of that was measured."""
+    """A thread that waits gives the core away, and one thread goes on alone where two are slower."""
     model, data = PackedModel(shipped("default")), (TEXT * 2)[:60_000]
     payload = token_block.encode_and_learn(model, data, token_block.model_start(model), most_lanes=1)[0]
     cores, times = os.sched_getaffinity(0), []
@@ -134,11 +135,11 @@ def test_on_one_core_it_goes_on() -> None:
             times.append(time.process_time() - start)
     finally:
         os.sched_setaffinity(0, cores)
-    assert min(times[1::2]) < 4 * min(times[::2])
+    assert min(times[1::2]) < 2 * min(times[::2])
 
 
 def test_what_cannot_be_halved_is_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_block, "_HALVED_BYTES", 1)
+    monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
     model = PackedModel(export(small_decoder(0, replace(SHAPE, state_width=1)), small_vocabulary(), {}))
     assert halves(model) == []
     payload = token_block.encode_tokens(model, TEXT[:500])[0]

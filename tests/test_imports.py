@@ -64,6 +64,8 @@ NEVER: dict[str, set[str]] = {  # parts that grow: only what they must not know
     "exact": {"cli", "code", "codec", "container", "pipeline", "bench", "registry"},
     "training": {"cli", "codec", "container", "pipeline", "bench", "mixing", "coding"},
     "token_block": {"cli", "codec", "encoder", "container", "pipeline", "bench", "training", "model"},
+    "token_loop": {"cli", "codec", "code", "encoder", "container", "pipeline", "bench", "training", "model", "token_block"},
+    "token_threads": {"cli", "codec", "encoder", "container", "pipeline", "bench", "training", "model", "token_block"},
     "cli": {"api", "coding", "mixing", "tokens"},
 }
 

@@ -56,6 +56,7 @@ class Half(NamedTuple):
     packed: NDArray[np.uint64]
     arrays: Any  # Operands
     buffers: Buffers
+    states: slice  # of the whole network's that it has
     kept: list[NDArray[np.uint8]]  # `packed` points into them
 
 
@@ -78,5 +79,5 @@ def halves(model: PackedModel, levels_C: NDArray[np.int64] | None = None) -> lis
         buffers = buffers_of(sizes | own_sizes, model.model.group_size, 1, 1)
         first = np.ascontiguousarray(whole.h[:, :, slices[0]])
         buffers = buffers._replace(h=first, code=whole.code, met=met, shown=shown, half=half)
-        found.append(Half(packed, arrays, buffers, [buffer for _, buffer in pairs]))
+        found.append(Half(packed, arrays, buffers, slices[0], [buffer for _, buffer in pairs]))
     return found

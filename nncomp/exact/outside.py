@@ -1,6 +1,6 @@
 """A network that runs outside of the compiled loops: what those need of it, and how one is made for a device.
 
-Mixing and coding stay in the compiled loop (`nncomp.token_block`). It takes the network's probabilities, if the tokens are
+Mixing and coding stay in the compiled loop (`nncomp.token_loop`). It takes the network's probabilities, if the tokens are
 known, or else its frequencies step by step. Knows nothing of torch but that it may be missing.
 """
 
