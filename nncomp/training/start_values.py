@@ -22,8 +22,8 @@ _PIECE_BYTES = 30_000
 _ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB = range(6)  # reaches
 # The contexts of the token tree that a model uses, by source and reach; those of a quick level, and its sets of weight rows.
 _USUAL = (
-    *((source, _ALL) for source in (5, 9, 11, 14, 21, 22)),
-    *((source, _LANE) for source in (0, 1, 2, 3, 4, 6, 7, 10, 12, 13, 15, 17, 19, 20)),
+    *((source, _ALL) for source in (2, 3, 4, 7, 9, 11, 14, 21, 22, 23, 24)),
+    *((source, _LANE) for source in (0, 1, 6, 10, 12, 13, 15, 17, 19)),
     *((0, _KIB), (17, _2_KIB), (1, _4_KIB), (19, _8_KIB)),
 )
 _QUICK = (
