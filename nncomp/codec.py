@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from nncomp.exact.engine import PackedModel
 
 _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
-# Bytes are coded after tokens in so many parts, and given up once they are the larger. Where the quickest LZMA leaves so much,
-# few long repeats come, and bytes do not catch up if their third and fourth part take so much more than as tokens (docs/LOG.md).
+# Bytes are coded after tokens in so many parts, and given up once they are the larger. Few long repeats come where the quickest
+# LZMA leaves much: after so many parts, where it leaves so much of the block, bytes do not catch up if the later half of these
+# parts takes so much more than as tokens (docs/LOG.md).
 _PARTS = 16
-_LZMA_LEAVES, _TOKENS_LEAD = 0.3, 1.1
+_LOOKS, _TOKENS_LEAD = {4: 0.3, 8: 0.2}, 1.1
 _ONE_LANE_LEAVES = 0.2  # and what it leaves so little of is coded in one lane: each lane meets the repeats late
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
@@ -49,7 +50,7 @@ class CodedBlock:
     kind: BlockKind
     payload: bytes = field(repr=False)
     cost_bits: float
-    part_bits: tuple[float, ...] = ()  # of tokens: the surprisal of each sixteenth of the bytes
+    part_bits: tuple[float, ...] = ()  # of tokens and bytes: the surprisal of each sixteenth of the raw bytes
 
 
 # The filter is part of the format (docs/FORMAT.md): text has no four-byte alignment, hence pb = 0.
@@ -93,20 +94,20 @@ class Codec:
         quick_bytes = len(_quick_lzma(data))
         kinds = self._worth_coding(data, quick_bytes)
         lanes = 1 if self.effort.is_thorough and quick_bytes < _ONE_LANE_LEAVES * len(data) else self.effort.max_lanes
-        has_repeats = len(data) <= _SAMPLE_BYTES or quick_bytes < _LZMA_LEAVES * len(data)
-        if threads > 1 and has_repeats and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
-            best = self._encode_side_by_side(best, data, lanes)
+        leaves = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
+        if threads > 1 and leaves < _LOOKS[4] and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
+            best = self._encode_side_by_side(best, data, lanes, leaves)
         else:
             for kind in kinds:
                 if kind == BlockKind.BYTES:
-                    coded = _encode_bytes(data, partial(_is_lost, best, has_repeats))
+                    coded = _encode_bytes(data, partial(_is_lost, best, leaves))
                 else:
                     coded = self._encode(kind, data, threads, lanes)
                 best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _XZ_MARGIN * len(best.payload) else best
 
-    def _encode_side_by_side(self, best: CodedBlock, data: bytes, lanes: int) -> CodedBlock:
-        """Return the smallest of `best`, tokens and bytes, these in a thread each: a second one gives tokens less."""
+    def _encode_side_by_side(self, best: CodedBlock, data: bytes, lanes: int, leaves: float) -> CodedBlock:
+        """Return what one after the other would come to, tokens and bytes in a thread each: a second one gives tokens less."""
         from concurrent.futures import ThreadPoolExecutor
 
         least_bits = best.cost_bits
@@ -119,7 +120,8 @@ class Codec:
                 least_bits = 0.0  # what is no longer wanted is given up soon
                 raise
             coded = in_bytes.result()
-        return _smaller(best, coded) if coded else best
+        is_kept = coded and not any(_is_lost(best, leaves, list(coded.part_bits[:parts])) for parts in _LOOKS)
+        return _smaller(best, coded) if coded and is_kept else best
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1, lanes: int = 1) -> CodedBlock:
         """Return `data` as a block of this kind, of tokens in so many lanes at most."""
@@ -248,10 +250,13 @@ def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:
     return data
 
 
-def _is_lost(best: CodedBlock, has_repeats: bool, part_bits: list[float]) -> bool:
-    """Whether bytes, whose first parts took so many bits, will not be smaller than `best`."""
-    if not has_repeats and len(part_bits) == _PARTS // 4 and len(best.part_bits) == _PARTS:
-        return sum(part_bits[2:]) >= _TOKENS_LEAD * sum(best.part_bits[2:4])
+def _is_lost(best: CodedBlock, leaves: float, part_bits: list[float]) -> bool:
+    """Whether bytes, whose first parts took so many bits, are given up for `best`; the quickest LZMA leaves such a share."""
+    parts = len(part_bits)
+    if parts in _LOOKS and leaves >= _LOOKS[parts] and len(best.part_bits) == _PARTS:
+        later = slice(parts // 2, parts)
+        if sum(part_bits[later]) >= _TOKENS_LEAD * sum(best.part_bits[later]):
+            return True
     return sum(part_bits) > best.cost_bits
 
 
@@ -275,7 +280,7 @@ def _encode_bytes(data: bytes, is_lost: Callable[[list[float]], bool] = lambda _
             return None
     words = coding.encode(decisions, np.concatenate(parts))
     payload = bytes([byte_model.DEFAULT_TABLE_BITS]) + coding.words_to_bytes(words)
-    return CodedBlock(BlockKind.BYTES, payload, sum(part_bits))
+    return CodedBlock(BlockKind.BYTES, payload, sum(part_bits), tuple(part_bits))
 
 
 def _decode_bytes(payload: bytes, raw_bytes: int) -> bytes:

@@ -54,16 +54,25 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("has_repeats", "lead", "token_bits", "parts"),
-    [(False, 1.11, 1600, 4), (False, 1.09, 1600, None), (True, 1.11, 1600, None), (True, 1.11, 1250, 13), (False, 1.0, 1250, 13)],
+    ("leaves", "lead", "token_bits", "parts"),
+    [
+        (0.3, 1.11, 1600, 4),
+        (0.3, 1.09, 1600, None),
+        (0.29, 1.11, 1600, 8),
+        (0.29, 1.09, 1600, None),
+        (0.19, 1.11, 1600, None),
+        (0.19, 1.11, 1250, 13),
+        (0.3, 1.0, 1250, 13),
+        (0.3, 1.0, 350, 4),
+    ],
 )
-def test_when_bytes_after_tokens_are_given_up(has_repeats: bool, lead: float, token_bits: float, parts: int | None) -> None:
-    """Where they take a tenth more in the second eighth of what repeats little, or more in all."""
-    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, (1.0, 1.0, *[100 / lead] * 2, *[1.0] * 12))
-    lost = [n for n in range(1, 17) if codec._is_lost(tokens, has_repeats, [100.0] * n)]
+def test_when_bytes_after_tokens_are_given_up(leaves: float, lead: float, token_bits: float, parts: int | None) -> None:
+    """Where they take a tenth more in the second eighth of what repeats little, or in the second quarter, or more in all."""
+    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, (1.0, 1.0, *[100 / lead] * 6, *[1.0] * 8))
+    lost = [n for n in range(1, 17) if codec._is_lost(tokens, leaves, [100.0] * n)]
     assert lost[:1] == ([parts] if parts else [])
     stored = codec.CodedBlock(BlockKind.STORED, b"", token_bits)
-    assert not codec._is_lost(stored, has_repeats, [100.0] * 4)
+    assert codec._is_lost(stored, leaves, [100.0] * 4) == (token_bits < 400)
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
@@ -81,12 +90,12 @@ def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch
         return encode(data, counted)
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
-    monkeypatch.setattr(codec, "_LZMA_LEAVES", 0.0)
+    monkeypatch.setattr(codec, "_LOOKS", {4: 0.0})
     block = Codec(default_model()).encode_block(prose, threads)
     assert block.kind == BlockKind.TOKENS
     assert sum(block.part_bits) == pytest.approx(block.cost_bits)
     assert max(seen) == 4
-    monkeypatch.setattr(codec, "_LZMA_LEAVES", 1.0)
+    monkeypatch.setattr(codec, "_LOOKS", {4: 1.0})
     assert Codec(default_model()).encode_block(prose, threads).payload == block.payload
     assert max(seen) > 4
 
@@ -117,6 +126,20 @@ def test_what_repeats_much_has_one_lane(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(codec, "_ONE_LANE_LEAVES", 0.5)
     assert Codec(default_model()).encode_block(text).payload[0] == 0
     assert Codec(default_model(), Effort(is_thorough=False)).encode_block(text).payload[0] == 1
+
+
+@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+def test_side_by_side_gives_bytes_up_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they would have been the smaller in the end: a file is the same for any number of threads."""
+    table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(9_000))
+    kinds = []
+    for lead in (1.1, 0.0):  # at the second, bytes are given up whatever they take
+        monkeypatch.setattr(codec, "_TOKENS_LEAD", lead)
+        monkeypatch.setattr(codec, "_LOOKS", {4: 1.0, 8: 0.0})
+        one, two = (Codec(default_model()).encode_block(table, threads) for threads in (1, 2))
+        assert one == two
+        kinds.append(one.kind)
+    assert kinds == [BlockKind.BYTES, BlockKind.TOKENS]
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
