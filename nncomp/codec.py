@@ -30,7 +30,6 @@ _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind i
 # parts takes so much more than as tokens (docs/LOG.md).
 _PARTS = 16
 _LOOKS, _TOKENS_LEAD = {4: 0.3, 8: 0.2}, 1.1
-_ONE_LANE_LEAVES = 0.2  # and what it leaves so little of is coded in one lane: each lane meets the repeats late
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -93,20 +92,19 @@ class Codec:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
         kinds = self._worth_coding(data, quick_bytes)
-        lanes = 1 if self.effort.is_thorough and quick_bytes < _ONE_LANE_LEAVES * len(data) else self.effort.max_lanes
         leaves = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
         if threads > 1 and leaves < _LOOKS[4] and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
-            best = self._encode_side_by_side(best, data, lanes, leaves)
+            best = self._encode_side_by_side(best, data, leaves)
         else:
             for kind in kinds:
                 if kind == BlockKind.BYTES:
                     coded = _encode_bytes(data, partial(_is_lost, best, leaves))
                 else:
-                    coded = self._encode(kind, data, threads, lanes)
+                    coded = self._encode(kind, data, threads)
                 best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _XZ_MARGIN * len(best.payload) else best
 
-    def _encode_side_by_side(self, best: CodedBlock, data: bytes, lanes: int, leaves: float) -> CodedBlock:
+    def _encode_side_by_side(self, best: CodedBlock, data: bytes, leaves: float) -> CodedBlock:
         """Return what one after the other would come to, tokens and bytes in a thread each: a second one gives tokens less."""
         from concurrent.futures import ThreadPoolExecutor
 
@@ -114,7 +112,7 @@ class Codec:
         with ThreadPoolExecutor(1) as other:
             in_bytes = other.submit(_encode_bytes, data, lambda part_bits: sum(part_bits) > least_bits)
             try:
-                best = _smaller(best, self._encode(BlockKind.TOKENS, data, 1, lanes))
+                best = _smaller(best, self._encode(BlockKind.TOKENS, data))
                 least_bits = best.cost_bits
             except BaseException:
                 least_bits = 0.0  # what is no longer wanted is given up soon
@@ -123,8 +121,7 @@ class Codec:
         is_kept = coded and not any(_is_lost(best, leaves, list(coded.part_bits[:parts])) for parts in _LOOKS)
         return _smaller(best, coded) if coded and is_kept else best
 
-    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1, lanes: int = 1) -> CodedBlock:
-        """Return `data` as a block of this kind, of tokens in so many lanes at most."""
+    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.XZ:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
@@ -136,7 +133,7 @@ class Codec:
 
         encoder = self._encoder if self.effort.is_thorough else None  # for both payloads are made, with a code and without
         code = encoder.levels(self._packed.model.vocabulary.encode(data)) if encoder else NO_CODE
-        found = encode_tokens(self._packed, data, threads, code, lanes)
+        found = encode_tokens(self._packed, data, threads, code, self.effort.max_lanes)
         return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:

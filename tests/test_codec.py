@@ -15,7 +15,6 @@ from nncomp import codec
 from nncomp.codec import BlockKind, Codec, verify_block
 from nncomp.container import checksum
 from nncomp.errors import FormatError
-from nncomp.levels import Effort
 from nncomp.mixing import byte_model
 from nncomp.registry import default_model
 
@@ -116,16 +115,6 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
     monkeypatch.setattr(byte_model, "probabilities_in_parts", watched)
     assert codec._encode_bytes(english, lambda part_bits: sum(part_bits) > most / 2) is None
     assert sum(done) < len(english)
-
-
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
-def test_what_repeats_much_has_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And four at most otherwise, or with little effort; the first byte of a payload is log2 of the lanes."""
-    text = Path(pydoc_data.topics.__file__).read_bytes()[:200_000]
-    assert Codec(default_model()).encode_block(text).payload[0] == 1
-    monkeypatch.setattr(codec, "_ONE_LANE_LEAVES", 0.5)
-    assert Codec(default_model()).encode_block(text).payload[0] == 0
-    assert Codec(default_model(), Effort(is_thorough=False)).encode_block(text).payload[0] == 1
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
