@@ -31,6 +31,7 @@ _MIN_LINES_LOG2 = 8
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
 _HEADER_BYTES = 3
 _FLAG_CODE = 1  # a code comes before the tokens
+_CHUNK = 1 << 18  # tokens looked at together for their costs
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
@@ -114,13 +115,20 @@ def encode_and_learn(
 
 def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the surprisal of each part of the block's bytes; a token is of the part it begins in. Shape (PARTS,)."""
-    widths = np.diff(vocabulary.offsets)[p.ids]
-    begins = np.cumsum(widths) - widths
-    lanes = np.searchsorted(starts, begins, side="right") - 1
-    steps = np.arange(len(lanes)) - np.searchsorted(lanes, lanes)  # of each token in its lane
-    in_order = begins[np.lexsort((lanes, steps))]
-    costs = coding.costs_bits(p.decisions, p.p1, vocabulary.bits)
-    return np.bincount(in_order // -(-starts[-1] // PARTS), costs, PARTS).astype(np.float64)
+    costs = coding.costs_bits(p.decisions, p.p1, vocabulary.bits)  # in the order of coding: step by step, in each the lanes
+    sizes, counts, part_bytes = np.diff(vocabulary.offsets), np.diff(p.first_ids), -(-starts[-1] // PARTS)
+    bits = np.zeros(PARTS)
+    for lane, count in enumerate(counts.tolist()):
+        begin = int(starts[lane])
+        for low in range(0, count, _CHUNK):  # a block may have millions of tokens
+            steps = np.arange(low, min(low + _CHUNK, count))
+            before = sum((np.minimum(steps, each) for each in counts), np.zeros_like(steps))  # coded in earlier steps
+            before += sum((each > steps for each in counts[:lane]), np.zeros_like(steps))
+            widths = sizes[p.ids[p.first_ids[lane] + steps]]
+            ends = begin + np.cumsum(widths)
+            bits += np.bincount((ends - widths) // part_bytes, costs[before], PARTS)
+            begin = int(ends[-1])
+    return bits
 
 
 def _prior(model: PackedModel) -> NDArray[np.uint16]:
@@ -138,6 +146,7 @@ class Predicted(NamedTuple):
     """The decisions of a block, and what mixing has learned when all are coded."""
 
     ids: NDArray[np.int32]  # N, the tokens, lane after lane
+    first_ids: NDArray[np.int64]  # L + 1, where each lane's begin
     decisions: NDArray[np.uint8]  # N * bits, in the order of coding: step by step, in each the lanes in order
     p1: NDArray[np.uint16]  # the same, 1..65535
     learned: dict[str, NDArray[Any]]
@@ -165,7 +174,7 @@ def predict_tokens(
     mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
     raw = np.frombuffer(data, np.uint8).copy()
     decisions, p1 = token_threads.encode(model, mixing, raw, ids, first_ids, code, threads)
-    return Predicted(ids, decisions, p1, learned_values(mixing))
+    return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
 
 
 def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:

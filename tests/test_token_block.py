@@ -7,6 +7,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -284,3 +285,26 @@ WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_
 def test_damaged_start_values(name: str, change: str) -> None:
     with pytest.raises(ModelError, match=name):
         token_block.encode_tokens(PackedModel(damaged(name, change)), TEXT[:100])
+
+
+@pytest.mark.parametrize("lanes_bits", [0, 1, 4])
+@pytest.mark.parametrize("size", [1, 40, 3000])
+def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As told from tokens taken one by one in the order of coding, whatever number is looked at together."""
+    monkeypatch.setattr(token_block, "_CHUNK", 7)
+    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_bits)
+    model, data = packed("plain"), TEXT[:size]
+    encoded = token_block.encode_tokens(model, data)
+    p = token_block.predict_tokens(model, data, token_block.model_start(model), lanes_bits, token_block.lines_log2(size))
+    vocabulary, starts = model.model.vocabulary, token_block.lane_starts(size, 1 << lanes_bits)
+    lanes = [p.ids[low:high].tolist() for low, high in pairwise(p.first_ids.tolist())]
+    at, expected, coded = starts.tolist(), [0.0] * token_block.PARTS, 0
+    for step in range(max(map(len, lanes))):
+        for lane, ids in enumerate(lanes):
+            if step < len(ids):
+                of_token = slice(coded * vocabulary.bits, (coded + 1) * vocabulary.bits)
+                expected[at[lane] // -(-size // token_block.PARTS)] += coding.cost_bits(p.decisions[of_token], p.p1[of_token])
+                at[lane] += len(vocabulary.decode(np.array([ids[step]])))
+                coded += 1
+    assert encoded.part_bits.tolist() == pytest.approx(expected)
+    assert encoded.cost_bits == pytest.approx(sum(expected))
