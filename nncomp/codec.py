@@ -29,7 +29,7 @@ _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind i
 # LZMA leaves much: after so many parts, where it leaves so much of the block, bytes do not catch up if the later half of these
 # parts takes so much more than as tokens (docs/LOG.md).
 _PARTS = 16
-_LOOKS, _TOKENS_LEAD = {4: 0.3, 8: 0.2}, 1.1
+_LOOKS, _TOKENS_LEAD = {2: 0.3, 4: 0.3, 8: 0.2}, 1.1
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far
 
 
@@ -142,6 +142,10 @@ class Codec:
         What the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random: none.
         """
         kinds = [*([BlockKind.TOKENS] if self.model else []), BlockKind.BYTES]
+        if self.model and data:
+            from nncomp.mixing import byte_model
+
+            byte_model.prepare_beside()  # while this process prepares tokens
         if len(data) <= _SAMPLE_BYTES:
             return kinds if data else []
         sample = _from_middle(data, _SAMPLE_BYTES)

@@ -3,7 +3,7 @@
 Every compiled function of nncomp is decorated with `compiled` (or `inlined`). Numba keeps its machine code in a folder
 named by a hash of the source of all of them and of what they take constants from (`hashed_files`), so that an edit of any
 compiles anew and nothing stale is ever used. One process
-compiles at a time: another one that needs the same waits and then loads it. Where the folder cannot be written, everything
+compiles a function: another one that needs the same waits and then loads it. Where the folder cannot be written, everything
 works, but is compiled by each process. Knows nothing of what the functions do.
 """
 
@@ -13,6 +13,8 @@ import functools
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -66,30 +68,29 @@ def remove_old_folders(base: Path, current: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-class _Turn:
-    """This process's turn to compile: taken with the first function that is not there, given back when all within it are."""
+class _Locks:
+    """The functions that this process compiles: one, and within it those that it calls and that are not there either."""
 
     def __init__(self) -> None:
-        self._depth = 0
-        self._descriptor = -1
+        self._descriptors: list[int] = []
 
-    def take(self, folder: Path | None) -> None:
-        self._depth += 1
-        if self._depth == 1 and folder:
+    def take(self, folder: Path | None, name: str) -> None:
+        descriptor = -1
+        if folder:
             with suppress(ImportError, OSError):  # no such locks here: then two processes may do the same work
                 import fcntl
 
-                self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptors.append(descriptor)
 
     def give_back(self) -> None:
-        self._depth -= 1
-        if self._depth == 0 and self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor = self._descriptors.pop()
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
-_turn = _Turn()
+_locks = _Locks()
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
@@ -99,10 +100,10 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         found = self._load(sig, target_context)
         if found is None:
             say_preparing(True)
-            _turn.take(cache_folder())
+            _locks.take(cache_folder(), self._impl.filename_base)
             found = self._load(sig, target_context)  # somebody else may have made it meanwhile
             if found is not None:
-                _turn.give_back()
+                _locks.give_back()
         return found
 
     def _load(self, sig: Any, target_context: Any) -> Any:
@@ -118,7 +119,7 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         except OSError:  # a full disk is no reason to fail
             pass
         finally:
-            _turn.give_back()
+            _locks.give_back()
 
 
 class _NotKept(NullCache):  # type: ignore[misc]
@@ -137,6 +138,33 @@ def _njit(**options: Any) -> Callable[[Any], Any]:
         return made
 
     return decorate
+
+
+_helpers: list[subprocess.Popen[bytes]] = []
+
+
+def compile_beside(module: str, function: str, call: str) -> None:
+    """Let another process compile `function` of `module`, which its function `call` needs, while this one compiles another.
+
+    Only where there is a second core, and what is compiled is kept. Whoever needs the function calls `wait_for_helpers` before:
+    Numba compiles in one thread at a time, and one that waits for another process in it would keep this process's from it.
+    """
+    folder = cache_folder()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # elsewhere there may be no locks either
+    if config.DISABLE_JIT or cores < 2 or not folder or any(folder.rglob(f"{module.rpartition('.')[2]}.{function}-*.nbi")):
+        return
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
+    with suppress(OSError):  # then this process does it
+        quiet = subprocess.DEVNULL
+        _helpers.append(subprocess.Popen([sys.executable, "-Pc", code], stdin=quiet, stdout=quiet, stderr=quiet))
+
+
+def wait_for_helpers() -> None:
+    """Wait for the processes that compile beside this one."""
+    while _helpers:
+        _helpers[-1].wait()
+        with suppress(IndexError):  # another thread may have waited too
+            _helpers.pop()
 
 
 def with_twin(twin: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -15,7 +15,7 @@ from nncomp.coding import decode_decision, is_spent
 from nncomp.exact.batch import node_probability, path_probabilities, sum_up, take_rows
 from nncomp.exact.engine import feed, token_frequencies
 from nncomp.kernels import compiled
-from nncomp.mixing.token_model import begin_token, end_token, predict, update
+from nncomp.mixing.token_model import begin_token, end_token, fetch, predict, update
 from nncomp.turns import pass_on, wait_for
 
 TOKENS, LEFT, WRONG, STEPS = range(4)  # fields of `Shared.count`
@@ -103,6 +103,7 @@ def run(
             known = s.network[at : at + bits] if is_outside else known_R[i]
             begin_token(m, lane, lane_data, here)
             node, count, low = np.int64(1), groups, np.int64(0)
+            fetch(m, np.int64(0), node, b1)
             for depth in range(bits):
                 if decoding:
                     if depth == 0:
@@ -123,9 +124,11 @@ def run(
                     bit = token >> (bits - 1 - depth) & 1
                     s.decisions[at + depth] = bit
                     s.p1[at + depth] = p
+                node = node << 1 | bit
+                if depth + 1 < bits:
+                    fetch(m, depth + 1, node, b1)
                 update(m, lane, bit)
                 low += count * bit
-                node = node << 1 | bit
             token = node - (1 << bits)
             width = offsets[token + 1] - offsets[token]
             if width > room:

@@ -53,21 +53,26 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("leaves", "lead", "token_bits", "parts"),
+    ("leaves", "early", "lead", "token_bits", "parts"),
     [
-        (0.3, 1.11, 1600, 4),
-        (0.3, 1.09, 1600, None),
-        (0.29, 1.11, 1600, 8),
-        (0.29, 1.09, 1600, None),
-        (0.19, 1.11, 1600, None),
-        (0.19, 1.11, 1250, 13),
-        (0.3, 1.0, 1250, 13),
-        (0.3, 1.0, 350, 4),
+        (0.3, 1.11, 1.0, 1600, 2),
+        (0.29, 1.11, 1.0, 1600, None),
+        (0.3, 1.0, 1.11, 1600, 4),
+        (0.3, 1.09, 1.09, 1600, None),
+        (0.29, 1.0, 1.11, 1600, 8),
+        (0.29, 1.0, 1.09, 1600, None),
+        (0.19, 1.11, 1.11, 1600, None),
+        (0.19, 1.0, 1.11, 1250, 13),
+        (0.3, 1.0, 1.0, 1250, 13),
+        (0.3, 1.0, 1.0, 350, 4),
     ],
 )
-def test_when_bytes_after_tokens_are_given_up(leaves: float, lead: float, token_bits: float, parts: int | None) -> None:
-    """Where they take a tenth more in the second eighth of what repeats little, or in the second quarter, or more in all."""
-    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, (1.0, 1.0, *[100 / lead] * 6, *[1.0] * 8))
+def test_when_bytes_after_tokens_are_given_up(
+    leaves: float, early: float, lead: float, token_bits: float, parts: int | None
+) -> None:
+    """Where they take a tenth more in the second sixteenth or eighth of what repeats little, or in the second quarter, or more in
+    all."""
+    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, (1.0, 100 / early, *[100 / lead] * 6, *[1.0] * 8))
     lost = [n for n in range(1, 17) if codec._is_lost(tokens, leaves, [100.0] * n)]
     assert lost[:1] == ([parts] if parts else [])
     stored = codec.CodedBlock(BlockKind.STORED, b"", token_bits)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nncomp import coding
 from nncomp.errors import FormatError
-from nncomp.kernels import compiled, inlined
+from nncomp.kernels import compile_beside, compiled, inlined, wait_for_helpers
 from nncomp.mixing import byte_contexts, core
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
 from nncomp.mixing.core import combine
@@ -155,17 +155,26 @@ def predict_matches(matches: Matches, inputs: Any, node: int, depth: int) -> int
 
 
 @inlined
+def fetch(slots: Any, text: Any, maps: Any, node: int, depth: int, b1: int, b2: int) -> None:
+    """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
+    rows = maps[1].size // core.MAP_POINTS
+    core.prefetch_row(maps[1], combine(node, b1) & (rows - 1))
+    core.prefetch_row(maps[2], combine(combine(node, b1), b2 + 256) & (rows - 1))
+    if depth & 3 == 0:
+        core.ask_for_buckets(slots, text.hashes, node)
+
+
+@inlined
 def predict(
     slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
 ) -> int:
-    """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far."""
+    """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far. The node has been
+    asked for by `fetch`."""
     rows = maps[1].size // core.MAP_POINTS  # a power of two
     last[_MAP_1] = combine(node, b1) & (rows - 1)
     last[_MAP_2] = combine(combine(node, b1), b2 + 256) & (rows - 1)
-    core.prefetch_row(maps[1], last[_MAP_1])
-    core.prefetch_row(maps[2], last[_MAP_2])
     if depth & 3 == 0:
-        core.find_buckets(slots, text.hashes, node)
+        core.find_buckets(slots)
     core.predict_slots(slots, mixer.inputs, node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4))
     sure = predict_matches(matches, mixer.inputs, node, depth)
     seen = core.count_seen(slots, 0, 8)
@@ -215,6 +224,7 @@ def run_model(model: Any, data: Any, first: int, end: int, probabilities: Any, w
         b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
         symbol = np.int64(data[t])
         node = np.int64(1)  # a plain 1 is a type of its own, for which all would be compiled twice
+        fetch(slots, text, maps, node, np.int64(0), b1, b2)
         for depth in range(8):
             p = predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
             if decoding:
@@ -222,9 +232,21 @@ def run_model(model: Any, data: Any, first: int, end: int, probabilities: Any, w
             else:
                 bit = (symbol >> (7 - depth)) & 1
                 probabilities[8 * t + depth] = p
+            if depth < 7:
+                fetch(slots, text, maps, node << 1 | bit, depth + 1, b1, b2)
             update(slots, mixer, matches, maps, last, node, bit, t)
             node = node << 1 | bit
         data[t] = node & 0xFF
+
+
+def prepare() -> None:
+    """Have all compiled that blocks of bytes need."""
+    encode_bytes(np.zeros(1, np.uint8))
+
+
+def prepare_beside() -> None:
+    """Have it compiled by another process, if it is not there already, while this one does something else."""
+    compile_beside(__name__, run_model.__name__, prepare.__name__)
 
 
 def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
@@ -272,6 +294,7 @@ def probabilities_in_parts(
     model, data = new_model(len(data), table_bits), np.array(data, np.uint8)
     probabilities = np.zeros(8 * len(data), np.uint16)
     nothing, decoder = np.zeros(0, np.uint32), np.zeros(5, np.uint64)
+    wait_for_helpers()
     for first in range(0, len(data), part_bytes):
         end = min(first + part_bytes, len(data))
         run_model(model, data, first, end, probabilities, nothing, decoder, False)
@@ -295,6 +318,7 @@ def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = DEFAUL
     data = np.zeros(count, np.uint8)
     decoder = np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)
+    wait_for_helpers()
     run_model(model, data, 0, count, np.zeros(0, np.uint16), words, decoder, True)
     coding.check_finished(decoder, words)
     return data

@@ -30,10 +30,10 @@ WEIGHT_ONE = 65536
 WEIGHT_LIMIT = 1 << 20  # 16.0
 
 HISTORY_LIMIT = 1023
-_SQUASH = tables.squash_table()
-_STRETCH = tables.stretch_table()
+_SQUASH = tables.squash_table().astype(np.uint16)  # of 16 bits, for the sake of the nearest cache
+_STRETCH = tables.stretch_table().astype(np.int16)
 _NEXT, _FIRST = tables.history_tables()
-_HISTORY_RATE = tables.rate_table(HISTORY_LIMIT + 1, 15)
+_HISTORY_RATE = tables.rate_table(HISTORY_LIMIT + 1, 15).astype(np.uint16)
 _LIMIT = tables.LOGIT_LIMIT
 
 
@@ -116,13 +116,18 @@ def find_bucket(table: Any, h: int) -> int:
 
 
 @inlined
-def find_buckets(slots: Slots, hashes: Any, node: int) -> None:
-    """Set the buckets of all contexts at a node of the tree; ask for all cache lines before the first is read."""
+def ask_for_buckets(slots: Slots, hashes: Any, node: int) -> None:
+    """Ask for the cache lines of the buckets of all contexts at a node of the tree; `find_buckets` is the next to be called."""
     buckets = slots.table.size // BUCKET_BYTES
     for i in range(slots.base.size):
         h = combine(hashes[i], node)
         slots.base[i] = h
         prefetch(slots.table, (h * buckets >> 32) * BUCKET_BYTES)
+
+
+@inlined
+def find_buckets(slots: Slots) -> None:
+    """Set the buckets of all contexts at the node that they were asked for."""
     for i in range(slots.base.size):
         slots.base[i] = find_bucket(slots.table, slots.base[i])
 
@@ -130,13 +135,13 @@ def find_buckets(slots: Slots, hashes: Any, node: int) -> None:
 @inlined
 def squash(x: int) -> int:
     """Return the probability (1..65535) of a value of the logistic domain, limited first."""
-    return _SQUASH[min(max(x, -_LIMIT), _LIMIT) + _LIMIT]
+    return np.int64(_SQUASH[min(max(x, -_LIMIT), _LIMIT) + _LIMIT])
 
 
 @inlined
 def stretch(p: int) -> int:
     """Return the logistic value of a 16-bit probability (0..65535)."""
-    return _STRETCH[p >> 4]
+    return np.int64(_STRETCH[p >> 4])
 
 
 @inlined
@@ -148,7 +153,7 @@ def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
     v = np.int64(maps[i])
     count = v & 1023
     p = v >> 10
-    p += (((bit << 22) - bit - p) * _HISTORY_RATE[count]) >> 16
+    p += (((bit << 22) - bit - p) * np.int64(_HISTORY_RATE[count])) >> 16
     maps[i] = (p << 10) | (count + (count < limit))
 
 
@@ -239,7 +244,8 @@ def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
     if -11 < step < 11:  # |step * x| <= 10 * 3071 < 2**15: no weight would change
         return
     for i in range(inputs.size):
-        w = np.int32(weights[i] + np.int32((np.int32(inputs[i] * step) + np.int32(32768)) >> np.int32(16)))
+        change = np.int32(np.int32(inputs[i] * step) + np.int32(32768)) >> np.int32(16)  # each of 32 bits: twice as many at once
+        w = np.int32(weights[i] + np.int32(change))
         weights[i] = min(max(w, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
 
 

@@ -141,6 +141,20 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
 
 
 @inlined
+def fetch(m: TokenMixing, depth: int, node: int, b1: int) -> None:
+    """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
+    core.prefetch_row(m.maps[1], combine(node, b1) & (_LAST_ROWS - 1))
+    if _slot_depth(depth) == 0:
+        core.ask_for_buckets(m.slots, m.hashes, node)
+
+
+@inlined
+def _slot_depth(depth: int) -> int:
+    """Return how deep in its bucket a decision is: a bucket serves depths 0..3, 4..6, 7..9, and so on."""
+    return depth if depth < 4 else (depth - 4) % 3
+
+
+@inlined
 def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> int:
     """Set the inputs of both matches; return what the longer one that expects a bit expects and how surely: 0, or 2..49."""
     inputs, first = m.mixer.inputs, 2 * m.contexts.size
@@ -169,14 +183,13 @@ def _predict_matches(m: TokenMixing, lane: int, bits: int, depth: int, node: int
 def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
     """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
 
-    `network` is the network's p1 of it and b1 the lane's last byte. A bucket serves depths 0..3, 4..6, 7..9, and so on.
+    `network` is the network's p1 of it and b1 the lane's last byte. The node has been asked for by `fetch`.
     """
     mixer, last = m.mixer, m.last
     last[_MAP_1] = combine(node, b1) & (_LAST_ROWS - 1)
-    core.prefetch_row(m.maps[1], last[_MAP_1])
-    part = depth if depth < 4 else (depth - 4) % 3
+    part = _slot_depth(depth)
     if part == 0:
-        core.find_buckets(m.slots, m.hashes, node)
+        core.find_buckets(m.slots)
     core.predict_slots(m.slots, mixer.inputs, (node & ((1 << part) - 1)) | 1 << part)
     sure = _predict_matches(m, lane, bits, depth, node)
     net = np.int64(core.stretch(network))

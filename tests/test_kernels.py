@@ -1,0 +1,71 @@
+"""Compiling beside: another process compiles what this one needs later, once, and this one goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import config
+
+from nncomp import kernels
+from nncomp.mixing import byte_model
+
+pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the commands of the processes that are started from now on; none is."""
+    commands: list[list[str]] = []
+
+    def start(command: list[str], **_: object) -> subprocess.Popen[bytes]:
+        commands.append(command)
+        raise OSError
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    return commands
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_is_not_there_is_compiled_by_another_process(
+    tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
+    byte_model.prepare_beside()
+    (command,) = started
+    assert command[:2] == [sys.executable, "-Pc"]  # without the folder that a person stands in
+    monkeypatch.undo()
+    surroundings = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run(command, env=surroundings, check=True, timeout=120)
+    assert [path.name.split("-")[0] for path in tmp_path.rglob("byte_model.run_model-*.nbi")] == ["byte_model.run_model"]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_is_there_is_not_compiled_again(started: list[list[str]]) -> None:
+    byte_model.encode_bytes(np.zeros(1, np.uint8))
+    byte_model.prepare_beside()
+    assert not started
+
+
+def test_one_core_compiles_one_after_the_other(tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    byte_model.prepare_beside()
+    assert not started
+
+
+def test_a_helper_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"])
+    monkeypatch.setattr(kernels, "_helpers", [helper])
+    kernels.wait_for_helpers()
+    assert helper.returncode == 0
+    assert not kernels._helpers
