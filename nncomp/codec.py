@@ -91,6 +91,10 @@ class Codec:
     def _encode_smallest(self, data: bytes, threads: int) -> CodedBlock:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = len(_quick_lzma(data))
+        if self.model and data:
+            from nncomp.mixing import byte_model
+
+            byte_model.prepare_beside()  # while this process prepares tokens
         kinds = self._worth_coding(data, quick_bytes)
         leaves = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
         if threads > 1 and leaves < _LOOKS[4] and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
@@ -142,10 +146,6 @@ class Codec:
         What the quickest LZMA leaves as long as it was (`quick_bytes`), and mixing on a sample too, is random: none.
         """
         kinds = [*([BlockKind.TOKENS] if self.model else []), BlockKind.BYTES]
-        if self.model and data:
-            from nncomp.mixing import byte_model
-
-            byte_model.prepare_beside()  # while this process prepares tokens
         if len(data) <= _SAMPLE_BYTES:
             return kinds if data else []
         sample = _from_middle(data, _SAMPLE_BYTES)

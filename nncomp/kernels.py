@@ -151,7 +151,9 @@ def compile_beside(module: str, function: str, call: str) -> None:
     """
     folder = cache_folder()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # elsewhere there may be no locks either
-    if config.DISABLE_JIT or cores < 2 or not folder or any(folder.rglob(f"{module.rpartition('.')[2]}.{function}-*.nbi")):
+    if not sys.executable or config.DISABLE_JIT or cores < 2 or not folder:
+        return
+    if any(folder.rglob(f"{module.rpartition('.')[2]}.{function}-*.nbi")):
         return
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
     with suppress(OSError):  # then this process does it
