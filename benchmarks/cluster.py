@@ -19,13 +19,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from nncomp import bench, pipeline
+from nncomp.bench import measure
+from nncomp.blocks.levels import level
+from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster, connect
 from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
-from nncomp.container import STORED, Block, FrameWriter, checksum
-from nncomp.levels import level
-from nncomp.memory import Memory
-from nncomp.registry import ModelFile, find, open_model
+from nncomp.format.frames import STORED, Block, FrameWriter, checksum
+from nncomp.network.registry import ModelFile, find, open_model
+from nncomp.stream import pipeline
 
 
 class Kept(io.BytesIO):
@@ -111,7 +112,7 @@ def main() -> None:
     print(
         f"{len(files)} files, {min(map(len, files.values())):,} to {max(map(len, files.values())):,} bytes, {raw_bytes:,} in all"
     )
-    found: dict[str, Any] = bench.surroundings({}) | {
+    found: dict[str, Any] = measure.surroundings({}) | {
         "load": os.getloadavg(),
         "files": len(files),
         "raw_bytes": raw_bytes,

@@ -13,10 +13,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks.mixing_bytes import files_under
-from nncomp.codec import BlockKind, Codec
-from nncomp.exact.score import surprisal_bits
-from nncomp.registry import open_model
-from nncomp.token_block import lanes_log2
+from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.token_payload import lanes_log2
+from nncomp.network.registry import open_model
+from nncomp.network.surprisal import surprisal_bits
 
 
 def main() -> None:

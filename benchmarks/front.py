@@ -14,10 +14,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from nncomp import bench, levels
-from nncomp.bench import Compressor, Result
-from nncomp.bench_peers import peers, versions
-from nncomp.registry import open_model
+from nncomp.bench import measure
+from nncomp.bench.measure import Compressor, Result
+from nncomp.bench.peers import peers, versions
+from nncomp.blocks import levels
+from nncomp.network.registry import open_model
 
 
 def all_levels() -> list[int]:
@@ -28,7 +29,7 @@ def all_levels() -> list[int]:
 def compressors(numbers: list[int], threads: int) -> list[Compressor]:
     """Return nncomp at each of the levels, and all peers that are installed."""
     sizes = {number: open_model(levels.level(number).model).size_bytes for number in numbers}
-    ours = [bench.nncomp_compressor(None, sizes[number], threads, number) for number in numbers]
+    ours = [measure.nncomp_compressor(None, sizes[number], threads, number) for number in numbers]
     return [*ours, *peers(with_slow=True)]
 
 
@@ -44,7 +45,7 @@ def print_totals(totals: list[Result]) -> None:
     """Print the sums as Markdown, the smallest first, with the distance to zpaq where it was measured."""
     zpaq = next((each.packed_bytes for each in totals if each.compressor == "zpaq -m5"), None)
     print("\n| compressor | bytes | bpb | to zpaq | KB/s in | KB/s out | MB |\n|---|---|---|---|---|---|---|")
-    for each in bench.ranked(totals):
+    for each in measure.ranked(totals):
         distance = f"{each.packed_bytes / zpaq - 1:+.1%}" if zpaq else ""
         memory = f"{each.peak_bytes / 1e6:,.0f}" if each.peak_bytes else ""
         speeds = f"{each.compress_kb_per_s:,.0f} | {each.decompress_kb_per_s:,.0f}"
@@ -61,21 +62,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="the front as .png or .svg")
     arguments = parser.parse_args(argv)
     all_of_them = compressors(arguments.levels, arguments.threads)
-    bench.warm_up(all_of_them[0])
+    measure.warm_up(all_of_them[0])
     rows = []
-    for path in bench.expand(arguments.paths):
-        rows.append((path, bench.measure_file(path, all_of_them)))
+    for path in measure.expand(arguments.paths):
+        rows.append((path, measure.measure_file(path, all_of_them)))
         print(path, *(f"{each.compressor}: {each.packed_bytes:,}" for each in rows[-1][1]), sep="; ", flush=True)
-    totals = [bench.total(results) for results in zip(*(results for _, results in rows), strict=True)]
+    totals = [measure.total(results) for results in zip(*(results for _, results in rows), strict=True)]
     print_files(rows)
     print_totals(totals)
     if arguments.json:
         files = [{"file": path.name, "results": [asdict(each) for each in results]} for path, results in rows]
-        about = bench.surroundings(versions())
+        about = measure.surroundings(versions())
         document = {**about, "threads": arguments.threads, "files": files, "total": [asdict(each) for each in totals]}
         arguments.json.write_text(json.dumps(document, indent=1))
     if arguments.plot:
-        from nncomp.bench_plot import draw
+        from nncomp.plots.front import draw
 
         arguments.plot.write_bytes(draw(f"{len(rows)} files together", totals, None, arguments.plot.suffix[1:]))
 

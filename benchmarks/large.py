@@ -14,9 +14,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from nncomp import bench, levels
-from nncomp.bench_peers import peers, versions
-from nncomp.registry import open_model
+from nncomp.bench import measure
+from nncomp.bench.peers import peers, versions
+from nncomp.blocks import levels
+from nncomp.network.registry import open_model
 
 PIECE_BYTES = 65_536
 
@@ -42,17 +43,17 @@ def main() -> None:
     parser.add_argument("--zpaq", action="store_true", help="measure zpaq -m5 too")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    texts = [path.read_bytes() for path in bench.expand(asked.texts)]
+    texts = [path.read_bytes() for path in measure.expand(asked.texts)]
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="nncomp-large-") as folder:
         for megabytes, threads, level in itertools.product(asked.megabytes, asked.threads, asked.levels):
             path = Path(folder) / "mixed"
             path.write_bytes(mixed(texts, round(megabytes * 1e6)))
-            ours = bench.nncomp_compressor(None, open_model(levels.level(level).model).size_bytes, threads, level)
+            ours = measure.nncomp_compressor(None, open_model(levels.level(level).model).size_bytes, threads, level)
             if not rows:
-                bench.warm_up(ours)
+                measure.warm_up(ours)
             zpaq = [each for each in peers() if each.name == "zpaq -m5"] if asked.zpaq and threads == asked.threads[0] else []
-            for result in bench.measure_file(path, [ours, *zpaq]):
+            for result in measure.measure_file(path, [ours, *zpaq]):
                 rows.append({"threads": threads} | asdict(result))
                 speeds = f"{result.compress_kb_per_s:,.0f} and {result.decompress_kb_per_s:,.0f} KB/s"
                 memory = f"{(result.peak_bytes or 0) / 1e6:,.0f} MB"
@@ -61,7 +62,7 @@ def main() -> None:
                     flush=True,
                 )
     if asked.json:
-        asked.json.write_text(json.dumps(bench.surroundings(versions()) | {"rows": rows}, indent=1))
+        asked.json.write_text(json.dumps(measure.surroundings(versions()) | {"rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.mixing_bytes import files_under
-from nncomp import token_block
-from nncomp.exact.batch import node_probability
-from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
-from nncomp.exact.weights import load_model
-from nncomp.kernels import compiled
-from nncomp.mixing import byte_model, core, token_model
-from nncomp.mixing.token_start import ROW_SETS, chosen_parts, start_values
+from nncomp.blocks import token_payload
+from nncomp.machine.kernels import compiled
+from nncomp.mixing import byte_predictor, components, token_predictor
+from nncomp.mixing.start_values import ROW_SETS, chosen_parts, start_values
+from nncomp.network.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.network.known_tokens import node_probability
+from nncomp.network.model import load_model
 
 SOURCES = [
     "order 0", "1 token", "2 tokens", "3 tokens", "key, word", "5 tokens", "1 byte", "2 bytes", "3 bytes", "4 bytes",
@@ -71,21 +71,21 @@ def _byte_bits(model: Any, data: Any, off: Any) -> float:
     contexts = slots.base.size
     total = 0.0
     for t in range(data.size):
-        byte_model.start_byte(text, matches, data, t)
+        byte_predictor.start_byte(text, matches, data, t)
         for k in range(2):
             if off[contexts + _MATCH + k]:
-                matches.state[k, byte_model._EXPECTED] = 0
+                matches.state[k, byte_predictor._EXPECTED] = 0
         b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
         b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
         symbol = np.int64(data[t])
         node = np.int64(1)
         for depth in range(8):
-            p = byte_model.predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
+            p = byte_predictor.predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
             if off[contexts + _MAPS]:
-                p = min(max(core.squash(last[byte_model._MIXED]), 1), 65535)
+                p = min(max(components.squash(last[byte_predictor._MIXED]), 1), 65535)
             bit = (symbol >> (7 - depth)) & 1
             total += _cost(p, bit)
-            byte_model.update(slots, mixer, matches, maps, last, node, bit, t)
+            byte_predictor.update(slots, mixer, matches, maps, last, node, bit, t)
             _silence(slots, mixer.final_weights[node], off)
             node = node << 1 | bit
     return total
@@ -124,26 +124,26 @@ def _token_bits(m: Any, data: Any, ids: Any, offsets: Any, network_p1: Any, off:
     for n in range(ids.size):
         token = np.int64(ids[n])
         b1 = np.int64(data[at - 1]) if at > 0 else np.int64(0)
-        token_model.begin_token(m, 0, data, at)
+        token_predictor.begin_token(m, 0, data, at)
         for k in range(2):
-            kept[k] = m.match[0, k, token_model._EXPECTED]
+            kept[k] = m.match[0, k, token_predictor._EXPECTED]
             if off[contexts + _MATCH + k]:
-                m.match[0, k, token_model._EXPECTED] = -1
+                m.match[0, k, token_predictor._EXPECTED] = -1
         node = np.int64(1)
         for depth in range(bits):
             network = np.int64(32768) if off[contexts + _NETWORK] else np.int64(network_p1[n, depth])
-            p = token_model.predict(m, 0, bits, depth, node, network, b1)
+            p = token_predictor.predict(m, 0, bits, depth, node, network, b1)
             if off[contexts + _MAPS]:
-                p = min(max(core.squash(m.last[token_model._MIXED]), 1), 65535)
+                p = min(max(components.squash(m.last[token_predictor._MIXED]), 1), 65535)
             bit = token >> (bits - 1 - depth) & 1
             total += _cost(p, bit)
-            token_model.update(m, 0, bit)
-            _silence(m.slots, m.mixer.final_weights[m.last[token_model._FINAL]], off)
+            token_predictor.update(m, 0, bit)
+            _silence(m.slots, m.mixer.final_weights[m.last[token_predictor._FINAL]], off)
             node = node << 1 | bit
         for k in range(2):
-            m.match[0, k, token_model._EXPECTED] = kept[k]
+            m.match[0, k, token_predictor._EXPECTED] = kept[k]
         width = offsets[token + 1] - offsets[token]
-        token_model.end_token(m, 0, token, data, at, width)
+        token_predictor.end_token(m, 0, token, data, at, width)
         at += width
     return total
 
@@ -158,8 +158,8 @@ def _close_row_sets(final_weights: Any, off: Any) -> None:
 
 def byte_cost(data: Any, off: Any) -> float:
     """Return the surprisal of bytes in bytes, with parts off."""
-    model = byte_model.new_model(len(data), byte_model.DEFAULT_TABLE_BITS)
-    _close_row_sets(model.mixer.final_weights, off[-byte_model.ROWS :])
+    model = byte_predictor.new_model(len(data), byte_predictor.DEFAULT_TABLE_BITS)
+    _close_row_sets(model.mixer.final_weights, off[-byte_predictor.ROWS :])
     return float(_byte_bits(model, data, off)) / 8
 
 
@@ -167,7 +167,7 @@ class TokenCost:
     """The surprisal of texts on the token tree, with parts off; the network runs once a text."""
 
     def __init__(self, model: PackedModel, plain: bool) -> None:
-        learned = token_block.model_start(model)
+        learned = token_payload.model_start(model)
         parts = chosen_parts(learned)
         self.model, self.start = model, start_values(*parts) if plain else learned
         self.names = [SOURCES[number % 32] + REACHES[number // 32] for number in parts[0]]
@@ -184,8 +184,8 @@ class TokenCost:
 
     def __call__(self, data: Any, off: Any) -> float:
         ids, p1 = self._of_network(data)
-        lines = 1 << token_block.lines_log2(len(data))
-        m = token_model.new_mixing(len(data), np.array([0, len(data)]), lines, self.start)
+        lines = 1 << token_payload.lines_log2(len(data))
+        m = token_predictor.new_mixing(len(data), np.array([0, len(data)]), lines, self.start)
         _close_row_sets(m.mixer.final_weights, off[-len(ROW_SETS) :])
         return float(_token_bits(m, data, ids, self.model.model.vocabulary.offsets, p1, off)) / 8
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nncomp import coding
-from nncomp.mixing import byte_model
+from nncomp import range_coder
+from nncomp.mixing import byte_predictor
 
 
 def files_under(paths: list[Path]) -> list[Path]:
@@ -26,9 +26,9 @@ def files_under(paths: list[Path]) -> list[Path]:
 def measure(data: np.ndarray[tuple[int], np.dtype[np.uint8]], table_bits: int) -> tuple[int, float, float]:
     """Return (bytes of the words, seconds of CPU to code, to decode); exits when the decoded bytes differ."""
     start = time.process_time()
-    words = coding.encode(np.unpackbits(data), byte_model.encode_bytes(data, table_bits))
+    words = range_coder.encode(np.unpackbits(data), byte_predictor.encode_bytes(data, table_bits))
     middle = time.process_time()
-    if not np.array_equal(byte_model.decode_bytes(words, len(data), table_bits), data):
+    if not np.array_equal(byte_predictor.decode_bytes(words, len(data), table_bits), data):
         sys.exit("The decoded bytes differ from the file: nothing is reported.")
     return 4 * len(words), middle - start, time.process_time() - middle
 
@@ -37,9 +37,9 @@ def main() -> None:
     """Run over the files of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--table-bits", type=int, default=byte_model.DEFAULT_TABLE_BITS)
+    parser.add_argument("--table-bits", type=int, default=byte_predictor.DEFAULT_TABLE_BITS)
     arguments = parser.parse_args()
-    measure(np.zeros(1, np.uint8), byte_model.MIN_TABLE_BITS)  # compiles
+    measure(np.zeros(1, np.uint8), byte_predictor.MIN_TABLE_BITS)  # compiles
     total_in = total_out = 0
     print(f"{'file':24} {'bytes':>10} {'coded':>10} {'bpb':>7} {'KB/s in':>8} {'out':>6}")
     for file in files_under(arguments.paths):

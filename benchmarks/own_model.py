@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import nncomp
-from nncomp import bench
+from nncomp.bench import measure
 
 
 def sizes(data: bytes, model: str) -> tuple[int, int]:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("model")
     asked = parser.parse_args()
-    found = [sizes(path.read_bytes(), asked.model) for path in bench.expand([asked.folder])]
+    found = [sizes(path.read_bytes(), asked.model) for path in measure.expand([asked.folder])]
     shipped, own = (sum(each) for each in zip(*found, strict=True))
     smaller = sum(b < a for a, b in found)
     print(f"{len(found)} files: {shipped:,} bytes with the shipped model, {own:,} with {asked.model} ({own / shipped - 1:+.2%}),")

@@ -18,17 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from nncomp import codec, coding, token_block
-from nncomp.codec import BlockKind, Codec
-from nncomp.exact import engine
-from nncomp.exact.engine import Buffers, PackedModel, new_buffers
-from nncomp.exact.outside import OutsideModel
-from nncomp.exact.products import multiply
-from nncomp.exact.weights import parse_model
-from nncomp.kernels import compiled
-from nncomp.mixing import byte_model
-from nncomp.registry import open_model
-from nncomp.token_block import decode_tokens, encode_tokens, lanes_log2
+from nncomp import range_coder
+from nncomp.blocks import codec, token_payload
+from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.token_payload import decode_tokens, encode_tokens, lanes_log2
+from nncomp.machine.kernels import compiled
+from nncomp.mixing import byte_predictor
+from nncomp.network import engine
+from nncomp.network.engine import Buffers, PackedModel, new_buffers
+from nncomp.network.model import parse_model
+from nncomp.network.outside import OutsideModel
+from nncomp.network.products import multiply
+from nncomp.network.registry import open_model
 
 PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "groups"
 LAST_PART = "squared relu, second product of the MLP (step less all of it)"
@@ -112,11 +113,11 @@ class _Silent(OutsideModel):
 def bytes_parts(data: bytes) -> dict[str, float]:
     """Return seconds of the parts of a block of bytes, and of LZMA."""
     raw = np.frombuffer(data, np.uint8)
-    bits, p1 = np.unpackbits(raw), byte_model.encode_bytes(raw)
+    bits, p1 = np.unpackbits(raw), byte_predictor.encode_bytes(raw)
     payload = Codec()._encode(BlockKind.BYTES, data).payload
     return {
-        "as bytes: mixing": seconds(lambda: byte_model.encode_bytes(raw), 2),
-        "as bytes: coder": seconds(lambda: coding.encode(bits, p1)),
+        "as bytes: mixing": seconds(lambda: byte_predictor.encode_bytes(raw), 2),
+        "as bytes: coder": seconds(lambda: range_coder.encode(bits, p1)),
         "as bytes: decoding": seconds(lambda: codec._decode_bytes(payload, len(data)), 2),
         "LZMA, quickest": seconds(lambda: codec._quick_lzma(data)),
         "LZMA": seconds(lambda: codec._encode_lzma(data)),
@@ -148,11 +149,11 @@ def main(argv: list[str] | None = None) -> None:
     parts = {
         name: each * tokens / len(data) for name, each in network_parts(model, new_buffers(model.model, lanes), lanes).items()
     }
-    tokenizer, coder = seconds(lambda: vocabulary.encode(data)) * unit, seconds(lambda: coding.encode(decisions, p1)) * unit
-    silent, start = _Silent(model.model), token_block.model_start(model)
-    sizes = lanes_log2(len(data)), token_block.lines_log2(len(data))
+    tokenizer, coder = seconds(lambda: vocabulary.encode(data)) * unit, seconds(lambda: range_coder.encode(decisions, p1)) * unit
+    silent, start = _Silent(model.model), token_payload.model_start(model)
+    sizes = lanes_log2(len(data)), token_payload.lines_log2(len(data))
     # The tokenizer is a part of this call.
-    mixing = seconds(lambda: token_block.predict_tokens(silent, data, start, *sizes), 2) * unit - tokenizer
+    mixing = seconds(lambda: token_payload.predict_tokens(silent, data, start, *sizes), 2) * unit - tokenizer
     network = parts["step"] + parts["tokens of a group"]
     print(f"{arguments.file}: {len(data):,} bytes, {tokens:,} tokens, {lanes} lanes, {len(payload):,} bytes coded\n")
     print("| part | microseconds a byte |\n|---|---|")

@@ -28,17 +28,17 @@ from benchmarks.paper import runner
 from benchmarks.paper.runner import block_bits, save_line, stretches, tokens_of
 from benchmarks.paper.tables import spread, table
 from benchmarks.search_arms import ARMS, BASE, Arm, new_model, train
-from nncomp.exact.engine import PackedModel, new_buffers, step, token_frequencies
-from nncomp.exact.export import export
-from nncomp.exact.restore import restore
-from nncomp.exact.weights import IntegerModel, parse_model
-from nncomp.kernels import compiled
-from nncomp.model.decoder import Decoder
-from nncomp.registry import open_model
-from nncomp.tokens import MAX_TOKEN_BYTES, Vocabulary, from_tokenizer_json, train_vocabulary
+from nncomp.machine.kernels import compiled
+from nncomp.network.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.network.model import IntegerModel, parse_model
+from nncomp.network.registry import open_model
+from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.corpus import find_corpus
+from nncomp.training.decoder import Decoder
+from nncomp.training.export import export
 from nncomp.training.loop import lane_streams, rows_of
 from nncomp.training.prepare import vocabulary_from_json, vocabulary_to_json
+from nncomp.training.restore import restore
 
 NAME = "search"  # of the file of results
 TRAIN_BYTES, PIECE_BYTES, VALID_BYTES = 24_000_000, 10_000, 30_000

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nncomp.model import fused
-from nncomp.model.decoder import SHAPES, Decoder, DecoderConfig, Layer, Linear, State, products_by_group
-from nncomp.model.recurrence import scan
+from nncomp.training import fused
+from nncomp.training.decoder import SHAPES, Decoder, DecoderConfig, Layer, Linear, State, products_by_group
 from nncomp.training.loop import lane_streams, rows_of
-from nncomp.training.peers import autocast
+from nncomp.training.processes import autocast
+from nncomp.training.recurrence import scan
 
 BASE, RATE = SHAPES["fast"], 3e-3
 LANES, STEPS, WARMUP_STEPS = 16, 128, 50

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from nncomp.api import open as open
     from nncomp.api import register_fsspec as register_fsspec
     from nncomp.errors import NncompError as NncompError
-
-__version__ = "0.1.0"
+    from nncomp.version import VERSION as __version__  # noqa: N811
 
 __all__ = [  # what a program of one's own may rely on
     "Compressor",
@@ -40,6 +39,10 @@ def __getattr__(name: str) -> object:
         from nncomp import errors
 
         return errors.NncompError
+    if name == "__version__":
+        from nncomp import version
+
+        return version.VERSION
     if name in __all__:
         from nncomp import api
 

@@ -1,6 +1,6 @@
 """`python -m nncomp`: the same as the command `nncomp`."""
 
-from nncomp.cli import main
+from nncomp.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from nncomp.exact.code import CodeArrays
-from nncomp.exact.export import export
-from nncomp.exact.weights import IntegerModel
-from nncomp.model.decoder import Decoder, DecoderConfig
-from nncomp.tokens import Vocabulary, train_vocabulary
+from nncomp.network.code_tables import CodeArrays
+from nncomp.network.model import IntegerModel
+from nncomp.network.vocabulary import Vocabulary, train_vocabulary
+from nncomp.training.decoder import Decoder, DecoderConfig
+from nncomp.training.export import export
 
 TEXT = "".join(
     f"The {adjective} {noun} number {i} went over the hill, and <b>{noun}</b> said: {i * 37 % 1009}.\n"

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 import nncomp
-from nncomp import pipeline
-from nncomp.api.files import _LocatedBlocks
-from nncomp.codec import BlockKind, Codec, CodedBlock
-from nncomp.container import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, checksum, split
+from nncomp.api.file_objects import _LocatedBlocks
+from nncomp.blocks.codec import BlockKind, Codec, CodedBlock
 from nncomp.errors import FormatError, ModelError
+from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, checksum, split
+from nncomp.stream import pipeline
 
 RANDOM = random.Random(7)
 LARGE = RANDOM.randbytes(2 * BLOCK_BYTES + 3_000_000)  # three blocks
@@ -54,7 +54,7 @@ def test_bytes_there_and_back(kind: type) -> None:
 
 
 def test_the_default_model_makes_what_the_command_makes(english: bytes) -> None:
-    from nncomp.registry import default_model
+    from nncomp.network.registry import default_model
 
     sink = io.BytesIO()
     pipeline.compress(io.BytesIO(english[:4000]), sink, default_model(), 1)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp import token_block, token_threads
-from nncomp.exact import batch
-from nncomp.exact.batch import node_probability, path_probabilities, take_rows
-from nncomp.exact.engine import PackedModel, feed, new_buffers, token_frequencies
-from nncomp.exact.reference import ReferenceEngine
-from nncomp.exact.weights import IntegerModel, parse_model
-from nncomp.registry import level_path, open_model
+from nncomp.blocks import token_payload, token_threads
+from nncomp.network import known_tokens
+from nncomp.network.engine import PackedModel, feed, new_buffers, token_frequencies
+from nncomp.network.engine_reference import ReferenceEngine
+from nncomp.network.known_tokens import node_probability, path_probabilities, take_rows
+from nncomp.network.model import IntegerModel, parse_model
+from nncomp.network.registry import level_path, open_model
 from tests.conftest import called_from_python, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
 
@@ -111,7 +111,7 @@ def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
     model = parse_model(file.read(), name, file.read_base())
     lane_ids = random_lanes(model, 3, 20, 1)
     state, expected = by_steps(model, lane_ids, NO_LEVELS)
-    for rows in (7, batch.ROWS):
+    for rows in (7, known_tokens.ROWS):
         other_state, found = at_once(PackedModel(model), lane_ids, NO_LEVELS, rows)
         assert found == expected and np.array_equal(state, other_state)
 
@@ -122,9 +122,9 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
     """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same."""
     model, levels = PackedModel(coded_model()), np.array([2, 0, 1, 3, 3])
     results = []
-    for rows, threads in ((1, 1), (1, 2), (5, 2), (batch.ROWS, 1), (batch.ROWS, 2), (batch.ROWS, 50)):
+    for rows, threads in ((1, 1), (1, 2), (5, 2), (known_tokens.ROWS, 1), (known_tokens.ROWS, 2), (known_tokens.ROWS, 50)):
         monkeypatch.setattr(token_threads, "ROWS", rows)
-        results.append(token_block.predict_tokens(model, TEXT[:size], {}, lanes_bits, 10, threads, code=levels))
+        results.append(token_payload.predict_tokens(model, TEXT[:size], {}, lanes_bits, 10, threads, code=levels))
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)
         assert np.array_equal(results[0].p1, result.p1)
@@ -136,14 +136,14 @@ def test_tokens_that_do_not_fit_end_it_for_all_threads() -> None:
     model = PackedModel(small_model())
     ids = [model.model.vocabulary.encode(TEXT[:4000])]
     for threads in (1, 2):
-        assert not token_block.predict_tokens(model, TEXT[:999], {}, 0, 10, threads, ids).p1[-13:].any()
+        assert not token_payload.predict_tokens(model, TEXT[:999], {}, 0, 10, threads, ids).p1[-13:].any()
 
 
 def test_uncompiled_it_is_the_same() -> None:
     code = (
         "import hashlib\n"
-        "from nncomp.exact.engine import PackedModel\n"
-        "from nncomp.token_block import predict_tokens\n"
+        "from nncomp.network.engine import PackedModel\n"
+        "from nncomp.blocks.token_payload import predict_tokens\n"
         "from tests.models import TEXT, small_model\n"
         "model = PackedModel(small_model())\n"
         "for threads in (1, 2):\n"

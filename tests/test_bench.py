@@ -15,12 +15,13 @@ from typing import IO, ClassVar
 
 import pytest
 
-from nncomp import bench, bench_plot
-from nncomp.bench import Result
-from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
-from nncomp.bench_peers import peers
+from nncomp.bench import measure
+from nncomp.bench.corpora import CORPORA, Corpus, OpenUrl, Original, find_corpus
+from nncomp.bench.measure import Result
+from nncomp.bench.peers import peers
 from nncomp.errors import DataError, NncompError
-from nncomp.exact.weights import TRAINED_ON, save_model
+from nncomp.network.model import TRAINED_ON, save_model
+from nncomp.plots import front
 from nncomp.training import corpus as training_corpus
 from tests.conftest import Run
 from tests.models import small_model
@@ -33,14 +34,14 @@ def test_figures() -> None:
 
 
 def test_a_total_adds_bytes_and_seconds_and_counts_the_model_once() -> None:
-    both = bench.total([Result("x", 1000, 100, 50, 1.0, 2.0, 7), Result("x", 3000, 900, 50, 3.0, 4.0, 5)])
+    both = measure.total([Result("x", 1000, 100, 50, 1.0, 2.0, 7), Result("x", 3000, 900, 50, 3.0, 4.0, 5)])
     assert both == Result("x", 4000, 1000, 50, 4.0, 6.0, 7)
 
 
 def test_the_others_bring_a_file_back(tmp_path: Path, english: bytes) -> None:
     path = tmp_path / "text"
     path.write_bytes(english)
-    for result in bench.measure_file(path, peers()):
+    for result in measure.measure_file(path, peers()):
         assert 0 < result.packed_bytes < len(english)
         assert result.raw_bytes == len(english)
 
@@ -49,21 +50,23 @@ def test_what_does_not_come_back_is_not_reported(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"text")
     with pytest.raises(NncompError, match="byte for byte"):
-        bench.measure_file(path, [bench.function_compressor("forgetful", lambda data: data[:-1], lambda data: data)])
+        measure.measure_file(path, [measure.function_compressor("forgetful", lambda data: data[:-1], lambda data: data)])
     with pytest.raises(NncompError, match="exit code 1"):
-        bench.measure_file(path, [bench.command_compressor("false", lambda a, b: ["false"], lambda b, c: ["false"])])
-    copy_other = bench.command_compressor("other", lambda a, b: ["cp", a, b], lambda b, c: ["cp", "/dev/null", c])
+        measure.measure_file(path, [measure.command_compressor("false", lambda a, b: ["false"], lambda b, c: ["false"])])
+    copy_other = measure.command_compressor("other", lambda a, b: ["cp", a, b], lambda b, c: ["cp", "/dev/null", c])
     with pytest.raises(NncompError, match="byte for byte"):
-        bench.measure_file(path, [copy_other])
+        measure.measure_file(path, [copy_other])
     with pytest.raises(NncompError, match="cannot be started"):
-        bench.measure_file(path, [bench.command_compressor("absent", lambda a, b: ["/no/such/command"], lambda b, c: [])])
+        measure.measure_file(path, [measure.command_compressor("absent", lambda a, b: ["/no/such/command"], lambda b, c: [])])
 
 
 def test_a_command_s_memory_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"text")
     ballast = bytearray(b"x") * 300_000_000  # what this process has is not counted to the command
-    (result,) = bench.measure_file(path, [bench.command_compressor("cp", lambda a, b: ["cp", a, b], lambda b, c: ["cp", b, c])])
+    (result,) = measure.measure_file(
+        path, [measure.command_compressor("cp", lambda a, b: ["cp", a, b], lambda b, c: ["cp", b, c])]
+    )
     assert result.peak_bytes is not None
     assert 100_000 < result.peak_bytes < 100_000_000 < len(ballast)
 
@@ -71,11 +74,11 @@ def test_a_command_s_memory_is_measured(tmp_path: Path) -> None:
 def test_what_is_done_once_on_a_machine_counts_for_no_file() -> None:
     seen: list[bytes] = []
 
-    def measure(path: Path, folder: Path) -> bench.Result:
+    def look(path: Path, folder: Path) -> Result:
         seen.append(path.read_bytes())
-        return bench.Result("x", 1, 1, 0, 1.0, 1.0, None)
+        return Result("x", 1, 1, 0, 1.0, 1.0, None)
 
-    bench.warm_up(bench.Compressor("x", measure))
+    measure.warm_up(measure.Compressor("x", look))
     assert len(seen) == 1 and seen[0]
 
 
@@ -83,9 +86,9 @@ def test_folders_are_expanded_and_missing_paths_named(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("b", "a", "sub/c"):
         (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in bench.expand([tmp_path])] == ["a", "b", "c"]
+    assert [path.name for path in measure.expand([tmp_path])] == ["a", "b", "c"]
     with pytest.raises(DataError, match="no file or folder"):
-        list(bench.expand([tmp_path / "missing"]))
+        list(measure.expand([tmp_path / "missing"]))
 
 
 def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: bytes) -> None:
@@ -128,11 +131,11 @@ def test_the_front_and_the_ranking() -> None:
         return Result(name, 1000, packed_bytes, 0, seconds, 1.0, None)
 
     results = [result("slow", 300, 9.0), result("quick", 400, 1.0), result("beaten", 400, 2.0), result("small", 200, 9.0)]
-    ahead = bench.front(results, lambda each: each.compress_kb_per_s)
+    ahead = measure.front(results, lambda each: each.compress_kb_per_s)
     assert [each.compressor for each in ahead] == ["quick", "small"]
-    assert [each.compressor for each in bench.ranked(results)] == ["small", "slow", "quick", "beaten"]
+    assert [each.compressor for each in measure.ranked(results)] == ["small", "slow", "quick", "beaten"]
     twins = [result("one", 1, 1.0), result("two", 1, 1.0)]
-    assert bench.front(twins, lambda each: each.compress_kb_per_s) == twins, "neither is better"
+    assert measure.front(twins, lambda each: each.compress_kb_per_s) == twins, "neither is better"
 
 
 def test_the_bound_the_gap_and_a_picture(run: Run, tmp_path: Path) -> None:
@@ -162,10 +165,10 @@ def test_a_picture_of_results() -> None:
     pytest.importorskip("matplotlib")
     results = [Result("nncomp", 1000, 200, 0, 9.0, 9.0, None), Result("other $a$", 1000, 300, 0, 0.1, 0.01, None)]
     for bound in (None, 1.5):
-        picture = bench_plot.draw("a $title$", results, bound, "svg")
-        assert picture == bench_plot.draw("a $title$", results, bound, "svg")
+        picture = front.draw("a $title$", results, bound, "svg")
+        assert picture == front.draw("a $title$", results, bound, "svg")
         assert (b"bound" in picture) == (bound is not None) or b"<path" in picture
-    assert bench_plot.draw("a", results, None, "png").startswith(b"\x89PNG")
+    assert front.draw("a", results, None, "png").startswith(b"\x89PNG")
 
 
 # Corpora, without the network

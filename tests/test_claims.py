@@ -7,21 +7,22 @@ import io
 import numpy as np
 import pytest
 
-from nncomp import coding, index
-from nncomp.codec import BlockKind, Codec
-from nncomp.container import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp import range_coder
+from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import FormatError
-from nncomp.registry import default_model
+from nncomp.format import index
+from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp.network.registry import default_model
 
 
 def test_no_decisions_are_cheaper_than_the_bound_says() -> None:
     """The likeliest decisions there can be, as many as the bound allows for their words: the bound is met, and closely."""
     count = 3_000_000
     for p1, bit in ((65535, 1), (1, 0)):
-        words = coding.encode(np.full(count, bit, np.uint8), np.full(count, p1, np.uint16))
-        coding.check_claim(words, count)
+        words = range_coder.encode(np.full(count, bit, np.uint8), np.full(count, p1, np.uint16))
+        range_coder.check_claim(words, count)
         with pytest.raises(FormatError, match="claims more than"):
-            coding.check_claim(words[: len(words) - 2], count)
+            range_coder.check_claim(words[: len(words) - 2], count)
 
 
 @pytest.mark.parametrize("kind", [BlockKind.BYTES, BlockKind.TOKENS])

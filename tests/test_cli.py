@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.container import BLOCK_BYTES, Block, FrameWriter, ModelReference, checksum, split
+from nncomp.format.frames import BLOCK_BYTES, Block, FrameWriter, ModelReference, checksum, split
 from tests.conftest import Run, environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")

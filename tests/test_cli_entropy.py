@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nncomp.errors import DataError
-from nncomp.pictures import check_can_plot
+from nncomp.plots.picture import check_can_plot
 from tests.conftest import Run
 from tests.test_cli import names, stored
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nncomp.errors import FormatError, WorkerError
-from nncomp.registry import level_path
-from nncomp.workers import run_in_order
+from nncomp.network.registry import level_path
+from nncomp.stream.workers import run_in_order
 from tests.conftest import Run
 
 LARGE = 1_000_000  # of raw bytes: no reason to do it in this process

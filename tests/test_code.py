@@ -10,25 +10,27 @@ import numpy as np
 import pytest
 import torch
 
-from nncomp import coding, encoder, token_block
-from nncomp.code import code_bits, code_decisions, read_code
-from nncomp.codec import BlockKind, Codec
+from checks.independent.decode import decode_tokens as decode_independently
+from checks.independent.model_file import parse_model as parse_independently
+from checks.independent.refused import RefusedError
+from checks.slow_block import decode_slowly, encode_slowly
+from nncomp import range_coder
+from nncomp.blocks import token_payload
+from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import FormatError, ModelError
-from nncomp.exact.code import CodeArrays, code_input, code_state
-from nncomp.exact.engine import FastEngine, PackedModel
-from nncomp.exact.export import export
-from nncomp.exact.reference import ReferenceEngine
-from nncomp.exact.restore import restore
-from nncomp.exact.weights import IntegerModel, load_model, parse_model, save_model
-from nncomp.model.code import one_hot
-from nncomp.registry import open_model
+from nncomp.network import encoder
+from nncomp.network.code import code_bits, code_decisions, read_code
+from nncomp.network.code_tables import CodeArrays, code_input, code_state
+from nncomp.network.engine import FastEngine, PackedModel
+from nncomp.network.engine_reference import ReferenceEngine
+from nncomp.network.model import IntegerModel, load_model, parse_model, save_model
+from nncomp.network.registry import open_model
+from nncomp.training.code_tables import one_hot
 from nncomp.training.coded import conditioned, decoder_loss, restore_encoder, saved_encoder
 from nncomp.training.coded import new_encoder as untrained_encoder
-from tests.independent.decode import decode_tokens as decode_independently
-from tests.independent.model_file import parse_model as parse_independently
-from tests.independent.refused import RefusedError
+from nncomp.training.export import export
+from nncomp.training.restore import restore
 from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, model_told_little, small_model
-from tests.slow_block import decode_slowly, encode_slowly
 
 LEVELS = np.array([3, 0, 1, 2, 0])
 
@@ -106,22 +108,22 @@ def test_a_code_costs_what_its_prior_says() -> None:
         for seed in range(20):
             levels = random_levels(model, seed)
             prior_bits = -np.log2(share[np.arange(len(p1)), levels]).sum()
-            words = coding.encode(*code_decisions(p1, levels))
-            state, found = coding.first_state(words), np.zeros(len(p1), np.int64)
+            words = range_coder.encode(*code_decisions(p1, levels))
+            state, found = range_coder.first_state(words), np.zeros(len(p1), np.int64)
             read_code(state, words, p1, found)
             assert found.tolist() == levels.tolist()
             coded_bits = 64 - math.log2(int(state[1])) + 32 * (int(state[3]) - 2)
             assert abs(coded_bits - prior_bits) <= 0.001 * prior_bits + 8
             assert abs(coded_bits - prior_bits) <= 0.001 * prior_bits + 0.01, "in truth far less: there is no rounding to bytes"
             assert code_bits(p1, levels) == pytest.approx(prior_bits)
-            coding.check_finished(state, words)
+            range_coder.check_finished(state, words)
 
 
 def test_a_long_stream_of_codes_costs_what_the_prior_says() -> None:
     p1 = prior(coded_model())
     parts = [code_decisions(p1, random_levels(coded_model(), seed)) for seed in range(3000)]
-    words = coding.encode(np.concatenate([d for d, _ in parts]), np.concatenate([p for _, p in parts]))
-    prior_bits = sum(coding.cost_bits(*part) for part in parts)
+    words = range_coder.encode(np.concatenate([d for d, _ in parts]), np.concatenate([p for _, p in parts]))
+    prior_bits = sum(range_coder.cost_bits(*part) for part in parts)
     assert abs(32 * len(words) - prior_bits) <= 0.001 * prior_bits + 64
 
 
@@ -132,19 +134,19 @@ CASES = {"one lane": (TEXT[:700], 0), "four lanes": (TEXT[300:1500], 2), "empty 
 def test_a_block_with_a_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fast and slow write the same bytes; four decoders read them; the code is charged."""
     data, lanes_log2 = CASES[name]
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_log2)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     model = coded_model()
     fast = PackedModel(model)
-    payload, bits = token_block.encode_and_learn(fast, data, {}, code=LEVELS)[:2]
+    payload, bits = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[:2]
     assert payload[2] == 1
     assert encode_slowly(model, data, payload[:3], LEVELS.tolist())[0] == payload
     assert decode_slowly(model, payload, len(data)) == data
     for threads in (1, 2):
-        found, _, levels = token_block.decode_lanes(fast, payload, len(data), threads)
+        found, _, levels = token_payload.decode_lanes(fast, payload, len(data), threads)
         assert (found, levels.tolist()) == (data, LEVELS.tolist())
-        assert token_block.encode_and_learn(fast, data, {}, threads, code=LEVELS)[:2] == (payload, bits)
-    p = token_block.predict_tokens(fast, data, {}, payload[0], payload[1], code=LEVELS)
-    assert bits == pytest.approx(code_bits(prior(model), LEVELS) + coding.cost_bits(p.decisions, p.p1))
+        assert token_payload.encode_and_learn(fast, data, {}, threads, code=LEVELS)[:2] == (payload, bits)
+    p = token_payload.predict_tokens(fast, data, {}, payload[0], payload[1], code=LEVELS)
+    assert bits == pytest.approx(code_bits(prior(model), LEVELS) + range_coder.cost_bits(p.decisions, p.p1))
     assert 0 <= 8 * (len(payload) - 3) - bits <= 64 + 0.01 * bits
 
 
@@ -153,7 +155,7 @@ def test_the_independent_decoder_reads_a_code(tmp_path: Path) -> None:
     model = coded_model()
     save_model(model, tmp_path / "m.safetensors")
     file = (tmp_path / "m.safetensors").read_bytes()
-    payload = token_block.encode_and_learn(PackedModel(model), data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(PackedModel(model), data, {}, code=LEVELS)[0]
     assert decode_independently(payload, len(data), parse_independently(file)) == data
     save_model(small_model(), tmp_path / "plain.safetensors")
     with pytest.raises(RefusedError, match="a model that has none"):
@@ -166,16 +168,16 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     Of two models that differ in the code's prior only, one says that this code is likely, and one that it is not.
     """
     data = TEXT[:900]
-    plain = token_block.encode_tokens(PackedModel(without_code(coded_model())), data)[0]
+    plain = token_payload.encode_tokens(PackedModel(without_code(coded_model())), data)[0]
     assert plain[2] == 0
-    assert token_block.encode_tokens(PackedModel(coded_model()), data)[0] == plain
+    assert token_payload.encode_tokens(PackedModel(coded_model()), data)[0] == plain
     taken = set()
     for seed in range(4):
         for size in (0, 1):  # a code without effect, a code with some
             for p1 in (1, 65535):
                 fast = PackedModel(model_told_little(seed, size, p1))
-                told = token_block.encode_and_learn(fast, data, {}, code=np.zeros(5, np.int64))[0]
-                found = token_block.encode_tokens(fast, data, code=np.zeros(5, np.int64))[0]
+                told = token_payload.encode_and_learn(fast, data, {}, code=np.zeros(5, np.int64))[0]
+                found = token_payload.encode_tokens(fast, data, code=np.zeros(5, np.int64))[0]
                 assert found == (told if len(told) < len(plain) else plain)
                 taken.add(found[2])
     assert taken == {0, 1}
@@ -188,30 +190,30 @@ def without_code(model: IntegerModel) -> IntegerModel:
 
 def test_flags_that_cannot_be(tmp_path: Path) -> None:
     fast, data = PackedModel(coded_model()), TEXT[:500]
-    payload = token_block.encode_and_learn(fast, data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[0]
     with pytest.raises(FormatError, match="its model knows none"):
-        token_block.decode_tokens(PackedModel(small_model()), payload, len(data))
+        token_payload.decode_tokens(PackedModel(small_model()), payload, len(data))
     for flags in (8, 9, 128, 255):
         with pytest.raises(FormatError, match=f"flags {flags:#x}"):
-            token_block.decode_tokens(fast, payload[:2] + bytes([flags]) + payload[3:], len(data))
+            token_payload.decode_tokens(fast, payload[:2] + bytes([flags]) + payload[3:], len(data))
 
 
 def test_another_code_is_never_taken_for_the_text() -> None:
     """z altered in any way: a named error, or bytes that the block's checksum refuses."""
     fast, data = PackedModel(coded_model()), TEXT[:600]
-    payload = token_block.encode_and_learn(fast, data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[0]
     outcomes = set[bool | None]()
     for at in range(3, 9):  # of the first words: the code is there
         for bit in range(8):
             altered = bytearray(payload)
             altered[at] ^= 1 << bit
             try:
-                outcomes.add(token_block.decode_tokens(fast, bytes(altered), len(data)) == data)
+                outcomes.add(token_payload.decode_tokens(fast, bytes(altered), len(data)) == data)
             except FormatError:
                 outcomes.add(None)
     unflagged = payload[:2] + b"\0" + payload[3:]
     try:
-        outcomes.add(token_block.decode_tokens(fast, unflagged, len(data)) == data)
+        outcomes.add(token_payload.decode_tokens(fast, unflagged, len(data)) == data)
     except FormatError:
         outcomes.add(None)
     assert True not in outcomes and outcomes

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from nncomp import token_block
-from nncomp.code import code_bits
-from nncomp.codec import BlockKind, Codec
-from nncomp.encoder import Encoder, encoder_path, save_encoder
+from nncomp.blocks import token_payload
+from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import DataError
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.export import export
-from nncomp.exact.score import surprisal_bits
-from nncomp.exact.weights import load_model, save_model
-from nncomp.model.decoder import DecoderConfig
-from nncomp.registry import open_model
-from nncomp.tokens import byte_vocabulary
+from nncomp.network.code import code_bits
+from nncomp.network.encoder import Encoder, encoder_path, save_encoder
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import load_model, save_model
+from nncomp.network.registry import open_model
+from nncomp.network.surprisal import surprisal_bits
+from nncomp.network.vocabulary import byte_vocabulary
 from nncomp.training import run
 from nncomp.training.coded import CodedTrainer, add_code, new_encoder, saved_encoder, worth
+from nncomp.training.decoder import DecoderConfig
+from nncomp.training.export import export
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import TrainingConfig, new_model
 from tests.models import SHAPE, TEXT
@@ -101,7 +101,7 @@ def test_a_code_earns_what_it_can(trained: Trained) -> None:
 @pytest.mark.slow
 def test_files_with_a_code_that_pays(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compressor sends the code where it makes the payload smaller, mixing and all; without the encoder it sends none."""
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 4)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 4)
     path = tmp_path / "topics.safetensors"
     save_model(trained.model.model, path)
     ids, _, _ = texts(12, 3)

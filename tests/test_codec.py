@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp import codec
-from nncomp.codec import BlockKind, Codec, verify_block
-from nncomp.container import checksum
+from nncomp.blocks import codec
+from nncomp.blocks.codec import BlockKind, Codec, verify_block
 from nncomp.errors import FormatError
-from nncomp.mixing import byte_model
-from nncomp.registry import default_model
+from nncomp.format.frames import checksum
+from nncomp.mixing import byte_predictor
+from nncomp.network.registry import default_model
 
 
 def test_text_is_mixed_and_comes_back(english: bytes) -> None:
@@ -110,14 +110,14 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
     most = whole.cost_bits + 1
     assert codec._encode_bytes(english, lambda part_bits: sum(part_bits) > most) == whole
     done: list[int] = []
-    parts = byte_model.probabilities_in_parts
+    parts = byte_predictor.probabilities_in_parts
 
     def watched(data: NDArray[np.uint8], part_bytes: int) -> Iterator[NDArray[np.uint16]]:
         for part in parts(data, part_bytes):
             done.append(len(part) // 8)
             yield part
 
-    monkeypatch.setattr(byte_model, "probabilities_in_parts", watched)
+    monkeypatch.setattr(byte_predictor, "probabilities_in_parts", watched)
     assert codec._encode_bytes(english, lambda part_bits: sum(part_bits) > most / 2) is None
     assert sum(done) < len(english)
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nncomp import coding
+from nncomp import range_coder
 from nncomp.errors import FormatError
 
 
-def decode(words: coding.Words, probabilities: np.ndarray) -> np.ndarray:
+def decode(words: range_coder.Words, probabilities: np.ndarray) -> np.ndarray:
     decisions = np.zeros(len(probabilities), np.uint8)
-    coding.check_finished(coding.decode(words, probabilities, decisions), words)
+    range_coder.check_finished(range_coder.decode(words, probabilities, decisions), words)
     return decisions
 
 
@@ -24,7 +24,7 @@ def test_every_probability_has_constrictions_share() -> None:
     probabilities = np.tile(np.arange(1, 65536), 3).astype(np.uint16)
     random.shuffle(probabilities)
     decisions = (random.random(len(probabilities)) * 65536 < probabilities).astype(np.uint8)
-    words = coding.encode(decisions, probabilities)
+    words = range_coder.encode(decisions, probabilities)
     decoder = constriction.stream.queue.RangeDecoder(words)
     model = constriction.stream.model.Bernoulli(perfect=False)
     theirs = decoder.decode(model, probabilities.astype(np.float64) / 65536)
@@ -35,7 +35,10 @@ def test_every_probability_has_constrictions_share() -> None:
 @pytest.mark.parametrize("words", [[], [5], [5, 2**32 - 1], [5, 6, 7]])
 def test_both_ways_to_start_a_decoder(words: list[int]) -> None:
     given = np.array(words, np.uint32)
-    assert coding.decode(given, np.zeros(0, np.uint16), np.zeros(0, np.uint8)).tolist() == coding.first_state(given).tolist()
+    assert (
+        range_coder.decode(given, np.zeros(0, np.uint16), np.zeros(0, np.uint8)).tolist()
+        == range_coder.first_state(given).tolist()
+    )
 
 
 def test_random_words_decode_as_constriction_decodes_them() -> None:
@@ -47,13 +50,13 @@ def test_random_words_decode_as_constriction_decodes_them() -> None:
         words = random.integers(0, 2**32, 60, dtype=np.uint32)
         probabilities = random.integers(1, 65536, 1500).astype(np.uint16)
         ours = np.zeros(len(probabilities), np.uint8)
-        state = coding.decode(words, probabilities, ours)
+        state = range_coder.decode(words, probabilities, ours)
         try:
             theirs = constriction.stream.queue.RangeDecoder(words).decode(model, probabilities / 65536.0)
         except AssertionError:
-            assert state[coding.DAMAGED]
+            assert state[range_coder.DAMAGED]
             continue
-        assert np.array_equal(ours, theirs) and not state[coding.DAMAGED]
+        assert np.array_equal(ours, theirs) and not state[range_coder.DAMAGED]
         valid += 1
     assert valid > 300
 
@@ -62,16 +65,16 @@ def test_random_words_decode_as_constriction_decodes_them() -> None:
 def test_round_trip(pairs: list[tuple[int, bool]]) -> None:
     probabilities = np.array([p for p, _ in pairs], np.uint16)
     decisions = np.array([d for _, d in pairs], np.uint8)
-    words = coding.bytes_to_words(coding.words_to_bytes(coding.encode(decisions, probabilities)))
+    words = range_coder.bytes_to_words(range_coder.words_to_bytes(range_coder.encode(decisions, probabilities)))
     assert np.array_equal(decode(words, probabilities), decisions)
-    assert 32 * len(words) <= coding.cost_bits(decisions, probabilities) * 1.0001 + 64
+    assert 32 * len(words) <= range_coder.cost_bits(decisions, probabilities) * 1.0001 + 64
 
 
 def test_known_words() -> None:
     """The words themselves are the format: they may never change."""
     decisions = np.array([0, 1, 1, 0, 1, 0, 0, 1] * 16, np.uint8)
     probabilities = np.arange(400, 400 + 128 * 500, 500).astype(np.uint16)
-    assert coding.words_to_bytes(coding.encode(decisions, probabilities)).hex() == KNOWN
+    assert range_coder.words_to_bytes(range_coder.encode(decisions, probabilities)).hex() == KNOWN
 
 
 KNOWN = "37606ffe329d38b3c8c020e6aae78add5e5593d536df01c5"
@@ -80,10 +83,10 @@ KNOWN = "37606ffe329d38b3c8c020e6aae78add5e5593d536df01c5"
 def test_a_stream_that_is_too_long_or_too_short_is_named() -> None:
     probabilities = np.full(2000, 30_000, np.uint16)
     decisions = np.tile(np.array([0, 1], np.uint8), 1000)
-    words = coding.encode(decisions, probabilities)
+    words = range_coder.encode(decisions, probabilities)
     with pytest.raises(FormatError, match="does not end"):
         decode(np.append(words, np.zeros(3, np.uint32)), probabilities)
     with pytest.raises(FormatError, match="does not end"):
         decode(words[:-4], probabilities)
     with pytest.raises(FormatError, match="multiple of 4"):
-        coding.bytes_to_words(b"12345")
+        range_coder.bytes_to_words(b"12345")

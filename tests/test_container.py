@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nncomp
-from nncomp import container, index, pipeline
-from nncomp.container import (
+from nncomp.errors import FormatError, ModelError
+from nncomp.format import frames, index
+from nncomp.format.frames import (
     BLOCK_BYTES,
     BLOCK_UNIT_BYTES,
     PLAIN_BLOCK_BYTES,
@@ -25,8 +26,8 @@ from nncomp.container import (
     checksum,
     varint,
 )
-from nncomp.errors import FormatError, ModelError
-from nncomp.registry import ModelFile, find
+from nncomp.network.registry import ModelFile, find
+from nncomp.stream import pipeline
 
 MODEL = ModelReference(1, bytes(range(8)))
 XZ = 1
@@ -53,7 +54,7 @@ def frame(blocks: list[Block], model: ModelReference | None = None) -> bytes:
 
 def stored(data: bytes, model: ModelReference | None = None) -> bytes:
     """Return a frame with all blocks of `data` stored."""
-    return frame([Block(0, len(part), part, checksum(part), last) for part, last in container.split(io.BytesIO(data))], model)
+    return frame([Block(0, len(part), part, checksum(part), last) for part, last in frames.split(io.BytesIO(data))], model)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def stored(data: bytes, model: ModelReference | None = None) -> bytes:
     ],
 )
 def test_block_rule(size: int, parts: list[int]) -> None:
-    found = [(len(data), last) for data, last in container.split(io.BytesIO(bytes(size)))]
+    found = [(len(data), last) for data, last in frames.split(io.BytesIO(bytes(size)))]
     assert found == [(part, i == len(parts) - 1) for i, part in enumerate(parts)]
 
 
@@ -78,7 +79,7 @@ def test_block_rule(size: int, parts: list[int]) -> None:
 def test_a_stored_file_grows_by_at_most_32_bytes_and_16_a_block(size: int, model: ModelReference | None) -> None:
     data = random.Random(size).randbytes(size)
     packed = stored(data, model)
-    blocks = list(container.read_blocks(io.BytesIO(packed)))
+    blocks = list(frames.read_blocks(io.BytesIO(packed)))
     assert len(packed) - size <= 32 + 16 * len(blocks)
     assert len(packed) - size <= (31 if len(blocks) == 1 else 40 + 13 * len(blocks))
     assert unpack(packed) == data
@@ -97,9 +98,9 @@ def test_nothing_is_15_bytes() -> None:
 
 def test_the_magic_is_no_text() -> None:
     with pytest.raises(UnicodeDecodeError):
-        container.MAGIC.decode()
-    assert not set(container.MAGIC) & {0x00, 0xFF, *range(0x20, 0x7F)}
-    assert all(b - a not in (0, 1) for a, b in pairwise(container.MAGIC))
+        frames.MAGIC.decode()
+    assert not set(frames.MAGIC) & {0x00, 0xFF, *range(0x20, 0x7F)}
+    assert all(b - a not in (0, 1) for a, b in pairwise(frames.MAGIC))
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
@@ -109,27 +110,27 @@ def test_concatenated_files_give_the_concatenation(a: bytes, b: bytes) -> None:
 
 @given(st.integers(min_value=0, max_value=(1 << 63) - 1))
 def test_varint_is_read_back(value: int) -> None:
-    read, taken = container.ByteSource(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
+    read, taken = frames.ByteSource(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
     assert (read, taken) == (value, varint(value))
 
 
 @pytest.mark.parametrize("taken", ["8000", "ff8000", "80808000"])
 def test_a_varint_in_a_longer_form_is_refused(taken: str) -> None:
     with pytest.raises(FormatError, match="shortest form"):
-        container.ByteSource(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
+        frames.ByteSource(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
 
 
 def test_the_index_finds_every_block() -> None:
     data = random.Random(3).randbytes(2 * BLOCK_BYTES + 3_000_000)
     packed = stored(data, MODEL)
     entries = index.read_index(io.BytesIO(packed))
-    found = list(container.read_blocks(io.BytesIO(packed)))
+    found = list(frames.read_blocks(io.BytesIO(packed)))
     assert [(e.offset, e.kind, e.raw_bytes, e.payload_bytes) for e in entries] == [
         (f.offset, f.block.kind, f.block.raw_bytes, len(f.block.payload)) for f in found
     ]
 
 
-@pytest.mark.parametrize("packed", [stored(b"one block"), stored(b"two") + stored(b"frames"), container.MAGIC + b"\x10", b""])
+@pytest.mark.parametrize("packed", [stored(b"one block"), stored(b"two") + stored(b"frames"), frames.MAGIC + b"\x10", b""])
 def test_what_has_no_index_is_said_to_have_none(packed: bytes) -> None:
     with pytest.raises(FormatError):
         index.read_index(io.BytesIO(packed))
@@ -187,7 +188,7 @@ def test_truncation_at_every_byte(name: str) -> None:
         else:
             with pytest.raises(FormatError):
                 # Of the large one only the layout is read: that a block's bytes are all there is not up to its decoder.
-                list(container.read_blocks(io.BytesIO(packed[:end]))) if name == "several" else unpack(packed[:end])
+                list(frames.read_blocks(io.BytesIO(packed[:end]))) if name == "several" else unpack(packed[:end])
     assert unpack(packed) == whole
 
 
@@ -220,7 +221,7 @@ def test_any_mutation_gives_the_same_bytes_or_a_named_error(data: st.DataObject)
         assert unpack(damaged) in allowed or damaged == packed
 
 
-HEAD = container.MAGIC + b"\x10"
+HEAD = frames.MAGIC + b"\x10"
 
 
 @pytest.mark.parametrize(
@@ -229,8 +230,8 @@ HEAD = container.MAGIC + b"\x10"
         (b"", "The file is empty"),
         (b"\xd6\x1b", "truncated"),
         (b"plain text", "not a .nnc file"),
-        (container.MAGIC + b"\x20", "format version 2"),
-        (container.MAGIC + b"\x12", "header sets bits"),
+        (frames.MAGIC + b"\x20", "format version 2"),
+        (frames.MAGIC + b"\x12", "header sets bits"),
         (HEAD + b"\x88", "first byte sets bits"),
         (HEAD + b"\x80" + varint(SPLIT_BYTES), "more than 6,291,455 bytes"),
         (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 6,291,455 bytes"),
@@ -294,7 +295,7 @@ def test_of_one_block_nothing_is_said_of_sizes() -> None:
 
 def test_a_block_of_40_mb_is_less_than_a_tenth() -> None:
     """And texts of up to 6 MiB stay one block, as the sizes of two bench files do."""
-    sizes = [len(data) for data, _ in container.split(io.BytesIO(bytes(40_000_000)))]
+    sizes = [len(data) for data, _ in frames.split(io.BytesIO(bytes(40_000_000)))]
     assert max(sizes) <= 0.092 * sum(sizes) == 0.092 * 40_000_000
     for size in (4_154_399, 5_345_280):
-        assert len(list(container.split(io.BytesIO(bytes(size))))) == 1
+        assert len(list(frames.split(io.BytesIO(bytes(size))))) == 1

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from nncomp import pipeline
 from nncomp.cli import transfer
 from nncomp.cli.files import open_sink, remove_source
-from nncomp.container import BLOCK_BYTES, Readable, Writable
 from nncomp.errors import OutputError
-from nncomp.pipeline import Summary
+from nncomp.format.frames import BLOCK_BYTES, Readable, Writable
+from nncomp.stream import pipeline
+from nncomp.stream.pipeline import Summary
 from tests.conftest import ROOT, Run, environment
 from tests.test_cli import names, stored
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from checks.faults import unnamed_files
 from nncomp.cli.draft import is_temporary
 from nncomp.cli.files import open_sink
 from nncomp.errors import OutputError
 from tests.conftest import environment
-from tests.faults import unnamed_files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 

@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp import coding, container, pipeline, token_block
-from nncomp.codec import BlockKind, Codec
-from nncomp.container import Block, FrameWriter, ModelReference, checksum
+from nncomp import range_coder
+from nncomp.blocks import token_payload
+from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.entropy import gap
 from nncomp.entropy.estimate import EstimateTask, open_packed, rounded
 from nncomp.entropy.gap import Analysis, analyse, compress_and_analyse
 from nncomp.entropy.report import along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.likeliest import likeliest
-from nncomp.exact.reference import ReferenceEngine
-from nncomp.exact.weights import save_model
-from nncomp.registry import ModelFile, default_model, find, open_model
+from nncomp.format import frames
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.network.engine import PackedModel
+from nncomp.network.engine_reference import ReferenceEngine
+from nncomp.network.likeliest import likeliest
+from nncomp.network.model import save_model
+from nncomp.network.registry import ModelFile, default_model, find, open_model
+from nncomp.stream import pipeline
 from tests.models import TEXT, coded_model, model_told_little, small_model
 
 NOISE = random.Random(5).randbytes(300)
@@ -118,7 +121,7 @@ def test_where_the_bits_go(tiny: ModelFile) -> None:
     data = TEXT[:3000]
     one_lane = EstimateTask(data, tiny).run().total_bits
     on_bytes = EstimateTask(data, None).run().total_bits
-    payload, cost_bits = token_block.encode_tokens(open_packed(tiny), data)[:2]
+    payload, cost_bits = token_payload.encode_tokens(open_packed(tiny), data)[:2]
     tokens = analysed(frame([(BlockKind.TOKENS, data)], tiny), tiny)
     lowest = min(one_lane, on_bytes)
     assert abs(one_lane - cost_bits) < 0.1, "as much as was coded, for this file has one lane"
@@ -140,9 +143,9 @@ def test_where_the_bits_go(tiny: ModelFile) -> None:
 
 def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     data = TEXT[:4000]
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 3)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 3)
     packed = frame([(BlockKind.TOKENS, data)], tiny)
-    cost_bits = token_block.encode_tokens(open_packed(tiny), data)[1]
+    cost_bits = token_payload.encode_tokens(open_packed(tiny), data)[1]
     analysis = analysed(packed, tiny)
     check(analysis, len(packed), data)
     one_lane = EstimateTask(data, tiny).run().total_bits
@@ -157,7 +160,7 @@ def test_a_code_is_a_part(tmp_path: Path) -> None:
         path = tmp_path / f"{seed}-{size}.safetensors"
         save_model(model_told_little(seed, size, p1), path)
         model = open_model(path)
-        payload, cost_bits = token_block.encode_and_learn(open_packed(model), data, {}, code=levels)[:2]
+        payload, cost_bits = token_payload.encode_and_learn(open_packed(model), data, {}, code=levels)[:2]
         sink = io.BytesIO()
         writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
         writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
@@ -180,13 +183,13 @@ def test_a_code_is_a_part(tmp_path: Path) -> None:
 
 def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The estimate is told the code too, in one lane, and charged for it: what the file has above it is what lanes cost."""
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 3)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 3)
     data, levels, pays = TEXT[:900], np.zeros(5, np.int64), 0
     for seed in range(4):
         path = tmp_path / f"{seed}.safetensors"
         save_model(model_told_little(seed, 1, 1), path)
         model = open_model(path)
-        payload = token_block.encode_and_learn(open_packed(model), data, {}, code=levels)[0]
+        payload = token_payload.encode_and_learn(open_packed(model), data, {}, code=levels)[0]
         sink = io.BytesIO()
         writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
         writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
@@ -212,25 +215,25 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
     packed = open_packed(tiny)
     vocabulary = packed.model.vocabulary
     single = np.array([vocabulary.tokens.index(bytes([byte])) for byte in data], np.int32)
-    p = token_block.predict_tokens(packed, data, token_block.model_start(packed), 0, 9, lane_ids=[single])
+    p = token_payload.predict_tokens(packed, data, token_payload.model_start(packed), 0, 9, lane_ids=[single])
     assert p.ids.tolist() == single.tolist()
-    payload = bytes([0, 9, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
-    assert token_block.decode_tokens(packed, payload, len(data)) == data
-    assert token_block.decode_lanes(packed, payload, len(data))[1][0].tolist() == single.tolist()
+    payload = bytes([0, 9, 0]) + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
+    assert token_payload.decode_tokens(packed, payload, len(data)) == data
+    assert token_payload.decode_lanes(packed, payload, len(data))[1][0].tolist() == single.tolist()
     sink = io.BytesIO()
     writer = FrameWriter(sink, ModelReference(tiny.model_id, tiny.hash8))
     writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
     analysis = analysed(sink.getvalue(), tiny)
     check(analysis, len(sink.getvalue()), data)
-    assert abs(analysis.blocks[0].coded_bits - coding.cost_bits(p.decisions, p.p1)) < 0.1
+    assert abs(analysis.blocks[0].coded_bits - range_coder.cost_bits(p.decisions, p.p1)) < 0.1
 
 
 def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
-    monkeypatch.setattr(container, "BLOCK_UNIT_BYTES", 1000)
-    monkeypatch.setattr(container, "PLAIN_BLOCK_BYTES", 16_000)
-    monkeypatch.setattr(container, "BLOCK_BYTES", 2000)
-    monkeypatch.setattr(container, "SPLIT_BYTES", 3000)
+    monkeypatch.setattr(frames, "BLOCK_UNIT_BYTES", 1000)
+    monkeypatch.setattr(frames, "PLAIN_BLOCK_BYTES", 16_000)
+    monkeypatch.setattr(frames, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(frames, "SPLIT_BYTES", 3000)
     data = TEXT[:7500]
     analysis = compress_and_analyse(data, tiny, None, 0)
     check(analysis, analysis.file_bytes, data)
@@ -318,7 +321,7 @@ def test_what_does_not_show_is_written_out() -> None:
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_a_plot_is_drawn(kind: str, tiny: ModelFile) -> None:
     pytest.importorskip("matplotlib")
-    from nncomp.entropy.plot import draw
+    from nncomp.plots.surprisal import draw
 
     for data in (b"", TEXT[:500]):
         analysis = compress_and_analyse(data, None, None, 0)

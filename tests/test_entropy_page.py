@@ -20,9 +20,9 @@ from nncomp.entropy.estimate import open_packed
 from nncomp.entropy.gap import compress_and_analyse
 from nncomp.entropy.page import make_cells, make_page
 from nncomp.entropy.report import visible
-from nncomp.exact.likeliest import likeliest
-from nncomp.exact.weights import save_model
-from nncomp.registry import ModelFile, open_model
+from nncomp.network.likeliest import likeliest
+from nncomp.network.model import save_model
+from nncomp.network.registry import ModelFile, open_model
 from tests.models import TEXT, small_model
 
 HOSTILE = (

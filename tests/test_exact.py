@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
-from nncomp.exact import products, vnni
-from nncomp.exact.engine import FastEngine, PackedModel, _mlp_out, first_sums, new_buffers
-from nncomp.exact.reference import ReferenceEngine, squared_relu
-from nncomp.exact.weights import IntegerModel, load_model, parse_model, save_model
-from nncomp.registry import level_path
+from nncomp.network import products, vnni
+from nncomp.network.engine import FastEngine, PackedModel, _mlp_out, first_sums, new_buffers
+from nncomp.network.engine_reference import ReferenceEngine, squared_relu
+from nncomp.network.model import IntegerModel, load_model, parse_model, save_model
+from nncomp.network.registry import level_path
 from tests.models import extreme_model, small_decoder, small_model
 
 
@@ -132,9 +132,9 @@ def test_every_product_gives_the_same_integers() -> None:
     """Tiles, NumKong, the plain loop, and Numba for a processor without AVX-512: one hash of all frequencies."""
     code = (
         "import hashlib, numpy as np\n"
-        "from nncomp.exact.engine import FastEngine, PackedModel\n"
-        "from nncomp.exact.weights import load_model\n"
-        "from nncomp.registry import level_path\n"
+        "from nncomp.network.engine import FastEngine, PackedModel\n"
+        "from nncomp.network.model import load_model\n"
+        "from nncomp.network.registry import level_path\n"
         "packed, h = PackedModel(load_model(level_path('default'))), hashlib.sha256()\n"
         "engine = FastEngine(packed, 7)\n"
         "for i in range(9):\n"

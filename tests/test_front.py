@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import front
-from nncomp import bench, levels
-from nncomp.bench_peers import FILTERS, peers, versions
+from nncomp.bench import measure
+from nncomp.bench.peers import FILTERS, peers, versions
+from nncomp.blocks import levels
 from nncomp.errors import NncompError
 
 pytestmark = pytest.mark.skipif(not Path("/bin/sh").exists(), reason="the other commands are called by a POSIX shell")
@@ -36,10 +37,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "texts" / "a").write_bytes(OWN_TEXT)
     (tmp_path / "texts" / "b").write_bytes(OWN_TEXT[::-1])
 
-    def ours(model: str | None, model_bytes: int, workers: int, level: int) -> bench.Compressor:
-        return bench.function_compressor(f"nncomp -{level}", zlib.compress, zlib.decompress)
+    def ours(model: str | None, model_bytes: int, workers: int, level: int) -> measure.Compressor:
+        return measure.function_compressor(f"nncomp -{level}", zlib.compress, zlib.decompress)
 
-    monkeypatch.setattr(bench, "nncomp_compressor", ours)
+    monkeypatch.setattr(measure, "nncomp_compressor", ours)
     return tmp_path
 
 
@@ -78,7 +79,7 @@ def test_peers_are_those_on_the_path(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(folder / "nothing"))
     found = peers(with_slow=True)
     assert {each.name for each in found} <= set(FILTERS) and len(found) >= 3
-    results = bench.measure_file(folder / "texts" / "a", found)
+    results = measure.measure_file(folder / "texts" / "a", found)
     assert all(0 < each.packed_bytes < len(OWN_TEXT) and each.peak_bytes is None for each in results)
     assert versions() == {}
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from nncomp.model import fused
-from nncomp.model.decoder import norm, products_by_group, products_in_tiles
-from nncomp.model.quantize import INT8_MAX, fake_int8
-from nncomp.model.recurrence import scan, scan_naive, scan_parallel
+from nncomp.training import fused
+from nncomp.training.decoder import norm, products_by_group, products_in_tiles
+from nncomp.training.fake_int8 import INT8_MAX, fake_int8
+from nncomp.training.recurrence import scan, scan_naive, scan_parallel
 
 Function = Callable[..., Tensor]
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from nncomp import errors, pipeline
-from nncomp.codec import BlockKind, Codec, verify_block
-from nncomp.container import ModelReference, read_blocks
-from nncomp.registry import OWN_MODEL, ModelFile, find
+from checks.independent.decode import decode
+from checks.independent.refused import RefusedError
+from nncomp import errors
+from nncomp.blocks.codec import BlockKind, Codec, verify_block
+from nncomp.format.frames import ModelReference, read_blocks
+from nncomp.network.registry import OWN_MODEL, ModelFile, find
+from nncomp.stream import pipeline
 from tests.golden.make import add_missing
 from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
 from tests.golden.models import FOLDER, model_bytes
-from tests.independent.decode import decode
-from tests.independent.refused import RefusedError
 
 pytestmark = pytest.mark.golden
 GOOD, BAD = good_rows(), bad_rows()

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from nncomp import registry
-from nncomp.codec import Codec
+from checks.independent.model_file import parse_model as parse_independently
+from nncomp.blocks.codec import Codec
 from nncomp.errors import ModelError
-from nncomp.exact.export import export
-from nncomp.exact.grown import LAYERS
-from nncomp.exact.restore import grow
-from nncomp.exact.weights import load_model, parse_model, save_model
-from nncomp.model.decoder import Decoder, Layer
-from nncomp.registry import OWN_MODEL, model_file, open_model
+from nncomp.network import registry
+from nncomp.network.grown import LAYERS
+from nncomp.network.model import load_model, parse_model, save_model
+from nncomp.network.registry import OWN_MODEL, model_file, open_model
 from nncomp.training import run
 from nncomp.training.coded import add_code
+from nncomp.training.decoder import Decoder, Layer
+from nncomp.training.export import export
 from nncomp.training.loop import TrainingConfig, load_checkpoint
-from tests.independent.model_file import parse_model as parse_independently
+from nncomp.training.restore import grow
 from tests.models import TEXT, small_model
 
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp import token_block, token_threads
+from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
-from nncomp.exact.engine import PackedModel, feed, new_buffers
-from nncomp.exact.export import export
-from nncomp.exact.halves import Half, halves
-from nncomp.exact.weights import IntegerModel, parse_model
-from nncomp.registry import level_path, open_model
-from nncomp.token_loop import run
-from nncomp.turns import yield_address
+from nncomp.machine.turns import yield_address
+from nncomp.network.engine import PackedModel, feed, new_buffers
+from nncomp.network.halves import Half, halves
+from nncomp.network.model import IntegerModel, parse_model
+from nncomp.network.registry import level_path, open_model
+from nncomp.training.export import export
 from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
 from tests.test_batch import MODELS, NO_LEVELS
 
@@ -77,7 +77,7 @@ def test_halves_equal_the_whole(name: str) -> None:
 def result_of(model: PackedModel, payload: bytes, raw_bytes: int, threads: int) -> bytes:
     """Return what is decoded, or the message."""
     try:
-        return token_block.decode_tokens(model, payload, raw_bytes, threads)
+        return token_payload.decode_tokens(model, payload, raw_bytes, threads)
     except FormatError as error:
         return str(error).encode()
 
@@ -88,9 +88,9 @@ def test_threads_decode_one_lane_the_same(model: IntegerModel, monkeypatch: pyte
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
     packed, levels = PackedModel(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
     for size in (1, 2, 5000):
-        payload = token_block.encode_tokens(packed, TEXT[:size], 1, levels)[0]
+        payload = token_payload.encode_tokens(packed, TEXT[:size], 1, levels)[0]
         for threads in (1, 2, 50):
-            assert token_block.decode_tokens(packed, payload, size, threads) == TEXT[:size]
+            assert token_payload.decode_tokens(packed, payload, size, threads) == TEXT[:size]
     random_ = random.Random(1)
     for _ in range(25):
         altered = bytearray(payload)
@@ -105,8 +105,8 @@ def test_threads_decode_one_lane_the_same(model: IntegerModel, monkeypatch: pyte
 @pytest.mark.parametrize("failing", [0, 1])
 def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = TEXT[:20_000]
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_bits)
-    payload = token_block.encode_tokens(PLAIN, data)[0]
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
+    payload = token_payload.encode_tokens(PLAIN, data)[0]
 
     def fail(*arguments: Any) -> None:
         if arguments[10] == failing:  # part
@@ -116,22 +116,22 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
 
     monkeypatch.setattr(token_threads, "run", fail)
     with pytest.raises(MemoryError, match="of this thread"):
-        token_block.decode_tokens(PLAIN, payload, len(data), 2)
+        token_payload.decode_tokens(PLAIN, payload, len(data), 2)
     with pytest.raises(MemoryError, match="of this thread"):
-        token_block.encode_tokens(PLAIN, data, 2)
+        token_payload.encode_tokens(PLAIN, data, 2)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a thread cannot be bound to one core")
 def test_on_one_core_it_goes_on() -> None:
     """A thread that waits gives the core away, and one thread goes on alone where two are slower."""
     model, data = PackedModel(shipped("default")), (TEXT * 2)[:60_000]
-    payload = token_block.encode_and_learn(model, data, token_block.model_start(model), most_lanes=1)[0]
+    payload = token_payload.encode_and_learn(model, data, token_payload.model_start(model), most_lanes=1)[0]
     cores, times = os.sched_getaffinity(0), []
     os.sched_setaffinity(0, {max(cores)})
     try:
         for threads in (1, 2, 1, 2):
             start = time.process_time()
-            assert token_block.decode_tokens(model, payload, len(data), threads) == data
+            assert token_payload.decode_tokens(model, payload, len(data), threads) == data
             times.append(time.process_time() - start)
     finally:
         os.sched_setaffinity(0, cores)
@@ -142,5 +142,5 @@ def test_what_cannot_be_halved_is_left_whole(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
     model = PackedModel(export(small_decoder(0, replace(SHAPE, state_width=1)), small_vocabulary(), {}))
     assert halves(model) == []
-    payload = token_block.encode_tokens(model, TEXT[:500])[0]
-    assert token_block.decode_tokens(model, payload, 500, 2) == TEXT[:500]
+    payload = token_payload.encode_tokens(model, TEXT[:500])[0]
+    assert token_payload.decode_tokens(model, payload, 500, 2) == TEXT[:500]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.container import Block, FrameWriter, ModelReference, checksum
+from checks import hostile
 from nncomp.errors import ModelError
-from nncomp.registry import MAX_BYTES, ModelFile
-from tests import hostile
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.network.registry import MAX_BYTES, ModelFile
 from tests.conftest import ROOT, Run, environment
 
 
 def test_hostile_files_give_their_bytes_or_a_named_error() -> None:
-    command = [sys.executable, "-m", "tests.hostile", "--count", "500", "--first", "1000000"]
+    command = [sys.executable, "-m", "checks.hostile", "--count", "500", "--first", "1000000"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment(), check=False, timeout=600)
     assert result.returncode == 0, result.stderr
     assert "500 cases" in result.stdout

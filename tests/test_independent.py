@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from nncomp import token_block
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.weights import load_model, save_model
-from nncomp.registry import level_path
+from checks.independent.byte_model import ByteModel
+from checks.independent.decode import decode_tokens
+from checks.independent.model_file import parse_model
+from checks.independent.range_decoder import RangeDecoder
+from nncomp.blocks import token_payload
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import load_model, save_model
+from nncomp.network.registry import level_path
 from tests.conftest import ROOT, environment
 from tests.golden.models import FOLDER, SMALL
-from tests.independent.byte_model import ByteModel
-from tests.independent.decode import decode_tokens
-from tests.independent.model_file import parse_model
-from tests.independent.range_decoder import RangeDecoder
 from tests.test_token_block import CASES, packed
 
 PARTS = sorted((ROOT / "tests/independent").glob("*.py"))
@@ -33,7 +33,7 @@ def test_it_shares_nothing_with_the_product() -> None:
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                assert name.split(".")[0] in allowed or name.startswith("tests.independent"), (path, name)
+                assert name.split(".")[0] in allowed or name.startswith("checks.independent"), (path, name)
 
 
 def test_the_words_that_the_page_states() -> None:
@@ -60,19 +60,19 @@ def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) 
     model_name, data, _ = CASES[name]
     model = packed(model_name)
     save_model(model.model, tmp_path / "m.safetensors")
-    payload = token_block.encode_tokens(model, data).payload
+    payload = token_payload.encode_tokens(model, data).payload
     assert decode_tokens(payload, len(data), parse_model((tmp_path / "m.safetensors").read_bytes())) == data
 
 
 @pytest.mark.skipif(not level_path("default").is_file(), reason="no model is installed")
 def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
     path, data = level_path("default"), english[:300]
-    payload = token_block.encode_tokens(PackedModel(load_model(path)), data).payload
+    payload = token_payload.encode_tokens(PackedModel(load_model(path)), data).payload
     assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
 
 
 def test_the_command() -> None:
-    command = [sys.executable, "-m", "tests.independent.decode"]
+    command = [sys.executable, "-m", "checks.independent.decode"]
     command.append(str(FOLDER / "good/tokens-empty-lanes.nnc"))
     with_model = [*command, "--model", str(FOLDER / SMALL)]
     result = subprocess.run(with_model, cwd=ROOT, capture_output=True, env=environment(), check=True)

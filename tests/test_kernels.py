@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numba import config
 
-from nncomp import kernels
-from nncomp.mixing import byte_model
+from nncomp.machine import kernels
+from nncomp.mixing import byte_predictor
 
 pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
 
@@ -40,7 +40,7 @@ def test_what_is_not_there_is_compiled_by_another_process(
     tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
-    byte_model.prepare_beside()
+    byte_predictor.prepare_beside()
     (command,) = started
     assert command[:2] == [sys.executable, "-Pc"]  # without the folder that a person stands in
     monkeypatch.undo()
@@ -51,15 +51,15 @@ def test_what_is_not_there_is_compiled_by_another_process(
 
 @pytest.mark.usefixtures("two_cores")
 def test_what_is_there_is_not_compiled_again(started: list[list[str]]) -> None:
-    byte_model.encode_bytes(np.zeros(1, np.uint8))
-    byte_model.prepare_beside()
+    byte_predictor.encode_bytes(np.zeros(1, np.uint8))
+    byte_predictor.prepare_beside()
     assert not started
 
 
 def test_one_core_compiles_one_after_the_other(tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
-    byte_model.prepare_beside()
+    byte_predictor.prepare_beside()
     assert not started
 
 

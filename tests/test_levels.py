@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import nncomp
-from nncomp import codec, levels
-from nncomp.codec import BlockKind, Codec
+from nncomp.blocks import codec, levels
+from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.levels import LEVELS, Effort
+from nncomp.blocks.token_payload import lanes_log2
 from nncomp.errors import ModelError
-from nncomp.levels import LEVELS, Effort
-from nncomp.registry import LEVELS as MODELS
-from nncomp.registry import level_path, open_model
-from nncomp.token_block import lanes_log2
+from nncomp.network.registry import LEVELS as MODELS
+from nncomp.network.registry import level_path, open_model
 from tests.conftest import Run
 from tests.test_mixing_bytes import some_text
 

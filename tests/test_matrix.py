@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nncomp.registry import default_model
-from tests import matrix
+from checks import matrix
+from nncomp.network.registry import default_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(default_model() is None, reason="no shipped model")]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from nncomp import memory
-from nncomp.container import SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp.blocks import memory
+from nncomp.blocks.memory import Memory, coding_bytes, decoding_bytes
 from nncomp.errors import MemoryLimitError
-from nncomp.memory import Memory, coding_bytes, decoding_bytes
-from nncomp.registry import default_model, open_model
+from nncomp.format.frames import SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp.network.registry import default_model, open_model
 from tests.conftest import ROOT, Run, environment
 
 needs_model = pytest.mark.skipif(default_model() is None, reason="no shipped model")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomp import coding
+from nncomp import range_coder
 from nncomp.errors import FormatError
-from nncomp.mixing import byte_model, core, reference, tables
+from nncomp.mixing import byte_predictor, byte_predictor_reference, components, tables
 from tests.conftest import called_from_python
 
 BITS = 16
@@ -64,7 +64,7 @@ def as_bytes(data: bytes) -> Any:
 
 
 def coded(data: bytes, bits: int = BITS) -> Any:
-    return coding.encode(np.unpackbits(as_bytes(data)), byte_model.encode_bytes(as_bytes(data), bits))
+    return range_coder.encode(np.unpackbits(as_bytes(data)), byte_predictor.encode_bytes(as_bytes(data), bits))
 
 
 SAMPLES = {
@@ -82,33 +82,33 @@ SAMPLES = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_fast_equals_slow(name: str) -> None:
     data = SAMPLES[name]
-    assert byte_model.encode_bytes(as_bytes(data), BITS).tolist() == reference.probabilities(data, BITS)
+    assert byte_predictor.encode_bytes(as_bytes(data), BITS).tolist() == byte_predictor_reference.probabilities(data, BITS)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_round_trip(name: str) -> None:
     data = SAMPLES[name]
-    assert byte_model.decode_bytes(coded(data), len(data), BITS).tobytes() == data
+    assert byte_predictor.decode_bytes(coded(data), len(data), BITS).tobytes() == data
 
 
 def test_round_trip_of_a_larger_text_at_the_default() -> None:
     data = some_text(60_000)
-    words = coded(data, byte_model.DEFAULT_TABLE_BITS)
-    assert byte_model.decode_bytes(words, len(data)).tobytes() == data
+    words = coded(data, byte_predictor.DEFAULT_TABLE_BITS)
+    assert byte_predictor.decode_bytes(words, len(data)).tobytes() == data
     assert 4 * len(words) < len(data) // 4
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=20, deadline=None)
 def test_any_bytes(data: bytes) -> None:
-    assert byte_model.decode_bytes(coded(data), len(data), BITS).tobytes() == data
+    assert byte_predictor.decode_bytes(coded(data), len(data), BITS).tobytes() == data
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=40), st.integers(0, 400))
 @settings(max_examples=60, deadline=None)
 def test_any_words_give_bytes_or_a_named_error(words: list[int], count: int) -> None:
     try:
-        data = byte_model.decode_bytes(np.array(words, np.uint32), count, BITS)
+        data = byte_predictor.decode_bytes(np.array(words, np.uint32), count, BITS)
     except FormatError:
         return
     assert len(data) == count
@@ -117,11 +117,11 @@ def test_any_words_give_bytes_or_a_named_error(words: list[int], count: int) -> 
 @pytest.mark.parametrize(("count", "bits"), [(1, 27), (1, 15), (-1, 20), (2**31, 20)])
 def test_sizes_out_of_bounds(count: int, bits: int) -> None:
     with pytest.raises(FormatError, match="this version takes"):
-        byte_model.sizes(count, bits)
+        byte_predictor.sizes(count, bits)
 
 
 def test_memory_at_the_default() -> None:
-    model = byte_model.new_model(10**7, byte_model.DEFAULT_TABLE_BITS)
+    model = byte_predictor.new_model(10**7, byte_predictor.DEFAULT_TABLE_BITS)
     arrays = [*model.slots, *model.mixer, *model.text, *model.matches, *model.maps, model.last]
     assert sum(array.nbytes for array in arrays) <= 64_000_000
 
@@ -138,12 +138,12 @@ def test_tables() -> None:
 
 def test_learning_reaches_its_bounds() -> None:
     """The greatest step and the greatest input stay within int32 and the weights within their limit."""
-    learn = called_from_python(core.learn)
+    learn = called_from_python(components.learn)
     weights = np.zeros(4, np.int32)
     inputs = np.array([tables.LOGIT_LIMIT, -tables.LOGIT_LIMIT, 1, 0], np.int32)
     for _ in range(100):
         learn(weights, inputs, 65535, 8191)
-    assert weights.tolist()[:2] == [core.WEIGHT_LIMIT, -core.WEIGHT_LIMIT]
+    assert weights.tolist()[:2] == [components.WEIGHT_LIMIT, -components.WEIGHT_LIMIT]
     before = weights.tolist()
     learn(weights, inputs, -65535, 8191)
     step = (-65535 * 8191) >> 10

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncomp import coding
+from nncomp import range_coder
+from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
-from nncomp.exact.engine import FastEngine, PackedModel
-from nncomp.exact.weights import parse_model
-from nncomp.mixing.token_start import start_values
-from nncomp.token_block import lines_log2, predict_tokens
+from nncomp.mixing.start_values import start_values
+from nncomp.network.engine import FastEngine, PackedModel
+from nncomp.network.model import parse_model
 from nncomp.training import run
 from nncomp.training.mixture import mixing_losses, silent_model, token_losses
 from tests.models import SHAPE, TEXT, small_vocabulary
@@ -36,7 +36,7 @@ def test_losses_are_what_mixing_alone_costs() -> None:
     losses, _ = token_losses(model, ids, start_values())
     p = predict_tokens(model, TEXT, start_values(), 0, lines_log2(len(TEXT)))
     assert losses.shape == ids.shape and (losses > 0).all()
-    assert losses.sum() / math.log(2) == pytest.approx(coding.cost_bits(p.decisions, p.p1), rel=1e-5)
+    assert losses.sum() / math.log(2) == pytest.approx(range_coder.cost_bits(p.decisions, p.p1), rel=1e-5)
     assert losses[-300:].mean() < losses[:300].mean() / 1.5, "it learns as it goes"
 
 

@@ -13,8 +13,8 @@ import torch
 from nncomp.entropy.gap import compress_and_analyse
 from nncomp.entropy.report import unit_lines
 from nncomp.errors import DataError
-from nncomp.exact.weights import save_model
-from nncomp.registry import ModelFile, open_model
+from nncomp.network.model import save_model
+from nncomp.network.registry import ModelFile, open_model
 from nncomp.training import loop, run
 from nncomp.training.data import Document, encode_shuffled, shuffled_pieces
 from nncomp.training.loop import Trainer, TrainingConfig, new_model

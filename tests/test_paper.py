@@ -16,7 +16,7 @@ from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, new_small_en
 from benchmarks.paper.sources import Letters, measure_letters
 from benchmarks.paper.tables import DOCUMENT, filled
 from benchmarks.paper.transformer import Transformer
-from nncomp.model.decoder import Decoder
+from nncomp.training.decoder import Decoder
 from tests.models import SHAPE
 
 

@@ -14,7 +14,7 @@ import torch
 
 from nncomp.errors import DataError
 from nncomp.training.loop import Trainer, load_checkpoint, new_model
-from nncomp.training.peers import Peers
+from nncomp.training.processes import Peers
 from tests import train_together
 from tests.conftest import ROOT, environment
 from tests.models import TEXT

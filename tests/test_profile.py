@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.registry import default_model
+from nncomp.network.registry import default_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(default_model() is None, reason="no shipped model")]
 

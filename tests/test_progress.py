@@ -15,7 +15,7 @@ import pytest
 
 from nncomp.cli import progress
 from nncomp.cli.progress import Bar, Total
-from nncomp.pipeline import Summary
+from nncomp.stream.pipeline import Summary
 from tests.conftest import environment
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.registry import level_path
+from nncomp.network.registry import level_path
 from tests.conftest import ROOT, environment
 
 TEXT = b"A line of notes, and another line of notes.\n" * 50

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.codec import _encode_lzma
-from nncomp.container import BLOCK_BYTES, MAGIC, Block, FrameWriter, ModelReference, checksum, read_blocks, split
+from nncomp.blocks.codec import _encode_lzma
+from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError, ModelError
-from nncomp.memory import Memory
-from nncomp.recovery import Loss, Recovered, recover
-from nncomp.registry import ModelFile
+from nncomp.format.frames import BLOCK_BYTES, MAGIC, Block, FrameWriter, ModelReference, checksum, read_blocks, split
+from nncomp.network.registry import ModelFile
+from nncomp.stream.recovery import Loss, Recovered, recover
 from tests.conftest import Run
 
 COUNT = 5  # blocks of the long frame

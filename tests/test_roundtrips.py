@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from nncomp import codec, pipeline
-from nncomp.codec import BlockKind, Codec
-from nncomp.container import BLOCK_BYTES
-from nncomp.registry import default_model
-from tests import roundtrips
+from checks import roundtrips
+from checks.hostile import finder
+from nncomp.blocks import codec
+from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.format.frames import BLOCK_BYTES
+from nncomp.network.registry import default_model
+from nncomp.stream import pipeline
 from tests.conftest import environment
-from tests.hostile import finder
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")

@@ -13,7 +13,7 @@ import torch
 from benchmarks import search, search_arms
 from benchmarks.paper import runner
 from benchmarks.search_arms import ARMS, LANES, STEPS, Arm, Chunks, log_probabilities, new_model, optimizers, taught_loss, train
-from nncomp.exact.weights import IntegerModel
+from nncomp.network.model import IntegerModel
 from tests.models import SHAPE, TEXT, small_decoder, small_model
 
 IDS = np.random.default_rng(0).integers(SHAPE.vocab_size, size=LANES * STEPS * 3).astype(np.uint16)

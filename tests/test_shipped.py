@@ -14,8 +14,8 @@ import pytest
 
 from nncomp.cli.app import command_names
 from nncomp.cli.man import page
-from nncomp.container import ModelReference
-from nncomp.registry import level_path
+from nncomp.format.frames import ModelReference
+from nncomp.network.registry import level_path
 from tests.conftest import ROOT, environment
 from tests.test_cli import stored
 
@@ -128,7 +128,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     assert (place / "share" / "man" / "man1" / "nncomp.1").read_text() == PAGE.read_text()
     code = """
 import nncomp
-from nncomp.registry import installed_models
+from nncomp.network.registry import installed_models
 
 print(nncomp.__file__)
 for model in installed_models():

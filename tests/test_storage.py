@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from nncomp import storage
 from nncomp.cli import fetched
-from nncomp.encoder import encoder_path
 from nncomp.errors import DataError, OutputError
+from nncomp.network.encoder import encoder_path
+from nncomp.stream import storage
 from tests.conftest import ROOT, Run, environment
 from tests.test_cli import stored
 

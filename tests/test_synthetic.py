@@ -17,9 +17,9 @@ from functools import cache
 
 import pytest
 
-from nncomp.container import ModelReference
-from nncomp.pipeline import compress, decompress
-from nncomp.registry import ModelFile
+from nncomp.format.frames import ModelReference
+from nncomp.network.registry import ModelFile
+from nncomp.stream.pipeline import compress, decompress
 
 ALLOWED = 32  # bytes that a frame may be larger than the best of the classics
 FULL = [pytest.mark.slow, pytest.mark.skipif("NNCOMP_FULL" not in os.environ, reason="takes minutes; set NNCOMP_FULL=1")]

@@ -15,14 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomp import coding, token_block
+from checks.slow_block import decode_slowly, encode_slowly
+from nncomp import range_coder
+from nncomp.blocks import token_payload
 from nncomp.errors import FormatError, ModelError
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.weights import IntegerModel, load_model, save_model
-from nncomp.mixing import byte_model, tables, token_start
+from nncomp.mixing import byte_predictor, start_values, tables
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import IntegerModel, load_model, save_model
 from tests.conftest import ROOT
 from tests.models import TEXT, extreme_model, small_model
-from tests.slow_block import decode_slowly, encode_slowly
 from tests.test_mixing_bytes import some_text
 
 MARKUP = b'<a href="x">one</a>,two;three\r\n\t"key": [1, 2]\n' * 4
@@ -46,23 +47,25 @@ def packed(name: str) -> PackedModel:
 def learned() -> dict[str, Any]:
     """Return start values as a training ends with them."""
     model = packed("plain")
-    values = token_block.encode_and_learn(model, TEXT[:8000], token_block.model_start(model)).learned
-    return token_block.start_extra(values)
+    values = token_payload.encode_and_learn(model, TEXT[:8000], token_payload.model_start(model)).learned
+    return token_payload.start_extra(values)
 
 
 @functools.cache
 def few() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses some of the contexts and sets of weight rows."""
-    values = token_block.encode_and_learn(packed("plain"), TEXT[:3000], token_start.start_values((1, 2, 12, 17), (1, 3))).learned
-    return token_block.start_extra(values)
+    values = token_payload.encode_and_learn(
+        packed("plain"), TEXT[:3000], start_values.start_values((1, 2, 12, 17), (1, 3))
+    ).learned
+    return token_payload.start_extra(values)
 
 
 @functools.cache
 def reaching() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses each source and each reach, and joint probabilities."""
-    chosen = sorted(token_start.context(source, source % 8) for source in range(token_start.SOURCES))
-    values = token_start.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
-    return token_block.start_extra(token_block.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
+    chosen = sorted(start_values.context(source, source % 8) for source in range(start_values.SOURCES))
+    values = start_values.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
+    return token_payload.start_extra(token_payload.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
 
 
 @functools.cache
@@ -71,12 +74,12 @@ def any_start() -> dict[str, Any]:
     rng = np.random.default_rng(4)
     most = {"weights": 1 << 20, "final_weights": 1 << 20, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
     values = {}
-    for name, array in token_start.start_values(is_joint=True).items():
+    for name, array in start_values.start_values(is_joint=True).items():
         top = most.get(name, (1 << 32) - 1)
         low = -top if "weights" in name else 0
         value = rng.integers(low, top + 1, array.shape)
         values[name] = np.where(rng.random(array.shape) < 0.2, rng.choice([low, top], array.shape), value).astype(array.dtype)
-    return token_block.start_extra(values)
+    return token_payload.start_extra(values)
 
 
 class Spy:
@@ -84,19 +87,19 @@ class Spy:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.p1, self.lanes_log2 = list[int](), 0
-        original = coding.encode
+        original = range_coder.encode
 
         def encode(decisions: Any, probabilities: Any) -> Any:
             self.p1 = probabilities.tolist()
             return original(decisions, probabilities)
 
-        patch.setattr(coding, "encode", encode)
-        patch.setattr(token_block, "lanes_log2", lambda *_: self.lanes_log2)
+        patch.setattr(range_coder, "encode", encode)
+        patch.setattr(token_payload, "lanes_log2", lambda *_: self.lanes_log2)
 
     def encode(self, model: PackedModel, data: bytes, lanes_log2: int) -> bytes:
         """Return the payload of a block of 2**lanes_log2 lanes."""
         self.lanes_log2 = lanes_log2
-        return token_block.encode_tokens(model, data)[0]
+        return token_payload.encode_tokens(model, data)[0]
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_fast_equals_slow(name: str, spy: Spy) -> None:
     assert spy.p1 == slow_p1
     assert payload == slow_payload
     assert decode_slowly(model.model, payload, len(data)) == data
-    assert token_block.decode_tokens(model, slow_payload, len(data)) == data
+    assert token_payload.decode_tokens(model, slow_payload, len(data)) == data
 
 
 ODD = {
@@ -157,20 +160,20 @@ ODD = {
 @pytest.mark.parametrize("model_name", ["plain", "extreme", "any"])
 def test_round_trip(name: str, model_name: str) -> None:
     data, model = ODD[name], packed(model_name)
-    payload, cost_bits = token_block.encode_tokens(model, data)[:2]
-    assert token_block.decode_tokens(model, payload, len(data)) == data
+    payload, cost_bits = token_payload.encode_tokens(model, data)[:2]
+    assert token_payload.decode_tokens(model, payload, len(data)) == data
     assert 0 <= 8 * (len(payload) - 3) - cost_bits <= 64 + 9 * len(data) / 4000  # the last words; the coder's rounding
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
     model, data = packed("any"), some_text(70_000)
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 2)
-    payload, cost_bits = token_block.encode_tokens(model, data)[:2]
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 2)
+    payload, cost_bits = token_payload.encode_tokens(model, data)[:2]
     assert payload[0] == 2, "four lanes"
     for threads in (2, 3, 50):
-        assert token_block.encode_tokens(model, data, threads)[:2] == (payload, cost_bits)
-        assert token_block.decode_tokens(model, payload, len(data), threads) == data
+        assert token_payload.encode_tokens(model, data, threads)[:2] == (payload, cost_bits)
+        assert token_payload.decode_tokens(model, payload, len(data), threads) == data
     random_ = random.Random(1)
     for _ in range(20):
         altered = bytearray(payload)
@@ -178,7 +181,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         results = []
         for threads in (1, 2):
             try:
-                results.append(token_block.decode_tokens(model, bytes(altered), len(data), threads))
+                results.append(token_payload.decode_tokens(model, bytes(altered), len(data), threads))
             except FormatError as error:
                 results.append(str(error).encode())
         assert results[0] == results[1] != data
@@ -188,13 +191,13 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=30, deadline=None)
 def test_any_bytes(data: bytes) -> None:
     model = packed("plain")
-    assert token_block.decode_tokens(model, token_block.encode_tokens(model, data)[0], len(data)) == data
+    assert token_payload.decode_tokens(model, token_payload.encode_tokens(model, data)[0], len(data)) == data
 
 
 def decode_or_error(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes | None:
     """Return what an altered payload decodes to, of the size that was asked for, or None for a FormatError."""
     try:
-        data = token_block.decode_tokens(model, payload, raw_bytes)
+        data = token_payload.decode_tokens(model, payload, raw_bytes)
     except FormatError:
         return None
     assert len(data) == raw_bytes
@@ -203,7 +206,7 @@ def decode_or_error(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes
 
 def test_altered_headers() -> None:
     model, data = packed("plain"), TEXT[:2000]
-    payload = token_block.encode_tokens(model, data)[0]
+    payload = token_payload.encode_tokens(model, data)[0]
     assert payload[0] == 0 and payload[1] == 13
     for at in range(3):
         for value in set(range(256)) - {payload[at]}:
@@ -218,7 +221,7 @@ HEADERS = {(0, value) for value in range(5)} | {(1, value) for value in range(8,
 def test_altered_words() -> None:
     """Truncation at every word, bits turned over, bytes and words added, other sizes: other bytes or a named error."""
     model, data, rng = packed("plain"), TEXT[:2000], random.Random(1)
-    payload = token_block.encode_tokens(model, data)[0]
+    payload = token_payload.encode_tokens(model, data)[0]
     for end in range(len(payload)):
         if end % 4 == 3 or end < 8:
             assert decode_or_error(model, payload[:end], len(data)) != data
@@ -245,8 +248,8 @@ def test_numbers_of_the_format_document() -> None:
     kept: list[Any] = [tables.squash_table(), tables.stretch_table(), tables.rate_table(1024, 15), successor[:510], first[:255]]
     for table in kept:
         assert hashlib.sha256(table.astype("<i4").tobytes()).hexdigest()[:16] in document
-    assert " ".join(map(str, byte_model.encode_bytes(np.frombuffer(b"aaa", np.uint8), 16).tolist())) in document
-    words = coding.encode(np.array([1, 0, 1, 1], np.uint8), np.array([1, 65535, 32768, 30000], np.uint16))
+    assert " ".join(map(str, byte_predictor.encode_bytes(np.frombuffer(b"aaa", np.uint8), 16).tolist())) in document
+    words = range_coder.encode(np.array([1, 0, 1, 1], np.uint8), np.array([1, 65535, 32768, 30000], np.uint16))
     assert " ".join(map(str, words.tolist())) in document
 
 
@@ -254,9 +257,9 @@ def test_start_values_travel_in_the_model_file(tmp_path: Any) -> None:
     model = packed("learned")
     save_model(model.model, tmp_path / "model.nncm")
     again = PackedModel(load_model(tmp_path / "model.nncm"))
-    payload = token_block.encode_tokens(model, TEXT[:3000])[0]
-    assert token_block.encode_tokens(again, TEXT[:3000])[0] == payload
-    assert len(payload) < len(token_block.encode_tokens(packed("plain"), TEXT[:3000])[0])
+    payload = token_payload.encode_tokens(model, TEXT[:3000])[0]
+    assert token_payload.encode_tokens(again, TEXT[:3000])[0] == payload
+    assert len(payload) < len(token_payload.encode_tokens(packed("plain"), TEXT[:3000])[0])
 
 
 def damaged(name: str, change: str) -> IntegerModel:
@@ -276,7 +279,7 @@ def damaged(name: str, change: str) -> IntegerModel:
     return replace(small_model(), extra=extra)
 
 
-WRONG = [(name, change) for name in token_start.start_values() for change in ("missing", "shape", "type")]
+WRONG = [(name, change) for name in start_values.start_values() for change in ("missing", "shape", "type")]
 WRONG += [("joint", "shape"), ("joint", "type")]
 WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_2") for change in ("high", "low")]
 
@@ -284,26 +287,28 @@ WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_
 @pytest.mark.parametrize(("name", "change"), WRONG)
 def test_damaged_start_values(name: str, change: str) -> None:
     with pytest.raises(ModelError, match=name):
-        token_block.encode_tokens(PackedModel(damaged(name, change)), TEXT[:100])
+        token_payload.encode_tokens(PackedModel(damaged(name, change)), TEXT[:100])
 
 
 @pytest.mark.parametrize("lanes_bits", [0, 1, 4])
 @pytest.mark.parametrize("size", [1, 40, 3000])
 def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As told from tokens taken one by one in the order of coding, whatever number is looked at together."""
-    monkeypatch.setattr(token_block, "_CHUNK", 7)
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_bits)
+    monkeypatch.setattr(token_payload, "_CHUNK", 7)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     model, data = packed("plain"), TEXT[:size]
-    encoded = token_block.encode_tokens(model, data)
-    p = token_block.predict_tokens(model, data, token_block.model_start(model), lanes_bits, token_block.lines_log2(size))
-    vocabulary, starts = model.model.vocabulary, token_block.lane_starts(size, 1 << lanes_bits)
+    encoded = token_payload.encode_tokens(model, data)
+    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), lanes_bits, token_payload.lines_log2(size))
+    vocabulary, starts = model.model.vocabulary, token_payload.lane_starts(size, 1 << lanes_bits)
     lanes = [p.ids[low:high].tolist() for low, high in pairwise(p.first_ids.tolist())]
-    at, expected, coded = starts.tolist(), [0.0] * token_block.PARTS, 0
+    at, expected, coded = starts.tolist(), [0.0] * token_payload.PARTS, 0
     for step in range(max(map(len, lanes))):
         for lane, ids in enumerate(lanes):
             if step < len(ids):
                 of_token = slice(coded * vocabulary.bits, (coded + 1) * vocabulary.bits)
-                expected[at[lane] // -(-size // token_block.PARTS)] += coding.cost_bits(p.decisions[of_token], p.p1[of_token])
+                expected[at[lane] // -(-size // token_payload.PARTS)] += range_coder.cost_bits(
+                    p.decisions[of_token], p.p1[of_token]
+                )
                 at[lane] += len(vocabulary.decode(np.array([ids[step]])))
                 coded += 1
     assert encoded.part_bits.tolist() == pytest.approx(expected)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from nncomp import token_block, token_threads
-from nncomp.exact.engine import PackedModel
-from nncomp.token_loop import TOKENS, Shared
+from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks.token_loop import TOKENS, Shared
+from nncomp.network.engine import PackedModel
 from tests.models import TEXT, coded_model, small_model
 from tests.test_batch import NO_LEVELS
 
@@ -26,7 +26,7 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
     monkeypatch.setattr(token_threads, "_SPELL_TOKENS", 7)
     monkeypatch.setattr(token_threads, "_TRIAL_TOKENS", 3)
     monkeypatch.setattr(token_threads, "_FEWEST_SPELLS", 1)
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_bits)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     clock = random.Random(lanes_bits)
     monkeypatch.setattr(time, "perf_counter", clock.random)
     ways: list[bool] = []
@@ -39,8 +39,8 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
     monkeypatch.setattr(token_threads, "_hand_over", watched)
     model = MODELS[name]
     for size in (1, 30, 4000):
-        payload = token_block.encode_tokens(model, TEXT[:size], 1, NO_LEVELS)[0]
-        assert token_block.decode_tokens(model, payload, size, 2) == TEXT[:size]
+        payload = token_payload.encode_tokens(model, TEXT[:size], 1, NO_LEVELS)[0]
+        assert token_payload.decode_tokens(model, payload, size, 2) == TEXT[:size]
     assert ways.count(True) > 10 and ways.count(False) > 10
 
 
@@ -71,7 +71,7 @@ def test_the_quicker_way_is_taken(quick: bool, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(token_threads, "_in_spells", in_spells)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     data = TEXT * 3
-    payload = token_block.encode_tokens(MODELS["small"], data, 1, NO_LEVELS, 1)[0]
-    assert token_block.decode_tokens(MODELS["small"], payload, len(data), 2) == data
+    payload = token_payload.encode_tokens(MODELS["small"], data, 1, NO_LEVELS, 1)[0]
+    assert token_payload.decode_tokens(MODELS["small"], payload, len(data), 2) == data
     assert sum(tokens.values()) > 4000
     assert 2000 - 100 <= tokens[quick] <= 2000 + 2 * 200 + 100, tokens

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
-from nncomp.tokens import Vocabulary, byte_vocabulary
+from nncomp.network.vocabulary import Vocabulary, byte_vocabulary
 from tests.models import TEXT, small_vocabulary
 
 

@@ -20,18 +20,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomp import token_block
-from nncomp.container import SPLIT_BYTES
+from nncomp.blocks import token_payload
+from nncomp.blocks.memory import Memory, coding_bytes
 from nncomp.errors import DeviceError, FormatError, MemoryLimitError, NncompError
-from nncomp.exact import torch_engine, torch_products
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.outside import open_outside
-from nncomp.exact.reference import ReferenceEngine
-from nncomp.exact.torch_engine import TorchModel, integer_sqrt
-from nncomp.exact.torch_products import PRODUCTS, Product, choose_product, is_exact
-from nncomp.exact.weights import IntegerModel
-from nncomp.memory import Memory, coding_bytes
-from nncomp.registry import ModelFile, default_model
+from nncomp.format.frames import SPLIT_BYTES
+from nncomp.network import torch_engine, torch_products
+from nncomp.network.device import open_outside
+from nncomp.network.engine import PackedModel
+from nncomp.network.engine_reference import ReferenceEngine
+from nncomp.network.model import IntegerModel
+from nncomp.network.registry import ModelFile, default_model
+from nncomp.network.torch_engine import TorchModel, integer_sqrt
+from nncomp.network.torch_products import PRODUCTS, Product, choose_product, is_exact
 from tests.conftest import ROOT, Run, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
 from tests.test_mixing_bytes import some_text
@@ -109,7 +109,7 @@ def test_all_integers_are_those_of_the_definition(name: str, device: str, monkey
 def test_the_shipped_model_in_many_lanes(device: str) -> None:
     file = default_model()
     assert file is not None
-    from nncomp.exact.weights import parse_model
+    from nncomp.network.model import parse_model
 
     model = parse_model(file.read(), "model")
     slow, fast = ReferenceEngine(model, 70), TorchModel(model, device).start(70, NO_LEVELS)
@@ -152,7 +152,7 @@ def test_without_vnni_torch_s_own_product_is_found_out() -> None:
     """There it saturates and says nothing; the probe sees it, and the network's integers stay what they are."""
     code = (
         "import numpy as np, torch\n"
-        "from nncomp.exact import torch_products as p\n"
+        "from nncomp.network import torch_products as p\n"
         "cpu = torch.device('cpu')\n"
         "a = torch.full((32, 256), 127)\n"
         "right = bool((p.PRODUCTS[0].multiply(a, p.PRODUCTS[0].pack(a)) == 256 * 127 * 127).all())\n"
@@ -186,23 +186,23 @@ def test_integer_square_roots(values: list[int]) -> None:
 def test_blocks_are_the_same_and_each_reads_the_other_s(
     name: str, lanes_log2: int, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: lanes_log2)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     here, there = packed(name), on_device(name, device)
     code = levels_of(here.model)
     for data in (TEXT[:700], some_text(300, 3), b"hello", b"\xff"):
-        start = token_block.model_start(here)
-        payload, cost_bits, _, learned = token_block.encode_and_learn(here, data, start, code=code)
-        again, again_bits, _, learned_again = token_block.encode_and_learn(there, data, start, threads=2, code=code)
+        start = token_payload.model_start(here)
+        payload, cost_bits, _, learned = token_payload.encode_and_learn(here, data, start, code=code)
+        again, again_bits, _, learned_again = token_payload.encode_and_learn(there, data, start, threads=2, code=code)
         assert (payload, cost_bits) == (again, again_bits)
         assert all(np.array_equal(learned[key], learned_again[key]) for key in learned)
-        assert token_block.decode_tokens(there, payload, len(data)) == data
-        assert token_block.decode_tokens(here, again, len(data)) == data
+        assert token_payload.decode_tokens(there, payload, len(data)) == data
+        assert token_payload.decode_tokens(here, again, len(data)) == data
 
 
 def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_block, "lanes_log2", lambda *_: 1)
+    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 1)
     here, there, data = packed("plain"), on_device("plain", "cpu"), TEXT[:400]
-    payload = token_block.encode_tokens(here, data)[0]
+    payload = token_payload.encode_tokens(here, data)[0]
     random, told = np.random.default_rng(0), set()
     for _ in range(25):
         altered = bytearray(payload)
@@ -210,7 +210,7 @@ def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
         results: list[bytes | str] = []
         for model in (here, there):
             try:
-                results.append(token_block.decode_tokens(model, bytes(altered), len(data)))
+                results.append(token_payload.decode_tokens(model, bytes(altered), len(data)))
             except FormatError as error:
                 results.append(str(error))
         assert results[0] == results[1]
@@ -279,11 +279,11 @@ def test_lanes_are_cut_where_blocks_cut_them() -> None:
     """The order of the probabilities is that of coding: checked with a block whose lanes end at different steps."""
     model = packed("plain")
     data = TEXT[:130] + b"\xfe" * 90
-    starts = token_block.lane_starts(len(data), 4)
+    starts = token_payload.lane_starts(len(data), 4)
     counts = {len(model.model.vocabulary.encode(data[low:high])) for low, high in pairwise(starts.tolist())}
     assert len(counts) > 1
     predicted = [
-        token_block.predict_tokens(each, data, token_block.model_start(model), 2, 8)
+        token_payload.predict_tokens(each, data, token_payload.model_start(model), 2, 8)
         for each in (model, on_device("plain", "cpu"))
     ]
     assert np.array_equal(predicted[0].p1, predicted[1].p1)

@@ -14,13 +14,13 @@ import torch
 
 from nncomp.cli import train_display
 from nncomp.cli.train_display import Display
-from nncomp.exact.restore import restore
-from nncomp.exact.weights import parse_model
-from nncomp.registry import open_model
+from nncomp.network.model import parse_model
+from nncomp.network.registry import open_model
+from nncomp.plots.training import draw
 from nncomp.training.corpus import find_corpus
 from nncomp.training.loop import Trainer, TrainingConfig, new_model
-from nncomp.training.plot import draw
 from nncomp.training.prepare import prepare, read_prepared
+from nncomp.training.restore import restore
 from nncomp.training.run import read_log
 from tests.conftest import Run, environment
 from tests.models import SHAPE, TEXT

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from nncomp.codec import BlockKind, Codec
+from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import DataError
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.export import export
-from nncomp.exact.restore import restore
-from nncomp.exact.score import surprisal_bits
-from nncomp.exact.weights import load_model
-from nncomp.model.recurrence import scan, scan_naive
-from nncomp.registry import open_model
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import load_model
+from nncomp.network.registry import open_model
+from nncomp.network.surprisal import surprisal_bits
 from nncomp.training import run
 from nncomp.training.corpus import find_corpus, hold_out, read_documents
 from nncomp.training.data import Document, encode_shuffled
+from nncomp.training.export import export
 from nncomp.training.loop import Trainer, TrainingConfig, lane_streams, load_checkpoint, new_model
+from nncomp.training.recurrence import scan, scan_naive
+from nncomp.training.restore import restore
 from tests.models import SHAPE, TEXT, small_model, small_vocabulary
 
 
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
 
 
 def test_too_little_text_for_the_tokens_is_named() -> None:
-    from nncomp.tokens import train_vocabulary
+    from nncomp.network.vocabulary import train_vocabulary
 
     assert len(small_vocabulary().tokens) == SHAPE.vocab_size
     with pytest.raises(DataError, match="too small to learn"):

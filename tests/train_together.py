@@ -10,7 +10,7 @@ import torch
 
 from nncomp.training import run
 from nncomp.training.loop import TrainingConfig
-from nncomp.training.peers import Peers, join_peers
+from nncomp.training.processes import Peers, join_peers
 from tests.models import SHAPE
 
 # 75 steps: 23 in float, 40 while activations are observed, the others quantised.

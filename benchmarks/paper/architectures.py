@@ -29,9 +29,9 @@ from benchmarks.paper.runner import (
     vocabulary_of,
 )
 from benchmarks.paper.transformer import Transformer
-from nncomp.model.decoder import Decoder, DecoderConfig
-from nncomp.model.encoder import Encoder
-from nncomp.tokens import Vocabulary
+from nncomp.network.vocabulary import Vocabulary
+from nncomp.training.decoder import Decoder, DecoderConfig
+from nncomp.training.encoder import Encoder
 from nncomp.training.loop import TrainingConfig
 
 SHAPE = DecoderConfig(

@@ -30,9 +30,9 @@ from benchmarks.paper.runner import (
     tokens_of,
     train,
 )
-from nncomp.model.decoder import Decoder
-from nncomp.model.encoder import Encoder
-from nncomp.tokens import Vocabulary
+from nncomp.network.vocabulary import Vocabulary
+from nncomp.training.decoder import Decoder
+from nncomp.training.encoder import Encoder
 
 LANES = 1, 16, 64, 256
 SKIP_BYTES = 2_000_000  # at the beginning of the training files: far from what was learned from

@@ -24,9 +24,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.paper.architectures import SHAPE
 from benchmarks.paper.runner import Text, parameters, save, tokens_of, train, vocabulary_of
-from nncomp.model.decoder import Decoder
-from nncomp.tokens import Vocabulary
+from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.data import Document
+from nncomp.training.decoder import Decoder
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 from nncomp.training.objectives import read_estimates, token_estimates
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from benchmarks.paper import synthetic
 from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, byte_vocabulary, group_trainer, new_small_encoder, save
 from nncomp.entropy.estimate import EstimateTask
-from nncomp.exact.export import export
-from nncomp.exact.weights import save_model
-from nncomp.model.decoder import Decoder, DecoderConfig
-from nncomp.model.encoder import Encoder
-from nncomp.registry import open_model
+from nncomp.network.model import save_model
+from nncomp.network.registry import open_model
+from nncomp.training.decoder import Decoder, DecoderConfig
+from nncomp.training.encoder import Encoder
+from nncomp.training.export import export
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 
 SHAPE = DecoderConfig(vocab_size=256, group_count=16, width=64, layer_count=2, state_width=64, mlp_width=128, group_mlp_width=64)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nncomp.model.decoder import Decoder, DecoderConfig, Linear, State, norm
+from nncomp.training.decoder import Decoder, DecoderConfig, Linear, State, norm
 
 HEAD_WIDTH = 32
 

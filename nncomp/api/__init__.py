@@ -10,10 +10,10 @@ import io
 from collections.abc import Callable
 from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
 
-from nncomp import pipeline
-from nncomp.api.files import FileName, NncompFile
+from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
+from nncomp.api.file_objects import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
-from nncomp.api.models import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
+from nncomp.stream import pipeline
 
 __all__ = ["Compressor", "Decompressor", "NncompFile", "compress", "decompress", "open", "register_fsspec"]
 
@@ -54,7 +54,7 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
     b'one, two'
     >>> nncomp.decompress(first[:-1])
     Traceback (most recent call last):
-    nncomp.container.TruncatedError: The file ends where more was expected; it is truncated: fetch or copy it again.
+    nncomp.format.frames.TruncatedError: The file ends where more was expected; it is truncated: fetch or copy it again.
     """
     sink = io.BytesIO()
     pipeline.decompress(io.BytesIO(data), sink, find_with(model), workers)

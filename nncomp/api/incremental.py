@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from nncomp.api.models import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
-from nncomp.container import (
+from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
+from nncomp.format.frames import (
     BLOCK_BYTES,
     MAGIC,
     SPLIT_BYTES,
@@ -21,7 +21,7 @@ from nncomp.container import (
     read_block_header,
     read_frame_header,
 )
-from nncomp.pipeline import DecodeTask, EncodeTask, named_model, needed_model
+from nncomp.stream.pipeline import DecodeTask, EncodeTask, named_model, needed_model
 
 
 class Compressor:

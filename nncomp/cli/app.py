@@ -48,9 +48,9 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False) -> None:
     if version:
-        from nncomp import __version__
+        from nncomp.version import VERSION
 
-        typer.echo(f"nncomp {__version__}")
+        typer.echo(f"nncomp {VERSION}")
         raise typer.Exit
 
 
@@ -83,7 +83,7 @@ def compress(
     This is the running estimate, which costs nothing; the full one is nncomp entropy.
     """
     with guarded():
-        from nncomp import levels
+        from nncomp.blocks import levels
         from nncomp.cli import inputs, transfer
 
         check(

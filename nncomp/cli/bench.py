@@ -10,19 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nncomp import bench
-from nncomp.bench_data import CORPORA, cache_folder, find_corpus
-from nncomp.bench_peers import peers, versions
+from nncomp.bench import measure
+from nncomp.bench.corpora import CORPORA, cache_folder, find_corpus
+from nncomp.bench.peers import peers, versions
 from nncomp.cli.fetched import copies
 from nncomp.cli.files import STANDARD, Sink, open_sink
 from nncomp.cli.transfer import choose_model, worker_count
 from nncomp.errors import DataError, OutputError
-from nncomp.storage import is_url
+from nncomp.stream.storage import is_url
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nncomp.registry import ModelFile
+    from nncomp.network.registry import ModelFile
 
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
@@ -48,7 +48,7 @@ class Measured:
     """One file, or all of them: results by size, and the estimated bound if it was asked for."""
 
     name: str
-    results: list[bench.Result]
+    results: list[measure.Result]
     bound_bits: float | None
     is_trained_on: bool = False
 
@@ -64,7 +64,7 @@ class Measured:
 def run_bench(names: list[str], asked: Asked) -> None:
     """Measure all files; print a table after each one and of all, or one JSON document at the end; draw what is asked for."""
     if asked.plot is not None:
-        from nncomp.pictures import check_can_plot
+        from nncomp.plots.picture import check_can_plot
 
         if asked.plot == STANDARD:
             raise OutputError("Standard output is for the figures; give the picture a name.")
@@ -80,12 +80,12 @@ def run_bench(names: list[str], asked: Asked) -> None:
         if asked.plot is not None and not any(path.stat().st_size for path in files):
             raise DataError("Of empty files there is nothing to draw.")
         sink = stack.enter_context(open_sink(asked.plot, asked.is_forced, None)) if asked.plot is not None else None
-        bench.warm_up(ours)
+        measure.warm_up(ours)
         seen = _trained_on(chosen, files)
         measured: list[Measured] = []
         for path in files:
-            results = bench.ranked(bench.measure_file(path, compressors))
-            bound = bench.bound_bits(path, asked.model, workers) if asked.with_bound else None
+            results = measure.ranked(measure.measure_file(path, compressors))
+            bound = measure.bound_bits(path, asked.model, workers) if asked.with_bound else None
             measured.append(Measured(names_of[path], results, bound, path in seen))
             if not asked.is_json:
                 _print_results(measured[-1])
@@ -100,10 +100,10 @@ def run_bench(names: list[str], asked: Asked) -> None:
             _draw(sink, measured, total, asked.plot or "")
 
 
-def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack) -> bench.Compressor:
+def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack) -> measure.Compressor:
     """Return nncomp as it is to be measured: the command, or its work on a cluster."""
     if asked.cluster is None:
-        return bench.nncomp_compressor(asked.model, chosen.size_bytes if chosen else 0, workers, asked.level)
+        return measure.nncomp_compressor(asked.model, chosen.size_bytes if chosen else 0, workers, asked.level)
     from nncomp.cli.cluster import connected
     from nncomp.cli.cluster_bench import cluster_compressor
 
@@ -119,7 +119,7 @@ def _found(names: list[str], corpus_dir: Path | None, stack: ExitStack) -> dict[
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nncomp-bench-"))
             found |= copies(name, Path(folder))
         else:
-            found |= {path: str(path) for path in bench.expand(_paths(name, corpus_dir))}
+            found |= {path: str(path) for path in measure.expand(_paths(name, corpus_dir))}
     return found
 
 
@@ -127,7 +127,7 @@ def document(measured: list[Measured], total: Measured, chosen: ModelFile | None
     """Return what docs/JSON.md describes."""
     rows = [{"file": each.name, "trained_on": each.is_trained_on} | _rows(each) for each in measured]
     model = {"id": chosen.model_id, "sha256": chosen.content_hash.hex(), "bytes": chosen.size_bytes} if chosen else None
-    return bench.surroundings(versions()) | {
+    return measure.surroundings(versions()) | {
         "model": model,
         "files": rows,
         "total": _rows(total)["results"],
@@ -139,22 +139,22 @@ def _rows(measured: Measured) -> dict[str, object]:
     return {"bound_bits": measured.bound_bits, "results": [_row(each) for each in measured.results]}
 
 
-def _row(result: bench.Result) -> dict[str, object]:
+def _row(result: measure.Result) -> dict[str, object]:
     return asdict(result) | {name: round(getattr(result, name), 4) for name in _DERIVED}
 
 
 def _total(measured: list[Measured]) -> Measured:
     names = [each.compressor for each in measured[0].results]
-    totals = [bench.total(each for file in measured for each in file.results if each.compressor == name) for name in names]
+    totals = [measure.total(each for file in measured for each in file.results if each.compressor == name) for name in names]
     bounds = [each.bound_bits for each in measured if each.bound_bits is not None]
-    return Measured(f"all {len(measured)} files", bench.ranked(totals), sum(bounds) if bounds else None)
+    return Measured(f"all {len(measured)} files", measure.ranked(totals), sum(bounds) if bounds else None)
 
 
 def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
     """Return which of the files the model was trained on: what it makes of them says nothing of other text."""
     if model is None:
         return set()
-    from nncomp.exact.weights import parse_model, was_trained_on
+    from nncomp.network.model import parse_model, was_trained_on
 
     parsed = parse_model(model.read(), str(model.path), model.read_base())
     return {path for path in files if was_trained_on(parsed, path.read_bytes())}
@@ -196,7 +196,7 @@ def _table(measured: Measured) -> Table:
     return table
 
 
-def _figures(result: bench.Result) -> Iterator[str]:
+def _figures(result: measure.Result) -> Iterator[str]:
     yield f"{result.packed_bytes:,}"
     yield f"{result.ratio:.3f}"
     yield f"{result.bits_per_byte:.3f}"
@@ -216,7 +216,7 @@ def _gap(measured: Measured) -> str | None:
 
 
 def _print_notes(total: Measured, has_model: bool, is_on_cluster: bool) -> None:
-    about = bench.surroundings({})
+    about = measure.surroundings({})
     machine = about["machine"]
     assert isinstance(machine, dict)
     print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
@@ -231,21 +231,21 @@ def _print_notes(total: Measured, has_model: bool, is_on_cluster: bool) -> None:
     if len(total.results) > 1:
         print("The front, which none beats in size and speed at once:")
         for label, speed in (("in", _speed_in), ("out", _speed_out)):
-            ahead = sorted(bench.front(total.results, speed), key=lambda each: each.packed_bytes)
+            ahead = sorted(measure.front(total.results, speed), key=lambda each: each.packed_bytes)
             print(f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}")
 
 
-def _speed_in(result: bench.Result) -> float:
+def _speed_in(result: measure.Result) -> float:
     return result.compress_kb_per_s
 
 
-def _speed_out(result: bench.Result) -> float:
+def _speed_out(result: measure.Result) -> float:
     return result.decompress_kb_per_s
 
 
 def _draw(sink: Sink, measured: list[Measured], total: Measured, name: str) -> None:
-    from nncomp.bench_plot import draw
-    from nncomp.pictures import kind_of
+    from nncomp.plots.front import draw
+    from nncomp.plots.picture import kind_of
 
     title = Path(measured[0].name).name if len(measured) == 1 else total.name
     heading = f"{title}: {total.raw_bytes:,} bytes"

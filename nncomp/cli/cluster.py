@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nncomp import storage
 from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
 from nncomp.cli.failures import FAILED, say
 from nncomp.cli.failures import describe as describe_error
@@ -19,8 +18,9 @@ from nncomp.cli.inputs import planned
 from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import Options, describe, describe_blocks, model_finder
 from nncomp.errors import DataError, OutputError
-from nncomp.pipeline import Summary
-from nncomp.registry import ModelFile
+from nncomp.network.registry import ModelFile
+from nncomp.stream import storage
+from nncomp.stream.pipeline import Summary
 
 if TYPE_CHECKING:
     from nncomp.cluster.connection import Cluster

@@ -7,15 +7,15 @@ import time
 from functools import partial
 from pathlib import Path
 
-from nncomp.bench import Compressor, Result
+from nncomp.bench.measure import Compressor, Result
+from nncomp.blocks.levels import level
+from nncomp.blocks.memory import Memory
 from nncomp.cli.files import open_sink, open_source
 from nncomp.cli.transfer import model_finder
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
 from nncomp.errors import NncompError
-from nncomp.levels import level
-from nncomp.memory import Memory
-from nncomp.registry import ModelFile
+from nncomp.network.registry import ModelFile
 
 
 def cluster_compressor(cluster: Cluster, model: ModelFile | None, number: int) -> Compressor:

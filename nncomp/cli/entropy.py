@@ -13,9 +13,9 @@ from nncomp.cli.failures import say
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import Options, choose_model, given_models, listen, model_finder, worker_count
-from nncomp.container import MAGIC
 from nncomp.errors import OutputError
-from nncomp.registry import strongest_model
+from nncomp.format.frames import MAGIC
+from nncomp.network.registry import strongest_model
 
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis
@@ -62,7 +62,7 @@ def _check_names(wanted: Wanted) -> None:
     if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
         raise OutputError("Two of the files to write have the same name; give each its own.")
     if wanted.plot is not None:
-        from nncomp.pictures import check_can_plot
+        from nncomp.plots.picture import check_can_plot
 
         check_can_plot(wanted.plot)
 
@@ -90,8 +90,8 @@ def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink]
         with Bar(wanted.page, None, options.is_quiet) as bar:
             sinks[wanted.page].write(make_page(Path(name).name, analysis, options.workers, bar.update_of))
     if wanted.plot is not None:
-        from nncomp.entropy.plot import draw
-        from nncomp.pictures import kind_of
+        from nncomp.plots.picture import kind_of
+        from nncomp.plots.surprisal import draw
 
         sinks[wanted.plot].write(draw(analysis, Path(name).name, kind_of(wanted.plot)))
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from nncomp.errors import NncompError
 
 FAILED = 1
-_TYPER_INTERRUPTED = 130
 COMPLETE = "_NNCOMP_COMPLETE"  # the variable with which a shell asks for completions
 
 
@@ -54,7 +50,7 @@ def guarded(subject: str = "") -> Iterator[None]:
     except (typer.Exit, typer.BadParameter):
         raise
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         raise typer.Exit(FAILED) from None
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {subject}: {describe(error)}" if subject else f"nncomp: {describe(error)}")
@@ -76,42 +72,7 @@ def for_each(names: list[str], work: Callable[[str], None]) -> None:
         raise typer.Exit(FAILED)
 
 
-def _forget_stdout() -> None:
+def forget_stdout() -> None:
     """Let nothing more be written to a stdout whose reader is gone, not even when Python ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def run() -> NoReturn:
-    """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
-    try:
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-                signal.signal(getattr(signal, name), _interrupt)
-        if COMPLETE in os.environ:  # a shell asks what the words so far could become
-            from typer._completion_classes import completion_init
-
-            completion_init()
-        from nncomp.cli.app import app, command_names
-        from nncomp.cli.shorthand import spell_out
-
-        is_terminal = sys.stdin is None or sys.stdin.isatty()
-        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except SystemExit as error:
-        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
-            say(f"nncomp: {describe(KeyboardInterrupt())}")
-            sys.exit(FAILED)
-        raise
-    except BrokenPipeError:
-        _forget_stdout()
-        sys.exit(FAILED)
-    except (Exception, KeyboardInterrupt) as error:
-        say(f"nncomp: {describe(error)}")
-        sys.exit(FAILED)
-    sys.exit(0)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from nncomp import storage
-from nncomp.bench_data import cache_folder
+from nncomp.bench.corpora import cache_folder
 from nncomp.errors import DataError, ModelError
-from nncomp.registry import MAX_BYTES
+from nncomp.network.registry import MAX_BYTES
+from nncomp.stream import storage
 
 _MODEL, _ENCODER = ".safetensors", ".encoder.safetensors"
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from nncomp import storage
 from nncomp.cli.draft import Draft
 from nncomp.errors import DataError, OutputError
+from nncomp.stream import storage
 
 SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import typer
 
-from nncomp import storage
+from nncomp.blocks.memory import Memory
 from nncomp.cli.draft import is_temporary
 from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
 from nncomp.errors import DataError
-from nncomp.memory import Memory
+from nncomp.stream import storage
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
 

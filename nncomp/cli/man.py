@@ -8,8 +8,8 @@ from typing import Any
 
 import typer.main
 
-from nncomp import __version__
 from nncomp.cli.app import app
+from nncomp.version import VERSION
 
 _EXIT = (("0", "Done."), ("1", "Failed; one sentence on standard error says what."), ("2", "Used wrongly."))
 _ENVIRONMENT = (
@@ -35,7 +35,7 @@ def _lines() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     first, *rest = _paragraphs(group.help)
     yield '.\\" Made by python -m nncomp.cli.man from the help of the commands; change it there.'
-    yield f'.TH NNCOMP 1 "" "nncomp {__version__}" "User Commands"'
+    yield f'.TH NNCOMP 1 "" "nncomp {VERSION}" "User Commands"'
     yield ".SH NAME"
     yield "nncomp \\- a lossless text compressor"
     yield ".SH SYNOPSIS"

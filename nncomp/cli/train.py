@@ -62,13 +62,13 @@ def train(wanted: Wanted) -> None:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
     from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
-    from nncomp.encoder import Encoder, open_encoder
-    from nncomp.exact.weights import IntegerModel, parse_model
-    from nncomp.model.decoder import SHAPES, DecoderConfig, load_config
-    from nncomp.registry import OWN_MODEL, open_model
+    from nncomp.network.encoder import Encoder, open_encoder
+    from nncomp.network.model import IntegerModel, parse_model
+    from nncomp.network.registry import OWN_MODEL, open_model
     from nncomp.training import run
+    from nncomp.training.decoder import SHAPES, DecoderConfig, load_config
     from nncomp.training.loop import TrainingConfig
-    from nncomp.training.peers import join_peers
+    from nncomp.training.processes import join_peers
 
     if wanted.threads:
         torch.set_num_threads(wanted.threads)
@@ -119,7 +119,7 @@ def _check_outputs(out: Path, plot: str | None) -> None:
         if not path.parent.is_dir():
             raise DataError(f"There is no folder {path.parent} to write {path.name} to.")
     if plot is not None:
-        from nncomp.pictures import check_can_plot
+        from nncomp.plots.picture import check_can_plot
 
         check_can_plot(plot)
         if Path(plot).exists():
@@ -127,8 +127,8 @@ def _check_outputs(out: Path, plot: str | None) -> None:
 
 
 def _write_plot(plot: str, folder: Path, title: str) -> None:
-    from nncomp.pictures import kind_of
-    from nncomp.training.plot import draw
+    from nncomp.plots.picture import kind_of
+    from nncomp.plots.training import draw
     from nncomp.training.run import read_log
 
     try:

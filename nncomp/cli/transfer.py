@@ -9,21 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from nncomp import levels, pipeline, watch
+from nncomp.blocks import levels
+from nncomp.blocks.codec import BlockKind
+from nncomp.blocks.levels import USUAL, Effort
+from nncomp.blocks.memory import Memory
 from nncomp.cli.failures import describe as describe_error
 from nncomp.cli.failures import for_each, say
 from nncomp.cli.fetched import model_path
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar, Total
-from nncomp.codec import BlockKind
-from nncomp.container import ModelReference, Readable, Writable, read_blocks
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
-from nncomp.levels import USUAL, Effort
-from nncomp.memory import Memory
-from nncomp.pipeline import Summary
-from nncomp.registry import ModelFile, find, installed_model, installed_models, open_model
-from nncomp.workers import usable_cores
+from nncomp.format.frames import ModelReference, Readable, Writable, read_blocks
+from nncomp.machine import watch
+from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
+from nncomp.stream import pipeline
+from nncomp.stream.pipeline import Summary
+from nncomp.stream.workers import usable_cores
 
 PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
 UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
@@ -159,7 +161,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
 
 
 def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
-    from nncomp.ranges import decompress_range
+    from nncomp.stream.ranges import decompress_range
 
     assert options.part is not None
     with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, Summary(), target) as bar:
@@ -172,7 +174,7 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 
 def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
     """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
-    from nncomp.recovery import recover
+    from nncomp.stream.recovery import recover
 
     if not source.is_seekable:
         raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")

@@ -18,7 +18,7 @@ import distributed
 
 from nncomp.cluster.work import Order, SentModel, run_order
 from nncomp.errors import NncompError, WorkerError
-from nncomp.registry import ModelFile
+from nncomp.network.registry import ModelFile
 
 LOCAL = "local"
 _engine: Any = distributed  # whose functions have no types

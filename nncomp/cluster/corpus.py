@@ -11,16 +11,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from nncomp.blocks.codec import BlockKind
+from nncomp.blocks.levels import Effort
+from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.window import Flight, Window
 from nncomp.cluster.work import Order, source_digest
-from nncomp.codec import BlockKind
-from nncomp.container import Readable, Writable, read_blocks, split
 from nncomp.errors import NncompError
-from nncomp.levels import Effort
-from nncomp.memory import Memory
-from nncomp.pipeline import DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
-from nncomp.registry import ModelFile
+from nncomp.format.frames import Readable, Writable, read_blocks, split
+from nncomp.network.registry import ModelFile
+from nncomp.stream.pipeline import DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
 
 _WAIT_S = 0.5
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from nncomp.container import Readable, checksum, read_blocks
 from nncomp.errors import FormatError
+from nncomp.format.frames import Readable, checksum, read_blocks
 
 
 def belong_together(packed: Readable, raw: Readable) -> bool:
     """Return whether `packed` is laid out as a .nnc file, whole, and its checksums are those of `raw`, all of it.
 
     >>> import io
-    >>> from nncomp.pipeline import compress
+    >>> from nncomp.stream.pipeline import compress
     >>> packed = io.BytesIO()
     >>> _ = compress(io.BytesIO(b""), packed, None, 0)
     >>> belong_together(io.BytesIO(packed.getvalue()), io.BytesIO(b"")), belong_together(packed, io.BytesIO(b""))

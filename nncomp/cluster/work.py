@@ -5,7 +5,6 @@ The scheduler imports this module too, so it imports nothing heavy.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import pickle
 import signal
@@ -17,10 +16,10 @@ from typing import Any
 
 from distributed import WorkerPlugin
 
-from nncomp import __version__
 from nncomp.errors import ModelError, NncompError, WorkerError
-from nncomp.pipeline import DecodeTask, EncodeTask
-from nncomp.registry import ModelFile, model_file
+from nncomp.network.registry import ModelFile, model_file
+from nncomp.stream.pipeline import DecodeTask, EncodeTask
+from nncomp.version import VERSION, source_digest
 
 _models: dict[str, ModelFile] = {}  # of this process, by the name of what was sent
 _turn = threading.Lock()  # a process has one codec, and one block in work
@@ -69,7 +68,7 @@ def run_order(packed: bytes) -> Done:
 def _run(order: Order) -> Any:
     if order.sources != source_digest():
         raise WorkerError(
-            f"A worker has another nncomp (its version is {__version__}), whose files could differ; "
+            f"A worker has another nncomp (its version is {VERSION}), whose files could differ; "
             "install the same one on client, scheduler and workers."
         )
     model = None
@@ -81,16 +80,6 @@ def _run(order: Order) -> Any:
     return len(result) if order.is_checked_only else result
 
 
-@functools.cache
-def source_digest() -> str:
-    """Return a hash of nncomp's own source: equal where it is the same nncomp."""
-    package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
 class SentModel(WorkerPlugin):
     """A model, and its encoder if it has one, on its way to each worker, once, also to those that come later.
 
@@ -100,7 +89,7 @@ class SentModel(WorkerPlugin):
     idempotent = True  # a model that the cluster has is not sent again
 
     def __init__(self, model: ModelFile) -> None:
-        from nncomp.encoder import encoder_path
+        from nncomp.network.encoder import encoder_path
 
         self.model_id, self.content_hash, self.data = model.model_id, model.content_hash, model.read()
         encoder = encoder_path(model.path)
@@ -113,7 +102,7 @@ class SentModel(WorkerPlugin):
         self.install(Path(worker.local_directory))
 
     def install(self, folder: Path) -> None:
-        from nncomp.encoder import encoder_path
+        from nncomp.network.encoder import encoder_path
 
         if hashlib.sha256(self.data).digest() != self.content_hash:
             raise ModelError("A model came to a worker altered: its hash is not that of the one that was sent.")

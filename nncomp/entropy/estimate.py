@@ -14,12 +14,12 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp import coding
-from nncomp.codec import BlockKind
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.weights import parse_model
-from nncomp.mixing import byte_model
-from nncomp.registry import ModelFile
+from nncomp import range_coder
+from nncomp.blocks.codec import BlockKind
+from nncomp.mixing import byte_predictor
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import parse_model
+from nncomp.network.registry import ModelFile
 
 UNITS_PER_BIT = 1 << 16
 
@@ -77,7 +77,7 @@ def chain_rule(summed_bits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: int) -> NDArray[np.float64]:
     """Return the surprisal of each unit of `per_unit` decisions, shape (U,), rounded to 2**-16 bit."""
-    return np.round(coding.costs_bits(decisions, p1, per_unit) * UNITS_PER_BIT) / UNITS_PER_BIT
+    return np.round(range_coder.costs_bits(decisions, p1, per_unit) * UNITS_PER_BIT) / UNITS_PER_BIT
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class EstimateTask:
     def run(self) -> Estimate:
         raw = np.frombuffer(self.data, np.uint8)
         if self.model is None:
-            bits = unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw), 8)
+            bits = unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw), 8)
             return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
-        from nncomp.token_block import code_cost_bits, lines_log2, model_start, predict_tokens
+        from nncomp.blocks.token_payload import code_cost_bits, lines_log2, model_start, predict_tokens
 
         packed = open_packed(self.model)
         vocabulary, code = packed.model.vocabulary, np.array(self.code, np.int64)

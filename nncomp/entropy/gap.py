@@ -26,14 +26,14 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
-from nncomp import pipeline
-from nncomp.codec import BlockKind, Codec, verify_block
-from nncomp.container import Block, FrameBlock, read_blocks
+from nncomp.blocks.codec import BlockKind, Codec, verify_block
 from nncomp.entropy.estimate import Estimate, EstimateTask, open_packed, rounded, unit_bits
 from nncomp.errors import FormatError
-from nncomp.pipeline import FindModel
-from nncomp.registry import ModelFile
-from nncomp.workers import Sized, run_in_order
+from nncomp.format.frames import Block, FrameBlock, read_blocks
+from nncomp.network.registry import ModelFile
+from nncomp.stream import pipeline
+from nncomp.stream.pipeline import FindModel
+from nncomp.stream.workers import Sized, run_in_order
 
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # done within moments, and quicker than processes start
@@ -75,7 +75,7 @@ class CodedTask:
         """
         kind, payload, raw_bytes = self.block.kind, self.block.payload, self.block.raw_bytes
         if kind == BlockKind.TOKENS and self.model:
-            from nncomp.token_block import code_cost_bits, decode_lanes, model_start, predict_tokens
+            from nncomp.blocks.token_payload import code_cost_bits, decode_lanes, model_start, predict_tokens
 
             packed = open_packed(self.model)
             data, ids, code = decode_lanes(packed, payload, raw_bytes)
@@ -91,10 +91,10 @@ class CodedTask:
         if kind == BlockKind.BYTES:
             import numpy as np
 
-            from nncomp.mixing import byte_model
+            from nncomp.mixing import byte_predictor
 
             raw = np.frombuffer(data, np.uint8)
-            return Coded(data, float(unit_bits(np.unpackbits(raw), byte_model.encode_bytes(raw, payload[0]), 8).sum()))
+            return Coded(data, float(unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw, payload[0]), 8).sum()))
         return Coded(data, 8.0 * len(payload))
 
 

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp import pipeline
-from nncomp.codec import BlockKind
+from nncomp.blocks.codec import BlockKind
 from nncomp.entropy.estimate import Estimate, open_packed
 from nncomp.entropy.gap import Analysis
 from nncomp.entropy.report import PART_SAYS, along, code_of, model_name, tenths, visible
-from nncomp.registry import ModelFile
+from nncomp.network.registry import ModelFile
+from nncomp.stream import pipeline
 
 SHOWN_BYTES = 1 << 20  # of the text; a browser takes no more with ease
 ALTERNATIVES = 5
@@ -52,7 +52,7 @@ class LikeliestTask:
 
     def run(self) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], list[bytes]]:
         """Return tokens (U, K), their probabilities (U, K), those of the tokens that came (U,), and the bytes of all tokens."""
-        from nncomp.exact.likeliest import likeliest
+        from nncomp.network.likeliest import likeliest
 
         packed = open_packed(self.model)
         ids_UK, probabilities_UK, actual_U = likeliest(packed, self.ids, ALTERNATIVES, np.array(self.code, np.int64))

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nncomp.kernels import compiled, inlined
-from nncomp.mixing.core import combine
+from nncomp.machine.kernels import compiled, inlined
+from nncomp.mixing.components import combine
 
 CONTEXTS = 26
 

@@ -20,15 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomp.encoder import Encoder as SavedEncoder
-from nncomp.encoder import sample
 from nncomp.errors import DataError
-from nncomp.model.code import CodeTables, one_hot
-from nncomp.model.decoder import Decoder, State
-from nncomp.model.encoder import NO_TOKEN, Encoder, EncoderConfig
+from nncomp.network.encoder import Encoder as SavedEncoder
+from nncomp.network.encoder import sample
+from nncomp.training.code_tables import CodeTables, one_hot
+from nncomp.training.decoder import Decoder, State
+from nncomp.training.encoder import NO_TOKEN, Encoder, EncoderConfig
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import Trainer, TrainingConfig
-from nncomp.training.peers import autocast
+from nncomp.training.processes import autocast
 
 Groups = list[tuple[int, int]]
 CODE_LEVELS = 4  # of the dimensions of a new code

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import DataError
-from nncomp.tokens import Vocabulary
+from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.data import Document, Report, cut, find_files, plain_name, read_up_to, readable, shuffled
 
 _BINARY_SHARE = 0.001  # of NUL bytes: text has none

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import DataError
-from nncomp.tokens import Vocabulary
+from nncomp.network.vocabulary import Vocabulary
 
 PIECE_BYTES = 400_000  # longer documents are cut, so that one does not fill a lane for long
 _INDEX = "documents.tsv"

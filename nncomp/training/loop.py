@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nncomp.errors import DataError
-from nncomp.model.decoder import Decoder, DecoderConfig, State, load_config
+from nncomp.training.decoder import Decoder, DecoderConfig, State, load_config
 from nncomp.training.objectives import CROSS_ENTROPY, distance
-from nncomp.training.peers import Peers, autocast
+from nncomp.training.processes import Peers, autocast
 
 _OBSERVED_CHUNKS = 40
 

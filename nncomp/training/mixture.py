@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.coding import PROBABILITY_ONE
+from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.weights import EXP2_STEPS, FREQUENCY_BITS, Arrays, IntegerModel, expected_arrays
-from nncomp.token_block import lines_log2, predict_tokens
-from nncomp.tokens import Vocabulary
-from nncomp.training.start_values import plain_values
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import EXP2_STEPS, FREQUENCY_BITS, Arrays, IntegerModel, expected_arrays
+from nncomp.network.vocabulary import Vocabulary
+from nncomp.range_coder import PROBABILITY_ONE
+from nncomp.training.mixing_start import plain_values
 
 BLOCK_BYTES = 200_000  # documents that follow one another are predicted together, as a file of their kind would be
 _LEARNED_FROM = 1_500_000  # bytes of the text that the start values of mixing are learned on

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from nncomp.errors import DataError
-from nncomp.tokens import Vocabulary
+from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.data import Document, shuffled_pieces
 
 CROSS_ENTROPY, MIXTURE = "cross-entropy", "mixture"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import DataError
-from nncomp.tokens import Vocabulary, from_tokenizer_json, train_vocabulary
+from nncomp.network.vocabulary import Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.corpus import Corpus, find_corpus, hold_out
 from nncomp.training.data import Report
 

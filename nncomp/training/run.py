@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -19,45 +18,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nncomp.encoder import Encoder, encoder_path, save_encoder
 from nncomp.errors import DataError
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.export import export
-from nncomp.exact.grown import joined, own_tensors
-from nncomp.exact.restore import grow, restore
-from nncomp.exact.score import surprisal_bits
-from nncomp.exact.weights import TRAINED_ON, Arrays, IntegerModel, save_model
-from nncomp.model.decoder import Decoder, DecoderConfig
-from nncomp.tokens import Vocabulary
-from nncomp.training.coded import (
-    CODE_LEVELS,
-    CodedTrainer,
-    add_code,
-    new_encoder,
-    restore_encoder,
-    saved_encoder,
-    worth,
-)
+from nncomp.network.encoder import Encoder, encoder_path, save_encoder
+from nncomp.network.engine import PackedModel
+from nncomp.network.grown import joined, own_tensors
+from nncomp.network.model import TRAINED_ON, Arrays, IntegerModel, save_model
+from nncomp.network.surprisal import surprisal_bits
+from nncomp.network.vocabulary import Vocabulary
+from nncomp.training.coded import CODE_LEVELS, CodedTrainer, add_code, new_encoder, restore_encoder, saved_encoder, worth
 from nncomp.training.corpus import Corpus
 from nncomp.training.data import Report, encode_pieces
+from nncomp.training.decoder import Decoder, DecoderConfig
+from nncomp.training.export import export
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
+from nncomp.training.mixing_start import learn_start_values, plain_values
 from nncomp.training.mixture import BLOCK_BYTES, known_losses
 from nncomp.training.objectives import MIXTURE, read_estimates, token_estimates
-from nncomp.training.peers import Peers, choose_device
 from nncomp.training.prepare import find_texts, prepare, read_prepared, vocabulary_from_json
-from nncomp.training.start_values import learn_start_values, plain_values
+from nncomp.training.processes import Peers, choose_device
+from nncomp.training.restore import grow, restore
+from nncomp.version import commit
 
 _START_BYTES = 1_500_000  # of text to learn the start values of mixing on
 _VALIDATION_BYTES = 100_000  # of each file, while training
 _VALIDATION_LANES = 32  # fewer where there is little text
 
 Row = dict[str, float]
-
-
-def _commit() -> str:
-    here = Path(__file__).parent
-    result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"
 
 
 def _held_out_bits(trainer: Trainer, pieces: list[NDArray[np.uint16]], codes: str = "own") -> float:
@@ -198,7 +184,7 @@ def train(
     cores = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
     record: dict[str, object] = {
         "command": command,
-        "commit": _commit(),
+        "commit": commit() or "unknown",
         "data": data,
         "documents": len(corpus),
         "documents_sha256": corpus.fingerprint(),

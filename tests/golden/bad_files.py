@@ -7,7 +7,7 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from nncomp.container import (
+from nncomp.format.frames import (
     BLOCK_UNIT_BYTES,
     MAGIC,
     PLAIN_BLOCK_BYTES,

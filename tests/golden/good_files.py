@@ -11,9 +11,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from nncomp import codec, coding, token_block
-from nncomp.codec import BlockKind
-from nncomp.container import (
+from nncomp import range_coder
+from nncomp.blocks import codec, token_payload
+from nncomp.blocks.codec import BlockKind
+from nncomp.format.frames import (
     BLOCK_BYTES,
     BLOCK_UNIT_BYTES,
     PLAIN_BLOCK_BYTES,
@@ -23,9 +24,9 @@ from nncomp.container import (
     ModelReference,
     checksum,
 )
-from nncomp.exact.engine import PackedModel
-from nncomp.exact.weights import parse_model
-from nncomp.mixing import byte_model
+from nncomp.mixing import byte_predictor
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import parse_model
 from tests.golden import texts
 from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, WORDS, model_bytes
 from tests.models import TEXT
@@ -54,27 +55,27 @@ def _choice(lanes_log2: int | None, lines_log2: int | None) -> Iterator[None]:
     with ExitStack() as stack:
         for name, value in choices.items():
             if value is not None:
-                stack.enter_context(patch.object(token_block, name, return_value=value))
+                stack.enter_context(patch.object(token_payload, name, return_value=value))
         yield
 
 
 def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines_log2: int | None = None) -> Block:
     with _choice(lanes_log2, lines_log2):
-        payload = token_block.encode_tokens(packed(model), data).payload
+        payload = token_payload.encode_tokens(packed(model), data).payload
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
 def coded_tokens(data: bytes, levels: list[int], lanes_log2: int = 0) -> Block:
     """Return a block of tokens with a code: any, for a writer may send which it likes."""
     with _choice(lanes_log2, None):
-        payload = token_block.encode_and_learn(packed(CODED), data, {}, code=np.array(levels))[0]
+        payload = token_payload.encode_and_learn(packed(CODED), data, {}, code=np.array(levels))[0]
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
 def in_bytes(data: bytes, table_bits: int = 26) -> Block:
     raw = np.frombuffer(data, np.uint8)
-    words = coding.encode(np.unpackbits(raw), byte_model.encode_bytes(raw, table_bits))
-    payload = bytes([table_bits]) + coding.words_to_bytes(words)
+    words = range_coder.encode(np.unpackbits(raw), byte_predictor.encode_bytes(raw, table_bits))
+    payload = bytes([table_bits]) + range_coder.words_to_bytes(words)
     return Block(BlockKind.BYTES, len(data), payload, checksum(data), True)
 
 

@@ -27,7 +27,7 @@ def model_bytes(name: str) -> bytes:
 
 def make_missing(folder: Path = FOLDER) -> None:
     """Write the model files that are not there."""
-    from nncomp.exact.weights import save_model
+    from nncomp.network.model import save_model
     from tests.models import small_model
 
     if not (folder / SMALL).exists():
@@ -42,9 +42,9 @@ def make_missing(folder: Path = FOLDER) -> None:
 
 def _coded() -> Any:
     """Return an untrained model of 256 tokens with a code of 3 dimensions with 5 levels, all of it of some size."""
-    from nncomp.exact.export import export
-    from nncomp.model.decoder import DecoderConfig
-    from nncomp.tokens import byte_vocabulary
+    from nncomp.network.vocabulary import byte_vocabulary
+    from nncomp.training.decoder import DecoderConfig
+    from nncomp.training.export import export
     from tests.models import coded_decoder
 
     shape = DecoderConfig(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
@@ -53,14 +53,14 @@ def _coded() -> Any:
 
 def _few() -> Any:
     """Return an untrained model of 256 tokens that uses some of the parts of mixing, with plain start values."""
-    from nncomp.mixing.token_start import start_values
+    from nncomp.mixing.start_values import start_values
 
     return _with_start(start_values((0, 2, 9, 14, 17, 19), (0, 2)), "untrained, with little mixing, for tests")
 
 
 def _reach() -> Any:
     """Return the same with contexts of each reach, of each source there was then, and joint probabilities, plain start values."""
-    from nncomp.mixing.token_start import context, start_values
+    from nncomp.mixing.start_values import context, start_values
 
     chosen = sorted(context(source, source % 8) for source in range(23))
     values = start_values(tuple(chosen), (0, 1, 3), is_joint=True)
@@ -69,17 +69,17 @@ def _reach() -> Any:
 
 def _words() -> Any:
     """Return the same with the contexts of three words and of two with one between left out."""
-    from nncomp.mixing.token_start import context, start_values
+    from nncomp.mixing.start_values import context, start_values
 
     values = start_values(tuple(sorted(context(source, 0) for source in (0, 1, 12, 23, 24))), (1, 3), is_joint=True)
     return _with_start(values, "untrained, with contexts of three words, for tests")
 
 
 def _with_start(values: dict[str, Any], note: str) -> Any:
-    from nncomp.exact.export import export
-    from nncomp.model.decoder import DecoderConfig
-    from nncomp.token_block import start_extra
-    from nncomp.tokens import byte_vocabulary
+    from nncomp.blocks.token_payload import start_extra
+    from nncomp.network.vocabulary import byte_vocabulary
+    from nncomp.training.decoder import DecoderConfig
+    from nncomp.training.export import export
     from tests.models import small_decoder
 
     decoder = small_decoder(5, DecoderConfig(256, 16, 16, 1, 16, 16, 12))
@@ -88,9 +88,9 @@ def _with_start(values: dict[str, Any], note: str) -> Any:
 
 def _extreme() -> Any:
     """Return a model of 256 tokens, one layer of width 16, whose numbers are anywhere within their bounds, often at them."""
-    from nncomp.exact.weights import Arrays, IntegerModel, expected_arrays
-    from nncomp.mixing.token_start import start_values
-    from nncomp.tokens import byte_vocabulary
+    from nncomp.mixing.start_values import start_values
+    from nncomp.network.model import Arrays, IntegerModel, expected_arrays
+    from nncomp.network.vocabulary import byte_vocabulary
 
     rng = np.random.default_rng(11)
 

@@ -1,0 +1,246 @@
+"""Files and models made to do harm: `python -m checks.hostile --count 100000`.
+
+Each case is a golden file changed by `checks.mutations`, decoded in this process. It must give what its blocks held
+before, or a named error; within a time and a memory that what it claims allows. Case n is the same on every machine:
+`--first n --count 1` runs it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import hashlib
+import io
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from checks.independent import layout
+from checks.independent.refused import RefusedError
+from checks.mutations import MUTATIONS, lie_in_model
+from nncomp.errors import FormatError, ModelError, NncompError
+from nncomp.format.frames import SPLIT_BYTES, ModelReference, read_blocks
+from nncomp.network.registry import ModelFile
+from nncomp.stream import pipeline
+from tests.golden.manifest import good_rows
+from tests.golden.models import FOLDER, NAMES, model_bytes
+
+MODEL_SHARE = 0.04  # of the cases are about a hostile model
+SHORT_BYTES = 3000
+LONG_SHARE = 0.02  # about files of more than that: of several blocks, of several lanes
+ADDRESS_BYTES = 400 << 20  # more than the process has at the start
+LIMIT_S, LIMIT_BYTES_S = 5.0, 20_000.0  # a case may take that, and a second for so many bytes that it claims
+
+
+class Model(ModelFile):
+    """A model file that is in memory only."""
+
+    def __new__(cls, data: bytes) -> Model:
+        made = super().__new__(cls)
+        object.__setattr__(made, "data", data)
+        return made
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(Path("hostile"), 255, hashlib.sha256(data).digest())
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.read())
+
+    def read(self) -> bytes:
+        data: bytes = self.__dict__["data"]
+        return data
+
+
+@dataclass
+class Corpus:
+    """The golden files, what their blocks hold by size and checksum, and the models by the hash in a frame."""
+
+    short: list[bytes] = field(default_factory=list)
+    long: list[bytes] = field(default_factory=list)
+    tokens: list[tuple[bytes, str]] = field(default_factory=list)  # files that need a model, and which
+    contents: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    models: dict[bytes, ModelFile] = field(default_factory=dict)
+
+
+class CaseError(Exception):
+    """A file did what no file may do."""
+
+
+def read_corpus() -> Corpus:
+    """Return the corpus; each golden file is decoded once, so that what its blocks hold is known."""
+    corpus = Corpus()
+    for name in NAMES:
+        model = Model(model_bytes(name))
+        corpus.models[model.hash8] = model
+    for row in good_rows():
+        data = (FOLDER / row.file).read_bytes()
+        content, at = _decode(data, finder(corpus.models)), 0
+        assert hashlib.sha256(content).hexdigest() == row.raw_sha256
+        for block in layout.blocks(data):
+            corpus.contents[block.raw_bytes, block.checksum] = content[at : at + block.raw_bytes]
+            at += block.raw_bytes
+        (corpus.short if row.raw_bytes <= SHORT_BYTES else corpus.long).append(data)
+        if row.model and row.raw_bytes <= SHORT_BYTES:
+            corpus.tokens.append((data, row.model))
+    return corpus
+
+
+def finder(models: dict[bytes, ModelFile]) -> pipeline.FindModel:
+    def find_model(reference: ModelReference) -> ModelFile:
+        if reference.content_hash not in models:
+            raise ModelError("No such model is here.")
+        return models[reference.content_hash]
+
+    return find_model
+
+
+def _decode(data: bytes, find_model: pipeline.FindModel) -> bytes:
+    sink = io.BytesIO()
+    pipeline.decompress(io.BytesIO(data), sink, find_model, workers=0)
+    return sink.getvalue()
+
+
+def _mutated(corpus: Corpus, chance: random.Random) -> tuple[str, bytes, pipeline.FindModel]:
+    """Return the name of what was done, the file, and how its model is found."""
+    if chance.random() < MODEL_SHARE:
+        data, name = chance.choice(corpus.tokens)
+        model = Model(lie_in_model(chance, model_bytes(name)))
+        known = hashlib.sha256(model_bytes(name)).digest()[:8]
+        return "model", data.replace(known, model.hash8), finder(corpus.models | {model.hash8: model})
+    mutate = chance.choice(MUTATIONS)
+    files = corpus.long if chance.random() < LONG_SHARE else corpus.short
+    return mutate.__name__, mutate(chance, files), finder(corpus.models)
+
+
+def run_case(corpus: Corpus, seed: int, case: int) -> tuple[str, str]:
+    """Return the mutation and the outcome of a case; raises CaseError."""
+    mutation, data, find_model = _mutated(corpus, random.Random(f"{seed}/{case}"))
+    try:
+        return mutation, judge(corpus, data, find_model)
+    except CaseError as error:
+        raise CaseError(f"case {case} ({mutation}): {error}") from error
+
+
+def judge(corpus: Corpus, data: bytes, find_model: pipeline.FindModel) -> str:
+    """Decode a file; return "same", or the name of the error it gave; raises CaseError for what no file may do.
+
+    Time is the processor's, of this process: a busy machine is not the file's fault.
+    """
+    started_s = time.process_time()
+    try:
+        content = _decode(data, find_model)
+    except (FormatError, ModelError) as error:
+        outcome = type(error).__name__
+        if not str(error).endswith("."):
+            raise CaseError(f"no sentence: {error}") from None
+    except Exception as error:
+        raise CaseError(f"{type(error).__name__}: {error}") from error
+    else:
+        outcome = "same"
+        if content != _expected(corpus, data):
+            raise CaseError("other bytes were accepted")
+    elapsed_s = time.process_time() - started_s
+    if elapsed_s > LIMIT_S + _claimed_bytes(data) / LIMIT_BYTES_S:
+        raise CaseError(f"it took {elapsed_s:.1f} s of processor time")
+    if _is_layout(lambda: list(read_blocks(io.BytesIO(data))), FormatError) != _is_layout(
+        lambda: list(layout.blocks(data)), RefusedError
+    ):
+        raise CaseError("the layout is read by one decoder and refused by the other")
+    return outcome
+
+
+def _expected(corpus: Corpus, data: bytes) -> bytes:
+    """Return what the blocks of an accepted file held before it was changed, as another reader of the layout finds them."""
+    try:
+        found = list(layout.blocks(data))
+    except RefusedError as error:
+        raise CaseError(f"accepted, though it must be refused: {error}") from error
+    parts = []
+    for block in found:
+        is_new = block.kind == layout.STORED and layout.blake2b_8(block.payload) == block.checksum  # a right file by itself
+        parts.append(block.payload if is_new else corpus.contents.get((block.raw_bytes, block.checksum)))
+    if None in parts:
+        raise CaseError("a block with an unknown checksum was accepted")
+    return b"".join(part for part in parts if part is not None)
+
+
+def _is_layout(read: Callable[[], object], refusal: type[Exception]) -> bool:
+    try:
+        read()
+    except refusal:
+        return False
+    return True
+
+
+def _claimed_bytes(data: bytes) -> int:
+    """Return the raw bytes that a file claims in the blocks that can be read."""
+    total = 0
+    try:
+        for found in read_blocks(io.BytesIO(data)):
+            total += found.block.raw_bytes
+    except NncompError:
+        total += SPLIT_BYTES
+    return total
+
+
+def limit_memory() -> None:
+    """Let the process have ADDRESS_BYTES more than it has: what takes more fails with MemoryError."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_BYTES, resource.RLIM_INFINITY))
+
+
+def peak_mib() -> float:
+    """Return the most memory this process has had so far (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(count: int, seed: int, first: int = 0, limit_s: float | None = None) -> tuple[Counter[tuple[str, str]], float]:
+    """Run cases; return how many had each outcome, and the seconds of processor time of the slowest; raises CaseError."""
+    corpus = read_corpus()
+    print(f"memory before the first case: {peak_mib():.0f} MiB")
+    if sys.platform == "linux":
+        limit_memory()
+    outcomes: Counter[tuple[str, str]] = Counter()
+    started_s = time.monotonic()
+    slowest_s = 0.0
+    for case in range(first, first + count):
+        if case % 50 == 0:
+            faulthandler.dump_traceback_later(600, exit=True)  # a hang in compiled code
+        begun_s = time.process_time()
+        outcomes[run_case(corpus, seed, case)] += 1
+        slowest_s = max(slowest_s, time.process_time() - begun_s)
+        if limit_s and time.monotonic() - started_s > limit_s:
+            break
+    faulthandler.cancel_dump_traceback_later()
+    return outcomes, slowest_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Decode hostile files; each must give its bytes or a named error.")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first case")
+    parser.add_argument("--seconds", type=float, help="stop after so long")
+    arguments = parser.parse_args()
+    started_s = time.monotonic()
+    try:
+        outcomes, slowest_s = run(arguments.count, arguments.seed, arguments.first, arguments.seconds)
+    except CaseError as failure:
+        sys.exit(f"hostile: {failure} (seed {arguments.seed})")
+    for (mutation, outcome), times in sorted(outcomes.items()):
+        print(f"{mutation:8} {outcome:12} {times:8,}")
+    print(
+        f"{outcomes.total():,} cases in {time.monotonic() - started_s:.0f} s, the slowest {slowest_s:.2f} s of processor time, ",
+        end="",
+    )
+    print(f"peak memory {peak_mib():.0f} MiB; each gave its bytes or a named error")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""A whole file: each block by its kind, its checksum compared. Also the command."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import lzma
+import sys
+from pathlib import Path
+
+from checks.independent import layout
+from checks.independent.byte_model import decode_bytes
+from checks.independent.model_file import Model, parse_model
+from checks.independent.network import Lane
+from checks.independent.range_decoder import RangeDecoder
+from checks.independent.refused import RefusedError, demand
+from checks.independent.token_tree import LaneText, TokenTree
+
+_FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
+
+
+def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"") -> bytes:
+    """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says."""
+    content = bytearray()
+    for block in layout.blocks(data):
+        raw = _decode_block(block, model_data, base_data)
+        demand(len(raw) == block.raw_bytes, "a block of another size than it says")
+        demand(layout.blake2b_8(raw) == block.checksum, "a block with another checksum")
+        content += raw
+    return bytes(content)
+
+
+def _decode_block(block: layout.Block, model_data: bytes | None, base_data: bytes) -> bytes:
+    if block.kind == layout.STORED:
+        return block.payload
+    if block.kind == 1:
+        return _decode_xz(block.payload, block.raw_bytes)
+    if block.kind == 2:
+        return decode_bytes(block.payload, block.raw_bytes)
+    demand(block.kind == 3, "a reserved kind")
+    if block.model_hash is None:
+        raise RefusedError("a block of tokens in a frame that names no model")
+    if model_data is None or hashlib.sha256(model_data).digest()[:8] != block.model_hash:
+        raise RefusedError(f"the block needs the model whose hash begins with {block.model_hash.hex()}")
+    return decode_tokens(block.payload, block.raw_bytes, parse_model(model_data, base_data))
+
+
+def _decode_xz(payload: bytes, raw_bytes: int) -> bytes:
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
+    try:
+        data = decoder.decompress(payload, raw_bytes + 1)
+        if not decoder.eof and len(data) <= raw_bytes:
+            data += decoder.decompress(b"", 1)  # the end marker alone may be left
+    except (lzma.LZMAError, EOFError) as error:
+        raise RefusedError(f"LZMA: {error}") from error
+    demand(decoder.eof and not decoder.unused_data, "the LZMA stream does not end where the payload ends")
+    return data
+
+
+def decode_tokens(payload: bytes, raw_bytes: int, model: Model) -> bytes:
+    """Return the bytes of a payload of kind 3."""
+    demand(len(payload) >= 7, "a payload of tokens that is too short")
+    lanes_log2, lines_log2, flags = payload[:3]
+    demand(lanes_log2 <= 4 and 8 <= lines_log2 <= 20 and flags <= 1, "lanes, lines or flags that mean nothing")
+    demand(flags == 0 or bool(model.code), "a code, and a model that has none")
+    decoder = RangeDecoder(payload[3:])
+    levels = _decode_code(decoder, model) if flags else []
+    count = 2**lanes_log2
+    ends = [(i + 1) * raw_bytes // count for i in range(count)]
+    texts = [LaneText(i, i * raw_bytes // count) for i in range(count)]
+    networks = [Lane(model, levels) for _ in range(count)]
+    tree = TokenTree(model, lines_log2, raw_bytes)
+    rooms = [end - lane.first_byte for end, lane in zip(ends, texts, strict=True)]
+    while any(rooms):
+        for i, lane in enumerate(texts):
+            if not rooms[i]:
+                continue
+            networks[i].step(lane.tokens[-1] if lane.tokens else model.sizes["start_token"])
+            token = _decode_token(decoder, networks[i], tree, lane)
+            its_bytes = model.tokens[token]
+            demand(len(its_bytes) <= rooms[i], "a token goes beyond its lane")
+            rooms[i] -= len(its_bytes)
+            tree.end_token(token, its_bytes)
+    decoder.finish()
+    return b"".join(bytes(lane.text.bytes) for lane in texts)
+
+
+def _decode_code(decoder: RangeDecoder, model: Model) -> list[int]:
+    levels = []
+    for row in model.code["code_p1"].tolist():
+        level = 0
+        while level < len(row) and decoder.decide(row[level]):
+            level += 1
+        levels.append(level)
+    return levels
+
+
+def _decode_token(decoder: RangeDecoder, network: Lane, tree: TokenTree, lane: LaneText) -> int:
+    tree.begin_token(lane)
+    node = 1
+    for _ in range(tree.bits):
+        bit = decoder.decide(tree.predict(node, network.p1(node)))
+        tree.learn(bit)
+        node = 2 * node + bit
+    return node - (1 << tree.bits)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Decode a .nnc file, slowly, to standard output.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--model", type=Path, help="the model file, for blocks of tokens")
+    parser.add_argument("--base", type=Path, help="the model file that it goes on from, if it does")
+    asked = parser.parse_args()
+    try:
+        base_data = asked.base.read_bytes() if asked.base else b""
+        content = decode(asked.file.read_bytes(), asked.model.read_bytes() if asked.model else None, base_data)
+    except (RefusedError, OSError) as error:
+        sys.exit(f"{asked.file}: refused: {error}")
+    sys.stdout.buffer.write(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""*The token tree*: the contexts, matches and weights of kind 3, shared by the lanes of a block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.independent.mixing import BIAS, CorrectionMap, Corrections, Match, MatchVoices, Mixer, Slots
+from checks.independent.model_file import Model
+from checks.independent.tables import FIRST, STRETCH, Adaptive, Ints, combine
+from checks.independent.text import Text
+
+_LEAST = (5, 2)
+_CONTEXTS = 20  # of a model that does not say
+_SETS = (64, 272, 512, 128)
+_PARTS = (0, 4, 7, 10, 13)
+_MAP_ROWS = (272, 65536, 1024)
+
+
+class LaneText:
+    """A lane's bytes, tokens and matches; `number` is the lane's, `first_byte` where it begins in the block."""
+
+    def __init__(self, number: int, first_byte: int) -> None:
+        self.number, self.first_byte = number, first_byte
+        self.text = Text()
+        self.tokens: list[int] = []
+        self.matches = [Match(), Match()]
+
+    def last_token(self, i: int) -> int:
+        return self.tokens[-i] if i <= len(self.tokens) else 0
+
+    def contexts(self, used: Ints, followers: Ints, pair_followers: Ints) -> Ints:
+        """Return the hash of each context that is used, for the next token."""
+        text = self.text
+        t1, t2, t3, t4, t5 = (self.last_token(i) for i in range(1, 6))
+        b1, b2, b3, b4 = (text.last(i) for i in range(1, 5))
+        f = min(text.field, 255)
+        pair = t1 + 65536 * t2
+        one, two = int(followers[t1]), int(pair_followers[combine(t1, t2) % 2**18])
+        longer, shorter = self.matches
+        if longer.expected is not None:
+            x = combine(32 * longer.expected + min(longer.length, 31), b1)
+        else:
+            x = combine(0 if shorter.expected is None else shorter.expected + 1, b1 + 256)
+        hashes = [
+            0,
+            t1,
+            pair,
+            combine(pair, t3),
+            combine(text.key, text.word),
+            combine(pair, t3, t4, t5),
+            b1,
+            b1 + 256 * b2,
+            b1 + 256 * b2 + 65536 * b3,
+            b1 + 256 * b2 + 65536 * b3 + 2**24 * b4,
+            combine(text.first + 256 * text.indent, text.word, b1),
+            combine(text.word, b1),
+            combine(text.word, text.previous_word, b1),
+            text.field_above() + 256 * b1 + 65536 * f,
+            x,
+            text.above() + 256 * min(text.column, 255),
+            combine(text.hash_above[f], text.field_hash, f),
+            text.format % 2**32,
+            combine(text.format % 2**24, text.word),
+            combine(text.tag[text.depth], combine(text.mode, text.word)),
+            combine(one, t1),
+            combine(two, t1),
+            combine(one % 65536, two),
+            combine(text.word, text.previous_word, text.older_word),
+            combine(text.word, text.older_word, b1),
+        ]
+        reach = used // 32
+        where = np.where(reach == 0, 0, 1 + self.number + np.where(reach > 1, 16 * (1 + (len(text.bytes) >> (8 + reach))), 0))
+        return combine(np.array(hashes)[used % 32], used + 1 + 256 * where)  # type: ignore[no-any-return]
+
+
+class TokenTree:
+    """Predicts and learns the decisions of a block's tokens."""
+
+    def __init__(self, model: Model, lines_log2: int, raw_bytes: int) -> None:
+        self.bits = model.sizes["vocab_size"].bit_length() - 1
+        start = model.mixing or _plain()
+        self.used = start.get("contexts", np.arange(_CONTEXTS)).astype(np.int64)
+        self.row_sets = start.get("row_sets", np.arange(len(_SETS))).astype(np.int64)
+        histories = start["histories"].reshape(len(self.used), 256)
+        joint = Adaptive.unpacked(start["joint"].reshape(len(self.used), 256, 8), 1023) if "joint" in start else None
+        self.slots = Slots(4 * 2**lines_log2, Adaptive.unpacked(histories, 1023), joint)
+        self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
+        strength = start["strength"].reshape(2, 64)
+        self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
+        ends = np.cumsum(_SETS)[:-1]
+        inputs = 2 * len(self.used) + 7
+        weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
+        self.mixer = Mixer([weights[r] for r in self.row_sets], start["final_weights"].astype(np.int64))
+        maps = [CorrectionMap.plain(rows) for rows in _MAP_ROWS]
+        for i in (0, 2):
+            if f"map_{i}" in start:
+                maps[i] = CorrectionMap(start[f"map_{i}"].astype(np.int64).reshape(-1, 25))
+        self.corrections = Corrections(maps, (1, 2, 3, 2))
+        self.decisions = 0
+        self.places = [0] * (raw_bytes + 1)  # the tokens of all lanes
+        self.known = [False] * (raw_bytes + 1)
+        self.match_tables = [np.zeros(2**18, np.int64) for _ in _LEAST]
+
+    def begin_token(self, lane: LaneText) -> None:
+        self.lane = lane
+        self.hashes = lane.contexts(self.used, self.followers, self.pair_followers)
+
+    def predict(self, node: int, n: int) -> int:
+        """Return the probability of the decision 1 at a node for which the network has `n`."""
+        text = self.lane.text
+        depth = node.bit_length() - 1
+        part = max(start for start in _PARTS if start <= depth)
+        if depth == part:
+            self.slots.begin_part(self.hashes, node)
+        k = depth - part
+        inputs = self.slots.predict(2**k + node % 2**k)
+        from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
+        b1 = text.last(1)
+        stretched = int(STRETCH[n >> 4])
+        self.slots.use_joint(stretched)
+        top = node if node < 256 else 256 + depth
+        late = int(2 * depth >= self.bits)
+        rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late]
+        x = np.concatenate([inputs, from_matches, [stretched, (n - 32768) >> 5, BIAS]])
+        mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], 16 * sure + depth)
+        level = min(max((stretched + 2048) >> 8, 0), 15)
+        return self.corrections.p1(mixed, [top, combine(node, b1) % 65536, 16 * sure + level])
+
+    def learn(self, bit: int) -> None:
+        rate = 800 + 160000 // (64 + self.decisions // 128)
+        self.mixer.learn(bit, rate, rate // 4)
+        self.corrections.learn(bit)
+        self.slots.learn(bit)
+        self.voices.learn(bit)
+        self.decisions += 1
+
+    def end_token(self, token: int, its_bytes: bytes) -> None:
+        lane = self.lane
+        for c in its_bytes:
+            lane.text.note(c)
+        t1, t2 = lane.last_token(1), lane.last_token(2)
+        for table, i in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
+            table[i] = (table[i] << 16 | token) % 2**32
+        lane.tokens.append(token)
+        place = lane.first_byte + len(lane.tokens)
+        self.places[place] = token
+        self.known[place] = True
+        for k in (0, 1):
+            self._follow(k, token, place)
+
+    def _follow(self, k: int, token: int, place: int) -> None:
+        match, table, least = self.lane.matches[k], self.match_tables[k], _LEAST[k]
+        if match.expected is not None:
+            match.score(match.expected == token)
+            match.place += 1
+        count = len(self.lane.tokens)
+        if count >= least:
+            head = combine(0, *(self.lane.last_token(i) for i in range(1, least + 1))) * 2**18 >> 32
+            candidate = int(table[head])
+            if match.length < least and candidate > 0:
+                equal, most = 0, min(32, count, candidate - 1)
+                while equal < most and self.places[candidate - 1 - equal] == self.places[place - equal]:
+                    equal += 1
+                if equal >= least:
+                    match.restart(candidate, equal)
+            table[head] = place + 1
+        if match.misses % 16 == 15:
+            match.place = 0
+        match.expected = self.places[match.place] if match.place < len(self.known) and self.known[match.place] else None
+
+
+def _plain() -> dict[str, Ints]:
+    """Return the start values of a model file that has none."""
+    row = [4000, 1000] * _CONTEXTS + [8000, 0] * 2 + [45000, 0] + [0] + [0]
+    histories = np.zeros((_CONTEXTS, 256), np.int64)
+    histories[:, :255] = FIRST << 16
+    classes = np.arange(64)
+    return {
+        "weights": np.tile(np.array(row), (sum(_SETS), 1)),
+        "final_weights": np.full((1024, len(_SETS)), 16384),
+        "histories": histories,
+        "strength": np.tile((65536 - 65536 // (3 + 2 * (classes // 4))) << 16, (2, 1)),
+    }

@@ -1,0 +1,113 @@
+"""A slow decoder and encoder of token blocks: the reference engine, the slow twin of mixing, and constriction itself.
+
+Written beside docs/FORMAT.md, "Token blocks"; shares no compiled loop with the product. One decision at a time.
+"""
+
+# L lanes, G groups, S tokens a group
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import constriction
+import numpy as np
+
+from nncomp.mixing.token_predictor_reference import TokenReference
+from nncomp.network.engine_reference import ReferenceEngine
+from nncomp.network.model import IntegerModel
+
+HEADER_BYTES = 3
+Code = Callable[[int, int], int]  # (p1, the decision if it is known) -> the decision
+
+
+def bernoulli(p1: int) -> constriction.stream.model.Bernoulli:
+    """Return constriction's model of a decision with probability p1 / 65536; the quotient is exact."""
+    return constriction.stream.model.Bernoulli(p1 / 65536, perfect=False)
+
+
+def run_code(model: IntegerModel, code: Code, known: Sequence[int] = ()) -> list[int]:
+    """Code the levels of a code, known or not; return them."""
+    assert model.code is not None
+    levels = []
+    for i, row in enumerate(model.code.p1.tolist()):
+        level = 0
+        while level < len(row) and code(row[level], int(known[i] > level) if known else 0):
+            level += 1
+        levels.append(level)
+    return levels
+
+
+def run_block(
+    model: IntegerModel,
+    raw_bytes: int,
+    header: bytes,
+    code: Code,
+    ids: Sequence[Sequence[int]] = (),
+    known_levels: Sequence[int] = (),
+) -> bytes:
+    """Code the code, if the header has the flag, and all tokens of a block; `ids` are each lane's tokens, if they are known.
+    Return the raw bytes."""
+    levels = run_code(model, code, known_levels) if header[2] & 1 else []
+    lanes, bits = 1 << header[0], model.vocabulary.bits
+    groups = model.sizes["group_count"]
+    starts = [lane * raw_bytes // lanes for lane in range(lanes + 1)]
+    given = {name.removeprefix("mixing."): a for name, a in model.extra.items() if name.startswith("mixing.")}
+    engine, mixing = (
+        ReferenceEngine(model, lanes, np.array(levels, np.int64)),
+        TokenReference(bits, starts, 1 << header[1], given),
+    )
+    before = np.full(lanes, model.sizes["start_token"])
+    widths = [high - low for low, high in pairwise(starts)]
+    while any(len(data) < width for data, width in zip(mixing.data, widths, strict=True)):
+        groups_LG = engine.step(before).tolist()
+        for lane, width in enumerate(widths):
+            if len(mixing.data[lane]) == width:
+                continue
+            known = ids[lane][mixing.history.counts[lane]] if ids else 0
+            part, node = groups_LG[lane], 1
+            mixing.begin_token(lane)
+            for depth in range(bits):
+                if groups <= node < 2 * groups:
+                    part = engine.token_frequencies(lane, node - groups).tolist()
+                half = len(part) // 2
+                zeros, ones = sum(part[:half]), sum(part[half:])
+                network = min(max((ones * 65536 + (zeros + ones) // 2) // (zeros + ones), 1), 65535)
+                p1 = mixing.predict(lane, depth, node, network)
+                bit = code(p1, known >> (bits - 1 - depth) & 1)
+                mixing.update(bit)
+                part, node = part[half:] if bit else part[:half], 2 * node + bit
+            token = node - (1 << bits)
+            mixing.end_token(lane, token, model.vocabulary.tokens[token])
+            assert len(mixing.data[lane]) <= width
+            before[lane] = token
+    return b"".join(mixing.data)
+
+
+def encode_slowly(model: IntegerModel, data: bytes, header: bytes, levels: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+    """Return the payload of a block with this header (and this code, if it has the flag), and p1 of each decision."""
+    encoder = constriction.stream.queue.RangeEncoder()
+    probabilities = []
+
+    def code(p1: int, known: int) -> int:
+        probabilities.append(p1)
+        encoder.encode(known, bernoulli(p1))
+        return known
+
+    lanes = 1 << header[0]
+    bounds = [lane * len(data) // lanes for lane in range(lanes + 1)]
+    ids = [model.vocabulary.encode(data[low:high]).tolist() for low, high in pairwise(bounds)]
+    assert run_block(model, len(data), header, code, ids, levels) == data
+    return header + encoder.get_compressed().astype("<u4").tobytes(), probabilities
+
+
+def decode_slowly(model: IntegerModel, payload: bytes, raw_bytes: int) -> bytes:
+    """Return the raw bytes of a payload."""
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload[HEADER_BYTES:], "<u4").astype(np.uint32))
+
+    def code(p1: int, known: int) -> int:
+        return int(decoder.decode(bernoulli(p1)))
+
+    data = run_block(model, raw_bytes, payload[:HEADER_BYTES], code)
+    assert decoder.maybe_exhausted()
+    return data

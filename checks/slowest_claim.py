@@ -1,0 +1,40 @@
+"""How long a byte that a file claims can take to decode at most: `python -m checks.slowest_claim TEXT`.
+
+One lane, the model max, one thread, and a token for each byte: a writer may choose that, so may a file that lies about 6 MiB.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nncomp import range_coder
+from nncomp.blocks import token_payload
+from nncomp.format.frames import SPLIT_BYTES
+from nncomp.network.engine import PackedModel
+from nncomp.network.model import parse_model
+from nncomp.network.registry import open_model
+
+_BYTES = 60_000
+
+
+def main() -> None:
+    data = Path(sys.argv[1]).read_bytes()[:_BYTES]
+    file = open_model("max")
+    model = PackedModel(parse_model(file.read(), "max", file.read_base()))
+    number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
+    ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
+    sizes = 0, token_payload.lines_log2(len(data))
+    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), *sizes, lane_ids=[ids])
+    payload = bytes([*sizes, 0]) + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
+    begin = time.perf_counter()
+    assert token_payload.decode_tokens(model, payload, len(data)) == data, "not lossless"
+    byte_s = (time.perf_counter() - begin) / len(data)
+    print(f"{byte_s * 1e6:.1f} microseconds a byte, {byte_s * (SPLIT_BYTES - 1):.0f} s for a block of 6 MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""A .nnc file as a file object: `NncompFile`, and how it finds the block that holds a byte."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Protocol, cast
+
+from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
+from nncomp.api.incremental import Compressor
+from nncomp.format.frames import FrameBlock, read_blocks
+from nncomp.format.index import Place, locate_blocks, read_block
+from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
+
+FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.IOBase
+
+
+class _Blocks(Protocol):
+    """The raw bytes of the block that holds a position, and where it begins; None at the end of the content and beyond."""
+
+    def at(self, position: int) -> tuple[int, bytes] | None: ...
+
+
+class _LocatedBlocks:
+    """Blocks of a file that can be read at any place; only those that are asked for are decoded."""
+
+    def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
+        self._file = file
+        self._find_model = find_model
+        self._places: list[Place] | None = None
+
+    @property
+    def places(self) -> list[Place]:
+        if self._places is None:
+            self._places = locate_blocks(self._file)
+        return self._places
+
+    def at(self, position: int) -> tuple[int, bytes] | None:
+        for place in self.places:  # some hundred for a gigabyte
+            if place.raw_start <= position < place.raw_end:
+                block = read_block(self._file, place)
+                return place.raw_start, DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
+        return None
+
+
+class _PassingBlocks:
+    """Blocks of a stream that is read once, from front to end."""
+
+    def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
+        self._blocks: Iterator[FrameBlock] = read_blocks(file)
+        self._find_model = find_model
+        self._raw_end = 0
+
+    def at(self, position: int) -> tuple[int, bytes] | None:
+        for found in self._blocks:
+            raw_start = self._raw_end
+            self._raw_end += found.block.raw_bytes
+            if position < self._raw_end:
+                return raw_start, DecodeTask(found.block, needed_model(found.block.kind, found.model, self._find_model)).run()
+        return None
+
+
+class _From:
+    """What a file holds from a place on, as a file of its own."""
+
+    def __init__(self, file: BinaryIO, first: int) -> None:
+        self._file = file
+        self._first = first
+        self.read = file.read
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset if whence else self._first + offset, whence) - self._first
+
+
+class _Reader(io.RawIOBase):
+    """The content of a .nnc file, one decoded block of it in memory; io.BufferedReader makes the rest of it."""
+
+    def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
+        is_seekable = file.seekable()
+        first = file.tell() if is_seekable else 0
+        file = cast(BinaryIO, _From(file, first)) if first else file
+        self._located = _LocatedBlocks(file, find_model) if is_seekable else None
+        self._blocks: _Blocks = self._located or _PassingBlocks(file, find_model)
+        self._position = 0
+        self._start, self._data = 0, b""  # of the block that was decoded last
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._located is not None
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if self._located is None:
+            raise io.UnsupportedOperation("The compressed file is a stream that cannot seek.")
+        if whence == io.SEEK_CUR:
+            offset += self._position
+        elif whence == io.SEEK_END:
+            offset += self._located.places[-1].raw_end
+        elif whence != io.SEEK_SET:
+            raise ValueError(f"There is no way {whence} to seek.")
+        if offset < 0:
+            raise ValueError(f"There is no position {offset}.")
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        part = self._next(len(view))
+        view[: len(part)] = part
+        return len(part)
+
+    def readall(self) -> bytes:
+        parts: list[bytes] = []
+        while part := self._next(None):
+            parts.append(bytes(part))
+        return b"".join(parts)
+
+    def _next(self, count: int | None) -> memoryview:
+        """Return up to `count` bytes from here, or all of the block from here; nothing only at the end."""
+        if not self._start <= self._position < self._start + len(self._data):
+            found = self._blocks.at(self._position) if count is None or count else None
+            if found is None:
+                return memoryview(b"")
+            self._start, self._data = found
+        start = self._position - self._start
+        part = memoryview(self._data)[start : None if count is None else start + count]
+        self._position += len(part)
+        return part
+
+
+class NncompFile(io.BufferedIOBase):
+    """A .nnc file, read or written as what it holds; made by `nncomp.open`, as `lzma.LZMAFile` is by `lzma.open`.
+
+    A file object that is given is used from where it stands.
+
+    Reading: `seek` needs a file that can seek itself; then a read decodes only the block of 3.5 to 6 MiB that holds the byte,
+    and the last one is kept. Without, it is read from front to end. Every block is compared with its checksum.
+    Writing: there is no `seek`; the file is complete when it is closed. `mode`, `level`, `model`: see `nncomp.open`.
+
+    >>> import io, tarfile, nncomp
+    >>> held = io.BytesIO()
+    >>> with nncomp.NncompFile(held, "wb", model=None) as file, tarfile.open(fileobj=file, mode="w") as tar:
+    ...     tar.addfile(tarfile.TarInfo("empty.txt"))
+    >>> held.seek(0)
+    0
+    >>> with nncomp.NncompFile(held) as file, tarfile.open(fileobj=file) as tar:
+    ...     tar.getnames()
+    ['empty.txt']
+    """
+
+    _file: BinaryIO | None = None  # while it is open
+
+    def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
+        kind = mode.replace("b", "", 1)
+        if kind not in ("r", "w", "x", "a"):
+            raise ValueError(f"The mode is r, w, x or a, with b or without it, not {mode!r}.")
+        self._reader: io.BufferedReader | None = None
+        self._compressor = None if kind == "r" else Compressor(level=level, model=model)
+        find_model = find_with(model) if kind == "r" else None
+        self._written_bytes = 0
+        self._is_ours = isinstance(file, (str, bytes, os.PathLike))
+        self.mode = kind + "b"
+        if isinstance(file, (str, bytes, os.PathLike)):
+            self._file = cast(BinaryIO, builtins.open(file, self.mode))  # noqa: PTH123, SIM115 (bytes, and closed by close)
+        else:
+            self._file = cast(BinaryIO, file)
+        self.name = getattr(self._file, "name", "")
+        if find_model:
+            self._reader = io.BufferedReader(_Reader(self._file, find_model))
+
+    def close(self) -> None:
+        """Write what is held and finish the frame; close the file unless it was given open. More calls do nothing."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            if self._compressor:
+                file.write(self._compressor.flush())
+        finally:
+            self._compressor = None
+            if self._is_ours:
+                file.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._file is None
+
+    def readable(self) -> bool:
+        self._check_open()
+        return self._reader is not None
+
+    def writable(self) -> bool:
+        self._check_open()
+        return self._compressor is not None
+
+    def seekable(self) -> bool:
+        self._check_open()
+        return self._reader is not None and self._reader.seekable()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the compressed file."""
+        return self._check_open().fileno()
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._check_reader().read(size)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._check_reader().read1(size)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._check_reader().readinto(buffer)
+
+    def peek(self, size: int = 0) -> bytes:
+        """Return some bytes from here, at least one unless it is the end, without moving on."""
+        return self._check_reader().peek(size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._check_reader().readline(-1 if size is None else size)
+
+    def __iter__(self) -> NncompFile:
+        self._check_reader()
+        return self
+
+    def __next__(self) -> bytes:
+        if line := self._check_reader().readline():
+            return line
+        raise StopIteration
+
+    def write(self, data: Any) -> int:
+        """Take all of `data`, bytes or what has bytes; return how many they are. Writes a block whenever there is one."""
+        file = self._check_open()
+        if self._compressor is None:
+            raise io.UnsupportedOperation("The file is open for reading.")
+        view = memoryview(data).cast("B")
+        file.write(self._compressor.compress(view))
+        self._written_bytes += len(view)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte of the content, as io.IOBase.seek says; it is decoded when it is read."""
+        return self._check_reader().seek(offset, whence)
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._reader.tell() if self._reader else self._written_bytes
+
+    def _check_open(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("The file is closed.")
+        return self._file
+
+    def _check_reader(self) -> io.BufferedReader:
+        self._check_open()
+        if self._reader is None:
+            raise io.UnsupportedOperation("The file is open for writing.")
+        return self._reader

@@ -1,0 +1,92 @@
+"""How much memory a block takes, from what its header says, before any of it is taken; and the limit on that.
+
+The figures are upper bounds, held by `tests/test_memory.py` against what processes really take. Compiling, once after an
+installation, is not among them. Knows the layout and the kinds of block; takes nothing itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nncomp.errors import MemoryLimitError
+from nncomp.format.frames import SPLIT_BYTES, Block
+from nncomp.network.registry import ModelFile
+
+MB = 1_000_000
+DEFAULT_BYTES = 1000 * MB  # the limit for each worker where none is given
+_COMMAND_BYTES = 60 * MB  # the process that reads and writes, beside blocks
+_WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
+_MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
+_TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
+_XZ, _BYTES, _TOKENS = 1, 2, 3  # as in nncomp/blocks/codec.py
+_XZ_BYTES, _XZ_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
+_BYTES_BYTES = 11 * (1 << 22) + 15 * MB  # slots and maps of mixing on bytes, at most
+_LINE_BYTES, _TOKENS_BYTES = 64, 30 * MB  # of mixing on tokens: of a line of slots, and of all the rest
+_MAX_LINES_LOG2 = 20
+_TOKEN_DECISIONS = 16  # a token has at most, and each is kept in three bytes while a block is coded
+_CODER_BYTES = 60 * MB  # the range encoder's part of a block
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The limit on the memory of a command, all its processes together; None is DEFAULT_BYTES for each worker."""
+
+    limit_bytes: int | None = None
+
+    def check_decoding(self, block: Block, model: ModelFile | None) -> None:
+        """Raise MemoryLimitError when one worker that decodes this block would take more than the limit."""
+        size = decoding_bytes(block.kind, block.raw_bytes, block.payload[:2], len(block.payload), model)
+        self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
+
+    def check_coding(self, raw_bytes: int, model: ModelFile | None) -> None:
+        """Raise MemoryLimitError when one worker that codes so many bytes would take more than the limit."""
+        what = f"To compress {raw_bytes:,} bytes at a time may take"
+        self._check(coding_bytes(raw_bytes, model), what, "or take --model none", model)
+
+    def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
+        """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
+        if self.limit_bytes is None or asked < 2:
+            return asked
+        most = SPLIT_BYTES - 1
+        lines = bytes([0, _MAX_LINES_LOG2])
+        sizes = [decoding_bytes(kind, most, lines, most, model) for kind in (_BYTES, _TOKENS)]
+        size = coding_bytes(most, model) if is_coding else max(sizes)
+        return max(1, min(asked, (self.limit_bytes - _COMMAND_BYTES) // (_WORKER_BYTES + size)))
+
+    def _check(self, block_bytes: int, what: str, or_else: str, model: ModelFile | None) -> None:
+        needed = _COMMAND_BYTES + _WORKER_BYTES + block_bytes
+        limit = DEFAULT_BYTES + _device_bytes(model) if self.limit_bytes is None else self.limit_bytes
+        if needed > limit:
+            needed_mb = -(-needed // MB)
+            raise MemoryLimitError(
+                f"{what} {needed_mb:,} MB of memory, and the limit is {limit / MB:,.0f} MB; "
+                f"give --memory-limit {needed_mb}M {or_else}."
+            )
+
+
+def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, model: ModelFile | None) -> int:
+    """Return the most bytes that decoding a block takes beside a process; `head` are the first bytes of its payload."""
+    copies = 6 * raw_bytes + 7 * payload_bytes  # in both processes, on the way between them too
+    if kind == _XZ:
+        return copies + _XZ_BYTES
+    if kind == _BYTES:
+        return copies + _BYTES_BYTES
+    if kind == _TOKENS:
+        lines_log2 = min(head[1], _MAX_LINES_LOG2) if len(head) > 1 else 0  # what is out of bounds is refused later
+        return copies + 4 * raw_bytes + (_LINE_BYTES << lines_log2) + _TOKENS_BYTES + _model_bytes(model)
+    return copies
+
+
+def coding_bytes(raw_bytes: int, model: ModelFile | None) -> int:
+    """Return the most bytes that coding so many takes beside a process: all kinds are tried, one after another."""
+    with_bytes = _BYTES_BYTES + 8 * 3 * raw_bytes
+    with_tokens = (_LINE_BYTES << _MAX_LINES_LOG2) + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
+    return 6 * raw_bytes + max(_XZ_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
+
+
+def _model_bytes(model: ModelFile | None) -> int:
+    return _MODEL_FACTOR * model.size_bytes + _device_bytes(model) if model else 0
+
+
+def _device_bytes(model: ModelFile | None) -> int:
+    return _TORCH_BYTES if model and model.device else 0

@@ -1,0 +1,216 @@
+"""A block as tokens: the network predicts, mixing sharpens, the range coder writes; L lanes advance in step.
+
+Payload: log2 of the lanes, log2 of the mixing table's lines, flags (a byte each), then the coder's words: those of a code z,
+if flag 0 says that there is one (`nncomp.network.code`), and of the tokens. Lane l holds the bytes from l * R // L to
+(l + 1) * R // L of the R raw bytes. This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Knows nothing of files.
+"""
+
+# L lanes, N tokens of the block, R raw bytes
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp import range_coder
+from nncomp.blocks import token_threads
+from nncomp.blocks.token_loop import OVERFLOW
+from nncomp.errors import FormatError
+from nncomp.mixing.token_predictor import learned_values, new_mixing
+from nncomp.network.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, read_code
+from nncomp.network.engine import PackedModel
+from nncomp.network.vocabulary import Vocabulary
+
+PARTS = 16  # of a block, whose surprisal is told
+MAX_LANES_LOG2 = 4  # that a block may have
+MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
+MAX_LINES_LOG2 = 20  # 64 MB of mixing table
+_MIN_LINES_LOG2 = 8
+_LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
+_HEADER_BYTES = 3
+_FLAG_CODE = 1  # a code comes before the tokens
+_CHUNK = 1 << 18  # tokens looked at together for their costs
+_START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
+
+
+def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
+    """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB.
+
+    >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
+    [1, 1, 2, 4]
+    """
+    return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
+
+
+def lines_log2(raw_bytes: int) -> int:
+    """Return log2 of the mixing table's lines (64 bytes each) for a block: about four a byte, 64 MB at most."""
+    return max(_MIN_LINES_LOG2, min(MAX_LINES_LOG2, (4 * raw_bytes - 1).bit_length()))
+
+
+def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
+    """Return where each lane begins, and the end, shape (L + 1,)."""
+    return np.array([lane * raw_bytes // lanes for lane in range(lanes + 1)], dtype=np.int64)
+
+
+class Encoded(NamedTuple):
+    """A payload, its surprisal in bits, how many of them each part of the raw bytes took, and what mixing has learned."""
+
+    payload: bytes
+    cost_bits: float
+    part_bits: NDArray[np.float64]  # (PARTS,), without those of a code
+    learned: dict[str, NDArray[Any]]
+
+
+def encode_tokens(
+    model: PackedModel, data: bytes, threads: int = 1, code: Levels = NO_CODE, most_lanes: int = MOST_LANES
+) -> Encoded:
+    """Return the payload of a block (at least one byte); the same for any number of threads.
+
+    A code that is given is sent if the payload is the smaller for it: both are made.
+    """
+    start = model_start(model)
+    best = encode_and_learn(model, data, start, threads, NO_CODE, most_lanes)
+    if len(code):
+        told = encode_and_learn(model, data, start, threads, code, most_lanes)
+        best = told if len(told.payload) < len(best.payload) else best
+    return best
+
+
+def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
+    """Return the start values of mixing that a model brings along, or none."""
+    return start_of(model.model.extra)
+
+
+def start_of(extra: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the start values of mixing among a model's extra arrays."""
+    return {name.removeprefix(_START): array for name, array in extra.items() if name.startswith(_START)}
+
+
+def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return start values of mixing as the extra arrays of a model."""
+    return {_START + name: array for name, array in values.items()}
+
+
+def encode_and_learn(
+    model: PackedModel,
+    data: bytes,
+    start: dict[str, NDArray[Any]],
+    threads: int = 1,
+    code: Levels = NO_CODE,
+    most_lanes: int = MOST_LANES,
+) -> Encoded:
+    """Return what `encode_tokens` does with this code or none; mixing has learned from `start` on."""
+    sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
+    p = predict_tokens(model, data, start, *sizes, threads, code=code)
+    flags, decisions, p1 = 0, p.decisions, p.p1
+    if len(code):
+        flags, first = _FLAG_CODE, code_decisions(_prior(model), code)
+        decisions, p1 = np.concatenate([first[0], decisions]), np.concatenate([first[1], p1])
+    payload = bytes([*sizes, flags]) + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
+    part_bits = _part_bits(p, model.model.vocabulary, lane_starts(len(data), 1 << sizes[0]))
+    return Encoded(payload, float(part_bits.sum()) + code_cost_bits(model, code), part_bits, p.learned)
+
+
+def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the surprisal of each part of the block's bytes; a token is of the part it begins in. Shape (PARTS,)."""
+    costs = range_coder.costs_bits(p.decisions, p.p1, vocabulary.bits)  # in the order of coding: step by step, in each the lanes
+    sizes, counts, part_bytes = np.diff(vocabulary.offsets), np.diff(p.first_ids), -(-starts[-1] // PARTS)
+    bits = np.zeros(PARTS)
+    for lane, count in enumerate(counts.tolist()):
+        begin = int(starts[lane])
+        for low in range(0, count, _CHUNK):  # a block may have millions of tokens
+            steps = np.arange(low, min(low + _CHUNK, count))
+            before = sum((np.minimum(steps, each) for each in counts), np.zeros_like(steps))  # coded in earlier steps
+            before += sum((each > steps for each in counts[:lane]), np.zeros_like(steps))
+            widths = sizes[p.ids[p.first_ids[lane] + steps]]
+            ends = begin + np.cumsum(widths)
+            bits += np.bincount((ends - widths) // part_bytes, costs[before], PARTS)
+            begin = int(ends[-1])
+    return bits
+
+
+def _prior(model: PackedModel) -> NDArray[np.uint16]:
+    """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
+    code = model.model.code
+    return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
+
+
+def code_cost_bits(model: PackedModel, code: Levels) -> float:
+    """Return the bits of a code under the model's prior; none costs none."""
+    return code_bits(_prior(model), code)
+
+
+class Predicted(NamedTuple):
+    """The decisions of a block, and what mixing has learned when all are coded."""
+
+    ids: NDArray[np.int32]  # N, the tokens, lane after lane
+    first_ids: NDArray[np.int64]  # L + 1, where each lane's begin
+    decisions: NDArray[np.uint8]  # N * bits, in the order of coding: step by step, in each the lanes in order
+    p1: NDArray[np.uint16]  # the same, 1..65535
+    learned: dict[str, NDArray[Any]]
+
+
+def predict_tokens(
+    model: PackedModel,
+    data: bytes,
+    start: dict[str, NDArray[Any]],
+    lanes_bits: int,
+    lines_bits: int,
+    threads: int = 1,
+    lane_ids: list[NDArray[np.int32]] | None = None,
+    code: Levels = NO_CODE,
+) -> Predicted:
+    """Return the decisions of a block (at least one byte) in 2**lanes_bits lanes, with the probabilities they are coded with.
+
+    Those of a code are not among them. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
+    """
+    starts = lane_starts(len(data), 1 << lanes_bits)
+    vocabulary = model.model.vocabulary
+    parts = lane_ids or [vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
+    ids = np.concatenate(parts)
+    first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
+    raw = np.frombuffer(data, np.uint8).copy()
+    decisions, p1 = token_threads.encode(model, mixing, raw, ids, first_ids, code, threads)
+    return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
+
+
+def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
+    """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
+    return decode_lanes(model, payload, raw_bytes, threads)[0]
+
+
+def decode_lanes(
+    model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1
+) -> tuple[bytes, list[NDArray[np.int32]], Levels]:
+    """Return what `decode_tokens` does, the tokens of each lane, and the code."""
+    if len(payload) < _HEADER_BYTES + 4:
+        raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
+    lanes_bits, lines_bits, flags = payload[:_HEADER_BYTES]
+    if flags & ~_FLAG_CODE:
+        raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
+    prior = _prior(model)
+    if flags & _FLAG_CODE and not len(prior):
+        raise FormatError(f"A block of tokens has a code (flags {flags:#x}), but its model knows none; the file is altered.")
+    if lanes_bits > MAX_LANES_LOG2 or not _MIN_LINES_LOG2 <= lines_bits <= MAX_LINES_LOG2:
+        raise FormatError(
+            f"A block of tokens asks for 2**{lanes_bits} lanes and 2**{lines_bits} lines of mixing table; "
+            f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
+        )
+    words = range_coder.bytes_to_words(payload[_HEADER_BYTES:])
+    vocabulary = model.model.vocabulary
+    range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
+    mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, 1 << lanes_bits), 1 << lines_bits, model_start(model))
+    decoder = range_coder.first_state(words)
+    code = np.zeros(len(prior) if flags & _FLAG_CODE else 0, np.int64)
+    if len(code):
+        read_code(decoder, words, prior, code)
+    data, wrong = token_threads.decode(model, mixing, words, decoder, code, threads)
+    if wrong == OVERFLOW:
+        raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
+    range_coder.check_finished(decoder, words)
+    places = zip(mixing.starts.tolist(), mixing.counts.tolist(), strict=False)
+    return data.tobytes(), [mixing.history[first + 1 : first + 1 + count].copy() for first, count in places], code

@@ -1,0 +1,48 @@
+"""The process of the command line: signals, shell completion, exit statuses. `nncomp` on the PATH calls `main`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from nncomp.cli.failures import COMPLETE, FAILED, describe, forget_stdout, say
+
+_TYPER_INTERRUPTED = 130
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> NoReturn:
+    """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+                signal.signal(getattr(signal, name), _interrupt)
+        if COMPLETE in os.environ:  # a shell asks what the words so far could become
+            from typer._completion_classes import completion_init
+
+            completion_init()
+        from nncomp.cli.app import app, command_names
+        from nncomp.cli.shorthand import spell_out
+
+        is_terminal = sys.stdin is None or sys.stdin.isatty()
+        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except SystemExit as error:
+        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
+            say(f"nncomp: {describe(KeyboardInterrupt())}")
+            sys.exit(FAILED)
+        raise
+    except BrokenPipeError:
+        forget_stdout()
+        sys.exit(FAILED)
+    except (Exception, KeyboardInterrupt) as error:
+        say(f"nncomp: {describe(error)}")
+        sys.exit(FAILED)
+    sys.exit(0)

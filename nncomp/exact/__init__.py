@@ -1,1 +1,0 @@
-"""The integer network: what codes. Integers in, integers out, the same on any machine."""

@@ -1,0 +1,271 @@
+"""The definition of the byte model: the same predictions in plain Python integers, slow and readable.
+
+Independent of the fast kernels; it shares only the constant tables and the few named constants of the model. The
+tests compare every probability with `==`. Knows nothing of the coder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nncomp.mixing import byte_predictor, components, tables
+from nncomp.mixing.byte_contexts import CONTEXTS
+from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes
+
+_SQUASH = tables.squash_table().tolist()
+_STRETCH = tables.stretch_table().tolist()
+_NEXT, _FIRST = (table.tolist() for table in tables.history_tables())
+_RATE = tables.rate_table(1024, 15).tolist()
+_LIMIT = tables.LOGIT_LIMIT
+
+
+def limit(x: int) -> int:
+    """Return x within the logistic domain."""
+    return min(max(x, -_LIMIT), _LIMIT)
+
+
+def squash(x: int) -> int:
+    """Return the probability of a logistic value."""
+    return int(_SQUASH[limit(x) + _LIMIT])
+
+
+def stretch(p: int) -> int:
+    """Return the logistic value of a 16-bit probability."""
+    return int(_STRETCH[p >> 4])
+
+
+class Adaptive:
+    """A probability of 22 bits that moves by 1 / (n + 1.5) of its error after n observations; packed: p << 10 | n."""
+
+    def __init__(self, packed: int) -> None:
+        self.p, self.count = packed >> 10, packed % 1024
+
+    def update(self, bit: int, most: int) -> None:
+        """Move towards `bit`; n grows up to `most`."""
+        self.p += (bit * (2**22 - 1) - self.p) * _RATE[self.count] >> 16
+        self.count += self.count < most
+
+
+class Slots:
+    """The hashed histories of all contexts."""
+
+    def __init__(self, contexts: int, buckets: int, given: Sequence[int] = (), joint: Sequence[int] = ()) -> None:
+        """`given` are the adaptive probabilities of all histories, `joint` those by history and what another predictor says."""
+        self.buckets = [bytearray(16) for _ in range(buckets)]
+        self.joint, self.asked = [Adaptive(v) for v in joint], list[Adaptive]()
+        packed = given or [p << 16 for p in _FIRST] * contexts
+        self.histories = [[Adaptive(v) for v in packed[256 * i : 256 * i + 256]] for i in range(contexts)]
+        self.found = [self.buckets[0]] * contexts
+        self.states = [0] * contexts
+        self.slot = 0
+
+    def find(self, context: int, h: int) -> None:
+        """Make the bucket of hash `h` the context's; a new one replaces the less used of two."""
+        one = h * len(self.buckets) >> 32
+        pair = self.buckets[one], self.buckets[one ^ 1]
+        for bucket in pair:
+            if bucket[0] == h % 256:
+                self.found[context] = bucket
+                return
+        bucket = min(pair, key=lambda b: b[1])
+        bucket[:] = bytes([h % 256, *[0] * 15])
+        self.found[context] = bucket
+
+    def inputs(self, slot: int) -> list[int]:
+        """Return the inputs of all contexts for slot 1..15."""
+        self.slot = slot
+        self.states = [bucket[slot] for bucket in self.found]
+        result = []
+        for history, state in zip(self.histories, self.states, strict=True):
+            p = history[state].p >> 6
+            result += [stretch(p), (p - 32768) >> 5]
+        return result
+
+    def apart(self, other: int) -> list[int]:
+        """Return how far each context leads away from what another predictor says (logistic domain); after `inputs`."""
+        level = min(max(other // 512 + 4, 0), 7)
+        self.asked = [self.joint[2048 * i + 8 * state + level] for i, state in enumerate(self.states)]
+        return [limit(stretch(one.p >> 6) - other) if state else 0 for one, state in zip(self.asked, self.states, strict=True)]
+
+    def update(self, bit: int) -> None:
+        """Teach all contexts the decision."""
+        if self.joint:
+            for one, state in zip(self.asked, self.states, strict=True):
+                if state:
+                    one.update(bit, components.HISTORY_LIMIT)
+        for history, state, bucket in zip(self.histories, self.states, self.found, strict=True):
+            if state:
+                history[state].update(bit, components.HISTORY_LIMIT)
+            bucket[self.slot] = _NEXT[2 * state + bit]
+
+
+class Weights:
+    """Rows of weights by (set, place in the set), each made from the first one when it is first used, unless given."""
+
+    def __init__(self, first: list[int], given: dict[tuple[int, int], list[int]] | None = None) -> None:
+        self.first, self.rows = first, dict(given or {})
+
+    def dot(self, row: tuple[int, int], inputs: list[int]) -> int:
+        """Return the weighted sum, in the logistic domain."""
+        weights = self.rows.setdefault(row, list(self.first))
+        return limit(sum(w * x for w, x in zip(weights, inputs, strict=True)) >> 16)
+
+    def learn(self, row: tuple[int, int], inputs: list[int], error: int, rate: int) -> None:
+        """Move the row along its inputs."""
+        step = error * rate >> 10
+        weights = self.rows[row]
+        for i, x in enumerate(inputs):
+            weights[i] = min(max(weights[i] + (x * step + 32768 >> 16), -components.WEIGHT_LIMIT), components.WEIGHT_LIMIT)
+
+
+class CorrectionMap:
+    """Per context a curve over the logistic domain, given at points 256 apart."""
+
+    def __init__(self, given: Sequence[int] = ()) -> None:
+        self.rows = {i: list(given[25 * i : 25 * i + 25]) for i in range(len(given) // 25)}
+
+    def row(self, context: int) -> list[int]:
+        """Return the curve of a context, made as the identity when first used, unless given."""
+        return self.rows.setdefault(context, [squash(256 * j) << 6 for j in range(-12, 13)])
+
+    def correct(self, context: int, x: int) -> int:
+        """Return the probability between the two nearest points."""
+        row, at, weight = self.row(context), (x + 3072) // 256, x % 256
+        return (row[at] * (256 - weight) + row[at + 1] * weight) >> 14
+
+    def update(self, context: int, x: int, bit: int) -> None:
+        """Move the nearer point towards the decision."""
+        row, at = self.row(context), (x + 3072 + 128) // 256
+        row[at] += (bit * (2**22 - 1) - row[at]) >> 6
+
+
+class Mixer:
+    """Weights, final weights and correction maps: from inputs to p1, and what they learn from the decision."""
+
+    def __init__(self, weights: Weights, finals: Weights, maps: list[CorrectionMap], shares: tuple[int, ...]) -> None:
+        self.weights, self.finals, self.maps, self.shares = weights, finals, maps, shares
+        self.inputs, self.outputs, self.mixed = list[int](), list[int](), 0
+        self.rows, self.final, self.places = list[tuple[int, int]](), (0, 0), list[int]()
+
+    def predict(self, inputs: list[int], rows: list[int], final: int, places: list[int]) -> int:
+        """Return p1, with one row of each set of weights, one final row and one place in each map."""
+        self.inputs, self.rows, self.final, self.places = inputs, list(enumerate(rows)), (0, final), places
+        self.outputs = [self.weights.dot(row, inputs) for row in self.rows]
+        self.mixed = self.finals.dot(self.final, self.outputs)
+        corrected = [one.correct(place, self.mixed) for one, place in zip(self.maps, places, strict=True)]
+        parts = zip(self.shares, [squash(self.mixed), *corrected], strict=True)
+        return min(max(sum(share * p for share, p in parts) + 4 >> 3, 1), 65535)
+
+    def update(self, bit: int, rate: int, final_rate: int) -> None:
+        """Teach all parts the decision that was predicted last."""
+        target = bit << 16
+        self.finals.learn(self.final, self.outputs, target - squash(self.mixed), final_rate)
+        for row, output in zip(self.rows, self.outputs, strict=True):
+            self.weights.learn(row, self.inputs, target - squash(output), rate)
+        for one, place in zip(self.maps, self.places, strict=True):
+            one.update(place, self.mixed, bit)
+
+
+class Match:
+    """Follows the last place where the last `least` bytes were seen."""
+
+    def __init__(self, least: int, heads: int) -> None:
+        self.least, self.heads = least, heads
+        self.places = dict[int, int]()  # by hash: where what followed it last is
+
+        self.place = self.length = self.misses = 0
+        self.expected: int | None = None  # a byte, or a token
+        self.strength = [Adaptive(65536 - 65536 // (3 + 4 * (c // 4)) << 16) for c in range(64)]
+
+    def follow(self, data: bytes) -> None:
+        """Take note of the last byte of `data`."""
+        if self.place:
+            hit = data[self.place] == data[-1]
+            self.length = min(self.length + 1, 65535) if hit else 0
+            self.misses = (2 * self.misses + (not hit)) % 256
+            self.place += 1
+        if len(data) >= self.least:
+            head = chain(0, *reversed(data[-self.least :])) * self.heads >> 32
+            candidate = self.places.get(head, 0)
+            if self.length < self.least and candidate not in (0, self.place):
+                length = 0
+                while length < min(32, candidate) and data[candidate - 1 - length] == data[-1 - length]:
+                    length += 1
+                if length >= self.least:
+                    self.place, self.length, self.misses = candidate, length, 0
+            self.places[head] = len(data)
+        if self.misses == 255:
+            self.place = 0
+        self.expected = data[self.place] if self.place else None
+
+    def length_class(self) -> int:
+        """Return the class 0..15 of the length."""
+        starts = [*range(9), 12, 16, 24, 32, 64, 256, 1024]
+        return sum(self.length >= start for start in starts) - 1
+
+    def class_now(self) -> int:
+        """Return the class 0..63 of length and late misses."""
+        late = 0 if not self.misses else 1 if not self.misses % 4 else 2 if not self.misses % 2 else 3
+        return 4 * self.length_class() + late
+
+
+Vote = tuple[Adaptive, int]  # a match's strength, and the bit that it expects
+
+
+def predict_matches(matches: Sequence[Match], bits: int, depth: int, node: int) -> tuple[list[int], int, list[Vote]]:
+    """Return two inputs a match, what the first match that expects a bit expects and how surely (0, or 2..49), the votes."""
+    inputs, sure, votes = list[int](), 0, list[Vote]()
+    for m, match in enumerate(matches):
+        pair = [0, 0]
+        if match.expected is not None and (1 << bits | match.expected) >> (bits - depth) == node:
+            bit = match.expected >> (bits - 1 - depth) & 1
+            strength = match.strength[match.class_now()]
+            votes.append((strength, bit))
+            p, sign = strength.p >> 6, 1 if bit else -1
+            pair = [sign * stretch(p), sign * (p - 32768 >> 5)]
+            sure = sure or (1 + match.length_class() // 2) * 2 + bit + 32 * m
+        inputs += pair
+    return inputs, sure, votes
+
+
+def probabilities(data: bytes, table_bits: int) -> list[int]:
+    """Return p1 of each decision of `data`, as `byte_predictor.encode_bytes` must."""
+    buckets, map_rows, heads = byte_predictor.sizes(len(data), table_bits)
+    slots, text = Slots(CONTEXTS, buckets), Text()
+    matches = [Match(least, heads) for least in byte_predictor.MATCH_LEAST]
+    first = [*byte_predictor.FIRST_WEIGHTS * CONTEXTS, *byte_predictor.FIRST_MATCH_WEIGHTS * len(matches), 0]
+    mixer = Mixer(Weights(first), Weights([65536 // 6] * 6), [CorrectionMap() for _ in range(3)], (1, 1, 3, 3))
+    result = []
+    for t, symbol in enumerate(data):
+        before = data[:t]
+        if t:
+            text.follow(before)
+            for match in matches:
+                match.follow(before)
+        expected = matches[0].expected
+        contexts = text.contexts(before, (0 if expected is None else expected + 1) << 5 | min(matches[0].length, 31))
+        b1, b2 = last_bytes(before, 2)
+        rate, final_rate = 1000 + 256000 // (64 + t // 4), 600 + 128000 // (64 + t // 8)
+        for depth in range(8):
+            node, bit = (256 | symbol) >> (8 - depth), symbol >> (7 - depth) & 1
+            if depth % 4 == 0:
+                for i, context in enumerate(contexts):
+                    slots.find(i, combine(context, node))
+            inputs = slots.inputs(node if depth < 4 else node % 2 ** (depth - 4) + 2 ** (depth - 4))
+            more, sure, votes = predict_matches(matches, 8, depth, node)
+            seen = sum(state != 0 for state in slots.states[:8])
+            rows = [
+                sure * 8 + depth,
+                node,
+                b1,
+                text.kinds % 64 * 8 + depth,
+                seen * 8 + depth + (128 if sure else 0),
+                min(text.field, 15) * 8 + depth + 128 * text.mode,
+            ]
+            places = [node + 256 * min(sure, 7), chain(node, b1) % map_rows, chain(node, b1, b2 + 256) % map_rows]
+            result.append(mixer.predict([*inputs, *more, 256], rows, node, places))
+            slots.update(bit)
+            mixer.update(bit, rate, final_rate)
+            for strength, expected_bit in votes:
+                strength.update(int(expected_bit == bit), 255)
+    return result

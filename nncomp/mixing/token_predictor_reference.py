@@ -1,0 +1,207 @@
+"""The definition of mixing on the token tree: the same predictions as `token_model.py` in plain Python integers.
+
+Independent of the fast kernels; it shares only constant tables, named constants and start values with them. The tests
+compare every probability with `==`. Knows nothing of the network's inside or of the coder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from nncomp.mixing import start_values
+from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes, pack
+from nncomp.mixing.byte_predictor_reference import (
+    Adaptive,
+    CorrectionMap,
+    Match,
+    Mixer,
+    Slots,
+    Vote,
+    Weights,
+    predict_matches,
+    stretch,
+)
+from nncomp.mixing.start_values import ALL_ROW_SETS, MATCH_LEAST, PLAIN_CONTEXTS, ROW_SETS
+
+_HEADS = 1 << 18
+
+
+class History:
+    """The tokens of all lanes in one list: lane l's from `starts[l]` + 1 on; 0 where there is none (yet)."""
+
+    def __init__(self, starts: Sequence[int]) -> None:
+        self.tokens, self.starts = [0] * (starts[-1] + 1), starts
+        self.counts = [0] * (len(starts) - 1)
+
+    def append(self, lane: int, token: int) -> None:
+        """Add a token to a lane."""
+        self.counts[lane] += 1
+        self.tokens[self.last_place(lane)] = token
+
+    def last_place(self, lane: int) -> int:
+        """Return the place of the lane's last token; before the first, the place before it."""
+        return self.starts[lane] + self.counts[lane]
+
+    def last_tokens(self, lane: int, count: int) -> list[int]:
+        """Return the lane's last tokens, the last one first; 0 before the beginning."""
+        place = self.last_place(lane)
+        return [self.tokens[place - i] if i < self.counts[lane] else 0 for i in range(count)]
+
+    def is_known(self, place: int) -> bool:
+        """Whether a token of any lane stands there already."""
+        return any(start < place <= start + count for start, count in zip(self.starts, self.counts, strict=False))
+
+
+class TokenMatch(Match):
+    """Follows, for one lane, the last place in any lane where the last `least` tokens were seen."""
+
+    def __init__(self, least: int, places: dict[int, int], strength: list[Adaptive]) -> None:
+        super().__init__(least, _HEADS)
+        self.places, self.strength = places, strength  # shared by all lanes
+
+    def follow_token(self, history: History, lane: int) -> None:
+        """Take note of the lane's last token."""
+        place, count, tokens = history.last_place(lane), history.counts[lane], history.tokens
+        if self.expected is not None:
+            hit = self.expected == tokens[place]
+            self.length = min(self.length + 1, 65535) if hit else 0
+            self.misses = (2 * self.misses + (not hit)) % 256
+            self.place += 1
+        if count >= self.least:
+            head = chain(0, *history.last_tokens(lane, self.least)) * self.heads >> 32
+            candidate = self.places.get(head, 0)
+            if self.length < self.least and candidate:
+                length = 0
+                most = min(32, count, candidate - 1)
+                while length < most and tokens[candidate - 1 - length] == tokens[place - length]:
+                    length += 1
+                if length >= self.least:
+                    self.place, self.length, self.misses = candidate, length, 0
+            self.places[head] = place + 1
+        if self.misses % 16 == 15:
+            self.place = 0
+        self.expected = tokens[self.place] if history.is_known(self.place) else None
+
+
+def _numbers(given: Mapping[str, Any], name: str) -> Any:
+    return given[name].tolist() if name in given else []
+
+
+class TokenReference:
+    """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with `lines` lines of four buckets."""
+
+    def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
+        lanes, matches = len(starts) - 1, len(MATCH_LEAST)
+        self.bits, self.history, self.decisions = bits, History(starts), 0
+        self.chosen = given["contexts"].tolist() if "contexts" in given else PLAIN_CONTEXTS
+        self.row_sets = given["row_sets"].tolist() if "row_sets" in given else ALL_ROW_SETS
+        count, sets = len(self.chosen), len(self.row_sets)
+        self.slots = Slots(count, 4 * lines, _numbers(given, "histories"), _numbers(given, "joint"))
+        first = [*start_values.FIRST_WEIGHTS * count, *start_values.FIRST_MATCH_WEIGHTS * matches]
+        first += [*start_values.FIRST_NETWORK_WEIGHTS, 0]
+        given_rows = [row[: len(first)] for row in _numbers(given, "weights")]
+        ends = list(accumulate(ROW_SETS, initial=0))
+        rows = {(r, i): given_rows[ends[k] + i] for r, k in enumerate(self.row_sets) for i in range(ROW_SETS[k]) if given}
+        final_rows = {(0, i): row for i, row in enumerate(_numbers(given, "final_weights"))}
+        maps = [CorrectionMap(_numbers(given, "map_0")), CorrectionMap(), CorrectionMap(_numbers(given, "map_2"))]
+        self.mixer = Mixer(Weights(first, rows), Weights([65536 // sets] * sets, final_rows), maps, (1, 2, 3, 2))
+        packed = _numbers(given, "strength") or [65536 - 65536 // (3 + 2 * (c // 4)) << 16 for c in range(64)] * matches
+        strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
+        places = [dict[int, int]() for _ in range(matches)]
+        self.matches = [[TokenMatch(*part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)]
+        self.texts = [Text() for _ in range(lanes)]
+        self.data = [bytearray() for _ in range(lanes)]
+        self.contexts, self.votes = list[int](), list[Vote]()
+        self.followers = dict[int, int]()  # by token: the last one that followed, and the one before it times 65536
+        self.pair_followers = dict[int, int]()  # likewise, by the hash of two tokens
+
+    def begin_token(self, lane: int) -> None:
+        """Set all contexts for the next token of the lane."""
+        text, data = self.texts[lane], self.data[lane]
+        b1, b2, b3, b4 = last_bytes(data, 4)
+        t1, t2, t3, t4, t5 = self.history.last_tokens(lane, 5)
+        two, f, word = t1 + 65536 * t2, min(text.field, 255), text.word
+        after, after_two = self.followers.get(t1, 0), self.pair_followers.get(combine(t1, t2) % 2**18, 0)
+        long, short = self.matches[lane]
+        if long.expected is not None:
+            expected = combine(long.expected << 5 | min(long.length, 31), b1)
+        else:
+            expected = combine(0 if short.expected is None else short.expected + 1, b1 + 256)
+        hashes = [
+            0,
+            t1,
+            two,
+            combine(two, t3),
+            combine(text.key, word),
+            chain(two, t3, t4, t5),
+            b1,
+            pack(b1, b2),
+            pack(b1, b2, b3),
+            pack(b1, b2, b3, b4),
+            chain(pack(text.first, text.indent), word, b1),
+            combine(word, b1),
+            chain(word, text.previous_word, b1),
+            pack(text.field_above(data), b1, f),
+            expected,
+            pack(text.above(data), min(text.column, 255)),
+            chain(text.hashes_above[f], text.field_hash, f),
+            text.format % 2**32,
+            combine(text.format % 2**24, word),
+            combine(text.tags[text.depth], combine(text.mode, word)),
+            combine(after, t1),
+            combine(after_two, t1),
+            combine(after % 65536, after_two),
+            chain(word, text.previous_word, text.older_word),
+            chain(word, text.older_word, b1),
+        ]
+        self.contexts = []
+        for number in self.chosen:
+            reach, source = divmod(number, 32)
+            where = 0 if reach == 0 else 1 + lane if reach == 1 else 1 + lane + 16 * (1 + len(data) // 2 ** (8 + reach))
+            self.contexts.append(combine(hashes[source], number + 1 + 256 * where))
+
+    def predict(self, lane: int, depth: int, node: int, network: int) -> int:
+        """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
+
+        `network` is the network's p1 of it.
+        """
+        part = depth if depth < 4 else (depth - 4) % 3
+        if part == 0:
+            for i, context in enumerate(self.contexts):
+                self.slots.find(i, combine(context, node))
+        inputs = self.slots.inputs(node % 2**part + 2**part)
+        more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
+        net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
+        if self.slots.joint:
+            inputs[1::2] = self.slots.apart(net)
+        (b1,) = last_bytes(self.data[lane], 1)
+        rows = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
+        return self.mixer.predict(
+            [*inputs, *more, net, (network - 32768) >> 5, 256],
+            [rows[k] for k in self.row_sets],
+            16 * sure + depth,
+            [top, combine(node, b1) % 65536, 16 * sure + min(max((net + 2048) // 256, 0), 15)],
+        )
+
+    def update(self, bit: int) -> None:
+        """Teach everything the decision that was predicted last; the rate falls with the decisions so far."""
+        self.slots.update(bit)
+        rate = 800 + 160000 // (64 + self.decisions // 128)
+        self.mixer.update(bit, rate, rate // 4)
+        for strength, expected_bit in self.votes:
+            strength.update(int(expected_bit == bit), 255)
+        self.decisions += 1
+
+    def end_token(self, lane: int, token: int, token_bytes: bytes) -> None:
+        """Take note of the lane's token and its bytes."""
+        for byte in token_bytes:
+            self.data[lane].append(byte)
+            self.texts[lane].follow(self.data[lane])
+        t1, t2 = self.history.last_tokens(lane, 2)
+        for found, key in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
+            found[key] = (found.get(key, 0) * 65536 + token) % 2**32
+        self.history.append(lane, token)
+        for match in self.matches[lane]:
+            match.follow_token(self.history, lane)

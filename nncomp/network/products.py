@@ -1,0 +1,135 @@
+"""Exact int8 x int8 -> int32 products inside compiled code: our AVX-512 tiles, NumKong's kernels, or a plain loop.
+
+The tiles are the fastest where the processor has their instruction and no matrix unit (AMX), and the sizes suit them;
+NumKong is good everywhere and picks its instructions at run time. Each process probes what it takes with saturating
+extremes; one wrong sum and the next one takes over. Knows nothing of layers.
+"""
+
+# L rows (lanes), N outputs, K inputs
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from nncomp.machine.kernels import compiled
+from nncomp.network import vnni
+
+LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's
+_ALIGNMENT = 64
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _call_c(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the C function at `address` with a tuple of uint64: pointers and sizes, which pass alike."""
+    signature = types.void(types.uint64, arguments)
+
+    def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        words = cgutils.unpack_tuple(builder, values[1])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(words))
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), words)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@compiled
+def multiply(product: Any, packed: Any, weight_NK: Any, a_LK: Any, sums_L: Any, out_LN: Any) -> None:
+    """Set out (int32) to a (int8) times the transposed weight (int8); exact. |sum| <= 4096 * 127 * 127 < 2**27.
+
+    `packed` is the address of the weight as `pack` packed it for this product, `sums_L` scratch (int32).
+    """
+    rows, n, k = np.uint64(a_LK.shape[0]), np.uint64(weight_NK.shape[0]), np.uint64(weight_NK.shape[1])
+    if product == np.uint64(TILES):
+        vnni.multiply(packed, weight_NK.shape[0], a_LK, sums_L, out_LN)
+    elif product != np.uint64(LOOP):
+        a, out = np.uint64(a_LK.ctypes.data), np.uint64(out_LN.ctypes.data)
+        _call_c(product, (a, np.uint64(packed), out, rows, n, k, k, n * np.uint64(4)))
+    else:
+        for i in range(a_LK.shape[0]):
+            for j in range(weight_NK.shape[0]):
+                total = np.int32(0)
+                for x in range(weight_NK.shape[1]):
+                    total += np.int32(a_LK[i, x]) * np.int32(weight_NK[j, x])
+                out_LN[i, j] = total
+
+
+@functools.cache
+def _numkong() -> ctypes.CDLL | None:
+    try:
+        from numkong import _numkong as module  # type: ignore[attr-defined]
+
+        library = ctypes.CDLL(module.__file__)
+        library.nk_dots_packed_size_i8.restype = ctypes.c_size_t
+        library.nk_dots_packed_size_i8.argtypes = [ctypes.c_size_t] * 2
+        library.nk_dots_pack_i8.restype = None
+        library.nk_dots_pack_i8.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 3, ctypes.c_void_p]
+        assert library.nk_dots_packed_i8
+    except (ImportError, OSError, AttributeError):
+        return None
+    return library
+
+
+def numkong_address() -> int:
+    """Return the address of NumKong's product, or LOOP where there is none."""
+    library = _numkong()
+    return (ctypes.cast(library.nk_dots_packed_i8, ctypes.c_void_p).value or LOOP) if library else LOOP
+
+
+def pack(product: int, weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
+    """Return a weight packed for a product: its address and the buffer that must outlive it."""
+    library = _numkong()
+    if product == TILES:
+        return vnni.pack(weight_NK)
+    if product == LOOP or library is None:
+        return 0, np.zeros(0, np.uint8)
+    n, k = weight_NK.shape
+    weight = np.ascontiguousarray(weight_NK)
+    buffer = np.zeros(library.nk_dots_packed_size_i8(n, k) + _ALIGNMENT, np.uint8)
+    address = buffer.ctypes.data + -buffer.ctypes.data % _ALIGNMENT
+    library.nk_dots_pack_i8(weight.ctypes.data, n, k, k, address)
+    return address, buffer
+
+
+@functools.cache
+def _is_exact(product: int) -> bool:
+    """Compare with the exact sums for extremes that saturate 16-bit intermediates, and for random signs."""
+    random = np.random.default_rng(0)
+    for rows, k, n in ((1, 256, 64), (3, 1024, 128), (16, 256, 64), (5, 36, 64)):
+        signs = random.choice(np.array([-127, 127], np.int8), size=(n, k))
+        for weight in (np.full((n, k), 127, np.int8), np.full((n, k), -127, np.int8), signs):
+            packed, _buffer = pack(product, weight)
+            for a in (np.full((rows, k), 127, np.int8), np.full((rows, k), -127, np.int8), signs[:rows].copy()):
+                out, sums = np.zeros((rows, n), np.int32), np.zeros(rows, np.int32)
+                multiply(np.uint64(product), np.uint64(packed), weight, a, sums, out)
+                if not np.array_equal(out, a.astype(np.int64) @ weight.T.astype(np.int64)):
+                    return False
+    return True
+
+
+def _has_matrix_unit() -> bool:
+    """Return whether the processor has AMX, with which NumKong does three times what the tiles could."""
+    return "+amx-int8" in vnni.features()
+
+
+def choose_product(shapes: list[tuple[int, int]]) -> int:
+    """Return the quickest product that is exact on this machine for weights of these shapes (N, K).
+
+    NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them, if it can be had.
+    """
+    asked = "loop" if config.DISABLE_JIT else os.environ.get("NNCOMP_PRODUCT", "")  # the others are compiled or C
+    candidates: list[int] = []
+    if vnni.available() and all(vnni.fits(n, k) for n, k in shapes) and (asked == "tiles" or not (asked or _has_matrix_unit())):
+        candidates.append(TILES)
+    if asked in ("", "tiles", "numkong"):
+        candidates.append(numkong_address())
+    return next((product for product in candidates if _is_exact(product)), LOOP)

@@ -1,0 +1,156 @@
+"""The range coder: binary decisions with integer probabilities to 32-bit words, and back.
+
+The stream is constriction's: its RangeEncoder writes it and its RangeDecoder can read it. Inside compiled loops an
+integer twin of that decoder reads the same words; `tests/test_coding.py` holds the two equal, word by word, for every
+probability. Knows nothing of where probabilities come from.
+
+A probability is an integer p1 in [1, 65535]: the decision is 1 with probability p1 / 65536.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.errors import FormatError
+from nncomp.machine.kernels import compiled, inlined
+
+PROBABILITY_BITS = 16
+PROBABILITY_ONE = 1 << PROBABILITY_BITS
+_DECISIONS_A_WORD = 1_453_624  # the most: a decision takes 2**-16 of the range at least, log2(1 - 2**-16) / -32 of a word
+_CHUNK = 1 << 20
+_LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's state, uint64[5]
+
+Words = NDArray[np.uint32]
+
+
+def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> Words:
+    """Return the words that hold the decisions (0 or 1, uint8) coded with p1 (uint16, 1..65535)."""
+    import constriction
+
+    encoder = constriction.stream.queue.RangeEncoder()
+    model = constriction.stream.model.Bernoulli(perfect=False)
+    for start in range(0, len(decisions), _CHUNK):  # in parts: constriction takes 12 bytes a decision
+        part = slice(start, start + _CHUNK)
+        p1 = np.ascontiguousarray(probabilities[part], dtype=np.float64) / PROBABILITY_ONE
+        encoder.encode(np.ascontiguousarray(decisions[part], dtype=np.int32), model, p1)
+    words: Words = encoder.get_compressed()
+    return words
+
+
+def costs_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16], together: int) -> NDArray[np.float64]:
+    """Return the surprisal of every `together` decisions: the sum of -log2 of the probabilities they were coded with."""
+    costs = np.empty(len(decisions) // together)
+    for start in range(0, len(costs), _CHUNK // together):
+        end = min(start + _CHUNK // together, len(costs))
+        part = slice(start * together, end * together)
+        p1 = probabilities[part].astype(np.float64) / PROBABILITY_ONE
+        costs[start:end] = -np.log2(np.where(decisions[part] != 0, p1, 1 - p1)).reshape(-1, together).sum(1)
+    return costs
+
+
+def cost_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> float:
+    """Return the surprisal of the decisions."""
+    return float(costs_bits(decisions, probabilities, 1).sum())
+
+
+def words_to_bytes(words: Words) -> bytes:
+    """Return the words as little-endian bytes."""
+    return words.astype("<u4").tobytes()
+
+
+def bytes_to_words(payload: bytes) -> Words:
+    """Return the words of a payload; raises FormatError when it is not a whole number of words."""
+    if len(payload) % 4:
+        raise FormatError(f"A coded block has {len(payload)} bytes, not a multiple of 4; the file is truncated or altered.")
+    return np.frombuffer(payload, dtype="<u4").astype(np.uint32)
+
+
+def check_claim(words: Words, decisions: int) -> None:
+    """Raise FormatError when so many decisions cannot come from the words, however likely each of them is.
+
+    W words are done after W + 2 at most; all but the first are read because the range has shrunk by 2**-32.
+    """
+    if decisions > (len(words) + 1) * _DECISIONS_A_WORD:
+        raise FormatError(f"A block claims more than its {len(words)} words can hold; the file is altered.")
+
+
+@inlined
+def start_decoder(state: Any, words: Any) -> None:
+    """Set `state` (uint64[5]) to the start of `words` (uint32)."""
+    point = np.uint64(0)
+    for i in range(2):
+        point <<= np.uint64(32)
+        if i < words.size:
+            point |= np.uint64(words[i])
+    state[_LOWER] = np.uint64(0)
+    state[_RANGE] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    state[_POINT] = point
+    state[_POSITION] = np.uint64(2)
+    state[DAMAGED] = np.uint64(0)
+
+
+def first_state(words: Words) -> NDArray[np.uint64]:
+    """Return what `start_decoder` sets, uint64[5], with nothing to compile."""
+    first, second = [*words[:2].tolist(), 0, 0][:2]
+    return np.array([0, 0xFFFFFFFFFFFFFFFF, first << 32 | second, 2, 0], np.uint64)
+
+
+@inlined
+def decode_decision(state: Any, words: Any, p1: Any) -> int:
+    """Return the next decision, coded with probability p1; `state[DAMAGED]` becomes 1 on an impossible stream.
+
+    Bounds: scale < 2**40, left < 2**24, so scale * left < 2**64.
+    """
+    # The share of decision 0, exactly as constriction rounds it: floor((1 - p) * (2**24 - 2)) + 1.
+    left = (np.uint64(65536 - np.int64(p1)) * np.uint64((1 << 24) - 2) >> np.uint64(16)) + np.uint64(1)
+    scale = state[_RANGE] >> np.uint64(24)
+    offset = state[_POINT] - state[_LOWER]
+    if offset >= scale << np.uint64(24):
+        state[DAMAGED] = np.uint64(1)
+    split = scale * left
+    bit = 0
+    if offset >= split:
+        bit = 1
+        state[_LOWER] += split
+        state[_RANGE] = (scale << np.uint64(24)) - split
+    else:
+        state[_RANGE] = split
+    if state[_RANGE] < np.uint64(1 << 32):
+        state[_LOWER] <<= np.uint64(32)
+        state[_RANGE] <<= np.uint64(32)
+        point = state[_POINT] << np.uint64(32)
+        position = state[_POSITION]
+        if position < np.uint64(words.size):
+            point |= np.uint64(words[np.int64(position)])
+        state[_POINT] = point
+        state[_POSITION] = position + np.uint64(1)
+    return bit
+
+
+@inlined
+def is_spent(state: Any, words: Any) -> bool:
+    """Whether `check_finished` would fail already: an impossible value was met, or more was read than a sealed stream has."""
+    return bool(state[DAMAGED] != np.uint64(0) or state[_POSITION] > np.uint64(words.size + 2))
+
+
+@compiled
+def decode(words: Any, probabilities: Any, decisions: Any) -> Any:
+    """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state."""
+    state = np.zeros(5, np.uint64)
+    start_decoder(state, words)
+    for i in range(decisions.size):
+        decisions[i] = decode_decision(state, words, probabilities[i])
+    return state
+
+
+def check_finished(state: NDArray[np.uint64], words: Words) -> None:
+    """Raise FormatError unless the decoder used up `words`, without meeting an impossible value.
+
+    A sealed stream ends 0 to 2 words before the decoder's read position (the point holds two words).
+    """
+    position = int(state[_POSITION])
+    if state[DAMAGED] or not len(words) <= position <= len(words) + 2:
+        raise FormatError("A coded block does not end where its data ends; the file is truncated or altered.")

@@ -1,0 +1,78 @@
+"""A part of the content of a `.nnc` file, by decoding only the blocks that hold some of it.
+
+Knows streams, blocks and models, as `nncomp/stream/pipeline.py` does; nothing of file names or terminals.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from nncomp.blocks.memory import Memory
+from nncomp.errors import DataError
+from nncomp.format.frames import Block, ModelReference, Writable, read_blocks
+from nncomp.format.index import locate_blocks, read_block
+from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
+from nncomp.stream.workers import Progress, run_in_order
+
+
+def decompress_range(
+    source: BinaryIO,
+    sink: Writable,
+    find_model: FindModel,
+    workers: int,
+    start: int,
+    end: int | None,
+    progress: Progress | None = None,
+    memory: Memory | None = None,
+) -> int:
+    """Write to `sink` the bytes from `start` up to but without `end` (None: to the end); return how many there were.
+
+    An `end` behind the end of the content is its end. `source` need not be seekable: then what stands before is read, but
+    not decoded. `progress` is told the bytes of payload that are done. Raises DataError when the content ends before
+    `start`, and what `pipeline.decompress` raises, but only for the blocks that are decoded.
+    """
+    waiting: deque[tuple[int, DecodeTask]] = deque()  # tasks in work, and where their blocks begin
+    count = done_bytes = 0
+    memory = memory or Memory()
+
+    def tasks() -> Iterator[DecodeTask]:
+        for raw_start, block, named, is_alone in _blocks_within(source, start, end):
+            task = DecodeTask(block, needed_model(block.kind, named, find_model), max(1, workers) if is_alone else 1)
+            memory.check_decoding(block, task.model)
+            waiting.append((raw_start, task))
+            yield task
+
+    begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
+    for data in run_in_order(tasks(), DecodeTask.run, workers, begun):
+        raw_start, task = waiting.popleft()
+        done_bytes += task.input_bytes
+        part = data[max(0, start - raw_start) : None if end is None else max(0, end - raw_start)]
+        sink.write(part)
+        count += len(part)
+    return count
+
+
+def _blocks_within(source: BinaryIO, start: int, end: int | None) -> Iterator[tuple[int, Block, ModelReference | None, bool]]:
+    """Yield where each block begins that holds some of the range, the block, its frame's model, and whether it is alone."""
+    if source.seekable():
+        places = locate_blocks(source)
+        _check_start(start, places[-1].raw_end)
+        within = [place for place in places if place.raw_end > start and (end is None or place.raw_start < end)]
+        for place in within:
+            yield place.raw_start, read_block(source, place), place.model, len(within) == 1
+        return
+    raw_start = 0
+    for found in read_blocks(source):
+        if end is not None and raw_start >= end:
+            return
+        if raw_start + found.block.raw_bytes > start:
+            yield raw_start, found.block, found.model, False
+        raw_start += found.block.raw_bytes
+    _check_start(start, raw_start)
+
+
+def _check_start(start: int, raw_bytes: int) -> None:
+    if start > raw_bytes:
+        raise DataError(f"The range begins at byte {start:,}, but there are {raw_bytes:,} bytes; give a smaller START.")

@@ -1,0 +1,131 @@
+"""The one crossing from float to integer: a trained decoder becomes an IntegerModel.
+
+Done once, on the trainer's machine; its result is data, so the floats in here decide no probability afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomp.errors import ModelError
+from nncomp.network.code_tables import CodeArrays
+from nncomp.network.model import (
+    EXP2_STEPS,
+    FREQUENCY_BITS,
+    LOGIT_BITS,
+    OUTPUT_SHIFT,
+    RESIDUAL_BITS,
+    SCALE_SHIFT,
+    STATE_BITS,
+    STATE_SHIFT,
+    TABLE_HALF,
+    TABLE_STEPS,
+    Arrays,
+    IntegerModel,
+)
+from nncomp.network.vocabulary import Vocabulary
+from nncomp.training.code_tables import CODE_MAX, CODE_STEPS, CodeTables
+from nncomp.training.decoder import Decoder, Layer, Linear, norm
+from nncomp.training.fake_int8 import NORM_STEPS, row_scale
+
+ONE = 1 << SCALE_SHIFT
+LOG2E = math.log2(math.e)
+
+
+def _int8_rows(weight: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Return the rows as int8 and the real value of one step in each row."""
+    scale = row_scale(weight)
+    values = torch.clamp(torch.floor(weight.detach() / scale + 0.5), -127, 127)
+    return values.to(torch.int8).numpy(), scale.double().squeeze(1).numpy()
+
+
+def _round(values: Any, dtype: Any) -> Any:
+    info, rounded = np.iinfo(dtype), np.rint(np.asarray(values, dtype=np.float64))
+    if not (np.isfinite(rounded).all() and rounded.min() >= info.min and rounded.max() <= info.max):
+        raise ModelError("The trained weights are too large for the integer model; train with a lower learning rate.")
+    return rounded.astype(dtype)
+
+
+def _bias(linear: Linear, factor: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return bias * factor; `factor` is the accumulator's units a real 1.0."""
+    assert linear.bias is not None
+    result: NDArray[np.int64] = _round(linear.bias.detach().double().numpy() * factor, np.int64)
+    return result
+
+
+def _relu2_scale(row: NDArray[np.float64], activation: float) -> NDArray[np.int32]:
+    """Return the scale after which t * t >> 16 is the squared activation in steps of `activation`."""
+    result: NDArray[np.int32] = _round(row / NORM_STEPS * 256 / math.sqrt(activation) * ONE, np.int32)
+    return result
+
+
+def _export_layer(layer: Layer) -> dict[str, Any]:
+    e = layer.state_out.weight.shape[1]
+    out: dict[str, Any] = {"shift": _round(layer.shift.detach().clamp(0, 1) * 128, np.uint8)}
+    # a and g index tables of 64 steps a unit, shifted by 20; c has 20 fraction bits, shifted by 10
+    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
+    half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
+    out["gates_weight"], row = _int8_rows(layer.gates_in.weight)
+    out["gates_scale"] = _round(row / NORM_STEPS * unit, np.int32)
+    out["gates_bias"] = _bias(layer.gates_in, unit) + half
+    state, mlp = float(layer.state_quantizer.scale), float(layer.mlp_quantizer.scale)
+    out["state_scale"] = _round(2.0 ** (OUTPUT_SHIFT - STATE_BITS) / state, np.int32)
+    for name, linear, activation in (("state_out", layer.state_out, state), ("mlp_out", layer.mlp_out, mlp)):
+        out[f"{name}_weight"], row = _int8_rows(linear.weight)
+        out[f"{name}_scale"] = _round(row * activation * 2**RESIDUAL_BITS * ONE, np.int32)
+    out["mlp_in_weight"], row = _int8_rows(layer.mlp_in.weight)
+    out["mlp_in_scale"] = _relu2_scale(row, mlp)
+    return out
+
+
+def tables() -> dict[str, NDArray[np.int32]]:
+    """Return the tables of the nonlinear functions; they travel in the model file."""
+    z = (np.arange(2 * TABLE_HALF) - TABLE_HALF) / TABLE_STEPS
+    sigmoid = 1 / (1 + np.exp(-z))
+    exp2 = 2.0 ** (FREQUENCY_BITS - np.arange(EXP2_STEPS) / EXP2_STEPS)
+    return {
+        "sigmoid": _round(sigmoid * 2**STATE_BITS, np.int32),
+        "silu": _round(z * sigmoid * 2**16, np.int32),
+        "exp2": _round(exp2, np.int32),
+    }
+
+
+def _export_code(code: CodeTables) -> CodeArrays:
+    """Return the tables in steps of 1 / 4096, and the prior as the probability of going on from each level."""
+
+    def steps(table: Tensor) -> NDArray[np.int16]:
+        rounded = torch.clamp(torch.floor(table.detach() * CODE_STEPS + 0.5), -CODE_MAX, CODE_MAX)
+        return np.asarray(rounded.to(torch.int16).numpy())
+
+    share = torch.softmax(code.prior.detach().double(), -1)
+    from_here = share.flip(1).cumsum(1).flip(1)  # that the level is k or greater
+    p1 = torch.clamp(torch.floor(from_here[:, 1:] / from_here[:, :-1] * 65536 + 0.5), 1, 65535)
+    return CodeArrays(steps(code.input), steps(code.state), p1.numpy().astype(np.uint16))
+
+
+@torch.no_grad()
+def export(model: Decoder, vocabulary: Vocabulary, record: dict[str, Any]) -> IntegerModel:
+    """Return the integer model of a decoder whose activation scales were observed."""
+    arrays: dict[str, Any] = dict(tables())
+    layers = [_export_layer(layer) for layer in model.layers if isinstance(layer, Layer)]
+    arrays |= {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
+    arrays["embedding"], row = _int8_rows(norm(model.embedding))
+    arrays["embedding_scale"] = _round(row * 2**RESIDUAL_BITS * 256, np.int32)
+    activation = float(model.group_quantizer.scale)
+    arrays["group_in_weight"], row = _int8_rows(model.group_in.weight)
+    arrays["group_in_scale"] = _relu2_scale(row, activation)
+    unit = LOG2E * 2**LOGIT_BITS * ONE
+    arrays["group_out_weight"], row = _int8_rows(model.group_out.weight)
+    arrays["group_out_scale"] = _round(row * activation * unit, np.int32)
+    arrays["group_out_bias"] = _bias(model.group_out, unit) + ONE // 2
+    arrays["token_weight"], row = _int8_rows(model.token_out.weight)
+    arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
+    arrays["token_bias"] = _bias(model.token_out, unit) + ONE // 2
+    code = _export_code(model.code) if model.code is not None else None
+    return IntegerModel(Arrays(**arrays), vocabulary, model.config.to_json(), record, code=code)

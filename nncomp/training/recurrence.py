@@ -1,0 +1,121 @@
+"""The gated linear recurrence h[t] = h[t-1] + a[t] * (c[t] - h[t-1]) and its gradient: compiled for the CPU, parallel for a GPU.
+
+Knows nothing of layers, tokens or quantisation. `scan_naive` is the definition; `scan` must agree with it
+up to float rounding (this is training code: nothing here takes part in coding).
+"""
+
+# T steps, N independent channels (lanes x state width)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numba import prange
+from torch import Tensor
+
+from nncomp.machine.kernels import parallel
+
+
+def scan_naive(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
+    """Return h_TN, the state after each step; differentiable, one step at a time."""
+    h, out = h0_N, []
+    for a, c in zip(a_TN, c_TN, strict=True):
+        h = h + a * (c - h)
+        out.append(h)
+    return torch.stack(out)
+
+
+@parallel
+def _forward(a: Any, c: Any, h0: Any, h: Any, parts: int) -> None:
+    steps, n = a.shape
+    for part in prange(parts):
+        lo, hi = n * part // parts, n * (part + 1) // parts
+        for i in range(lo, hi):
+            h[0, i] = h0[i] + a[0, i] * (c[0, i] - h0[i])
+        for t in range(1, steps):
+            for i in range(lo, hi):
+                h[t, i] = h[t - 1, i] + a[t, i] * (c[t, i] - h[t - 1, i])
+
+
+@parallel
+def _backward(a: Any, c: Any, h0: Any, h: Any, dh: Any, da: Any, dc: Any, carry: Any, parts: int) -> None:
+    steps, n = a.shape
+    for part in prange(parts):
+        lo, hi = n * part // parts, n * (part + 1) // parts
+        for t in range(steps - 1, -1, -1):
+            for i in range(lo, hi):
+                g = dh[t, i] + carry[i]
+                before = h0[i] if t == 0 else h[t - 1, i]
+                da[t, i] = g * (c[t, i] - before)
+                dc[t, i] = g * a[t, i]
+                carry[i] = g * (1 - a[t, i])
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, c: Tensor, h0: Tensor) -> Tensor:
+        a, c, h0 = a.float().contiguous(), c.float().contiguous(), h0.float().contiguous()
+        h = torch.empty_like(a)
+        _forward(a.numpy(), c.numpy(), h0.numpy(), h.numpy(), torch.get_num_threads())
+        ctx.save_for_backward(a, c, h0, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a, c, h0, h = ctx.saved_tensors
+        dh = grads[0].float().contiguous()
+        da, dc, carry = torch.empty_like(a), torch.empty_like(c), torch.zeros_like(h0)
+        arrays = [v.numpy() for v in (a, c, h0, h, dh, da, dc, carry)]
+        _backward(*arrays, torch.get_num_threads())
+        return da, dc, carry
+
+
+def linear_scan(keep_TN: Tensor, x_TN: Tensor) -> Tensor:
+    """Return h[t] = keep[t] * h[t-1] + x[t], with h[-1] = 0, in log2 T rounds of products over all steps (Hillis, Steele 1986).
+
+    After a round each step has taken in twice as many before it; `keep` becomes what is left of the last one not taken in.
+    """
+    h, keep, reach = x_TN, keep_TN, 1
+    while reach < len(h):
+        h = torch.cat([h[:reach], torch.addcmul(h[reach:], keep[reach:], h[:-reach])])
+        keep = torch.cat([keep[:reach], keep[reach:] * keep[:-reach]])
+        reach *= 2
+    return h
+
+
+class _ParallelScan(torch.autograd.Function):
+    """The gradient of a linear recurrence is one that runs backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, c: Tensor, h0: Tensor) -> Tensor:
+        a, c, h0 = a.float(), c.float(), h0.float()
+        keep, x = 1 - a, a * c
+        x[0] += keep[0] * h0
+        h = linear_scan(keep, x)
+        ctx.save_for_backward(a, c, h0, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a, c, h0, h = ctx.saved_tensors
+        keep = 1 - a
+        later = torch.cat([torch.zeros_like(keep[:1]), keep[1:].flip(0)])  # of the step after, seen from the end
+        g = linear_scan(later, grads[0].float().flip(0)).flip(0)
+        before = torch.cat([h0[None], h[:-1]])
+        return g * (c - before), g * a, g[0] * keep[0]
+
+
+def scan_parallel(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
+    """Return h_TN (float32) as `scan_naive` does, with few large operations in place of T small ones: for a GPU."""
+    result: Tensor = _ParallelScan.apply(a_TN, c_TN, h0_N)  # type: ignore[no-untyped-call]
+    return result
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def scan(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
+    """Return h_TN (float32), the state after each step, on the device where the tensors are."""
+    if a_TN.is_cuda:
+        return scan_parallel(a_TN, c_TN, h0_N)
+    result: Tensor = _Scan.apply(a_TN, c_TN, h0_N)  # type: ignore[no-untyped-call]
+    return result

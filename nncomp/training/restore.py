@@ -1,0 +1,108 @@
+"""From an integer model back to a decoder that can be trained on: what `nncomp train --init` starts from.
+
+The inverse of `nncomp.training.export`, as far as int8 allows. Two scales are free in the integer model (a squared
+activation and the rows around it trade them); they are chosen so that the weights before and after are alike in size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, STATE_SHIFT, TABLE_STEPS, IntegerModel
+from nncomp.training.code_tables import CODE_STEPS
+from nncomp.training.decoder import Decoder, Layer, load_config
+from nncomp.training.export import LOG2E, ONE
+from nncomp.training.fake_int8 import NORM_STEPS
+
+_EMBEDDING_RMS = 0.2  # of a row: the norm takes it away again, but it decides how fast a row turns in training
+
+
+def _rows(weight: NDArray[np.int8], step: NDArray[Any]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = weight * step[:, None]
+    return result
+
+
+def _rms(weight: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(weight * weight)))
+
+
+def _around_square(
+    weight_in: NDArray[np.int8],
+    scale_in: NDArray[np.int32],
+    weight_out: NDArray[np.int8],
+    scale_out: NDArray[np.int32],
+    unit: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the two weights around a squared activation, and its scale; inverse of `export._relu2_scale`."""
+    before = _rows(weight_in, scale_in * (NORM_STEPS / 256 / ONE))
+    after = _rows(weight_out, scale_out / unit)
+    root = (_rms(after) / _rms(before)) ** (1 / 3)
+    return before * root, after / root**2, root**2
+
+
+@torch.no_grad()
+def restore(model: IntegerModel) -> Decoder:
+    """Return a decoder with the weights of the integer model; exporting it again gives its integers, give or take 1.
+
+    The mode of quantisation is "off", its activation scales are those of the model.
+    """
+    a, decoder = model.arrays, Decoder(load_config(model.sizes))
+
+    def put(parameter: Tensor | None, values: Any) -> None:
+        assert parameter is not None
+        parameter.copy_(torch.from_numpy(np.asarray(values, dtype=np.float32)))
+
+    put(decoder.embedding, _EMBEDDING_RMS * _rows(a.embedding, a.embedding_scale / (2.0**RESIDUAL_BITS * 256)))
+    logit = LOG2E * 2**LOGIT_BITS * ONE
+    before, after, scale = _around_square(a.group_in_weight, a.group_in_scale, a.group_out_weight, a.group_out_scale, logit)
+    put(decoder.group_in.weight, before)
+    put(decoder.group_out.weight, after)
+    put(decoder.group_out.bias, (a.group_out_bias - ONE // 2) / logit)
+    put(decoder.group_quantizer.scale, scale)
+    put(decoder.token_out.weight, _rows(a.token_weight, a.token_scale * (NORM_STEPS / logit)))
+    put(decoder.token_out.bias, (a.token_bias - ONE // 2) / logit)
+    e = model.sizes["state_width"]
+    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
+    half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
+    residual = 2.0**RESIDUAL_BITS * ONE
+    for n, layer in enumerate(decoder.layers):
+        assert isinstance(layer, Layer)
+        put(layer.shift, a.shift[n] / 128)
+        put(layer.gates_in.weight, _rows(a.gates_weight[n], a.gates_scale[n] * NORM_STEPS / unit))
+        put(layer.gates_in.bias, (a.gates_bias[n] - half) / unit)
+        state = 2.0 ** (OUTPUT_SHIFT - STATE_BITS) / float(a.state_scale[n])
+        put(layer.state_quantizer.scale, state)
+        put(layer.state_out.weight, _rows(a.state_out_weight[n], a.state_out_scale[n] / (state * residual)))
+        before, after, scale = _around_square(
+            a.mlp_in_weight[n], a.mlp_in_scale[n], a.mlp_out_weight[n], a.mlp_out_scale[n], residual
+        )
+        put(layer.mlp_in.weight, before)
+        put(layer.mlp_out.weight, after)
+        put(layer.mlp_quantizer.scale, scale)
+    if decoder.code is not None and model.code is not None:
+        put(decoder.code.input, model.code.input / CODE_STEPS)
+        put(decoder.code.state, model.code.state / CODE_STEPS)
+        on = model.code.p1 / 65536
+        share = np.cumprod(np.concatenate([np.ones((len(on), 1)), on], 1), 1)  # that the level is k or greater
+        put(decoder.code.prior, np.log(share * (1 - np.concatenate([on, np.zeros((len(on), 1))], 1))))
+    return decoder
+
+
+def grow(model: IntegerModel, layer_count: int, seed: int) -> Decoder:
+    """Return the decoder of the model with more layers on top, which do nothing yet; they, and the groups, are to be trained."""
+    base = restore(model)
+    torch.manual_seed(seed)
+    decoder = Decoder(replace(base.config, layer_count=layer_count))
+    decoder.load_state_dict(base.state_dict(), strict=False)
+    for layer in decoder.layers[base.config.layer_count :]:
+        assert isinstance(layer, Layer)
+        torch.nn.init.zeros_(layer.state_out.weight)
+        torch.nn.init.zeros_(layer.mlp_out.weight)
+    decoder.freeze(base.config.layer_count)
+    return decoder
