@@ -23,7 +23,7 @@ from nncomp.bench import measure
 from nncomp.blocks.levels import level
 from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster, connect
-from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
+from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
 from nncomp.format.frames import STORED, Block, FrameWriter, checksum
 from nncomp.network.registry import ModelFile, find, open_model
 from nncomp.stream import pipeline

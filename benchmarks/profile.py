@@ -27,7 +27,7 @@ from nncomp.mixing import byte_predictor
 from nncomp.network import engine
 from nncomp.network.engine import Buffers, PackedModel, new_buffers
 from nncomp.network.model import parse_model
-from nncomp.network.outside import OutsideModel
+from nncomp.network.outside_network import OutsideModel
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
 

@@ -6,7 +6,7 @@ the files it made by their SHA-256 and whether it read every file of every row. 
 another virtual environment, with the versions of NumPy, Numba and the rest that are installed there, and pytest.
 
 GPU: the rows of torch are its CPU device, and a GPU where there is one. AMX: NumKong uses it where there is one, and a row
-switches its units off. A file has 1 to 16 lanes; the engines are compared with 256 in tests/test_exact.py.
+switches its units off. A file has 1 to 16 lanes; the engines are compared with 256 in tests/test_network.py.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from nncomp.api import open as open
     from nncomp.api import register_fsspec as register_fsspec
     from nncomp.errors import NncompError as NncompError
-    from nncomp.version import VERSION as __version__  # noqa: N811
+
+    __version__: str
 
 __all__ = [  # what a program of one's own may rely on
     "Compressor",

@@ -1,7 +1,7 @@
 """The range coder: binary decisions with integer probabilities to 32-bit words, and back.
 
 The stream is constriction's: its RangeEncoder writes it and its RangeDecoder can read it. Inside compiled loops an
-integer twin of that decoder reads the same words; `tests/test_coding.py` holds the two equal, word by word, for every
+integer twin of that decoder reads the same words; `tests/test_range_coder.py` holds the two equal, word by word, for every
 probability. Knows nothing of where probabilities come from.
 
 A probability is an integer p1 in [1, 65535]: the decision is 1 with probability p1 / 65536.

@@ -30,11 +30,11 @@ from tests.test_json import tables
 
 pytest.importorskip("distributed")
 
-from nncomp.cluster import work as work_module
+from nncomp.cluster import remote_task as work_module
 from nncomp.cluster.connection import Cluster
-from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
+from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
+from nncomp.cluster.remote_task import Order, SentModel, model_count, run_order
 from nncomp.cluster.window import Window
-from nncomp.cluster.work import Order, SentModel, model_count, run_order
 
 MB = 1_000_000
 MODEL = open_model("fast") if level_path("fast").exists() else None

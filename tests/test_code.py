@@ -25,10 +25,10 @@ from nncomp.network.engine import FastEngine, PackedModel
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import IntegerModel, load_model, parse_model, save_model
 from nncomp.network.registry import open_model
-from nncomp.training.code_tables import one_hot
 from nncomp.training.coded import conditioned, decoder_loss, restore_encoder, saved_encoder
 from nncomp.training.coded import new_encoder as untrained_encoder
 from nncomp.training.export import export
+from nncomp.training.float_code_tables import one_hot
 from nncomp.training.restore import restore
 from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, model_told_little, small_model
 

@@ -321,7 +321,7 @@ def test_what_does_not_show_is_written_out() -> None:
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_a_plot_is_drawn(kind: str, tiny: ModelFile) -> None:
     pytest.importorskip("matplotlib")
-    from nncomp.plots.surprisal import draw
+    from nncomp.plots.bits_along import draw
 
     for data in (b"", TEXT[:500]):
         analysis = compress_and_analyse(data, None, None, 0)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nncomp.entropy import page
+from nncomp.entropy import html_page
 from nncomp.entropy.estimate import open_packed
 from nncomp.entropy.gap import compress_and_analyse
-from nncomp.entropy.page import make_cells, make_page
+from nncomp.entropy.html_page import make_cells, make_page
 from nncomp.entropy.report import visible
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
@@ -109,8 +109,8 @@ def test_nothing_is_asked_of_a_network(tiny: ModelFile) -> None:
 
 def test_the_data_of_a_page(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every byte is in a cell, bits are those of the estimate, alternatives are the network's."""
-    monkeypatch.setattr(page, "_CHUNK_CELLS", 20)
-    monkeypatch.setattr(page, "_LONG_CHUNK_CELLS", 50)
+    monkeypatch.setattr(html_page, "_CHUNK_CELLS", 20)
+    monkeypatch.setattr(html_page, "_LONG_CHUNK_CELLS", 50)
     text = TEXT[:1500] + "žluťoučký kůň\n".encode() + b"no end of line " * 40
     analysis = compress_and_analyse(text, tiny, None, 0)
     found = Page(make_page("a", analysis, 0))
@@ -125,10 +125,10 @@ def test_the_data_of_a_page(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) ->
     assert abs(sum(unpacked(data["centibits"])) / 100 - analysis.estimate_bits) < 0.005 * len(cells)
     (estimate,) = analysis.estimates
     assert sum(units) == len(estimate.bits)
-    network, shares = unpacked(data["network"]), np.array(unpacked(data["shares"])).reshape(-1, page.ALTERNATIVES)
+    network, shares = unpacked(data["network"]), np.array(unpacked(data["shares"])).reshape(-1, html_page.ALTERNATIVES)
     places = np.array(unpacked(data["places"])).reshape(shares.shape)
     assert estimate.model == tiny
-    ids, probabilities, actual = likeliest(open_packed(tiny), estimate.ids, page.ALTERNATIVES)
+    ids, probabilities, actual = likeliest(open_packed(tiny), estimate.ids, html_page.ALTERNATIVES)
     tokens = small_model().vocabulary.tokens
     assert [data["names"][place] for place in places.ravel()] == [shown(tokens[token]) for token in ids.ravel()]
     assert np.allclose(shares / 65535, probabilities, atol=1 / 65535)
@@ -147,7 +147,7 @@ def test_cells_end_with_characters() -> None:
 
 
 def test_a_long_text_is_shown_in_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SHOWN_BYTES", 700)
+    monkeypatch.setattr(html_page, "SHOWN_BYTES", 700)
     found = Page(make_page("a", compress_and_analyse(TEXT[:2000], tiny, None, 0), 0))
     data = json.loads(found.text["data"])
     assert 676 < data["shown"] <= 700

@@ -23,7 +23,7 @@ from nncomp.network.model import IntegerModel, parse_model
 from nncomp.network.registry import level_path, open_model
 from nncomp.training.export import export
 from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
-from tests.test_batch import MODELS, NO_LEVELS
+from tests.test_known_tokens import MODELS, NO_LEVELS
 
 PLAIN = PackedModel(small_model())
 

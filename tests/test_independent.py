@@ -20,7 +20,7 @@ from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import level_path
 from tests.conftest import ROOT, environment
 from tests.golden.models import FOLDER, SMALL
-from tests.test_token_block import CASES, packed
+from tests.test_token_payload import CASES, packed
 
 PARTS = sorted((ROOT / "tests/independent").glob("*.py"))
 

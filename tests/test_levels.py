@@ -18,7 +18,7 @@ from nncomp.errors import ModelError
 from nncomp.network.registry import LEVELS as MODELS
 from nncomp.network.registry import level_path, open_model
 from tests.conftest import Run
-from tests.test_mixing_bytes import some_text
+from tests.test_byte_predictor import some_text
 
 pytestmark = pytest.mark.skipif(not all(level_path(name).is_file() for name in MODELS), reason="no shipped models")
 

@@ -12,7 +12,7 @@ from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.token_loop import TOKENS, Shared
 from nncomp.network.engine import PackedModel
 from tests.models import TEXT, coded_model, small_model
-from tests.test_batch import NO_LEVELS
+from tests.test_known_tokens import NO_LEVELS
 
 MODELS = {"small": PackedModel(small_model()), "told": PackedModel(coded_model())}
 

@@ -34,7 +34,7 @@ from nncomp.network.torch_engine import TorchModel, integer_sqrt
 from nncomp.network.torch_products import PRODUCTS, Product, choose_product, is_exact
 from tests.conftest import ROOT, Run, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
-from tests.test_mixing_bytes import some_text
+from tests.test_byte_predictor import some_text
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 on_every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])

@@ -16,7 +16,7 @@ from nncomp.cli import train_display
 from nncomp.cli.train_display import Display
 from nncomp.network.model import parse_model
 from nncomp.network.registry import open_model
-from nncomp.plots.training import draw
+from nncomp.plots.training_run import draw
 from nncomp.training.corpus import find_corpus
 from nncomp.training.loop import Trainer, TrainingConfig, new_model
 from nncomp.training.prepare import prepare, read_prepared

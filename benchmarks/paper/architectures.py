@@ -31,7 +31,7 @@ from benchmarks.paper.runner import (
 from benchmarks.paper.transformer import Transformer
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.decoder import Decoder, DecoderConfig
-from nncomp.training.encoder import Encoder
+from nncomp.training.float_encoder import Encoder
 from nncomp.training.loop import TrainingConfig
 
 SHAPE = DecoderConfig(

@@ -32,7 +32,7 @@ from benchmarks.paper.runner import (
 )
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.decoder import Decoder
-from nncomp.training.encoder import Encoder
+from nncomp.training.float_encoder import Encoder
 
 LANES = 1, 16, 64, 256
 SKIP_BYTES = 2_000_000  # at the beginning of the training files: far from what was learned from

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from nncomp.bench.measure import surroundings
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
-from nncomp.training.code_tables import one_hot
 from nncomp.training.coded import CodedTrainer, conditioned, read_groups
 from nncomp.training.decoder import Decoder, State
-from nncomp.training.encoder import Encoder, EncoderConfig, between_levels
+from nncomp.training.float_code_tables import one_hot
+from nncomp.training.float_encoder import Encoder, EncoderConfig, between_levels
 from nncomp.training.groups import NO_TARGET, GroupShape, chunk_of
 from nncomp.training.loop import Trainer, TrainingConfig
 

@@ -24,8 +24,8 @@ from nncomp.entropy.estimate import EstimateTask
 from nncomp.network.model import save_model
 from nncomp.network.registry import open_model
 from nncomp.training.decoder import Decoder, DecoderConfig
-from nncomp.training.encoder import Encoder
 from nncomp.training.export import export
+from nncomp.training.float_encoder import Encoder
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 
 SHAPE = DecoderConfig(vocab_size=256, group_count=16, width=64, layer_count=2, state_width=64, mlp_width=128, group_mlp_width=64)

@@ -2,7 +2,8 @@
 
 Payload: log2 of the lanes, log2 of the mixing table's lines, flags (a byte each), then the coder's words: those of a code z,
 if flag 0 says that there is one (`nncomp.network.code`), and of the tokens. Lane l holds the bytes from l * R // L to
-(l + 1) * R // L of the R raw bytes. This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Knows nothing of files.
+(l + 1) * R // L of the R raw bytes. This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Knows nothing
+of files.
 """
 
 # L lanes, N tokens of the block, R raw bytes

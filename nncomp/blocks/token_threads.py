@@ -27,7 +27,7 @@ from nncomp.network.code import Levels
 from nncomp.network.engine import Buffers, PackedModel, layer_weights, new_buffers
 from nncomp.network.halves import halves
 from nncomp.network.known_tokens import ROWS
-from nncomp.network.outside import OutsideModel
+from nncomp.network.outside_network import OutsideModel
 
 _HALVED_BYTES = 4096  # of a lane from which on it pays to halve the network, and
 _HALVED_WEIGHTS = 1 << 20  # of the network: what is smaller stays in the cache of one core

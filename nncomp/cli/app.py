@@ -99,7 +99,7 @@ def compress(
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         chosen = transfer.choose_model(model, level, device)
         if cluster:
-            from nncomp.cli import cluster as far
+            from nncomp.cli import cluster_command as far
 
             asked = far.Asked(cluster, far.COMPRESS, files, recursive, output_dir, resume, json)
             far.run(asked, options, model=chosen)
@@ -156,7 +156,7 @@ def decompress(
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = transfer.given_models(model, device)
         if cluster:
-            from nncomp.cli import cluster as far
+            from nncomp.cli import cluster_command as far
 
             asked = far.Asked(cluster, far.DECOMPRESS, files, recursive, output_dir, resume, json)
             far.run(asked, options, given=given)
@@ -216,7 +216,7 @@ def test(
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
         given = transfer.given_models(model, device)
         if cluster:
-            from nncomp.cli import cluster as far
+            from nncomp.cli import cluster_command as far
 
             far.run(far.Asked(cluster, far.TEST, files, recursive, is_json=json), options, given=given)
             return
@@ -266,7 +266,7 @@ def bench(
     in the cache, or taken from --corpus-dir. Every file of them is verified.
     """
     with guarded():
-        from nncomp.cli.bench import Asked, run_bench
+        from nncomp.cli.bench_command import Asked, run_bench
 
         run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force, cluster))
 
@@ -307,7 +307,7 @@ def entropy(
     A text is compressed in memory first. docs/ENTROPY.md describes all output.
     """
     with guarded(file):
-        from nncomp.cli.entropy import Wanted, show_entropy
+        from nncomp.cli.entropy_command import Wanted, show_entropy
 
         show_entropy(file, Wanted(json, per_token, html, plot), force, quiet, workers, model)
 
@@ -395,8 +395,8 @@ def train(
         raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
         from nncomp.cli.fetched import written_here
-        from nncomp.cli.train import Wanted
-        from nncomp.cli.train import train as command
+        from nncomp.cli.train_command import Wanted
+        from nncomp.cli.train_command import train as command
 
         folder = work or Path(out.rpartition("/")[2] if "://" in out else out).with_suffix(".work")
         with written_here(out) as path:

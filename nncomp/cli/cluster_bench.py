@@ -13,7 +13,7 @@ from nncomp.blocks.memory import Memory
 from nncomp.cli.files import open_sink, open_source
 from nncomp.cli.transfer import model_finder
 from nncomp.cluster.connection import Cluster
-from nncomp.cluster.corpus import Compressing, Decompressing, Kind, Work, run
+from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
 from nncomp.errors import NncompError
 from nncomp.network.registry import ModelFile
 

@@ -1,4 +1,4 @@
-"""The options of commands that can work on a cluster; see `nncomp/cli/cluster.py`."""
+"""The options of commands that can work on a cluster; see `nncomp/cli/cluster_command.py`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nncomp.cli.failures import describe
 
 if TYPE_CHECKING:
-    from nncomp.cluster.corpus import Work
+    from nncomp.cluster.many_files import Work
 
 
 class State(StrEnum):

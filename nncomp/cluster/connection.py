@@ -16,7 +16,7 @@ from typing import Any
 
 import distributed
 
-from nncomp.cluster.work import Order, SentModel, run_order
+from nncomp.cluster.remote_task import Order, SentModel, run_order
 from nncomp.errors import NncompError, WorkerError
 from nncomp.network.registry import ModelFile
 
@@ -118,7 +118,7 @@ def _local(workers: int) -> Iterator[Any]:
             memory_limit=0,  # nncomp keeps its own
             silence_logs=logging.CRITICAL,
             env=_ONE_THREAD,
-            preload="nncomp.cluster.work",
+            preload="nncomp.cluster.remote_task",
         )
     except (OSError, RuntimeError, TimeoutError) as error:
         raise WorkerError(f"The worker processes cannot be started: {error}.") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nncomp.cluster.connection import Cluster, failure
-from nncomp.cluster.work import Done, Order
+from nncomp.cluster.remote_task import Done, Order
 from nncomp.errors import WorkerError
 from nncomp.format.frames import SPLIT_BYTES, Block
 

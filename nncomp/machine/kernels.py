@@ -29,7 +29,7 @@ from numba.core.runtime import rtsys
 from nncomp.machine.watch import say_preparing
 from nncomp.version import PACKAGE
 
-# Modules of compiled functions, and those that their constants come from; tests/test_imports.py holds this complete.
+# Modules of compiled functions, and those that their constants come from; tests/test_house.py holds this complete.
 _HASHED = ("errors.py", "range_coder.py", "version.py", "blocks/token_loop.py", "training/recurrence.py")
 _HASHED_FOLDERS = ("machine", "mixing", "network")
 _KEPT_FOLDERS = 4  # of other versions

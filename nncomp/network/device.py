@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nncomp.errors import DeviceError
 from nncomp.network.model import IntegerModel
-from nncomp.network.outside import OutsideModel
+from nncomp.network.outside_network import OutsideModel
 
 
 def open_outside(model: IntegerModel, device: str) -> OutsideModel:

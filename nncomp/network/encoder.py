@@ -2,7 +2,7 @@
 
 A small float network in a file of its own beside the model, NAME.encoder.safetensors; where there is none, no code is sent.
 The receiver never needs it: which code is sent changes the size of a file, never what it holds. It is trained as
-`nncomp.training.encoder`, of which `Encoder.levels` is the twin. Knows nothing of coding.
+`nncomp.training.float_encoder`, of which `Encoder.levels` is the twin. Knows nothing of coding.
 """
 
 # N tokens read, V tokens, W width, C dimensions of the code, K levels

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
+from nncomp.network.base_model import check_base, joined, own_tensors
 from nncomp.network.code_tables import CodeArrays, check_code, code_arrays
-from nncomp.network.grown import check_base, joined, own_tensors
 from nncomp.network.vocabulary import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"

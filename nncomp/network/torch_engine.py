@@ -36,7 +36,7 @@ from nncomp.network.model import (
     TABLE_HALF,
     IntegerModel,
 )
-from nncomp.network.outside import OutsideModel
+from nncomp.network.outside_network import OutsideModel
 from nncomp.network.torch_products import Packed, choose_product
 
 _HALF = 1 << (SCALE_SHIFT - 1)

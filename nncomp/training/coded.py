@@ -23,9 +23,9 @@ from torch import Tensor
 from nncomp.errors import DataError
 from nncomp.network.encoder import Encoder as SavedEncoder
 from nncomp.network.encoder import sample
-from nncomp.training.code_tables import CodeTables, one_hot
 from nncomp.training.decoder import Decoder, State
-from nncomp.training.encoder import NO_TOKEN, Encoder, EncoderConfig
+from nncomp.training.float_code_tables import CodeTables, one_hot
+from nncomp.training.float_encoder import NO_TOKEN, Encoder, EncoderConfig
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import Trainer, TrainingConfig
 from nncomp.training.processes import autocast

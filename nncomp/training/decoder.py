@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
-from nncomp.training.code_tables import CodeTables
 from nncomp.training.fake_int8 import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
+from nncomp.training.float_code_tables import CodeTables
 from nncomp.training.recurrence import scan
 
 

@@ -30,9 +30,9 @@ from nncomp.network.model import (
     IntegerModel,
 )
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.code_tables import CODE_MAX, CODE_STEPS, CodeTables
 from nncomp.training.decoder import Decoder, Layer, Linear, norm
 from nncomp.training.fake_int8 import NORM_STEPS, row_scale
+from nncomp.training.float_code_tables import CODE_MAX, CODE_STEPS, CodeTables
 
 ONE = 1 << SCALE_SHIFT
 LOG2E = math.log2(math.e)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, STATE_SHIFT, TABLE_STEPS, IntegerModel
-from nncomp.training.code_tables import CODE_STEPS
 from nncomp.training.decoder import Decoder, Layer, load_config
 from nncomp.training.export import LOG2E, ONE
 from nncomp.training.fake_int8 import NORM_STEPS
+from nncomp.training.float_code_tables import CODE_STEPS
 
 _EMBEDDING_RMS = 0.2  # of a row: the norm takes it away again, but it decides how fast a row turns in training
 

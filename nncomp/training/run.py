@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from nncomp.errors import DataError
+from nncomp.network.base_model import joined, own_tensors
 from nncomp.network.encoder import Encoder, encoder_path, save_encoder
 from nncomp.network.engine import PackedModel
-from nncomp.network.grown import joined, own_tensors
 from nncomp.network.model import TRAINED_ON, Arrays, IntegerModel, save_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.network.vocabulary import Vocabulary

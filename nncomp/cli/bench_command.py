@@ -104,8 +104,8 @@ def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack
     """Return nncomp as it is to be measured: the command, or its work on a cluster."""
     if asked.cluster is None:
         return measure.nncomp_compressor(asked.model, chosen.size_bytes if chosen else 0, workers, asked.level)
-    from nncomp.cli.cluster import connected
     from nncomp.cli.cluster_bench import cluster_compressor
+    from nncomp.cli.cluster_command import connected
 
     cluster = stack.enter_context(connected(asked.cluster, workers, asked.is_json))
     return cluster_compressor(cluster, chosen, asked.level)

@@ -85,13 +85,13 @@ def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink]
         for line in unit_lines(analysis):
             sinks[wanted.per_token].write(line)
     if wanted.page is not None:
-        from nncomp.entropy.page import make_page
+        from nncomp.entropy.html_page import make_page
 
         with Bar(wanted.page, None, options.is_quiet) as bar:
             sinks[wanted.page].write(make_page(Path(name).name, analysis, options.workers, bar.update_of))
     if wanted.plot is not None:
+        from nncomp.plots.bits_along import draw
         from nncomp.plots.picture import kind_of
-        from nncomp.plots.surprisal import draw
 
         sinks[wanted.plot].write(draw(analysis, Path(name).name, kind_of(wanted.plot)))
 

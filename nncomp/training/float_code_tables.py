@@ -2,7 +2,7 @@
 
 A code is one level for each of n dimensions. The sums are the decoder's initial states, and a vector that is added to the
 input of each step. The prior says how likely each level is: -log2 of that is what the code costs, in the loss and in the file.
-Knows nothing of where a code comes from (`nncomp.training.encoder`).
+Knows nothing of where a code comes from (`nncomp.training.float_encoder`).
 """
 
 # G groups (texts with a code each), C dimensions of the code, K levels, D width, N layers, E state width

@@ -71,8 +71,8 @@ LIGHT = (
     "nncomp.stream.pipeline",
     "nncomp.bench.measure",
     "nncomp.cli.transfer",
-    "nncomp.cli.cluster",
-    "nncomp.cli.entropy",
+    "nncomp.cli.cluster_command",
+    "nncomp.cli.entropy_command",
     "nncomp; nncomp.open",
 )
 

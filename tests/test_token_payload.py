@@ -24,7 +24,7 @@ from nncomp.network.engine import PackedModel
 from nncomp.network.model import IntegerModel, load_model, save_model
 from tests.conftest import ROOT
 from tests.models import TEXT, extreme_model, small_model
-from tests.test_mixing_bytes import some_text
+from tests.test_byte_predictor import some_text
 
 MARKUP = b'<a href="x">one</a>,two;three\r\n\t"key": [1, 2]\n' * 4
 

@@ -128,7 +128,7 @@ def _check_outputs(out: Path, plot: str | None) -> None:
 
 def _write_plot(plot: str, folder: Path, title: str) -> None:
     from nncomp.plots.picture import kind_of
-    from nncomp.plots.training import draw
+    from nncomp.plots.training_run import draw
     from nncomp.training.run import read_log
 
     try:

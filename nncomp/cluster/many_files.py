@@ -15,12 +15,13 @@ from nncomp.blocks.codec import BlockKind
 from nncomp.blocks.levels import Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster
+from nncomp.cluster.remote_task import Order
 from nncomp.cluster.window import Flight, Window
-from nncomp.cluster.work import Order, source_digest
 from nncomp.errors import NncompError
 from nncomp.format.frames import Readable, Writable, read_blocks, split
 from nncomp.network.registry import ModelFile
 from nncomp.stream.pipeline import DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
+from nncomp.version import source_digest
 
 _WAIT_S = 0.5
 

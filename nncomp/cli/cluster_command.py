@@ -24,7 +24,7 @@ from nncomp.stream.pipeline import Summary
 
 if TYPE_CHECKING:
     from nncomp.cluster.connection import Cluster
-    from nncomp.cluster.corpus import Kind, Work
+    from nncomp.cluster.many_files import Kind, Work
 
 COMPRESS, DECOMPRESS, TEST = "compress", "decompress", "test"
 
@@ -74,7 +74,7 @@ def run(asked: Asked, options: Options, model: ModelFile | None = None, given: l
 
 
 def _kind(asked: Asked, options: Options, cluster: Cluster, model: ModelFile | None, given: list[ModelFile]) -> Kind:
-    from nncomp.cluster.corpus import Compressing, Decompressing
+    from nncomp.cluster.many_files import Compressing, Decompressing
 
     if asked.command == COMPRESS:
         return Compressing(cluster, model, options.effort, options.memory)
@@ -82,7 +82,7 @@ def _kind(asked: Asked, options: Options, cluster: Cluster, model: ModelFile | N
 
 
 def _run_all(cluster: Cluster, kind: Kind, report: _Report) -> None:
-    from nncomp.cluster.corpus import run as run_works
+    from nncomp.cluster.many_files import run as run_works
 
     with report:
         run_works((place.work() for place in report.order), kind, cluster, report.over, report.progress)
@@ -101,7 +101,7 @@ class Place:
     _is_replaced: bool = False
 
     def work(self) -> Work:
-        from nncomp.cluster.corpus import Work
+        from nncomp.cluster.many_files import Work
 
         return Work(self.name, self.open_source, self.open_sink if self.target else None, self.is_finished)
 
