@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import tarfile
 import threading
 import zipfile
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 import pytest
+from rich.cells import cell_len
 
-from nncomp import bench, bench_plot
+from nncomp import __version__, bench, bench_plot
 from nncomp.bench import Result
 from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench_peers import peers
+from nncomp.cli.bench import Measured, _print_notes
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
 from nncomp.training import corpus as training_corpus
@@ -101,6 +104,25 @@ def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: 
     assert document["files"][0]["results"][0]["compressor"] == "nncomp -5"
     assert document["total"][0]["raw_bytes"] == len(english)
     assert {"nncomp", "command", "machine", "python", "libraries"} <= document.keys()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 300])
+@pytest.mark.parametrize(
+    "cpu", ["", "M", "Intel(R) Xeon(R) Processor", "Prozessor für große Züge 処理装置", "word " * 30, "x" * 400]
+)
+def test_no_note_is_wider_than_the_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cpu: str, columns: int
+) -> None:
+    monkeypatch.setattr(bench, "_cpu", lambda: cpu)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    sizes = enumerate(["nncomp -5", "7z PPMd", "xz -9e"])
+    results = [Result(name, 1000, 100 + place, 0, 1.0 + place, 9.0 - place, None) for place, name in sizes]
+    _print_notes(Measured("all", results, None), has_model=True, is_on_cluster=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= columns, lines
+    said = "".join(lines).replace(" ", "")
+    assert cpu.replace(" ", "") in said and f"nncomp{__version__}." in said
+    assert cpu or f"byteforbyte.{os.cpu_count()}core" in said
 
 
 def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:

@@ -216,23 +216,35 @@ def _gap(measured: Measured) -> str | None:
 
 
 def _print_notes(total: Measured, has_model: bool, is_on_cluster: bool) -> None:
+    """Print where the figures come from, in lines of at most the screen's width."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for line in _notes(total, has_model, is_on_cluster):
+        console.print(Text(line, overflow="fold"))
+
+
+def _notes(total: Measured, has_model: bool, is_on_cluster: bool) -> Iterator[str]:
     about = bench.surroundings({})
     machine = about["machine"]
     assert isinstance(machine, dict)
-    print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
-    print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
+    yield "Every file came back byte for byte."
+    cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
+    yield f"{', '.join(filter(None, [machine['cpu'], cores]))}; nncomp {about['nncomp']}."
+    yield "bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed.")
     if total.bound_bits is None:
-        print("The estimated bound and the gap to it: --bound, or nncomp entropy FILE.")
+        yield "The estimated bound and the gap to it: --bound, or nncomp entropy FILE."
     if is_on_cluster:
-        print("nncomp: on the cluster, which had been started.")
-    print("Commands: start included; MB: the largest process. Others: one thread.")
+        yield "nncomp: on the cluster, which had been started."
+    yield "Commands: start included; MB: the largest process. Others: one thread."
     if any(each.peak_bytes is None and not each.is_ours for each in total.results):
-        print("Without MB: modules of Python, in-process.")
+        yield "Without MB: modules of Python, in-process."
     if len(total.results) > 1:
-        print("The front, which none beats in size and speed at once:")
+        yield "The front, which none beats in size and speed at once:"
         for label, speed in (("in", _speed_in), ("out", _speed_out)):
             ahead = sorted(bench.front(total.results, speed), key=lambda each: each.packed_bytes)
-            print(f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}")
+            yield f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}"
 
 
 def _speed_in(result: bench.Result) -> float:
