@@ -21,7 +21,7 @@ from nncomp import __version__, bench, bench_plot
 from nncomp.bench import Result
 from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench_peers import peers
-from nncomp.cli.bench import Measured, _print_notes
+from nncomp.cli.bench import Measured, _draw, _print_notes, _print_results
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
 from nncomp.training import corpus as training_corpus
@@ -123,6 +123,27 @@ def test_no_note_is_wider_than_the_screen(
     said = "".join(lines).replace(" ", "")
     assert cpu.replace(" ", "") in said and f"nncomp{__version__}." in said
     assert cpu or f"byteforbyte.{os.cpu_count()}core" in said
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 300])
+def test_no_figure_is_cut_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    big = Result("brotli -q 11", 999_999_999, 123_456_789, 0, 1000.0, 100.0, 123_000_000)
+    _print_results(Measured("all", [Result("nncomp -5", 999_999_999, 98_765_432, 7_654_321, 9.0, 9.0, None), big], None))
+    said = capsys.readouterr().out.split()
+    assert {"bytes", "123,456,789", "8.100", "0.988", "0.851", "111,111", "10,000", "123"} <= set(said), said
+    assert "…" not in "".join(said)
+
+
+def test_a_picture_takes_any_file_name() -> None:
+    pytest.importorskip("matplotlib")
+    result = Result("nncomp -5", 1000, 200, 0, 9.0, 9.0, None)
+    for name in ("文書", os.fsdecode(b"\xfftext")):
+        sink = io.BytesIO()
+        _draw(sink, [Measured(name, [result], None)], Measured("all", [result], None), "a.svg")
+        assert b"<svg" in sink.getvalue()
 
 
 def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:

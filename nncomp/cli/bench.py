@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nncomp.registry import ModelFile
 
+_TABLE_COLUMNS = 80  # what all figures of a row take; a narrower screen breaks the lines, and no digit is cut
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
 
@@ -175,7 +176,7 @@ def _print_results(measured: Measured) -> None:
     console = Console()
     note = " (the model was trained on it)" if measured.is_trained_on else ""
     console.print(Text(f"{measured.name}{note}: {measured.raw_bytes:,} bytes", style="bold"))
-    console.print(_table(measured))
+    Console(width=max(console.width, _TABLE_COLUMNS)).print(_table(measured))
     if gap := _gap(measured):
         console.print(Text(gap))
     console.print()
@@ -257,8 +258,9 @@ def _speed_out(result: bench.Result) -> float:
 
 def _draw(sink: Sink, measured: list[Measured], total: Measured, name: str) -> None:
     from nncomp.bench_plot import draw
+    from nncomp.entropy.report import visible
     from nncomp.pictures import kind_of
 
-    title = Path(measured[0].name).name if len(measured) == 1 else total.name
+    title = visible(Path(measured[0].name).name) if len(measured) == 1 else total.name
     heading = f"{title}: {total.raw_bytes:,} bytes"
     sink.write(draw(heading, total.results, total.bound_bits_per_byte, kind_of(name)))

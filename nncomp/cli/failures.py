@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -82,6 +84,13 @@ def _forget_stdout() -> None:
     os.dup2(null, sys.stdout.fileno())
 
 
+def _print_any_name() -> None:
+    """Let stdout take every file name: bytes that are no UTF-8 as they are, letters that its encoding lacks as escapes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -89,6 +98,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def run() -> NoReturn:
     """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
     try:
+        _print_any_name()
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
                 signal.signal(getattr(signal, name), _interrupt)
