@@ -73,7 +73,7 @@ NEVER: dict[str, set[str]] = {  # parts that grow: only what they must not know
 def imports(path: Path) -> set[str]:
     """Return the parts of nncomp that a module imports anywhere in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nncomp":
             parts = node.module.split(".")
             found |= {parts[1]} if len(parts) > 1 else {name.name for name in node.names}
@@ -155,11 +155,11 @@ def test_importing_nncomp_loads_nothing_of_it() -> None:
 
 def test_nobody_imports_click() -> None:
     for path in [*PACKAGE.rglob("*.py")]:
-        assert "import click" not in path.read_text()
-        assert "from click" not in path.read_text()
+        assert "import click" not in path.read_text(encoding="utf-8")
+        assert "from click" not in path.read_text(encoding="utf-8")
 
 
 def test_every_package_is_in_the_wheel() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"])
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert listed == found | {"nncomp.models"}

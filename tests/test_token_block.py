@@ -240,7 +240,7 @@ def test_any_words_give_bytes_or_a_named_error(words: bytes, raw_bytes: int, lan
 
 def test_numbers_of_the_format_document() -> None:
     """The examples and the hashes of tables that docs/FORMAT.md gives are those of the code."""
-    document = " ".join((ROOT / "docs" / "FORMAT.md").read_text().replace(",", "").split())
+    document = " ".join((ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace(",", "").split())
     successor, first = tables.history_tables()
     kept: list[Any] = [tables.squash_table(), tables.stretch_table(), tables.rate_table(1024, 15), successor[:510], first[:255]]
     for table in kept:
