@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from numba import njit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,9 @@ def pytest_configure() -> None:
     if hasattr(time, "tzset"):
         time.tzset()
     os.umask(0o022)
+    # A deadline, and a complaint that examples come slowly, would be about the machine.
+    settings.register_profile("nncomp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("nncomp")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nncomp.container import BLOCK_BYTES, Block, FrameWriter, ModelReference, checksum, split
+from tests import faults
 from tests.conftest import Run, environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")
@@ -84,8 +85,8 @@ def test_concatenated_files(run: Run, tmp_path: Path) -> None:
 
 
 def wait_for_end(group: int) -> bool:
-    """Return whether all processes of a group end within ten seconds: Python's own helper ends a moment after the rest."""
-    for _ in range(100):
+    """Return whether all processes of a group end within a minute: Python's own helper ends a moment after the rest."""
+    for _ in range(600):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
@@ -246,7 +247,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> 
     # With kernels ready there is no line about preparing them.
     ready = [sys.executable, "-m", "nncomp", "compress", "-q", "-c", "-"]
     subprocess.run(ready, input=b"ready " * 50, cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment(), check=True)
-    (tmp_path / "a").write_bytes(bytes(byte & 31 | 64 for byte in os.urandom(8_000_000)))  # takes half a minute
+    (tmp_path / "a").write_bytes(bytes(byte & 31 | 64 for byte in os.urandom(8_000_000)))  # a block takes half a minute
     command = [sys.executable, "-m", "nncomp", "compress", "-T", "2", "a"]
     process = subprocess.Popen(
         command,
@@ -257,12 +258,15 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> 
         # A test run in the background of a script inherits that Ctrl-C is ignored, and nncomp would honour it.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
-    time.sleep(4)  # nothing in the folder tells that it is at work: its output has no name yet
+    place = faults.Place(tmp_path, b"", b"")
+    while process.poll() is None and not (place.is_written(process) or place.leftovers()):
+        time.sleep(0.05)
+    time.sleep(1)  # the workers have begun, or will be when they are ended
     assert process.poll() is None
     sent_s = time.monotonic()
     os.killpg(process.pid, number)  # as a terminal does: to the command and to its workers
     _, said = process.communicate(timeout=60)
-    assert time.monotonic() - sent_s < 5
+    assert time.monotonic() - sent_s < 20, "no block is waited for, also on a busy machine"
     assert process.returncode == 1
     assert b"Traceback" not in said
     assert said.count(b"\n") == 1
