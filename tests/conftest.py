@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import pydoc_data.topics
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ def pytest_configure() -> None:
         if _CHANGING.fullmatch(name):
             del os.environ[name]
     os.environ.update({"LANG": _UTF8, "LC_ALL": _UTF8, "TZ": "UTC"})
+    with suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, _UTF8)  # for text that is read in this process
     if hasattr(time, "tzset"):
         time.tzset()
     os.umask(0o022)
