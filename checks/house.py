@@ -49,7 +49,7 @@ def imports(known: Mapping[str, Path]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, path in known.items():
         found[name] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 dotted = [f"{node.module}.{alias.name}" for alias in node.names]
                 found[name] |= {each if each in known else node.module for each in dotted}
@@ -131,7 +131,7 @@ def upward(graph: Graph) -> list[str]:
 
 def long_modules(known: Mapping[str, Path]) -> list[str]:
     """Return the modules of more than MOST_LINES lines."""
-    lines = {name: len(path.read_text().splitlines()) for name, path in known.items()}
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in known.items()}
     return [f"{name} has {count} lines" for name, count in lines.items() if count > MOST_LINES]
 
 
@@ -142,7 +142,7 @@ def long_signatures(known: Mapping[str, Path]) -> list[str]:
     """
     found = []
     for name, path in known.items():
-        for function in _functions(ast.parse(path.read_text())):
+        for function in _functions(ast.parse(path.read_text(encoding="utf-8"))):
             decorators = {ast.unparse(each).split("(")[0] for each in function.decorator_list}
             if any(each.startswith("app.") for each in decorators):
                 continue
@@ -177,7 +177,7 @@ def main() -> int:
     known = modules()
     graph = imports(known)
     between = rooms(graph)
-    lines = {name: len(path.read_text().splitlines()) for name, path in known.items()}
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in known.items()}
     for name, targets in sorted(between.items(), key=lambda each: next((i for i, f in enumerate(FLOORS) if each[0] in f), 99)):
         inside = [count for module, count in lines.items() if room(module) == name]
         print(f"{name:12} {len(inside):3} modules {sum(inside):6,} lines -> {', '.join(sorted(targets))}")

@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import pydoc_data.topics
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from numba import njit
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
+# What a person, a shell or a hook of git may have set, and what would change a result: of nncomp, of Python, and of the programs
+# that tests run. NNCOMP_FULL asks for the long tests, NNCOMP_PRODUCT for another product of the network in all of them.
+_CHANGING = re.compile(
+    r"(_?NNCOMP_(?!FULL|PRODUCT).*|PYTHON(UTF8|IOENCODING|WARNINGS|UNBUFFERED|OPTIMIZE|VERBOSE|DEVMODE|INSPECT)|FORCE_COLOR|TTY_.*|"
+    r"TERMINAL_WIDTH|LANGUAGE|LC_.*|GIT_(DIR|WORK_TREE|INDEX_FILE|PREFIX)|PIP_.*|AWS_.*|MANWIDTH|MANOPT|MANPAGER|TAR_OPTIONS|GZIP|"
+    r"BZIP2?|XZ_(OPT|DEFAULTS)|ZSTD_.*|BASH_ENV|ENV|(?i:\w+_proxy))"
+)
+_UTF8 = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+_SCREEN = {"COLUMNS": "80", "LINES": "24", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+def pytest_configure() -> None:
+    """Let tests and commands have the same environment wherever and by whomever they are run; the screen comes with each test."""
+    for name in list(os.environ):
+        if _CHANGING.fullmatch(name):
+            del os.environ[name]
+    os.environ.update({"LANG": _UTF8, "LC_ALL": _UTF8, "TZ": "UTC"})
+    with suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, _UTF8)  # for text that is read in this process
+    if hasattr(time, "tzset"):
+        time.tzset()
+    os.umask(0o022)
+    # A deadline, and a complaint that examples come slowly, would be about the machine.
+    settings.register_profile("nncomp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("nncomp")
+
+
+@pytest.fixture(autouse=True)
+def _screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is printed in this process have the screen of a command."""
+    for name, value in _SCREEN.items():
+        monkeypatch.setenv(name, value)
+
 
 def environment() -> dict[str, str]:
     """Return the environment of a command: this checkout's nncomp, wherever the command runs."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return os.environ | {"PYTHONPATH": path, "COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}
+    return os.environ | {"PYTHONPATH": path} | _SCREEN
 
 
 @pytest.fixture

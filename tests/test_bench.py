@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import tarfile
 import threading
 import zipfile
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 import pytest
+from rich.cells import cell_len
 
+from nncomp import __version__
 from nncomp.bench import measure
 from nncomp.bench.corpora import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench.measure import Result
 from nncomp.bench.peers import peers
+from nncomp.cli.bench_command import Measured, _draw, _print_notes, _print_results
 from nncomp.errors import DataError, NncompError
 from nncomp.network.model import TRAINED_ON, save_model
 from nncomp.plots import front
@@ -104,6 +108,46 @@ def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: 
     assert document["files"][0]["results"][0]["compressor"] == "nncomp -5"
     assert document["total"][0]["raw_bytes"] == len(english)
     assert {"nncomp", "command", "machine", "python", "libraries"} <= document.keys()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 300])
+@pytest.mark.parametrize(
+    "cpu", ["", "M", "Intel(R) Xeon(R) Processor", "Prozessor für große Züge 処理装置", "word " * 30, "x" * 400]
+)
+def test_no_note_is_wider_than_the_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cpu: str, columns: int
+) -> None:
+    monkeypatch.setattr(bench, "_cpu", lambda: cpu)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    sizes = enumerate(["nncomp -5", "7z PPMd", "xz -9e"])
+    results = [Result(name, 1000, 100 + place, 0, 1.0 + place, 9.0 - place, None) for place, name in sizes]
+    _print_notes(Measured("all", results, None), has_model=True, is_on_cluster=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= columns, lines
+    said = "".join(lines).replace(" ", "")
+    assert cpu.replace(" ", "") in said and f"nncomp{__version__}." in said
+    assert cpu or f"byteforbyte.{os.cpu_count()}core" in said
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 300])
+def test_no_figure_is_cut_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    big = Result("brotli -q 11", 999_999_999, 123_456_789, 0, 1000.0, 100.0, 123_000_000)
+    _print_results(Measured("all", [Result("nncomp -5", 999_999_999, 98_765_432, 7_654_321, 9.0, 9.0, None), big], None))
+    said = capsys.readouterr().out.split()
+    assert {"bytes", "123,456,789", "8.100", "0.988", "0.851", "111,111", "10,000", "123"} <= set(said), said
+    assert "…" not in "".join(said)
+
+
+def test_a_picture_takes_any_file_name() -> None:
+    pytest.importorskip("matplotlib")
+    result = Result("nncomp -5", 1000, 200, 0, 9.0, 9.0, None)
+    for name in ("文書", os.fsdecode(b"\xfftext")):
+        sink = io.BytesIO()
+        _draw(sink, [Measured(name, [result], None)], Measured("all", [result], None), "a.svg")
+        assert b"<svg" in sink.getvalue()
 
 
 def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:

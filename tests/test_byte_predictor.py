@@ -99,13 +99,13 @@ def test_round_trip_of_a_larger_text_at_the_default() -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_bytes(data: bytes) -> None:
     assert byte_predictor.decode_bytes(coded(data), len(data), BITS).tobytes() == data
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=40), st.integers(0, 400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_words_give_bytes_or_a_named_error(words: list[int], count: int) -> None:
     try:
         data = byte_predictor.decode_bytes(np.array(words, np.uint32), count, BITS)

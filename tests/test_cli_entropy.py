@@ -51,7 +51,7 @@ def test_what_is_written(run: Run, tmp_path: Path) -> None:
         status = (tmp_path / name).stat()
         assert status.st_mode & 0o777 == 0o600, "whoever may not read the text may not read what shows it"
         assert status.st_mtime > 1e9 + 1
-    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
     assert b"".join(TEXT[line["offset"] : line["offset"] + line["bytes"]] for line in lines) == TEXT
     (piece,) = json.loads(result.stdout)["estimates"]
     assert sum(line["bits"] for line in lines) == piece["bits"]

@@ -193,7 +193,7 @@ def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pyte
     run.finish(tmp_path / "work", str(corpus), str(corpus), "default", None, out, lines.append)
     model = load_model(out)
     assert model.code is not None and model.sizes["code_dimensions"] == 4
-    record = json.loads((tmp_path / "work/record.json").read_text())
+    record = json.loads((tmp_path / "work/record.json").read_text(encoding="utf-8"))
     assert record["valid_bpb_float"] > 0 and record["valid_bpb_float_without_code"] > 0
     codec = Codec(open_model(out))
     assert codec._encoder is not None

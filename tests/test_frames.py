@@ -209,7 +209,7 @@ def _same_or_named_error(damaged: bytes, whole: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_mutation_gives_the_same_bytes_or_a_named_error(data: st.DataObject) -> None:
     packed = FILES["frames"]
     at = data.draw(st.integers(0, len(packed)))

@@ -48,7 +48,7 @@ def test_one_run_of_all_that_is_installed(folder: Path, capsys: pytest.CaptureFi
     pytest.importorskip("matplotlib")
     given = [str(folder / "texts"), "--levels", "1", "5", "--json", str(folder / "out.json"), "--plot", str(folder / "out.svg")]
     front.main(given)
-    document = json.loads((folder / "out.json").read_text())
+    document = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     names = [each["compressor"] for each in document["total"]]
     expected = {"nncomp -1", "nncomp -5", "gzip -9", "bzip2 -9", "xz -9e", "7z PPMd", "zpaq -m5", "paq8px -8", "cmix"}
     assert expected <= set(names)

@@ -88,11 +88,11 @@ def test_importing_nncomp_loads_nothing_of_it() -> None:
 
 def test_nobody_imports_click() -> None:
     for path in [*PACKAGE.rglob("*.py")]:
-        assert "import click" not in path.read_text()
-        assert "from click" not in path.read_text()
+        assert "import click" not in path.read_text(encoding="utf-8")
+        assert "from click" not in path.read_text(encoding="utf-8")
 
 
 def test_every_package_is_in_the_wheel() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"])
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert listed == found | {"nncomp.models"}

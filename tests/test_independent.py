@@ -29,7 +29,7 @@ def test_it_shares_nothing_with_the_product() -> None:
     allowed = {"argparse", "collections", "dataclasses", "hashlib", "itertools", "json", "lzma", "math", "numpy", "pathlib"}
     allowed |= {"struct", "sys", "typing", "__future__"}
     for path in PARTS:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
@@ -50,7 +50,7 @@ def test_the_probabilities_that_the_page_states() -> None:
             found.append(model.predict((256 | c) >> (8 - depth), depth))
             model.learn(c >> (7 - depth) & 1)
         model.text.note(c)
-    page = (ROOT / "docs/FORMAT.md").read_text()
+    page = (ROOT / "docs/FORMAT.md").read_text(encoding="utf-8")
     stated = page.split("With T = 16 the text `aaa` has p1 = ")[1].split("\n\n")[0]
     assert found == [int(number) for number in stated.rstrip(".").replace(",", " ").split()]
 

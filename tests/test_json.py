@@ -14,7 +14,7 @@ from tests.test_cli import stored
 
 def tables(page: str, heading: str) -> list[list[str]]:
     """Return the keys of each table below a heading of a page, as its first column names them."""
-    text = (ROOT / "docs" / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     found: list[list[str]] = []
     for table in re.findall(r"\|---\|---\|\n((?:\|.*\n)+)", text):
         found.append([key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])])

@@ -56,7 +56,7 @@ def test_a_training_of_the_mixture(tmp_path: Path) -> None:
     corpus.write_bytes(TEXT)
     config, lines = replace(CONFIG, objective="mixture"), list[str]()
     run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
-    assert json.loads((work / "record.json").read_text())["training"]["objective"] == "mixture"
+    assert json.loads((work / "record.json").read_text(encoding="utf-8"))["training"]["objective"] == "mixture"
     assert len(np.load(work / "mixing.npy")) == len(np.load(work / "ids.npy"))
     assert any(line.startswith("what mixing knows") for line in lines)
     run.finish(work, str(corpus), str(corpus), "default", None, tmp_path / "own.safetensors", lines.append)

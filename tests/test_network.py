@@ -110,7 +110,7 @@ def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> Non
 
 @pytest.mark.parametrize("product", [products.LOOP, products.TILES, "numkong"])
 @given(rows=st.integers(1, 20), n=st.integers(1, 4), k=st.integers(1, 40), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_product_is_exact(product: int | str, rows: int, n: int, k: int, seed: int) -> None:
     """Any number of lanes, the sizes that tiles take, random and extreme values; all sums with ==."""
     if product == products.TILES and not vnni.available():

@@ -156,7 +156,7 @@ def test_a_training_with_targets(tmp_path: Path, tiny: ModelFile) -> None:
     lines: list[str] = []
     work = tmp_path / "work"
     run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets=targets)
-    assert json.loads((work / "record.json").read_text())["training"]["objective"] == "absolute"
+    assert json.loads((work / "record.json").read_text(encoding="utf-8"))["training"]["objective"] == "absolute"
     np.save(work / "ids.npy", np.load(work / "ids.npy")[:-1])
     with pytest.raises(DataError, match="holds the tokens of another text"):
         run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets=targets)

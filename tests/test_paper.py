@@ -107,5 +107,5 @@ def test_rounding_learned_from_noise_sends_what_is_nearest() -> None:
 
 
 def test_the_figures_of_the_document_are_those_of_the_results() -> None:
-    text = DOCUMENT.read_text()
+    text = DOCUMENT.read_text(encoding="utf-8")
     assert filled(text) == text, "python -m benchmarks.paper.tables"

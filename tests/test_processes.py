@@ -31,8 +31,11 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     train_together.train(str(corpus), one, Peers())
     _, said = other.communicate(timeout=300)
     assert other.returncode == 0, said.decode()
-    assert json.loads((two / "record.json").read_text())["processes"] == 2
-    rows = [[json.loads(line)["bits_per_token"] for line in (work / "log.jsonl").read_text().splitlines()] for work in (one, two)]
+    assert json.loads((two / "record.json").read_text(encoding="utf-8"))["processes"] == 2
+    rows = [
+        [json.loads(line)["bits_per_token"] for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        for work in (one, two)
+    ]
     assert rows[1] == pytest.approx(rows[0], rel=1e-4) and len(rows[0]) == 3
     (ours, ours_rest), (theirs, rest) = (load_checkpoint(work / "checkpoint.pt") for work in (one, two))
     assert ours_rest["mode"] == rest["mode"] == "on"

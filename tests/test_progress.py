@@ -132,14 +132,19 @@ def test_nothing_is_shown_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals are those of POSIX")
 def test_the_command_shows_progress_on_a_terminal_only(tmp_path: Path) -> None:
-    """With stderr on a terminal there are lines that come and go, and the result stays; with -q there is nothing at all."""
+    """With stderr on a terminal there are lines that come and go, and the result stays; with -q there is nothing at all.
+
+    However quick the machine is: the lines come at once here, not after half a second.
+    """
     import pty
+
+    program = "from nncomp.cli import progress; progress._DELAY_S = 0.0; from nncomp.cli.failures import run; run()"
 
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"".join(b"%d: a line, and %d\n" % (i, i**7 % 9973) for i in range(6_000)))
     for quiet in ("-v", "-q"):
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "nncomp", quiet, "-f", "--model", "none", "a", "b"]
+        command = [sys.executable, "-c", program, quiet, "-f", "--model", "none", "a", "b"]
         surroundings = environment() | {"TERM": "xterm-256color", "COLUMNS": "80"}
         surroundings.pop("NO_COLOR")
         process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=theirs, env=surroundings)

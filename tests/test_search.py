@@ -41,7 +41,7 @@ def test_two_arms_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(search, "TIMES", 3)
     folder = str(tmp_path)
     search.main([folder, folder, "--seconds", "0.3", "--arms", *small, "--work", str(tmp_path / "work"), "--seeds", "0"])
-    lines = [json.loads(line) for line in (tmp_path / "search.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "search.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["arm"] for line in lines] == ["base", "no-gate"]
     for line in lines:
         assert 0 < line["bpb"] < 8 and line["tokens"] >= LANES * STEPS and set(line["kinds"]) == {"one", "two"}

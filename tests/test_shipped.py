@@ -24,7 +24,7 @@ Command = list[str | Path]
 
 
 def test_the_page_is_that_of_the_help() -> None:
-    assert PAGE.read_text() == page(), "make it anew: make man"
+    assert PAGE.read_text(encoding="utf-8") == page(), "make it anew: make man"
     for name in command_names():
         assert f".SS nncomp {name} " in page()
 
@@ -38,7 +38,7 @@ def test_mandoc_finds_nothing_wrong_with_the_page() -> None:
 
 @pytest.mark.skipif(not shutil.which("man"), reason="there is no man")
 def test_man_shows_the_page() -> None:
-    surroundings = environment() | {"MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
+    surroundings = environment() | {"MANWIDTH": "80"}
     result = subprocess.run(["man", "-l", str(PAGE)], capture_output=True, env=surroundings, check=False)
     if b"has been minimized" in result.stdout:
         pytest.skip("man is not installed, only a notice of it")
@@ -67,7 +67,7 @@ def test_the_pages_are_a_site(tmp_path: Path) -> None:
     surroundings = environment() | {"NO_MKDOCS_2_WARNING": "1"}
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=surroundings, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    start = (tmp_path / "site" / "index.html").read_text()
+    start = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "<h1" in start
     assert 'href="FORMAT/"' in start, "links to docs/FORMAT.md lead to the page"
     assert not (tmp_path / "site" / "site.py").exists()
@@ -125,7 +125,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     asked = [] if os.environ.get("NNCOMP_FULL") and level_path("default").exists() else ["--model", "none"]
     packed = run(nncomp, *asked, stdin=text)
     assert run(nncomp, "-d", stdin=packed) == text
-    assert (place / "share" / "man" / "man1" / "nncomp.1").read_text() == PAGE.read_text()
+    assert (place / "share" / "man" / "man1" / "nncomp.1").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
     code = """
 import nncomp
 from nncomp.network.registry import installed_models

@@ -188,7 +188,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.binary(min_size=1, max_size=300))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_bytes(data: bytes) -> None:
     model = packed("plain")
     assert token_payload.decode_tokens(model, token_payload.encode_tokens(model, data)[0], len(data)) == data
@@ -236,14 +236,14 @@ def test_altered_words() -> None:
 
 
 @given(st.binary(max_size=80), st.integers(0, 300), st.integers(0, 4), st.sampled_from(["plain", "extreme", "any"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_words_give_bytes_or_a_named_error(words: bytes, raw_bytes: int, lanes_log2: int, name: str) -> None:
     decode_or_error(packed(name), bytes([lanes_log2, 8, 0]) + words + bytes(-len(words) % 4), raw_bytes)
 
 
 def test_numbers_of_the_format_document() -> None:
     """The examples and the hashes of tables that docs/FORMAT.md gives are those of the code."""
-    document = " ".join((ROOT / "docs" / "FORMAT.md").read_text().replace(",", "").split())
+    document = " ".join((ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace(",", "").split())
     successor, first = tables.history_tables()
     kept: list[Any] = [tables.squash_table(), tables.stretch_table(), tables.rate_table(1024, 15), successor[:510], first[:255]]
     for table in kept:

@@ -140,8 +140,8 @@ def test_a_line_that_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     with Display(config, is_silent=False) as plain:
         assert plain.on_row is None, "no terminal: lines"
     monkeypatch.setattr(train_display, "is_terminal", lambda stream: True)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "100")
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "100")):
+        monkeypatch.setenv(name, value)
     with Display(config, is_silent=False) as display:
         assert display.on_row is not None
         display.on_row(row(50, valid_bpb=4.1))

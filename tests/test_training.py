@@ -102,7 +102,7 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     lines: list[str] = []
     config = TrainingConfig(time_s=600, tokens=4 * 32 * 225, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
     run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
-    rows = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[-1]["train_bpb"] < 0.5 * rows[0]["train_bpb"]
     decoder, document = load_checkpoint(work / "checkpoint.pt")
     assert document["mode"] == "on", "the run ends quantised"

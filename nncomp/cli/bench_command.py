@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nncomp.network.registry import ModelFile
 
+_TABLE_COLUMNS = 80  # what all figures of a row take; a narrower screen breaks the lines, and no digit is cut
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
 
@@ -175,7 +176,7 @@ def _print_results(measured: Measured) -> None:
     console = Console()
     note = " (the model was trained on it)" if measured.is_trained_on else ""
     console.print(Text(f"{measured.name}{note}: {measured.raw_bytes:,} bytes", style="bold"))
-    console.print(_table(measured))
+    Console(width=max(console.width, _TABLE_COLUMNS)).print(_table(measured))
     if gap := _gap(measured):
         console.print(Text(gap))
     console.print()
@@ -216,23 +217,35 @@ def _gap(measured: Measured) -> str | None:
 
 
 def _print_notes(total: Measured, has_model: bool, is_on_cluster: bool) -> None:
+    """Print where the figures come from, in lines of at most the screen's width."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for line in _notes(total, has_model, is_on_cluster):
+        console.print(Text(line, overflow="fold"))
+
+
+def _notes(total: Measured, has_model: bool, is_on_cluster: bool) -> Iterator[str]:
     about = measure.surroundings({})
     machine = about["machine"]
     assert isinstance(machine, dict)
-    print(f"Every file came back byte for byte. {machine['cpu']}, {machine['cores']} cores; nncomp {about['nncomp']}.")
-    print("bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed."))
+    yield "Every file came back byte for byte."
+    cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
+    yield f"{', '.join(filter(None, [machine['cpu'], cores]))}; nncomp {about['nncomp']}."
+    yield "bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed.")
     if total.bound_bits is None:
-        print("The estimated bound and the gap to it: --bound, or nncomp entropy FILE.")
+        yield "The estimated bound and the gap to it: --bound, or nncomp entropy FILE."
     if is_on_cluster:
-        print("nncomp: on the cluster, which had been started.")
-    print("Commands: start included; MB: the largest process. Others: one thread.")
+        yield "nncomp: on the cluster, which had been started."
+    yield "Commands: start included; MB: the largest process. Others: one thread."
     if any(each.peak_bytes is None and not each.is_ours for each in total.results):
-        print("Without MB: modules of Python, in-process.")
+        yield "Without MB: modules of Python, in-process."
     if len(total.results) > 1:
-        print("The front, which none beats in size and speed at once:")
+        yield "The front, which none beats in size and speed at once:"
         for label, speed in (("in", _speed_in), ("out", _speed_out)):
             ahead = sorted(measure.front(total.results, speed), key=lambda each: each.packed_bytes)
-            print(f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}")
+            yield f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}"
 
 
 def _speed_in(result: measure.Result) -> float:
@@ -244,9 +257,10 @@ def _speed_out(result: measure.Result) -> float:
 
 
 def _draw(sink: Sink, measured: list[Measured], total: Measured, name: str) -> None:
+    from nncomp.entropy.report import visible
     from nncomp.plots.front import draw
     from nncomp.plots.picture import kind_of
 
-    title = Path(measured[0].name).name if len(measured) == 1 else total.name
+    title = visible(Path(measured[0].name).name) if len(measured) == 1 else total.name
     heading = f"{title}: {total.raw_bytes:,} bytes"
     sink.write(draw(heading, total.results, total.bound_bits_per_byte, kind_of(name)))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
 from nncomp.cli.failures import COMPLETE, FAILED, describe, forget_stdout, say
 
 _TYPER_INTERRUPTED = 130
+
+
+def _print_any_name() -> None:
+    """Let stdout take every file name: bytes that are no UTF-8 as they are, letters that its encoding lacks as escapes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -20,6 +29,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
     try:
+        _print_any_name()
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
                 signal.signal(getattr(signal, name), _interrupt)

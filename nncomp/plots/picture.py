@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 from nncomp.errors import DataError
@@ -37,6 +38,7 @@ def encode(figure: Figure, kind: str) -> bytes:
     import matplotlib
 
     sink = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "nncomp"}):
+    with matplotlib.rc_context({"svg.hashsalt": "nncomp"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a file's name may have letters that the font lacks
         figure.savefig(sink, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
     return sink.getvalue()

@@ -39,7 +39,7 @@ class Bad:
 
 def read_manifest(path: Path = MANIFEST) -> dict[str, Any]:
     """Return the manifest: `models` (name to SHA-256), `good` and `bad` (rows)."""
-    return dict(json.loads(path.read_text())) if path.exists() else {"models": {}, "good": [], "bad": []}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {"models": {}, "good": [], "bad": []}
 
 
 def good_rows() -> list[Good]:
