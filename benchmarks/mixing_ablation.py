@@ -2,208 +2,212 @@
 
     python -m benchmarks.mixing_ablation FOLDER_OR_FILE... [--model FILE] [--plain-start] [--first 60000]
 
-Figures are surprisal / 8, not files: the coder adds a few bytes a block. One lane, tables as for a block of that size. A
-context is off when its slots are emptied after each decision, so that its inputs are 0; a match when it expects nothing;
-the network when it always says one half; the correction maps when the mixed prediction is taken as it is; a set of
-weight rows when its weight in the final mixer is held at 0. The hashes still made of what is off (a match, in the context of
-the expected symbol) stay. Compiled once: what is off is told at run time.
+Figures are surprisal / 8, not files: the coder adds a few bytes a block. One lane, tables as for a block of that size.
+The product's own loops run here. Most parts are off because the loop gets other inputs:
+
+- a context or a set of weight rows of the token tree is cut out of the start values, as if the model did not use it; the weight
+  of a set goes to the others evenly;
+- a match is long from the start and points nowhere, so that it never looks for a place to follow;
+- the network, which runs once a text, always says one half.
+
+For the rest a loop is compiled once more with another `predict` or `update` (`with_other`), which calls the product's and then:
+
+- without correction maps, takes the mixed prediction as it is;
+- empties the slots of a byte context that is off after each decision, so that its inputs are 0;
+- holds the final weights of a set of weight rows for bytes at 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 from benchmarks.mixing_bytes import files_under
-from nncomp.blocks import token_payload
-from nncomp.machine.kernels import compiled
-from nncomp.mixing import byte_predictor, components, token_predictor
-from nncomp.mixing.start_values import ROW_SETS, chosen_parts, start_values
-from nncomp.network.engine import PackedModel, new_buffers, step, token_frequencies
-from nncomp.network.known_tokens import node_probability
+from nncomp import range_coder
+from nncomp.blocks import token_loop, token_payload, token_threads
+from nncomp.machine.kernels import inlined
+from nncomp.mixing import byte_predictor, components, start_values, token_predictor
+from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
+from nncomp.network.code import NO_CODE
+from nncomp.network.engine import PackedModel
 from nncomp.network.model import load_model
+from nncomp.network.outside_network import OutsideModel
 
-SOURCES = [
-    "order 0", "1 token", "2 tokens", "3 tokens", "key, word", "5 tokens", "1 byte", "2 bytes", "3 bytes", "4 bytes",
-    "indent, first byte, word", "word", "2 words", "field above (byte)", "expected token", "column, byte above",
-    "field above (hash)", "format", "format, word", "tag, word", "followers of 1 token",
-    "followers of 2 tokens", "both followers",
-]  # fmt: skip
-REACHES = ["", ", this lane", *(f", {1 << k} KiB" for k in range(6))]
-BYTE_CONTEXTS = [
-    "order 0", "1 byte", "2 bytes", "3 bytes", "4 bytes", "5 bytes", "6 bytes", "8 bytes", "word", "2 words",
-    "word, older word", "3 words", "bytes 2-3", "bytes 1, 3", "bytes 2-4", "column, byte above", "2 bytes above",
-    "field above (hash)", "field, word", "field above (byte)", "format", "format, word", "tag, word", "expected byte",
-    "key, word", "indent, first byte, word",
-]  # fmt: skip
-OTHERS = ["long match", "short match", "network", "correction maps"]
-TOKEN_SETS = [f"weight rows by {name}" for name in ("match", "node", "last byte", "kinds of bytes")]
-BYTE_SETS = [f"weight rows by {name}" for name in ("match", "node", "last byte", "kinds of bytes", "contexts seen", "field")]
-_MATCH, _NETWORK, _MAPS, _SETS = 0, 2, 3, 4  # places in `off`, after the contexts
+LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network", "correction maps"
+REACH_NAMES = ("", ", this lane", *(f", {1 << k} KiB" for k in range(start_values.REACHES - 2)))
+TOKEN_SETS = tuple(f"weight rows by {name}" for name in ("match", "node", "last byte", "kinds of bytes"))
+BYTE_SETS = (*TOKEN_SETS, "weight rows by contexts seen", "weight rows by field")
+
+Coded = tuple[NDArray[np.uint8], NDArray[np.uint16]]  # decisions, and p1 of each
 
 
-@compiled
-def _cost(p: int, bit: int) -> float:
-    cost: float = -np.log2((p if bit else 65536 - p) / 65536)
-    return cost
+def with_other(function: Any, **others: Any) -> Any:
+    """Return a compiled function of the product, compiled once more from its own source with other functions for some that it
+    calls. It is not kept on disk: there it would take the place of the product's."""
+    plain = getattr(function, "py_func", function)  # itself where nothing is compiled (NUMBA_DISABLE_JIT=1)
+    return njit(nogil=True, error_model="numpy")(FunctionType(plain.__code__, plain.__globals__ | others, plain.__name__))
 
 
-@compiled
-def _silence(slots: Any, final_row: Any, off: Any) -> None:
-    """After an update: empty the slots of contexts that are off, hold the weights of row sets that are off at 0."""
-    contexts = slots.base.size
-    for i in range(contexts):
-        if off[i]:
+@inlined
+def _say_network(m: Any, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
+    return network
+
+
+@inlined
+def _do_nothing(*_: Any) -> None:
+    pass
+
+
+@inlined
+def _predict_without_maps(m: Any, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
+    token_predictor.predict(m, lane, bits, depth, node, network, b1)
+    return components.squash(m.last[token_predictor._MIXED])  # type: ignore[no-any-return]
+
+
+@inlined
+def _predict_byte(
+    slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
+) -> int:
+    """`last` has more fields: whether the correction maps, each context and each set of weight rows are off."""
+    p = byte_predictor.predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
+    maps_off = last[last.size - 1 - slots.base.size - mixer.row.size]
+    return components.squash(last[byte_predictor._MIXED]) if maps_off else p  # type: ignore[no-any-return]
+
+
+@inlined
+def _update_byte(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int, bit: int, t: int) -> None:
+    byte_predictor.update(slots, mixer, matches, maps, last, node, bit, t)
+    sets = last.size - mixer.row.size
+    contexts = sets - slots.base.size
+    for i in range(slots.base.size):
+        if last[contexts + i]:
             slots.table[slots.at[i]] = 0
-    for r in range(final_row.size):
-        if off[contexts + _SETS + r]:
-            final_row[r] = 0
+    for r in range(mixer.row.size):
+        if last[sets + r]:
+            mixer.final_weights[node, r] = 0
 
 
-@compiled
-def _byte_bits(model: Any, data: Any, off: Any) -> float:
-    slots, mixer, text, matches, maps, last = model
-    contexts = slots.base.size
-    total = 0.0
-    for t in range(data.size):
-        byte_predictor.start_byte(text, matches, data, t)
-        for k in range(2):
-            if off[contexts + _MATCH + k]:
-                matches.state[k, byte_predictor._EXPECTED] = 0
-        b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
-        b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
-        symbol = np.int64(data[t])
-        node = np.int64(1)
-        for depth in range(8):
-            p = byte_predictor.predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
-            if off[contexts + _MAPS]:
-                p = min(max(components.squash(last[byte_predictor._MIXED]), 1), 65535)
-            bit = (symbol >> (7 - depth)) & 1
-            total += _cost(p, bit)
-            byte_predictor.update(slots, mixer, matches, maps, last, node, bit, t)
-            _silence(slots, mixer.final_weights[node], off)
-            node = node << 1 | bit
-    return total
+_nothing = dict.fromkeys(("begin_token", "fetch", "update", "end_token"), _do_nothing)
+_network_loop = with_other(token_loop.run, predict=_say_network, **_nothing)
+_token_loop_without_maps = with_other(token_loop.run, predict=_predict_without_maps)
+_byte_loop = with_other(byte_predictor.run_model, predict=_predict_byte, update=_update_byte)
 
 
-@compiled
-def _network_p1(product: Any, packed: Any, a: Any, b: Any, ids: Any, start_token: int, bits: int, out: Any) -> None:
-    """Fill `out` (N, bits) with the network's p1 of each decision on the way to each token."""
-    before = np.full(1, start_token, np.int32)
-    groups, size = b.groups.shape[1], b.tokens.size
-    group_bits = 0
-    while 1 << group_bits < groups:
-        group_bits += 1
-    for n in range(ids.size):
-        step(product, packed, a, b, before)
-        token = np.int64(ids[n])
-        token_frequencies(product, packed, a, b, 0, token // size)
-        for depth in range(bits):
-            frequencies = b.groups[0] if depth < group_bits else b.tokens
-            width = group_bits if depth < group_bits else bits - group_bits
-            within = token // size if depth < group_bits else token % size
-            d = depth if depth < group_bits else depth - group_bits
-            half = 1 << (width - 1 - d)
-            low = (within >> (width - d)) << (width - d)
-            zeros, ones = frequencies[low : low + half].sum(), frequencies[low + half : low + 2 * half].sum()
-            out[n, depth] = node_probability(zeros, ones)
-        before[0] = token
+def _spread(final_weights: NDArray[np.int32], is_on: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the final weights with those of the sets that are off given to the others, evenly."""
+    shared = final_weights + final_weights[:, ~is_on].sum(axis=1, keepdims=True) // is_on.sum()
+    return np.where(is_on, np.clip(shared, -components.WEIGHT_LIMIT, components.WEIGHT_LIMIT), 0).astype(np.int32)
 
 
-@compiled
-def _token_bits(m: Any, data: Any, ids: Any, offsets: Any, network_p1: Any, off: Any) -> float:
-    contexts, bits = m.slots.base.size, network_p1.shape[1]
-    kept = np.zeros(2, np.int64)
-    at = 0
-    total = 0.0
-    for n in range(ids.size):
-        token = np.int64(ids[n])
-        b1 = np.int64(data[at - 1]) if at > 0 else np.int64(0)
-        token_predictor.begin_token(m, 0, data, at)
-        for k in range(2):
-            kept[k] = m.match[0, k, token_predictor._EXPECTED]
-            if off[contexts + _MATCH + k]:
-                m.match[0, k, token_predictor._EXPECTED] = -1
-        node = np.int64(1)
-        for depth in range(bits):
-            network = np.int64(32768) if off[contexts + _NETWORK] else np.int64(network_p1[n, depth])
-            p = token_predictor.predict(m, 0, bits, depth, node, network, b1)
-            if off[contexts + _MAPS]:
-                p = min(max(components.squash(m.last[token_predictor._MIXED]), 1), 65535)
-            bit = token >> (bits - 1 - depth) & 1
-            total += _cost(p, bit)
-            token_predictor.update(m, 0, bit)
-            _silence(m.slots, m.mixer.final_weights[m.last[token_predictor._FINAL]], off)
-            node = node << 1 | bit
-        for k in range(2):
-            m.match[0, k, token_predictor._EXPECTED] = kept[k]
-        width = offsets[token + 1] - offsets[token]
-        token_predictor.end_token(m, 0, token, data, at, width)
-        at += width
-    return total
+def _close_matches(state: NDArray[np.int64], length: int, least: Sequence[int], off: frozenset[str]) -> None:
+    """Let the matches that are off never look for a place: they are long enough, and point nowhere. `state` is by match."""
+    for k, name in enumerate((LONG_MATCH, SHORT_MATCH)):
+        if name in off:
+            state[k, length] = least[k]
 
 
-def _close_row_sets(final_weights: Any, off: Any) -> None:
-    """Give the weight of the row sets that are off to the others, evenly."""
-    closed = off != 0
-    if closed.any():
-        final_weights[:, ~closed] += (final_weights[:, closed].sum(axis=1) // (~closed).sum()).astype(np.int32)[:, None]
-        final_weights[:, closed] = 0
+class Bytes:
+    """Blocks of bytes, with parts off."""
+
+    names = (*CONTEXT_NAMES, LONG_MATCH, SHORT_MATCH, MAPS, *BYTE_SETS)
+    contexts = CONTEXT_NAMES
+
+    def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
+        raw = np.frombuffer(data, np.uint8).copy()
+        model = byte_predictor.new_model(len(raw), byte_predictor.DEFAULT_TABLE_BITS)
+        flags = np.array([name in off for name in (MAPS, *CONTEXT_NAMES, *BYTE_SETS)])
+        _close_matches(model.matches.state, byte_predictor._LENGTH, byte_predictor.MATCH_LEAST, off)
+        final_weights = _spread(model.mixer.final_weights, ~flags[1 + CONTEXTS :])
+        model = model._replace(
+            mixer=model.mixer._replace(final_weights=final_weights), last=np.concatenate([model.last, flags.astype(np.int64)])
+        )
+        p1 = np.zeros(8 * len(raw), np.uint16)
+        _byte_loop(model, raw, 0, len(raw), p1, np.zeros(0, np.uint32), np.zeros(5, np.uint64), False)
+        return np.unpackbits(raw), p1
 
 
-def byte_cost(data: Any, off: Any) -> float:
-    """Return the surprisal of bytes in bytes, with parts off."""
-    model = byte_predictor.new_model(len(data), byte_predictor.DEFAULT_TABLE_BITS)
-    _close_row_sets(model.mixer.final_weights, off[-byte_predictor.ROWS :])
-    return float(_byte_bits(model, data, off)) / 8
+class _Told(OutsideModel):
+    """A network that has said all it says before: `known_p1`."""
+
+    known_p1: NDArray[np.uint16]
+
+    def probabilities(self, ids_N: Any, first_ids: Any, levels_C: Any) -> NDArray[np.uint16]:
+        return self.known_p1
 
 
-class TokenCost:
-    """The surprisal of texts on the token tree, with parts off; the network runs once a text."""
+class TokenTree:
+    """Blocks of tokens in one lane, with parts off; the network runs once a text."""
 
-    def __init__(self, model: PackedModel, plain: bool) -> None:
-        learned = token_payload.model_start(model)
-        parts = chosen_parts(learned)
-        self.model, self.start = model, start_values(*parts) if plain else learned
-        self.names = [SOURCES[number % 32] + REACHES[number // 32] for number in parts[0]]
-        self._network: dict[int, tuple[Any, Any]] = {}
+    def __init__(self, model: PackedModel, start: dict[str, NDArray[Any]]) -> None:
+        self.model, self.told, self.start = model, _Told(model.model), start_values.check_start(start)
+        numbers, sets, self.is_joint = start_values.chosen_parts(start)
+        self.numbers, self.set_numbers = np.array(numbers, np.uint8), np.array(sets, np.uint8)
+        self.contexts = tuple(start_values.SOURCE_NAMES[number % 32] + REACH_NAMES[number // 32] for number in numbers)
+        self.sets = tuple(TOKEN_SETS[number] for number in sets)
+        self.names = (*self.contexts, LONG_MATCH, SHORT_MATCH, NETWORK, MAPS, *self.sets)
+        self._known_p1: dict[bytes, NDArray[np.uint16]] = {}
 
-    def _of_network(self, data: Any) -> tuple[Any, Any]:
-        if id(data) not in self._network:
-            p, model = self.model, self.model.model
-            ids = np.asarray(model.vocabulary.encode(data.tobytes()))
-            p1 = np.zeros((len(ids), model.vocabulary.bits), np.uint16)
-            _network_p1(p.product, p.packed, p.arrays, new_buffers(model, 1), ids, model.sizes["start_token"], p1.shape[1], p1)
-            self._network[id(data)] = ids, p1
-        return self._network[id(data)]
+    def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
+        if data not in self._known_p1:
+            self._known_p1[data] = self._run(_network_loop, self.model, data, frozenset())[1]
+        known_p1 = self._known_p1[data]
+        self.told.known_p1 = np.full_like(known_p1, 1 << 15) if NETWORK in off else known_p1
+        return self._run(_token_loop_without_maps if MAPS in off else token_loop.run, self.told, data, off)
 
-    def __call__(self, data: Any, off: Any) -> float:
-        ids, p1 = self._of_network(data)
-        lines = 1 << token_payload.lines_log2(len(data))
-        m = token_predictor.new_mixing(len(data), np.array([0, len(data)]), lines, self.start)
-        _close_row_sets(m.mixer.final_weights, off[-len(ROW_SETS) :])
-        return float(_token_bits(m, data, ids, self.model.model.vocabulary.offsets, p1, off)) / 8
+    def _run(self, loop: Any, model: PackedModel, data: bytes, off: frozenset[str]) -> Coded:
+        ids, starts = model.model.vocabulary.encode(data), token_payload.lane_starts(len(data), 1)
+        m = token_predictor.new_mixing(len(data), starts, 1 << token_payload.lines_log2(len(data)), self._start_without(off))
+        _close_matches(m.match[0], token_predictor._LENGTH, start_values.MATCH_LEAST, off)
+        raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
+        with patch.object(token_threads, "run", loop):
+            return token_threads.encode(model, m, raw, ids, first_ids, NO_CODE, 1)
+
+    def _start_without(self, off: frozenset[str]) -> dict[str, NDArray[Any]]:
+        """Return the start values of a model that does not use the contexts and sets of weight rows that are off."""
+        is_on, set_is_on = (np.array([name not in off for name in names]) for names in (self.contexts, self.sets))
+        chosen, count = np.flatnonzero(is_on), len(self.contexts)
+        others = np.arange(2 * count, 2 * count + start_values.OTHER_INPUTS)
+        columns = np.concatenate([np.stack([2 * chosen, 2 * chosen + 1], axis=1).ravel(), others])
+        padding = (0, 0), (0, start_values.input_count(len(chosen)) - len(columns))
+        by_context = ("histories", "joint") if self.is_joint else ("histories",)
+        return {
+            **self.start,
+            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in by_context},
+            "contexts": self.numbers[is_on],
+            "row_sets": self.set_numbers[set_is_on],
+            "weights": np.pad(self.start["weights"][:, columns], padding),
+            "final_weights": np.ascontiguousarray(_spread(self.start["final_weights"], set_is_on)[:, set_is_on]),
+        }
 
 
-def print_table(title: str, names: list[str], texts: list[Any], cost: Callable[[Any, Any], float]) -> None:
-    """Print a Markdown table of all parts, each off in turn; the parts that are not there are left out."""
-    base = [cost(data, np.zeros(len(names), np.uint8)) for data in texts]
+def cost_bytes(coded: Coded) -> float:
+    """Return the surprisal of decisions in bytes."""
+    return range_coder.cost_bits(*coded) / 8
+
+
+def print_table(title: str, texts: list[bytes], code: Bytes | TokenTree) -> None:
+    """Print a Markdown table of all parts, each off in turn, and the sum of the changes by contexts."""
+    base = [cost_bytes(code(data, frozenset())) for data in texts]
     print(f"\n| {title}: off | bytes | change | texts that gain without it |\n|---|---|---|---|")
     print(f"| nothing | {sum(base):,.0f} | | |", flush=True)
-    pair = [names.index("long match"), names.index("short match")]
-    for which in [[i] for i, name in enumerate(names) if name] + [pair]:
-        off = np.zeros(len(names), np.uint8)
-        off[which] = 1
-        sizes = [cost(data, off) for data in texts]
-        change = sum(sizes) / sum(base) - 1
+    changes = {}
+    for which in [*([name] for name in code.names), [LONG_MATCH, SHORT_MATCH]]:
+        sizes = [cost_bytes(code(data, frozenset(which))) for data in texts]
+        name, change = " and ".join(which), sum(sizes) - sum(base)
         gain = sum(size < before for size, before in zip(sizes, base, strict=True))
-        name = " and ".join(names[i] for i in which)
-        print(f"| {name} | {sum(sizes):,.0f} | {change:+.2%} | {gain} of {len(texts)} |", flush=True)
+        changes[name] = change
+        print(f"| {name} | {sum(sizes):,.0f} | {change / sum(base):+.2%} | {gain} of {len(texts)} |", flush=True)
+    count, of_contexts = len(code.contexts), sum(changes[name] for name in code.contexts)
+    print(f"| sum of the changes by the {count} contexts | {of_contexts:+,.0f} | {of_contexts / sum(base):+.2%} | |", flush=True)
 
 
 def main() -> None:
@@ -214,20 +218,21 @@ def main() -> None:
     parser.add_argument("--plain-start", action="store_true", help="mixing starts from plain values, not the model's")
     parser.add_argument("--first", type=int, default=60_000, help="bytes taken of each file")
     arguments = parser.parse_args()
-    texts = [np.fromfile(file, np.uint8, count=arguments.first) for file in files_under(arguments.paths)]
-    texts = [data for data in texts if len(data)]
+    texts = [file.read_bytes()[: arguments.first] for file in files_under(arguments.paths)]
+    texts = [data for data in texts if data]
     if not texts:
         sys.exit("There is no text in these paths.")
     print(f"{len(texts)} texts, {sum(map(len, texts)):,} bytes; surprisal / 8.")
     if arguments.model:
-        cost = TokenCost(PackedModel(load_model(arguments.model)), arguments.plain_start)
-        print_table("token tree", [*cost.names, *OTHERS, *TOKEN_SETS], texts, cost)
+        model = PackedModel(load_model(arguments.model))
+        learned = token_payload.model_start(model)
+        plain = start_values.start_values(*start_values.chosen_parts(learned))
+        print_table("token tree", texts, TokenTree(model, plain if arguments.plain_start else learned))
         if not arguments.plain_start:
-            plain = TokenCost(cost.model, plain=True)
-            off = np.zeros(len(cost.names) + len(OTHERS) + len(TOKEN_SETS), np.uint8)
-            print(f"| start values (plain ones instead) | {sum(plain(data, off) for data in texts):,.0f} | | |", flush=True)
-    others = [name if name != "network" else "" for name in OTHERS]
-    print_table("bytes", [*BYTE_CONTEXTS, *others, *BYTE_SETS], texts, byte_cost)
+            tree = TokenTree(model, plain)
+            total = sum(cost_bytes(tree(data, frozenset())) for data in texts)
+            print(f"| start values (plain ones instead) | {total:,.0f} | | |", flush=True)
+    print_table("bytes", texts, Bytes())
 
 
 if __name__ == "__main__":

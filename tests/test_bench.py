@@ -117,7 +117,7 @@ def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: 
 def test_no_note_is_wider_than_the_screen(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cpu: str, columns: int
 ) -> None:
-    monkeypatch.setattr(bench, "_cpu", lambda: cpu)
+    monkeypatch.setattr(measure, "_cpu", lambda: cpu)
     monkeypatch.setenv("COLUMNS", str(columns))
     sizes = enumerate(["nncomp -5", "7z PPMd", "xz -9e"])
     results = [Result(name, 1000, 100 + place, 0, 1.0 + place, 9.0 - place, None) for place, name in sizes]

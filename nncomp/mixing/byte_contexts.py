@@ -15,7 +15,14 @@ import numpy as np
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.mixing.components import combine
 
-CONTEXTS = 26
+# What each context looks at, in the order of `set_contexts`.
+CONTEXT_NAMES = (
+    "order 0", "1 byte", "2 bytes", "3 bytes", "4 bytes", "5 bytes", "6 bytes", "8 bytes", "word", "2 words",
+    "word, older word", "3 words", "bytes 2-3", "bytes 1, 3", "bytes 2-4", "column, byte above", "2 bytes above",
+    "field above (hash)", "field, word", "field above (byte)", "format", "format, word", "tag, word", "expected byte",
+    "key, word", "indent, first byte, word",
+)  # fmt: skip
+CONTEXTS = len(CONTEXT_NAMES)
 
 # state of the text so far: int64[STATE]
 (

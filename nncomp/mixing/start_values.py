@@ -17,7 +17,14 @@ from nncomp.errors import ModelError
 from nncomp.mixing import components
 from nncomp.mixing.byte_predictor import MATCH_CLASSES
 
-SOURCES = 25  # of contexts; number 32 * reach + source
+# What each source of a context looks at, in the order of `token_model.begin_token`.
+SOURCE_NAMES = (
+    "order 0", "1 token", "2 tokens", "3 tokens", "key, word", "5 tokens", "1 byte", "2 bytes", "3 bytes", "4 bytes",
+    "indent, first byte, word", "word", "2 words", "field above (byte)", "expected token", "column, byte above",
+    "field above (hash)", "format", "format, word", "tag, word", "followers of 1 token", "followers of 2 tokens",
+    "both followers", "3 words", "word, older word",
+)  # fmt: skip
+SOURCES = len(SOURCE_NAMES)  # a context is number 32 * reach + source
 REACHES = 8  # 0: all lanes, 1: this lane, k > 1: this lane since a multiple of 2**(8 + k) bytes
 MATCHES = 2
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
