@@ -35,7 +35,7 @@ test: .venv/dev
 	$(BIN)/python -m pytest -q
 
 docs: .venv/dev
-	$(BIN)/mkdocs build -q --strict
+	$(BIN)/mkdocs build --strict  # with -q it would not count its warnings
 
 man: .venv/runtime
 	$(BIN)/python -m nncomp.cli.man > share/man/man1/nncomp.1

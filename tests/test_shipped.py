@@ -63,10 +63,10 @@ def test_file_knows_a_file(tmp_path: Path) -> None:
 
 def test_the_pages_are_a_site(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
-    command: Command = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", tmp_path / "site"]
+    command: Command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", tmp_path / "site"]  # with -q none fails
     surroundings = environment() | {"NO_MKDOCS_2_WARNING": "1"}
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=surroundings, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert result.returncode == 0, result.stderr
     start = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "<h1" in start
     assert 'href="FORMAT/"' in start, "links to docs/FORMAT.md lead to the page"
@@ -74,14 +74,20 @@ def test_the_pages_are_a_site(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a wheel, built from what a commit would hold, without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what a commit would hold of what is shipped."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("nncomp", "models", "share"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a wheel, built without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
     command: Command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     (found,) = folder.glob("nncomp-*.whl")
@@ -90,6 +96,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
+    (information,) = {name.partition("/")[0] for name in held if ".dist-info/" in name}
+    for name in ("LICENSE", "NOTICE"):
+        assert zipfile.ZipFile(wheel).read(f"{information}/licenses/{name}") == (ROOT / name).read_bytes()
+    assert b"License-Expression: Apache-2.0\n" in zipfile.ZipFile(wheel).read(f"{information}/METADATA")
     for path in (ROOT / "models").iterdir():
         assert f"nncomp/models/{path.name}" in held
     for path in (ROOT / "nncomp").rglob("*.py"):
@@ -98,6 +108,21 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert data == {"share/man/man1/nncomp.1", "share/nncomp/magic"}
     assert {"nncomp/py.typed", "nncomp/entropy/page.html"} <= held
     assert not {name for name in held if name.startswith(("tests", "benchmarks"))}
+
+
+def test_what_is_in_the_source_distribution(source: Path, tmp_path: Path) -> None:
+    """All that a wheel is built from, and no tests, which do not run without the rest of their folder."""
+    code = "import setuptools.build_meta, sys; setuptools.build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=source, check=True, capture_output=True, timeout=120)
+    (found,) = tmp_path.glob("nncomp-*.tar.gz")
+    with tarfile.open(found) as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    (folder,) = (tmp_path / "out").iterdir()
+    held = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for path in source.rglob("*"):
+        if path.is_file() and not {"build", "nncomp.egg-info", "__pycache__"} & set(path.relative_to(source).parts):
+            assert path.relative_to(source).as_posix() in held
+    assert not {name for name in held if name.startswith("tests")}
 
 
 @pytest.mark.slow

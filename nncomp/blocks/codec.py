@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
 # Bytes are coded after tokens in so many parts, and given up once they are the larger. Few long repeats come where the quickest
 # LZMA leaves much: after so many parts, where it leaves so much of the block, bytes do not catch up if the later half of these
-# parts takes so much more than as tokens (docs/LOG.md).
+# parts takes so much more than as tokens (docs/log/format.md).
 _PARTS = 16
 _LOOKS, _TOKENS_LEAD = {2: 0.3, 4: 0.3, 8: 0.2}, 1.1
 _XZ_MARGIN = 1.3  # xz is coded in full when its quickest setting needs at most this much more than the best so far

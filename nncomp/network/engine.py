@@ -270,8 +270,8 @@ def _mlp_out(
     sums: Any, out: Any,
 ) -> None:  # fmt: skip
     """Set `out` to the product of the squared ReLU of `wide`. In int8 one in a hundred of its outputs is not zero
-    (docs/LOG.md): the columns of those are added, the same sums in another order. Where they are more than an eighth, it is
-    multiplied as a whole. (Arrays one by one: to hand over all of `b` would take as long as the columns.)"""
+    (docs/log/network.md): the columns of those are added, the same sums in another order. Where they are more than an eighth, the
+    product is made as a whole. (Arrays one by one: to hand over all of `b` would take as long as the columns.)"""
     if not _add_active(wide, scale, threshold, turned, flags, active, sums, out):
         _squared_relu(wide, scale, z)
         multiply(product, packed, weight, z, sums, out)

@@ -2,7 +2,7 @@
 
 One operand of the instruction is unsigned, so the weight is packed as w + 128 and every sum starts at -128 times the sum
 of its activations. Nothing saturates: |sum| <= 4096 * 127 * 255 < 2**31. Registers hold a tile of lanes by outputs, which
-keeps the instruction busy in every cycle; NumKong's kernels reach half of that (docs/LOG.md). Knows nothing of layers.
+keeps the instruction busy in every cycle; NumKong's kernels reach half of that (docs/log/network.md). Knows nothing of layers.
 """
 
 # L rows (lanes), N outputs, K inputs
