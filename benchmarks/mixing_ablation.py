@@ -12,7 +12,7 @@ The product's own loops run here. Most parts are off because the loop gets other
 
 For the rest a loop is compiled once more with another `predict` or `update` (`with_other`), which calls the product's and then:
 
-- without correction maps, takes the mixed prediction as it is;
+- without APMs, takes the mixed prediction as it is;
 - empties the slots of a byte context that is off after each decision, so that its inputs are 0;
 - holds the final weights of a set of weight rows for bytes at 0.
 """
@@ -38,11 +38,11 @@ from nncomp.machine.kernels import inlined
 from nncomp.mixing import byte_predictor, components, start_values, token_predictor
 from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
 from nncomp.network.code import NO_CODE
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import load_model
-from nncomp.network.outside_network import OutsideModel
+from nncomp.network.outside_network import OutsideNetwork
 
-LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network", "correction maps"
+LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network", "APMs"
 REACH_NAMES = ("", ", this lane", *(f", {1 << k} KiB" for k in range(start_values.REACHES - 2)))
 TOKEN_SETS = tuple(f"weight rows by {name}" for name in ("match", "node", "last byte", "kinds of bytes"))
 BYTE_SETS = (*TOKEN_SETS, "weight rows by contexts seen", "weight rows by field")
@@ -77,7 +77,7 @@ def _predict_without_maps(m: Any, lane: int, bits: int, depth: int, node: int, n
 def _predict_byte(
     slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
 ) -> int:
-    """`last` has more fields: whether the correction maps, each context and each set of weight rows are off."""
+    """`last` has more fields: whether the APMs, each context and each set of weight rows are off."""
     p = byte_predictor.predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
     maps_off = last[last.size - 1 - slots.base.size - mixer.row.size]
     return components.squash(last[byte_predictor._MIXED]) if maps_off else p  # type: ignore[no-any-return]
@@ -123,7 +123,7 @@ class Bytes:
 
     def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
         raw = np.frombuffer(data, np.uint8).copy()
-        model = byte_predictor.new_model(len(raw), byte_predictor.DEFAULT_TABLE_BITS)
+        model = byte_predictor.new_mixing(len(raw), byte_predictor.DEFAULT_TABLE_BITS)
         flags = np.array([name in off for name in (MAPS, *CONTEXT_NAMES, *BYTE_SETS)])
         _close_matches(model.matches.state, byte_predictor._LENGTH, byte_predictor.MATCH_LEAST, off)
         final_weights = _spread(model.mixer.final_weights, ~flags[1 + CONTEXTS :])
@@ -135,19 +135,19 @@ class Bytes:
         return np.unpackbits(raw), p1
 
 
-class _Told(OutsideModel):
+class _Told(OutsideNetwork):
     """A network that has said all it says before: `known_p1`."""
 
     known_p1: NDArray[np.uint16]
 
-    def probabilities(self, ids_N: Any, first_ids: Any, levels_C: Any) -> NDArray[np.uint16]:
+    def probabilities(self, ids_N: Any, first_ids: Any, digits_C: Any) -> NDArray[np.uint16]:
         return self.known_p1
 
 
 class TokenTree:
     """Blocks of tokens in one lane, with parts off; the network runs once a text."""
 
-    def __init__(self, model: PackedModel, start: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, model: Network, start: dict[str, NDArray[Any]]) -> None:
         self.model, self.told, self.start = model, _Told(model.model), start_values.check_start(start)
         numbers, sets, self.is_joint = start_values.chosen_parts(start)
         self.numbers, self.set_numbers = np.array(numbers, np.uint8), np.array(sets, np.uint8)
@@ -163,7 +163,7 @@ class TokenTree:
         self.told.known_p1 = np.full_like(known_p1, 1 << 15) if NETWORK in off else known_p1
         return self._run(_token_loop_without_maps if MAPS in off else token_loop.run, self.told, data, off)
 
-    def _run(self, loop: Any, model: PackedModel, data: bytes, off: frozenset[str]) -> Coded:
+    def _run(self, loop: Any, model: Network, data: bytes, off: frozenset[str]) -> Coded:
         ids, starts = model.model.vocabulary.encode(data), token_payload.lane_starts(len(data), 1)
         m = token_predictor.new_mixing(len(data), starts, 1 << token_payload.lines_log2(len(data)), self._start_without(off))
         _close_matches(m.match[0], token_predictor._LENGTH, start_values.MATCH_LEAST, off)
@@ -224,7 +224,7 @@ def main() -> None:
         sys.exit("There is no text in these paths.")
     print(f"{len(texts)} texts, {sum(map(len, texts)):,} bytes; surprisal / 8.")
     if arguments.model:
-        model = PackedModel(load_model(arguments.model))
+        model = Network(load_model(arguments.model))
         learned = token_payload.model_start(model)
         plain = start_values.start_values(*start_values.chosen_parts(learned))
         print_table("token tree", texts, TokenTree(model, plain if arguments.plain_start else learned))

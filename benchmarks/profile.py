@@ -25,9 +25,9 @@ from nncomp.blocks.token_payload import decode_tokens, encode_tokens, lanes_log2
 from nncomp.machine.kernels import compiled
 from nncomp.mixing import byte_predictor
 from nncomp.network import engine
-from nncomp.network.engine import Buffers, PackedModel, new_buffers
+from nncomp.network.engine import Buffers, Network, new_buffers
 from nncomp.network.model import parse_model
-from nncomp.network.outside_network import OutsideModel
+from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
 
@@ -88,7 +88,7 @@ def seconds(work: Callable[[], Any], repeats: int = 3) -> float:
     return min(times)
 
 
-def network_parts(model: PackedModel, b: Buffers, lanes: int) -> dict[str, float]:
+def network_parts(model: Network, b: Buffers, lanes: int) -> dict[str, float]:
     """Return microseconds a token of the step, of its parts, and of the frequencies in one group."""
     p, count = model, 200
     arguments = p.product, p.packed, p.arrays, b
@@ -103,10 +103,10 @@ def network_parts(model: PackedModel, b: Buffers, lanes: int) -> dict[str, float
     return found
 
 
-class _Silent(OutsideModel):
+class _Silent(OutsideNetwork):
     """A network that takes no time and says nothing: what remains of the loop is mixing."""
 
-    def probabilities(self, ids_N: Any, first_ids: Any, levels_C: Any) -> Any:
+    def probabilities(self, ids_N: Any, first_ids: Any, digits_C: Any) -> Any:
         return np.full(len(ids_N) * self.model.vocabulary.bits, 1 << 15, np.uint16)
 
 
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args(argv)
     file = open_model(arguments.model)
-    model = PackedModel(parse_model(file.read(), str(file.path)))
+    model = Network(parse_model(file.read(), str(file.path)))
     data = arguments.file.read_bytes()[: arguments.first]
     lanes, vocabulary = 1 << lanes_log2(len(data)), model.model.vocabulary
     tokens = len(vocabulary.encode(data))

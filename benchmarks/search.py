@@ -29,13 +29,13 @@ from benchmarks.paper.runner import block_bits, save_line, stretches, tokens_of
 from benchmarks.paper.tables import spread, table
 from benchmarks.search_arms import ARMS, BASE, Arm, new_model, train
 from nncomp.machine.kernels import compiled
-from nncomp.network.engine import PackedModel, new_buffers, step, token_frequencies
-from nncomp.network.model import IntegerModel, parse_model
+from nncomp.network.engine import Network, new_buffers, step, token_frequencies
+from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import open_model
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.corpus import find_corpus
-from nncomp.training.decoder import Decoder
 from nncomp.training.export import export
+from nncomp.training.float_network import FloatNetwork
 from nncomp.training.loop import lane_streams, rows_of
 from nncomp.training.prepare import vocabulary_from_json, vocabulary_to_json
 from nncomp.training.restore import restore
@@ -93,7 +93,7 @@ class Texts:
         return found
 
 
-def default_model() -> IntegerModel:
+def default_model() -> Model:
     """Return the default model."""
     file = open_model("default")
     return parse_model(file.read(), str(file.path))
@@ -121,14 +121,14 @@ def _code(product: Any, packed: Any, a: Any, b: Any, ids_TL: Any) -> None:
             token_frequencies(product, packed, a, b, lane, ids_TL[t + 1, lane] // b.tokens.size)
 
 
-def coding_us(model: Decoder, vocabulary: Vocabulary, ids: NDArray[np.uint16]) -> float:
+def coding_us(model: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uint16]) -> float:
     """Return the microseconds of a token in the integer engine, step and tokens of one group: the least of 195 times 20 steps."""
     chunk = torch.from_numpy(rows_of(lane_streams(ids, 32, 1), 0, 257))
     model.set_quantization("observe")
     with torch.no_grad():
         model(chunk[:-1], chunk[1:], model.initial_state(32))
     model.set_quantization("off")
-    packed = PackedModel(export(model, vocabulary, {}))
+    packed = Network(export(model, vocabulary, {}))
     buffers, times = new_buffers(packed.model, TIMED_LANES), []
     lanes = np.ascontiguousarray(lane_streams(ids, TIMED_LANES, TIMED_STEPS), dtype=np.int32)
     for number in range(TIMES + 1):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
-from nncomp.training.decoder import SHAPES, Decoder, DecoderConfig, Layer, Linear, State, products_by_group
+from nncomp.training.float_network import SHAPES, FloatNetwork, Layer, Linear, NetworkShape, State, products_by_group
 from nncomp.training.loop import lane_streams, rows_of
 from nncomp.training.processes import autocast
 from nncomp.training.recurrence import scan
@@ -36,7 +36,7 @@ class Arm:
     """What is otherwise than in the base, and in words."""
 
     says: str
-    shape: DecoderConfig = BASE
+    shape: NetworkShape = BASE
     is_word_bound: bool = False  # no token crosses a space
     is_even: bool = False  # of each kind of text as much, in place of by size
     has_shift: bool = True
@@ -119,10 +119,10 @@ class ArmLayer(Layer):
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
-def new_model(arm: Arm, seed: int, start_token: int) -> Decoder:
+def new_model(arm: Arm, seed: int, start_token: int) -> FloatNetwork:
     """Return the untrained network of an arm."""
     torch.manual_seed(seed)
-    model = Decoder(replace(arm.shape, start_token=start_token))
+    model = FloatNetwork(replace(arm.shape, start_token=start_token))
     if not (arm.has_shift and arm.has_gate) or arm.dropout:
         model.layers = nn.ModuleList(ArmLayer(arm) for _ in range(arm.shape.layer_count))
     if arm.is_tied:
@@ -130,7 +130,7 @@ def new_model(arm: Arm, seed: int, start_token: int) -> Decoder:
     return model
 
 
-def optimizers(model: Decoder, arm: Arm) -> list[torch.optim.Optimizer]:
+def optimizers(model: FloatNetwork, arm: Arm) -> list[torch.optim.Optimizer]:
     """Return AdamW as `nncomp train` has it, and Muon (Jordan 2024) for the matrices of the layers if the arm says so.
 
     Each group of parameters holds its highest rate. Muon's steps are scaled to the size of AdamW's (arXiv:2502.16982).
@@ -146,7 +146,7 @@ def optimizers(model: Decoder, arm: Arm) -> list[torch.optim.Optimizer]:
     return made
 
 
-def log_probabilities(model: Decoder, hidden_TLD: Tensor, targets_TL: Tensor) -> tuple[Tensor, Tensor]:
+def log_probabilities(model: FloatNetwork, hidden_TLD: Tensor, targets_TL: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a network says of all groups, shape (N, G), and of the tokens in each target's group, shape (N, S).
 
     Rows are sorted by the targets' group, as `torch.argsort` sorts them.
@@ -161,7 +161,7 @@ def log_probabilities(model: Decoder, hidden_TLD: Tensor, targets_TL: Tensor) ->
     return F.log_softmax(model.group_logits(rows).float(), -1), F.log_softmax(in_group, -1)
 
 
-def taught_loss(model: Decoder, teacher: Decoder, hidden: tuple[Tensor, Tensor], targets_TL: Tensor) -> Tensor:
+def taught_loss(model: FloatNetwork, teacher: FloatNetwork, hidden: tuple[Tensor, Tensor], targets_TL: Tensor) -> Tensor:
     """Return half the cross-entropy and half the divergence from the teacher, in nats, summed over the tokens.
 
     The divergence is that of the groups and that within the target's group; within other groups it is not asked for.
@@ -181,7 +181,7 @@ def taught_loss(model: Decoder, teacher: Decoder, hidden: tuple[Tensor, Tensor],
 class Chunks:
     """Text in lanes, chunk after chunk, again from its beginning when it ends; with the state of each network that reads it."""
 
-    def __init__(self, models: list[Decoder], ids: NDArray[np.uint16], seed: int) -> None:
+    def __init__(self, models: list[FloatNetwork], ids: NDArray[np.uint16], seed: int) -> None:
         self.models, self.streams, self.position = models, lane_streams(ids, LANES, STEPS), 0
         self.states: list[State] = [model.initial_state(LANES) for model in models]
         self.random = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def _loss(chunks: Chunks) -> Tensor:
 
 
 def train(
-    model: Decoder, arm: Arm, ids: NDArray[np.uint16], seconds: float, seed: int, teacher: Decoder | None = None,
+    model: FloatNetwork, arm: Arm, ids: NDArray[np.uint16], seconds: float, seed: int, teacher: FloatNetwork | None = None,
     clock: Callable[[], float] = time.process_time,
 ) -> tuple[int, float]:  # fmt: skip
     """Train for so much of the processor's time, teacher and mean of weights included; return tokens and seconds."""

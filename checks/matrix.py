@@ -85,9 +85,9 @@ def gpu_rows() -> list[Row]:
 def _packed(row: Row, model: Any) -> Any:
     """Return the model as the compiled loops take it, with its network on the row's device if it has one."""
     from nncomp.network.device import open_outside
-    from nncomp.network.engine import PackedModel
+    from nncomp.network.engine import Network
 
-    return open_outside(model, row.engine.split()[1]) if row.engine.startswith("torch") else PackedModel(model)
+    return open_outside(model, row.engine.split()[1]) if row.engine.startswith("torch") else Network(model)
 
 
 def _models(is_long: bool) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nncomp.mixing.token_predictor_reference import TokenReference
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import IntegerModel
+from nncomp.network.model import Model
 
 HEADER_BYTES = 3
 Code = Callable[[int, int], int]  # (p1, the decision if it is known) -> the decision
@@ -26,7 +26,7 @@ def bernoulli(p1: int) -> constriction.stream.model.Bernoulli:
     return constriction.stream.model.Bernoulli(p1 / 65536, perfect=False)
 
 
-def run_code(model: IntegerModel, code: Code, known: Sequence[int] = ()) -> list[int]:
+def run_code(model: Model, code: Code, known: Sequence[int] = ()) -> list[int]:
     """Code the levels of a code, known or not; return them."""
     assert model.code is not None
     levels = []
@@ -39,7 +39,7 @@ def run_code(model: IntegerModel, code: Code, known: Sequence[int] = ()) -> list
 
 
 def run_block(
-    model: IntegerModel,
+    model: Model,
     raw_bytes: int,
     header: bytes,
     code: Code,
@@ -84,7 +84,7 @@ def run_block(
     return b"".join(mixing.data)
 
 
-def encode_slowly(model: IntegerModel, data: bytes, header: bytes, levels: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+def encode_slowly(model: Model, data: bytes, header: bytes, levels: Sequence[int] = ()) -> tuple[bytes, list[int]]:
     """Return the payload of a block with this header (and this code, if it has the flag), and p1 of each decision."""
     encoder = constriction.stream.queue.RangeEncoder()
     probabilities = []
@@ -101,7 +101,7 @@ def encode_slowly(model: IntegerModel, data: bytes, header: bytes, levels: Seque
     return header + encoder.get_compressed().astype("<u4").tobytes(), probabilities
 
 
-def decode_slowly(model: IntegerModel, payload: bytes, raw_bytes: int) -> bytes:
+def decode_slowly(model: Model, payload: bytes, raw_bytes: int) -> bytes:
     """Return the raw bytes of a payload."""
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload[HEADER_BYTES:], "<u4").astype(np.uint32))
 

@@ -14,7 +14,7 @@ import numpy as np
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.format.frames import SPLIT_BYTES
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from nncomp.network.registry import open_model
 
@@ -24,7 +24,7 @@ _BYTES = 60_000
 def main() -> None:
     data = Path(sys.argv[1]).read_bytes()[:_BYTES]
     file = open_model("max")
-    model = PackedModel(parse_model(file.read(), "max", file.read_base()))
+    model = Network(parse_model(file.read(), "max", file.read_base()))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
     sizes = 0, token_payload.lines_log2(len(data))

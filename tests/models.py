@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from nncomp.network.code_tables import CodeArrays
-from nncomp.network.model import IntegerModel
+from nncomp.network.model import Model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
-from nncomp.training.decoder import Decoder, DecoderConfig
 from nncomp.training.export import export
+from nncomp.training.float_network import FloatNetwork, NetworkShape
 
 TEXT = "".join(
     f"The {adjective} {noun} number {i} went over the hill, and <b>{noun}</b> said: {i * 37 % 1009}.\n"
@@ -20,7 +20,7 @@ TEXT = "".join(
         zip(["old", "quick", "blue", "last"] * 100, ["fox", "river", "engine"] * 134, strict=False)
     )
 ).encode()
-SHAPE = DecoderConfig(
+SHAPE = NetworkShape(
     vocab_size=512, group_count=16, width=32, layer_count=2, state_width=48, mlp_width=64, group_mlp_width=32, start_token=10
 )
 
@@ -30,10 +30,10 @@ def small_vocabulary() -> Vocabulary:
     return train_vocabulary([TEXT], SHAPE.vocab_size)
 
 
-def small_decoder(seed: int = 0, shape: DecoderConfig = SHAPE) -> Decoder:
+def small_decoder(seed: int = 0, shape: NetworkShape = SHAPE) -> FloatNetwork:
     """Return an untrained decoder with observed activation scales."""
     torch.manual_seed(seed)
-    decoder = Decoder(shape)
+    decoder = FloatNetwork(shape)
     decoder.set_quantization("observe")
     ids = torch.randint(0, shape.vocab_size, (40, 8))
     with torch.no_grad():
@@ -43,7 +43,7 @@ def small_decoder(seed: int = 0, shape: DecoderConfig = SHAPE) -> Decoder:
 
 
 @functools.cache
-def small_model(seed: int = 0) -> IntegerModel:
+def small_model(seed: int = 0) -> Model:
     return export(small_decoder(seed), small_vocabulary(), {"note": "untrained, for tests"})
 
 
@@ -51,7 +51,7 @@ CODED_SHAPE = replace(SHAPE, code_dimensions=5, code_levels=4)
 
 
 @functools.cache
-def coded_decoder(seed: int = 0, shape: DecoderConfig = CODED_SHAPE) -> Decoder:
+def coded_decoder(seed: int = 0, shape: NetworkShape = CODED_SHAPE) -> FloatNetwork:
     """Return the small decoder with a code whose rows and prior are as large as training makes them."""
     decoder = small_decoder(seed, shape)
     assert decoder.code is not None
@@ -62,11 +62,11 @@ def coded_decoder(seed: int = 0, shape: DecoderConfig = CODED_SHAPE) -> Decoder:
 
 
 @functools.cache
-def coded_model(seed: int = 0) -> IntegerModel:
+def coded_model(seed: int = 0) -> Model:
     return export(coded_decoder(seed), small_vocabulary(), {"note": "untrained, with a code, for tests"})
 
 
-def model_told_little(seed: int, size: int, p1: int) -> IntegerModel:
+def model_told_little(seed: int, size: int, p1: int) -> Model:
     """Return the model with one of the rows that its input may be told, of little size, and this prior for all levels."""
     model = coded_model()
     assert model.code is not None
@@ -74,7 +74,7 @@ def model_told_little(seed: int, size: int, p1: int) -> IntegerModel:
     return replace(model, code=CodeArrays(row, np.zeros_like(model.code.state), np.full_like(model.code.p1, p1)))
 
 
-def extreme_code(model: IntegerModel, seed: int, dimensions: int, levels: int) -> IntegerModel:
+def extreme_code(model: Model, seed: int, dimensions: int, levels: int) -> Model:
     """Return the model with tables of a code that take any value within their bounds, the extremes often."""
     random = np.random.default_rng(seed)
     sizes = model.sizes | {"code_dimensions": dimensions, "code_levels": levels}
@@ -89,7 +89,7 @@ def extreme_code(model: IntegerModel, seed: int, dimensions: int, levels: int) -
     return replace(model, sizes=sizes, code=CodeArrays(tables[0], tables[1], p1))
 
 
-def extreme_model(seed: int) -> IntegerModel:
+def extreme_model(seed: int) -> Model:
     """Return a model whose arrays take any value within the bounds of the format, the extremes often."""
     random = np.random.default_rng(seed)
     model = small_model()

@@ -20,8 +20,8 @@ from nncomp.network.model import load_model, parse_model, save_model
 from nncomp.network.registry import OWN_MODEL, model_file, open_model
 from nncomp.training import run
 from nncomp.training.coded import add_code
-from nncomp.training.decoder import Decoder, Layer
 from nncomp.training.export import export
+from nncomp.training.float_network import FloatNetwork, Layer
 from nncomp.training.loop import TrainingConfig, load_checkpoint
 from nncomp.training.restore import grow
 from tests.models import TEXT, small_model
@@ -53,7 +53,7 @@ def test_only_new_layers_learn(files: tuple[Path, Path]) -> None:
         assert a.requires_grad == (name.startswith((f"layers.{before}.", "group_"))), name
 
 
-def give_scales(grown: Decoder) -> None:
+def give_scales(grown: FloatNetwork) -> None:
     """Give the new layers scales of activations, which training would have taken."""
     for layer in list(grown.layers)[grown.frozen_layers :]:
         assert isinstance(layer, Layer)

@@ -121,7 +121,7 @@ def test_sizes_out_of_bounds(count: int, bits: int) -> None:
 
 
 def test_memory_at_the_default() -> None:
-    model = byte_predictor.new_model(10**7, byte_predictor.DEFAULT_TABLE_BITS)
+    model = byte_predictor.new_mixing(10**7, byte_predictor.DEFAULT_TABLE_BITS)
     arrays = [*model.slots, *model.mixer, *model.text, *model.matches, *model.maps, model.last]
     assert sum(array.nbytes for array in arrays) <= 64_000_000
 

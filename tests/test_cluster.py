@@ -204,7 +204,7 @@ class Counted(io.RawIOBase):
         return len(data)
 
 
-@pytest.mark.parametrize(("kind", "is_written"), [(BlockKind.STORED, False), (BlockKind.XZ, True)])
+@pytest.mark.parametrize(("kind", "is_written"), [(BlockKind.STORED, False), (BlockKind.LZMA, True)])
 def test_memory_is_bounded_while_a_corpus_is_not(cluster: Cluster, kind: BlockKind, is_written: bool) -> None:
     """160 MB pass, into the cluster or out of it; neither this process (client and scheduler) nor a worker grows by so much."""
     before = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}

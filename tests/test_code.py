@@ -21,9 +21,9 @@ from nncomp.errors import FormatError, ModelError
 from nncomp.network import encoder
 from nncomp.network.code import code_bits, code_decisions, read_code
 from nncomp.network.code_tables import CodeArrays, code_input, code_state
-from nncomp.network.engine import FastEngine, PackedModel
+from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import IntegerModel, load_model, parse_model, save_model
+from nncomp.network.model import Model, load_model, parse_model, save_model
 from nncomp.network.registry import open_model
 from nncomp.training.coded import conditioned, decoder_loss, restore_encoder, saved_encoder
 from nncomp.training.coded import new_encoder as untrained_encoder
@@ -35,12 +35,12 @@ from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme
 LEVELS = np.array([3, 0, 1, 2, 0])
 
 
-def prior(model: IntegerModel) -> np.ndarray:
+def prior(model: Model) -> np.ndarray:
     assert model.code is not None
     return model.code.p1
 
 
-def random_levels(model: IntegerModel, seed: int) -> np.ndarray:
+def random_levels(model: Model, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, model.sizes["code_levels"], model.sizes["code_dimensions"])
 
 
@@ -49,7 +49,7 @@ def random_levels(model: IntegerModel, seed: int) -> np.ndarray:
 def test_engines_agree(name: str, lanes: int) -> None:
     model = coded_model() if name == "coded" else extreme_code(extreme_model(2), 1, *((3, 5) if name == "extreme" else (64, 16)))
     levels = random_levels(model, lanes)
-    slow, fast = ReferenceEngine(model, lanes, levels), FastEngine(PackedModel(model), lanes, levels)
+    slow, fast = ReferenceEngine(model, lanes, levels), FastEngine(Network(model), lanes, levels)
     plain = ReferenceEngine(model, lanes)
     tokens, differs = np.arange(lanes) + 65, False
     for _ in range(6):
@@ -136,7 +136,7 @@ def test_a_block_with_a_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     data, lanes_log2 = CASES[name]
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     model = coded_model()
-    fast = PackedModel(model)
+    fast = Network(model)
     payload, bits = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[:2]
     assert payload[2] == 1
     assert encode_slowly(model, data, payload[:3], LEVELS.tolist())[0] == payload
@@ -155,7 +155,7 @@ def test_the_independent_decoder_reads_a_code(tmp_path: Path) -> None:
     model = coded_model()
     save_model(model, tmp_path / "m.safetensors")
     file = (tmp_path / "m.safetensors").read_bytes()
-    payload = token_payload.encode_and_learn(PackedModel(model), data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(Network(model), data, {}, code=LEVELS)[0]
     assert decode_independently(payload, len(data), parse_independently(file)) == data
     save_model(small_model(), tmp_path / "plain.safetensors")
     with pytest.raises(RefusedError, match="a model that has none"):
@@ -168,14 +168,14 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     Of two models that differ in the code's prior only, one says that this code is likely, and one that it is not.
     """
     data = TEXT[:900]
-    plain = token_payload.encode_tokens(PackedModel(without_code(coded_model())), data)[0]
+    plain = token_payload.encode_tokens(Network(without_code(coded_model())), data)[0]
     assert plain[2] == 0
-    assert token_payload.encode_tokens(PackedModel(coded_model()), data)[0] == plain
+    assert token_payload.encode_tokens(Network(coded_model()), data)[0] == plain
     taken = set()
     for seed in range(4):
         for size in (0, 1):  # a code without effect, a code with some
             for p1 in (1, 65535):
-                fast = PackedModel(model_told_little(seed, size, p1))
+                fast = Network(model_told_little(seed, size, p1))
                 told = token_payload.encode_and_learn(fast, data, {}, code=np.zeros(5, np.int64))[0]
                 found = token_payload.encode_tokens(fast, data, code=np.zeros(5, np.int64))[0]
                 assert found == (told if len(told) < len(plain) else plain)
@@ -183,16 +183,16 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     assert taken == {0, 1}
 
 
-def without_code(model: IntegerModel) -> IntegerModel:
+def without_code(model: Model) -> Model:
     sizes = {name: size for name, size in model.sizes.items() if not name.startswith("code_")}
     return replace(model, sizes=sizes, code=None)
 
 
 def test_flags_that_cannot_be(tmp_path: Path) -> None:
-    fast, data = PackedModel(coded_model()), TEXT[:500]
+    fast, data = Network(coded_model()), TEXT[:500]
     payload = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[0]
     with pytest.raises(FormatError, match="its model knows none"):
-        token_payload.decode_tokens(PackedModel(small_model()), payload, len(data))
+        token_payload.decode_tokens(Network(small_model()), payload, len(data))
     for flags in (8, 9, 128, 255):
         with pytest.raises(FormatError, match=f"flags {flags:#x}"):
             token_payload.decode_tokens(fast, payload[:2] + bytes([flags]) + payload[3:], len(data))
@@ -200,7 +200,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
 
 def test_another_code_is_never_taken_for_the_text() -> None:
     """z altered in any way: a named error, or bytes that the block's checksum refuses."""
-    fast, data = PackedModel(coded_model()), TEXT[:600]
+    fast, data = Network(coded_model()), TEXT[:600]
     payload = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[0]
     outcomes = set[bool | None]()
     for at in range(3, 9):  # of the first words: the code is there
@@ -219,7 +219,7 @@ def test_another_code_is_never_taken_for_the_text() -> None:
     assert True not in outcomes and outcomes
 
 
-def damaged(model: IntegerModel, name: str, value: int) -> CodeArrays:
+def damaged(model: Model, name: str, value: int) -> CodeArrays:
     assert model.code is not None
     array = getattr(model.code, name).copy()
     array.flat[-1] = value

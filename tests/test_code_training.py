@@ -1,4 +1,4 @@
-"""Decoder and encoder trained together: what a code earns where it can earn something, and a run that goes on as it was."""
+"""FloatNetwork and encoder trained together: what a code earns where it can earn something, and a run that goes on as it was."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import DataError
 from nncomp.network.code import code_bits
 from nncomp.network.encoder import Encoder, encoder_path, save_encoder
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.network.vocabulary import byte_vocabulary
 from nncomp.training import run
 from nncomp.training.coded import CodedTrainer, add_code, new_encoder, saved_encoder, worth
-from nncomp.training.decoder import DecoderConfig
 from nncomp.training.export import export
+from nncomp.training.float_network import NetworkShape
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import TrainingConfig, new_model
 from tests.models import SHAPE, TEXT
 from tests.topics import LANES, STEPS, TEXT_TOKENS, ideal_bits, texts
 
-TINY = DecoderConfig(256, 16, 48, 1, 64, 96, 48, start_token=10)
+TINY = NetworkShape(256, 16, 48, 1, 64, 96, 48, start_token=10)
 
 
 def test_groups_are_pieces_of_one_document() -> None:
@@ -49,7 +49,7 @@ def test_groups_are_pieces_of_one_document() -> None:
 
 
 class Trained(NamedTuple):
-    model: PackedModel
+    model: Network
     encoder: Encoder
     losses: list[float]
 
@@ -70,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     losses = [row["bits_per_token"] for row in trainer.run()]
     assert trainer.mode == "on"
     model = export(decoder, byte_vocabulary(), {"note": "topics, for tests"})
-    return Trained(PackedModel(model), saved_encoder(encoder.state_dict(), 4), losses)
+    return Trained(Network(model), saved_encoder(encoder.state_dict(), 4), losses)
 
 
 @pytest.mark.slow

@@ -152,10 +152,10 @@ def test_side_by_side_is_one_after_the_other(repeats: int, english: bytes, monke
         Codec(default_model()).encode_block(data, threads=2)
 
 
-@pytest.mark.parametrize("kind", [BlockKind.XZ, BlockKind.BYTES])
+@pytest.mark.parametrize("kind", [BlockKind.LZMA, BlockKind.BYTES])
 def test_an_altered_payload_is_a_named_error(kind: BlockKind, english: bytes) -> None:
     data = english[:2000]
-    coded = codec._encode_lzma(data) if kind == BlockKind.XZ else codec._encode_bytes(data)
+    coded = codec._encode_lzma(data) if kind == BlockKind.LZMA else codec._encode_bytes(data)
     assert coded is not None and coded.kind == kind
     chance = random.Random(2)
     for _ in range(100):

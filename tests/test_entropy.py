@@ -21,7 +21,7 @@ from nncomp.entropy.report import along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
@@ -242,7 +242,7 @@ def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> Non
     assert analysis.bound_bits == analysis.whole.total_bits
     assert analysis.parts["blocks"] > 100
     data = data[:2500]
-    mixed = [(BlockKind.XZ, bytes(900)), (BlockKind.STORED, b""), (BlockKind.TOKENS, data[:900]), (BlockKind.BYTES, data)]
+    mixed = [(BlockKind.LZMA, bytes(900)), (BlockKind.STORED, b""), (BlockKind.TOKENS, data[:900]), (BlockKind.BYTES, data)]
     packed = frame(mixed, tiny)
     several = analysed(packed, tiny)
     check(several, len(packed), bytes(900) + data[:900] + data)
@@ -288,7 +288,7 @@ def test_damage_is_a_named_error(tiny: ModelFile) -> None:
 def test_the_likeliest_tokens_are_those_of_the_reference(levels: NDArray[np.int64] | None) -> None:
     model = small_model() if levels is None else coded_model()
     ids = model.vocabulary.encode(TEXT[:200])
-    found, shares, actual = likeliest(PackedModel(model), ids, 7, levels)
+    found, shares, actual = likeliest(Network(model), ids, 7, levels)
     engine, before = ReferenceEngine(model, 1, levels), np.array([model.sizes["start_token"]])
     for n, token in enumerate(ids.tolist()):
         groups = engine.step(before)[0]

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
-from nncomp.training.decoder import norm, products_by_group, products_in_tiles
 from nncomp.training.fake_int8 import INT8_MAX, fake_int8
+from nncomp.training.float_network import norm, products_by_group, products_in_tiles
 from nncomp.training.recurrence import scan, scan_naive, scan_parallel
 
 Function = Callable[..., Tensor]

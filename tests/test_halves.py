@@ -17,15 +17,15 @@ from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
 from nncomp.machine.turns import yield_address
-from nncomp.network.engine import PackedModel, feed, new_buffers
+from nncomp.network.engine import Network, feed, new_buffers
 from nncomp.network.halves import Half, halves
-from nncomp.network.model import IntegerModel, parse_model
+from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import level_path, open_model
 from nncomp.training.export import export
 from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
 from tests.test_known_tokens import MODELS, NO_LEVELS
 
-PLAIN = PackedModel(small_model())
+PLAIN = Network(small_model())
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +33,14 @@ def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_threads, "_HALVED_WEIGHTS", 0)
 
 
-def shipped(name: str) -> IntegerModel:
+def shipped(name: str) -> Model:
     if not level_path(name).exists():
         pytest.skip("no shipped model")
     file = open_model(name)
     return parse_model(file.read(), name, file.read_base())
 
 
-def in_two_threads(model: PackedModel, both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
+def in_two_threads(model: Network, both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
     """Feed the tokens to both halves; return what each says after each token: of the groups, and for the tokens of a group."""
     found: list[list[Any]] = [[], []]
 
@@ -62,7 +62,7 @@ def in_two_threads(model: PackedModel, both: list[Half], ids: NDArray[np.int32])
 def test_halves_equal_the_whole(name: str) -> None:
     """With the tiles of the shipped models and otherwise; in `fast` one half of the states is twice the other."""
     plain, levels = MODELS[name] if name in MODELS else (shipped(name), NO_LEVELS)
-    model = PackedModel(plain)
+    model = Network(plain)
     ids = np.random.default_rng(1).integers(0, plain.sizes["vocab_size"], 60).astype(np.int32)
     b, expected = new_buffers(plain, 1, levels), []
     for number in range(len(ids)):
@@ -74,7 +74,7 @@ def test_halves_equal_the_whole(name: str) -> None:
     assert both[0].buffers.h.shape[2] >= both[1].buffers.h.shape[2] >= b.h.shape[2] // 3
 
 
-def result_of(model: PackedModel, payload: bytes, raw_bytes: int, threads: int) -> bytes:
+def result_of(model: Network, payload: bytes, raw_bytes: int, threads: int) -> bytes:
     """Return what is decoded, or the message."""
     try:
         return token_payload.decode_tokens(model, payload, raw_bytes, threads)
@@ -83,10 +83,10 @@ def result_of(model: PackedModel, payload: bytes, raw_bytes: int, threads: int) 
 
 
 @pytest.mark.parametrize("model", [small_model(), extreme_model(2), coded_model()], ids=["small", "extreme", "told"])
-def test_threads_decode_one_lane_the_same(model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_decode_one_lane_the_same(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """And altered bytes to the same errors: tokens that do not fit, words that end early."""
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
-    packed, levels = PackedModel(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
+    packed, levels = Network(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
     for size in (1, 2, 5000):
         payload = token_payload.encode_tokens(packed, TEXT[:size], 1, levels)[0]
         for threads in (1, 2, 50):
@@ -124,7 +124,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a thread cannot be bound to one core")
 def test_on_one_core_it_goes_on() -> None:
     """A thread that waits gives the core away, and one thread goes on alone where two are slower."""
-    model, data = PackedModel(shipped("default")), (TEXT * 2)[:60_000]
+    model, data = Network(shipped("default")), (TEXT * 2)[:60_000]
     payload = token_payload.encode_and_learn(model, data, token_payload.model_start(model), most_lanes=1)[0]
     cores, times = os.sched_getaffinity(0), []
     os.sched_setaffinity(0, {max(cores)})
@@ -140,7 +140,7 @@ def test_on_one_core_it_goes_on() -> None:
 
 def test_what_cannot_be_halved_is_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
-    model = PackedModel(export(small_decoder(0, replace(SHAPE, state_width=1)), small_vocabulary(), {}))
+    model = Network(export(small_decoder(0, replace(SHAPE, state_width=1)), small_vocabulary(), {}))
     assert halves(model) == []
     payload = token_payload.encode_tokens(model, TEXT[:500])[0]
     assert token_payload.decode_tokens(model, payload, 500, 2) == TEXT[:500]

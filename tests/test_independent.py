@@ -15,7 +15,7 @@ from checks.independent.decode import decode_tokens
 from checks.independent.model_file import parse_model
 from checks.independent.range_decoder import RangeDecoder
 from nncomp.blocks import token_payload
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import level_path
 from tests.conftest import ROOT, environment
@@ -67,7 +67,7 @@ def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) 
 @pytest.mark.skipif(not level_path("default").is_file(), reason="no model is installed")
 def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
     path, data = level_path("default"), english[:300]
-    payload = token_payload.encode_tokens(PackedModel(load_model(path)), data).payload
+    payload = token_payload.encode_tokens(Network(load_model(path)), data).payload
     assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
 
 

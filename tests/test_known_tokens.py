@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from nncomp.blocks import token_payload, token_threads
 from nncomp.network import known_tokens
-from nncomp.network.engine import PackedModel, feed, new_buffers, token_frequencies
+from nncomp.network.engine import Network, feed, new_buffers, token_frequencies
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.known_tokens import node_probability, path_probabilities, take_rows
-from nncomp.network.model import IntegerModel, parse_model
+from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import level_path, open_model
 from tests.conftest import called_from_python, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
@@ -37,7 +37,7 @@ def slow_path(groups: NDArray[np.int64], tokens: NDArray[np.int64], token: int) 
     return found
 
 
-def by_steps(model: IntegerModel, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64]) -> tuple[Any, list[list[int]]]:
+def by_steps(model: Model, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64]) -> tuple[Any, list[list[int]]]:
     """Return the state that the reference ends with, and p1 of all decisions in the order of coding, token by token."""
     engine, found = ReferenceEngine(model, len(lane_ids), levels if len(levels) else None), []
     before, states = np.full(len(lane_ids), model.sizes["start_token"]), engine.h.copy()
@@ -52,7 +52,7 @@ def by_steps(model: IntegerModel, lane_ids: list[NDArray[np.int32]], levels: NDA
 
 
 def at_once(
-    model: PackedModel, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64], rows: int
+    model: Network, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64], rows: int
 ) -> tuple[Any, list[list[int]]]:
     """Return the same, with up to so many rows at once."""
     sizes, bits = model.model.sizes, model.model.vocabulary.bits
@@ -72,7 +72,7 @@ def at_once(
     return b.h, found
 
 
-def random_lanes(model: IntegerModel, lanes: int, steps: int, seed: int) -> list[NDArray[np.int32]]:
+def random_lanes(model: Model, lanes: int, steps: int, seed: int) -> list[NDArray[np.int32]]:
     """Return tokens of lanes that end at different lengths, some perhaps without any, one of `steps`."""
     random = np.random.default_rng(seed)
     counts = random.integers(0, steps + 1, lanes)
@@ -97,7 +97,7 @@ def test_at_once_equals_step_by_step(name: str, lanes: int) -> None:
     lane_ids = random_lanes(model, lanes, 60 // lanes + 3, lanes)
     state, expected = by_steps(model, lane_ids, levels)
     for rows in (1, 2, 5, 16, 33, 200):
-        other_state, found = at_once(PackedModel(model), lane_ids, levels, rows)
+        other_state, found = at_once(Network(model), lane_ids, levels, rows)
         assert found == expected
         assert np.array_equal(state, other_state)
 
@@ -112,7 +112,7 @@ def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
     lane_ids = random_lanes(model, 3, 20, 1)
     state, expected = by_steps(model, lane_ids, NO_LEVELS)
     for rows in (7, known_tokens.ROWS):
-        other_state, found = at_once(PackedModel(model), lane_ids, NO_LEVELS, rows)
+        other_state, found = at_once(Network(model), lane_ids, NO_LEVELS, rows)
         assert found == expected and np.array_equal(state, other_state)
 
 
@@ -120,7 +120,7 @@ def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
 @pytest.mark.parametrize("size", [1, 40, 3000])
 def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same."""
-    model, levels = PackedModel(coded_model()), np.array([2, 0, 1, 3, 3])
+    model, levels = Network(coded_model()), np.array([2, 0, 1, 3, 3])
     results = []
     for rows, threads in ((1, 1), (1, 2), (5, 2), (known_tokens.ROWS, 1), (known_tokens.ROWS, 2), (known_tokens.ROWS, 50)):
         monkeypatch.setattr(token_threads, "ROWS", rows)
@@ -133,7 +133,7 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
 
 def test_tokens_that_do_not_fit_end_it_for_all_threads() -> None:
     """Tokens of other text than the bytes: the loop says so and no thread waits for one that has left."""
-    model = PackedModel(small_model())
+    model = Network(small_model())
     ids = [model.model.vocabulary.encode(TEXT[:4000])]
     for threads in (1, 2):
         assert not token_payload.predict_tokens(model, TEXT[:999], {}, 0, 10, threads, ids).p1[-13:].any()
@@ -142,10 +142,10 @@ def test_tokens_that_do_not_fit_end_it_for_all_threads() -> None:
 def test_uncompiled_it_is_the_same() -> None:
     code = (
         "import hashlib\n"
-        "from nncomp.network.engine import PackedModel\n"
+        "from nncomp.network.engine import Network\n"
         "from nncomp.blocks.token_payload import predict_tokens\n"
         "from tests.models import TEXT, small_model\n"
-        "model = PackedModel(small_model())\n"
+        "model = Network(small_model())\n"
         "for threads in (1, 2):\n"
         "    p = predict_tokens(model, TEXT[:150], {}, 1, 8, threads)\n"
         "    print(hashlib.sha256(p.p1.tobytes()).hexdigest())\n"

@@ -14,7 +14,7 @@ from nncomp import range_coder
 from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
 from nncomp.mixing.start_values import start_values
-from nncomp.network.engine import FastEngine, PackedModel
+from nncomp.network.engine import FastEngine, Network
 from nncomp.network.model import parse_model
 from nncomp.training import run
 from nncomp.training.mixture import mixing_losses, silent_model, token_losses
@@ -23,7 +23,7 @@ from tests.test_objectives import CONFIG
 
 
 def test_a_silent_network_finds_all_tokens_alike() -> None:
-    engine = FastEngine(PackedModel(silent_model(small_vocabulary())), 2)
+    engine = FastEngine(Network(silent_model(small_vocabulary())), 2)
     for token in (0, 300):
         groups = engine.step(np.array([token, 5]))
         assert len(np.unique(groups)) == 1
@@ -31,7 +31,7 @@ def test_a_silent_network_finds_all_tokens_alike() -> None:
 
 
 def test_losses_are_what_mixing_alone_costs() -> None:
-    vocabulary, model = small_vocabulary(), PackedModel(silent_model(small_vocabulary()))
+    vocabulary, model = small_vocabulary(), Network(silent_model(small_vocabulary()))
     ids = vocabulary.encode(TEXT)
     losses, _ = token_losses(model, ids, start_values())
     p = predict_tokens(model, TEXT, start_values(), 0, lines_log2(len(TEXT)))

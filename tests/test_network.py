@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
 from nncomp.network import products, vnni
-from nncomp.network.engine import FastEngine, PackedModel, _mlp_out, first_sums, new_buffers
+from nncomp.network.engine import FastEngine, Network, _mlp_out, first_sums, new_buffers
 from nncomp.network.engine_reference import ReferenceEngine, squared_relu
-from nncomp.network.model import IntegerModel, load_model, parse_model, save_model
+from nncomp.network.model import Model, load_model, parse_model, save_model
 from nncomp.network.registry import level_path
 from tests.models import extreme_model, small_decoder, small_model
 
 
-def assert_engines_agree(model: IntegerModel, lanes: int, steps: int) -> None:
+def assert_engines_agree(model: Model, lanes: int, steps: int) -> None:
     random = np.random.default_rng(lanes)
-    slow, fast = ReferenceEngine(model, lanes), FastEngine(PackedModel(model), lanes)
+    slow, fast = ReferenceEngine(model, lanes), FastEngine(Network(model), lanes)
     for _ in range(steps):
         tokens = random.integers(0, model.sizes["vocab_size"], lanes)
         assert np.array_equal(slow.step(tokens), fast.step(tokens))
@@ -96,7 +96,7 @@ def test_the_first_sum_whose_squared_relu_is_not_zero() -> None:
 def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> None:
     """Up to an eighth of them their columns are added, beyond that all is multiplied; the same sums."""
     random, model = np.random.default_rng(active), small_model()
-    a, packed, b = model.arrays, PackedModel(model), new_buffers(model, lanes)
+    a, packed, b = model.arrays, Network(model), new_buffers(model, lanes)
     for lane in range(lanes):
         places = random.choice(64, active if lane == 0 else min(active, 5), replace=False)
         b.wide[lane] = first_sums(a.mlp_in_scale[1]) - 1
@@ -132,10 +132,10 @@ def test_every_product_gives_the_same_integers() -> None:
     """Tiles, NumKong, the plain loop, and Numba for a processor without AVX-512: one hash of all frequencies."""
     code = (
         "import hashlib, numpy as np\n"
-        "from nncomp.network.engine import FastEngine, PackedModel\n"
+        "from nncomp.network.engine import FastEngine, Network\n"
         "from nncomp.network.model import load_model\n"
         "from nncomp.network.registry import level_path\n"
-        "packed, h = PackedModel(load_model(level_path('default'))), hashlib.sha256()\n"
+        "packed, h = Network(load_model(level_path('default'))), hashlib.sha256()\n"
         "engine = FastEngine(packed, 7)\n"
         "for i in range(9):\n"
         "    h.update(engine.step(np.arange(7) * 31 + i).tobytes())\n"

@@ -16,7 +16,7 @@ from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, new_small_en
 from benchmarks.paper.sources import Letters, measure_letters
 from benchmarks.paper.tables import DOCUMENT, filled
 from benchmarks.paper.transformer import Transformer
-from nncomp.training.decoder import Decoder
+from nncomp.training.float_network import FloatNetwork
 from tests.models import SHAPE
 
 
@@ -51,8 +51,8 @@ def text_of(count: int, blocks: int) -> Text:
     return Text(ids, np.arange(1, blocks + 1) * (count // blocks), count)
 
 
-@pytest.mark.parametrize("kind", [Decoder, Transformer])
-def test_bits_of_blocks_are_those_of_lanes_one_by_one(kind: type[Decoder]) -> None:
+@pytest.mark.parametrize("kind", [FloatNetwork, Transformer])
+def test_bits_of_blocks_are_those_of_lanes_one_by_one(kind: type[FloatNetwork]) -> None:
     """However blocks are batched; chunks of a lane go on from each other; a transformer remembers the chunk before."""
     torch.manual_seed(0)
     model, text = kind(SHAPE), text_of(2400, 4)
@@ -85,7 +85,7 @@ def test_a_transformer_sees_what_was_before_and_not_what_comes() -> None:
 
 def test_rounding_learned_from_noise_sends_what_is_nearest() -> None:
     """In training the place moves by up to half a level and carries a gradient; what is sent does not move."""
-    model = Decoder(replace(SHAPE, code_dimensions=3, code_levels=5))
+    model = FloatNetwork(replace(SHAPE, code_dimensions=3, code_levels=5))
     encoder = new_small_encoder(model, 0, NoisyEncoder)
     ids = torch.randint(SHAPE.vocab_size, (6, 40), generator=torch.Generator().manual_seed(0))
     for _ in range(50):

@@ -63,7 +63,7 @@ def test_a_block_that_is_repeated_is_coded_and_decoded_once(monkeypatch: pytest.
     summary = pipeline.compress(io.BytesIO(data), sink, None, 0)
     pipeline.decompress(io.BytesIO(sink.getvalue()), back, finder({}), 0)
     assert back.getvalue() == data
-    assert summary.kinds == {"xz": 5}
+    assert summary.kinds == {"lzma": 5}
     assert coded == decoded == [BLOCK_BYTES]
     pipeline._codec.cache_clear()
     assert Codec().decode_block(BlockKind.STORED, b"ab", 2) == b"ab"

@@ -13,7 +13,7 @@ import torch
 from benchmarks import search, search_arms
 from benchmarks.paper import runner
 from benchmarks.search_arms import ARMS, LANES, STEPS, Arm, Chunks, log_probabilities, new_model, optimizers, taught_loss, train
-from nncomp.network.model import IntegerModel
+from nncomp.network.model import Model
 from tests.models import SHAPE, TEXT, small_decoder, small_model
 
 IDS = np.random.default_rng(0).integers(SHAPE.vocab_size, size=LANES * STEPS * 3).astype(np.uint16)
@@ -31,7 +31,7 @@ def test_two_arms_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     for name in ("one", "two"):
         (tmp_path / f"{name}.txt").write_bytes(TEXT * (2 if name == "one" else 3))
     small: dict[str, Arm] = {name: replace(ARMS[name], shape=SHAPE) for name in ("base", "no-gate")}
-    model: IntegerModel = small_model()
+    model: Model = small_model()
     monkeypatch.setattr(search, "ARMS", small)
     monkeypatch.setattr(search, "BASE", SHAPE)
     monkeypatch.setattr(search, "default_model", lambda: model)

@@ -20,8 +20,8 @@ from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.errors import FormatError, ModelError
 from nncomp.mixing import byte_predictor, start_values, tables
-from nncomp.network.engine import PackedModel
-from nncomp.network.model import IntegerModel, load_model, save_model
+from nncomp.network.engine import Network
+from nncomp.network.model import Model, load_model, save_model
 from tests.conftest import ROOT
 from tests.models import TEXT, extreme_model, small_model
 from tests.test_byte_predictor import some_text
@@ -30,17 +30,17 @@ MARKUP = b'<a href="x">one</a>,two;three\r\n\t"key": [1, 2]\n' * 4
 
 
 @functools.cache
-def packed(name: str) -> PackedModel:
+def packed(name: str) -> Network:
     """Return a small model by name: plain, extreme, or with start values of mixing."""
     if name == "plain":
-        return PackedModel(small_model())
+        return Network(small_model())
     if name == "extreme":
-        return PackedModel(extreme_model(3))
+        return Network(extreme_model(3))
     if name == "few":
-        return PackedModel(replace(small_model(1), extra=few()))
+        return Network(replace(small_model(1), extra=few()))
     if name == "reach":
-        return PackedModel(replace(small_model(1), extra=reaching()))
-    return PackedModel(replace(small_model(1), extra=learned() if name == "learned" else any_start()))
+        return Network(replace(small_model(1), extra=reaching()))
+    return Network(replace(small_model(1), extra=learned() if name == "learned" else any_start()))
 
 
 @functools.cache
@@ -96,7 +96,7 @@ class Spy:
         patch.setattr(range_coder, "encode", encode)
         patch.setattr(token_payload, "lanes_log2", lambda *_: self.lanes_log2)
 
-    def encode(self, model: PackedModel, data: bytes, lanes_log2: int) -> bytes:
+    def encode(self, model: Network, data: bytes, lanes_log2: int) -> bytes:
         """Return the payload of a block of 2**lanes_log2 lanes."""
         self.lanes_log2 = lanes_log2
         return token_payload.encode_tokens(model, data)[0]
@@ -194,7 +194,7 @@ def test_any_bytes(data: bytes) -> None:
     assert token_payload.decode_tokens(model, token_payload.encode_tokens(model, data)[0], len(data)) == data
 
 
-def decode_or_error(model: PackedModel, payload: bytes, raw_bytes: int) -> bytes | None:
+def decode_or_error(model: Network, payload: bytes, raw_bytes: int) -> bytes | None:
     """Return what an altered payload decodes to, of the size that was asked for, or None for a FormatError."""
     try:
         data = token_payload.decode_tokens(model, payload, raw_bytes)
@@ -256,13 +256,13 @@ def test_numbers_of_the_format_document() -> None:
 def test_start_values_travel_in_the_model_file(tmp_path: Any) -> None:
     model = packed("learned")
     save_model(model.model, tmp_path / "model.nncm")
-    again = PackedModel(load_model(tmp_path / "model.nncm"))
+    again = Network(load_model(tmp_path / "model.nncm"))
     payload = token_payload.encode_tokens(model, TEXT[:3000])[0]
     assert token_payload.encode_tokens(again, TEXT[:3000])[0] == payload
     assert len(payload) < len(token_payload.encode_tokens(packed("plain"), TEXT[:3000])[0])
 
 
-def damaged(name: str, change: str) -> IntegerModel:
+def damaged(name: str, change: str) -> Model:
     """Return a model one of whose start values is damaged."""
     key = f"mixing.{name}"
     extra = dict(reaching() if name == "joint" else learned())
@@ -287,7 +287,7 @@ WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_
 @pytest.mark.parametrize(("name", "change"), WRONG)
 def test_damaged_start_values(name: str, change: str) -> None:
     with pytest.raises(ModelError, match=name):
-        token_payload.encode_tokens(PackedModel(damaged(name, change)), TEXT[:100])
+        token_payload.encode_tokens(Network(damaged(name, change)), TEXT[:100])
 
 
 @pytest.mark.parametrize("lanes_bits", [0, 1, 4])

@@ -10,11 +10,11 @@ import pytest
 
 from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.token_loop import TOKENS, Shared
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from tests.models import TEXT, coded_model, small_model
 from tests.test_known_tokens import NO_LEVELS
 
-MODELS = {"small": PackedModel(small_model()), "told": PackedModel(coded_model())}
+MODELS = {"small": Network(small_model()), "told": Network(coded_model())}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -26,11 +26,11 @@ from nncomp.errors import DeviceError, FormatError, MemoryLimitError, NncompErro
 from nncomp.format.frames import SPLIT_BYTES
 from nncomp.network import torch_engine, torch_products
 from nncomp.network.device import open_outside
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import IntegerModel
+from nncomp.network.model import Model
 from nncomp.network.registry import ModelFile, default_model
-from nncomp.network.torch_engine import TorchModel, integer_sqrt
+from nncomp.network.torch_engine import TorchNetwork, integer_sqrt
 from nncomp.network.torch_products import PRODUCTS, Product, choose_product, is_exact
 from tests.conftest import ROOT, Run, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
@@ -44,23 +44,23 @@ MODELS = ("plain", "coded", *(f"extreme {seed}" for seed in range(6)), "extreme,
 
 
 @functools.cache
-def a_model(name: str) -> IntegerModel:
+def a_model(name: str) -> Model:
     if name in ("plain", "coded"):
         return small_model() if name == "plain" else coded_model()
     return extreme_code(extreme_model(9), 1, 5, 4) if "coded" in name else extreme_model(int(name.split()[1]))
 
 
 @functools.cache
-def packed(name: str) -> PackedModel:
-    return PackedModel(a_model(name))
+def packed(name: str) -> Network:
+    return Network(a_model(name))
 
 
 @functools.cache
-def on_device(name: str, device: str) -> TorchModel:
-    return TorchModel(a_model(name), device)
+def on_device(name: str, device: str) -> TorchNetwork:
+    return TorchNetwork(a_model(name), device)
 
 
-def levels_of(model: IntegerModel) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def levels_of(model: Model) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.arange(len(model.code.p1)) % 4 if model.code else NO_LEVELS
 
 
@@ -112,7 +112,7 @@ def test_the_shipped_model_in_many_lanes(device: str) -> None:
     from nncomp.network.model import parse_model
 
     model = parse_model(file.read(), "model")
-    slow, fast = ReferenceEngine(model, 70), TorchModel(model, device).start(70, NO_LEVELS)
+    slow, fast = ReferenceEngine(model, 70), TorchNetwork(model, device).start(70, NO_LEVELS)
     for t in range(3):
         tokens = np.arange(70) * 101 + t
         assert np.array_equal(slow.step(tokens), fast.step(tokens))

@@ -15,7 +15,7 @@ import torch
 
 from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import DataError
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import load_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
@@ -118,7 +118,7 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     run.finish(work, str(corpus), str(corpus), "fast", None, out, lines.append)
     model = load_model(out)
     ids = encode_shuffled(read_documents(str(corpus)), model.vocabulary, 0)
-    bits = surprisal_bits(PackedModel(model), ids, 16)
+    bits = surprisal_bits(Network(model), ids, 16)
     assert model.record["valid_bpb_integer"]["all"] == round(bits / len(TEXT * 2), 4)
     again.model.set_quantization("on")
     targets = torch.from_numpy(lane_streams(ids, 16, 1).astype(np.int64))

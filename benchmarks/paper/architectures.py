@@ -30,11 +30,11 @@ from benchmarks.paper.runner import (
 )
 from benchmarks.paper.transformer import Transformer
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.decoder import Decoder, DecoderConfig
 from nncomp.training.float_encoder import Encoder
+from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.loop import TrainingConfig
 
-SHAPE = DecoderConfig(
+SHAPE = NetworkShape(
     vocab_size=1024, group_count=32, width=96, layer_count=2, state_width=128, mlp_width=256, group_mlp_width=128
 )
 CODE = {"code_dimensions": 8, "code_levels": 5}
@@ -60,7 +60,7 @@ def config(tokens: int, seed: int) -> TrainingConfig:
     )
 
 
-def measure(model: Decoder, encoder: Encoder | None, text: Text) -> dict[str, float]:
+def measure(model: FloatNetwork, encoder: Encoder | None, text: Text) -> dict[str, float]:
     """Return bits per byte: with the code, all charged; of the code alone; of the better with and without it, and a bit to
     say which; with no code told; and with the code of another block."""
     none = block_bits(model, None, text, GROUP_LANES)
@@ -77,16 +77,16 @@ def measure(model: Decoder, encoder: Encoder | None, text: Text) -> dict[str, fl
     }
 
 
-def make(arm: str, seed: int, start_token: int) -> tuple[Decoder, Encoder | None]:
+def make(arm: str, seed: int, start_token: int) -> tuple[FloatNetwork, Encoder | None]:
     """Return the untrained model of an arm."""
     torch.manual_seed(seed)
     shape = replace(SHAPE, start_token=start_token)
     if arm == "coded":
-        model = Decoder(replace(shape, **CODE))
+        model = FloatNetwork(replace(shape, **CODE))
         return model, new_small_encoder(model, seed)
     if arm == "transformer":  # as many parameters: the layers' products of 128 wide states go to the inner layer
         return Transformer(replace(shape, mlp_width=SHAPE.mlp_width + 64)), None
-    return Decoder(replace(shape, width=112, state_width=160) if arm == "wider" else shape), None
+    return FloatNetwork(replace(shape, width=112, state_width=160) if arm == "wider" else shape), None
 
 
 def run(arm: str, seed: int, tokens: int, data: tuple[Text, Text, Text, Vocabulary]) -> float:

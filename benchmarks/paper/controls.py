@@ -31,8 +31,8 @@ from benchmarks.paper.runner import (
     train,
 )
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.decoder import Decoder
 from nncomp.training.float_encoder import Encoder
+from nncomp.training.float_network import FloatNetwork
 
 LANES = 1, 16, 64, 256
 SKIP_BYTES = 2_000_000  # at the beginning of the training files: far from what was learned from
@@ -63,11 +63,11 @@ def trained(
     levels: int,
     warmup: float,
     kind: type[Encoder] = Encoder,
-) -> tuple[Decoder, Encoder | None]:
+) -> tuple[FloatNetwork, Encoder | None]:
     """Return a trained decoder, and its encoder if it has a code."""
     torch.manual_seed(seed)
     shape = replace(setting.SHAPE, start_token=start_token, code_dimensions=dimensions, code_levels=levels)
-    model = Decoder(shape)
+    model = FloatNetwork(shape)
     encoder = new_small_encoder(model, seed, kind) if dimensions else None
     config = replace(setting.config(tokens, seed), code_warmup=warmup)
     train(group_trainer(model, encoder, config, learned), 1, dict)

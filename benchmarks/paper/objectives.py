@@ -26,7 +26,7 @@ from benchmarks.paper.architectures import SHAPE
 from benchmarks.paper.runner import Text, parameters, save, tokens_of, train, vocabulary_of
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.data import Document
-from nncomp.training.decoder import Decoder
+from nncomp.training.float_network import FloatNetwork
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 from nncomp.training.objectives import read_estimates, token_estimates
 
@@ -43,7 +43,7 @@ ARMS = {  # objective, dropout, share of the epochs
 POINTS = 10
 
 
-def drop_out(model: Decoder, rate: float) -> None:
+def drop_out(model: FloatNetwork, rate: float) -> None:
     """Drop a share of what each product adds to the stream of a layer, while training."""
 
     def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ def run(arm: str, seed: int, epochs: int, learned: Text, estimates: NDArray[np.f
     """Train an arm and save its line."""
     objective, dropout, share = ARMS[arm]
     torch.manual_seed(seed)
-    model = Decoder(SHAPE)
+    model = FloatNetwork(SHAPE)
     if dropout:
         drop_out(model, dropout)
     tokens = round(epochs * share * len(learned.ids))

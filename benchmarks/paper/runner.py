@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from nncomp.bench.measure import surroundings
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
 from nncomp.training.coded import CodedTrainer, conditioned, read_groups
-from nncomp.training.decoder import Decoder, State
 from nncomp.training.float_code_tables import one_hot
 from nncomp.training.float_encoder import Encoder, EncoderConfig, between_levels
+from nncomp.training.float_network import FloatNetwork, State
 from nncomp.training.groups import NO_TARGET, GroupShape, chunk_of
 from nncomp.training.loop import Trainer, TrainingConfig
 
@@ -85,7 +85,7 @@ class NoisyEncoder(Encoder):
         return between_levels(moved.clamp(0, self.config.levels - 1), self.config.levels)
 
 
-def new_small_encoder(model: Decoder, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
+def new_small_encoder(model: FloatNetwork, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
     """Return an untrained encoder that is small beside a small decoder; the same for the same seed."""
     torch.manual_seed(seed + 1)
     c = model.config
@@ -112,7 +112,7 @@ def train(trainer: Trainer, points: int, measure: Callable[[], dict[str, float]]
     return curve, cpu_s
 
 
-def group_trainer(model: Decoder, encoder: Encoder | None, config: TrainingConfig, text: Text) -> CodedTrainer:
+def group_trainer(model: FloatNetwork, encoder: Encoder | None, config: TrainingConfig, text: Text) -> CodedTrainer:
     """Return a training on groups of lanes, with a code or without; its checkpoint is not kept."""
     folder = Path(tempfile.mkdtemp(prefix="nncomp-paper-"))
     return CodedTrainer(model, encoder, config, text.ids, text.ends, folder / "checkpoint.pt")
@@ -131,7 +131,9 @@ class BlockBits:
 
 
 @torch.no_grad()
-def block_bits(model: Decoder, encoder: Encoder | None, text: Text, lanes: int, code: str = "none", prefix: int = 0) -> BlockBits:
+def block_bits(
+    model: FloatNetwork, encoder: Encoder | None, text: Text, lanes: int, code: str = "none", prefix: int = 0
+) -> BlockBits:
     """Return the bits of each stretch of a text as a block of so many lanes, with its price for the code.
 
     `code` is "own", "none" or "shuffled" (another block's: a random one, the same each time). With a prefix, so many tokens of
@@ -179,7 +181,7 @@ def _elsewhere(count: int) -> NDArray[np.int64]:
 
 
 def _bits(
-    model: Decoder, text: Text, groups: list[tuple[int, int]], shape: GroupShape, state: State, row: torch.Tensor | None
+    model: FloatNetwork, text: Text, groups: list[tuple[int, int]], shape: GroupShape, state: State, row: torch.Tensor | None
 ) -> tuple[NDArray[np.float64], State]:
     """Return the bits of each group, shape (G,), and the state after it."""
     bits = np.zeros(len(groups))

@@ -23,12 +23,12 @@ from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, byte_vocabul
 from nncomp.entropy.estimate import EstimateTask
 from nncomp.network.model import save_model
 from nncomp.network.registry import open_model
-from nncomp.training.decoder import Decoder, DecoderConfig
 from nncomp.training.export import export
 from nncomp.training.float_encoder import Encoder
+from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 
-SHAPE = DecoderConfig(vocab_size=256, group_count=16, width=64, layer_count=2, state_width=64, mlp_width=128, group_mlp_width=64)
+SHAPE = NetworkShape(vocab_size=256, group_count=16, width=64, layer_count=2, state_width=64, mlp_width=128, group_mlp_width=64)
 LETTERS, PERIOD = 8, 500
 HELD_OUT = 200_000  # letters
 
@@ -65,7 +65,7 @@ def sources(seed: int, learned: int, held_out: int) -> dict[str, Letters]:
 def measure_letters(source: Letters, tokens: int, seed: int) -> dict[str, float]:
     """Train a network on a source and return bits a letter: the truth, and the estimates of it."""
     torch.manual_seed(seed)
-    decoder, vocabulary, count = Decoder(SHAPE), byte_vocabulary(), len(source.held_out)
+    decoder, vocabulary, count = FloatNetwork(SHAPE), byte_vocabulary(), len(source.held_out)
     with tempfile.TemporaryDirectory() as folder:
         ids = (source.learned + synthetic.FIRST_LETTER).astype(np.uint16)
         config = TrainingConfig(1e9, tokens, seed, 16, 64, warmup_steps=30, checkpoint_s=1e9)
@@ -103,7 +103,7 @@ def measure_topics(
     for name, kind in {"coded": Encoder, "noise": NoisyEncoder, "causal": None}.items():
         torch.manual_seed(seed)
         code = {"code_dimensions": 4, "code_levels": 4} if kind else {}
-        model = Decoder(DecoderConfig(**(SHAPE.to_json() | code)))
+        model = FloatNetwork(NetworkShape(**(SHAPE.to_json() | code)))
         encoder = new_small_encoder(model, seed, kind) if kind else None
         list(group_trainer(model, encoder, config, texts[0]).run())
         figures[name] = block_bits(model, None, texts[1], lanes).net.mean()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nncomp.training.decoder import Decoder, DecoderConfig, Linear, State, norm
+from nncomp.training.float_network import FloatNetwork, Linear, NetworkShape, State, norm
 
 HEAD_WIDTH = 32
 
@@ -51,10 +51,10 @@ class Attention(nn.Module):
         return x, seen[-memory:].detach()
 
 
-class Transformer(Decoder):
+class Transformer(FloatNetwork):
     """A decoder whose layers attend. The state of a lane: what each layer saw of the last `memory` steps, and their number."""
 
-    def __init__(self, config: DecoderConfig, memory: int = 256) -> None:
+    def __init__(self, config: NetworkShape, memory: int = 256) -> None:
         super().__init__(config)
         self.memory = memory
         self.layers = nn.ModuleList(Attention(config.width, config.mlp_width) for _ in range(config.layer_count))

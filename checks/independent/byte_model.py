@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.independent.mixing import BIAS, CorrectionMap, Corrections, Match, MatchVoices, Mixer, Slots
+from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Slots
 from checks.independent.range_decoder import RangeDecoder
 from checks.independent.refused import demand
 from checks.independent.tables import FIRST, Adaptive, Ints, combine
@@ -58,7 +58,7 @@ class ByteModel:
         row = [4500, 500] * _CONTEXTS + [12000, 2000] * 2 + [0]
         counts = (64 * 8, 256, 256, 64 * 8, 256, 128 * 5)
         self.mixer = Mixer([np.tile(np.array(row), (count, 1)) for count in counts], np.full((256, len(counts)), 10922))
-        maps = [CorrectionMap.plain(count) for count in (256 * 8, self.map_rows, self.map_rows)]
+        maps = [Apm.plain(count) for count in (256 * 8, self.map_rows, self.map_rows)]
         self.corrections = Corrections(maps, (1, 1, 3, 3))
 
     def begin_byte(self) -> None:

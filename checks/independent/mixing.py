@@ -89,14 +89,14 @@ class Mixer:
         return clip(w + ((x * step + 32768) >> 16), 2**20)
 
 
-class CorrectionMap:
+class Apm:
     """Rows of 25 points that correct the mixer's result."""
 
     def __init__(self, points: Ints) -> None:
         self.points = points
 
     @classmethod
-    def plain(cls, rows: int) -> CorrectionMap:
+    def plain(cls, rows: int) -> Apm:
         return cls(np.tile(squash(256 * (np.arange(25) - 12)) << 6, (rows, 1)))
 
     def correct(self, row: int, m: int) -> int:
@@ -114,7 +114,7 @@ class CorrectionMap:
 class Corrections:
     """The three maps, and the probability they end in."""
 
-    def __init__(self, maps: list[CorrectionMap], shares: tuple[int, int, int, int]) -> None:
+    def __init__(self, maps: list[Apm], shares: tuple[int, int, int, int]) -> None:
         self.maps, self.shares = maps, shares
 
     def p1(self, m: int, rows: list[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.independent.mixing import BIAS, CorrectionMap, Corrections, Match, MatchVoices, Mixer, Slots
+from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Slots
 from checks.independent.model_file import Model
 from checks.independent.tables import FIRST, STRETCH, Adaptive, Ints, combine
 from checks.independent.text import Text
@@ -91,10 +91,10 @@ class TokenTree:
         inputs = 2 * len(self.used) + 7
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
         self.mixer = Mixer([weights[r] for r in self.row_sets], start["final_weights"].astype(np.int64))
-        maps = [CorrectionMap.plain(rows) for rows in _MAP_ROWS]
+        maps = [Apm.plain(rows) for rows in _MAP_ROWS]
         for i in (0, 2):
             if f"map_{i}" in start:
-                maps[i] = CorrectionMap(start[f"map_{i}"].astype(np.int64).reshape(-1, 25))
+                maps[i] = Apm(start[f"map_{i}"].astype(np.int64).reshape(-1, 25))
         self.corrections = Corrections(maps, (1, 2, 3, 2))
         self.decisions = 0
         self.places = [0] * (raw_bytes + 1)  # the tokens of all lanes

@@ -29,7 +29,7 @@ def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None,
 
 def find_with(name: ModelName) -> FindModel:
     """Return what finds the model that a frame names, among those that come with nncomp and this one."""
-    is_own = name is not None and name not in (OF_LEVEL, *registry.LEVELS)
+    is_own = name is not None and name not in (OF_LEVEL, *registry.MODEL_IDS)
     given = [registry.open_model(_as_given(name))] if is_own and name is not None else []
 
     def find_model(reference: ModelReference) -> ModelFile:

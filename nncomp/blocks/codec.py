@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nncomp.network.encoder import Encoder
-    from nncomp.network.engine import PackedModel
+    from nncomp.network.engine import Network
 
 _SAMPLE_BYTES = 1 << 16  # that tell whether a block is random, and which kind is the smaller
 # Bytes are coded after tokens in so many parts, and given up once they are the larger. Few long repeats come where the quickest
@@ -37,7 +37,7 @@ class BlockKind(IntEnum):
     """What a block's payload is; the numbers are part of the format."""
 
     STORED = STORED  # the raw bytes
-    XZ = 1  # LZMA, without the headers of xz
+    LZMA = 1  # without the headers of xz
     BYTES = 2  # mixing alone, on bytes
     TOKENS = 3  # network and mixing, on tokens
 
@@ -126,7 +126,7 @@ class Codec:
         return _smaller(best, coded) if coded and is_kept else best
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
-        if kind == BlockKind.XZ:
+        if kind == BlockKind.LZMA:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
             coded = _encode_bytes(data)
@@ -159,15 +159,15 @@ class Codec:
         return len(self._encode(kind, sample).payload)
 
     @cached_property
-    def _packed(self) -> PackedModel:
+    def _packed(self) -> Network:
         """The model, loaded and checked against its hash when it is first needed."""
         from nncomp.network.device import open_outside
-        from nncomp.network.engine import PackedModel
+        from nncomp.network.engine import Network
         from nncomp.network.model import parse_model
 
         assert self.model is not None
         model = parse_model(self.model.read(), str(self.model.path), self.model.read_base())
-        return open_outside(model, self.model.device) if self.model.device else PackedModel(model)
+        return open_outside(model, self.model.device) if self.model.device else Network(model)
 
     @cached_property
     def _encoder(self) -> Encoder | None:
@@ -187,7 +187,7 @@ class Codec:
     def _decode(self, kind: int, payload: bytes, raw_bytes: int, threads: int) -> bytes:
         if kind == BlockKind.STORED:
             data = payload
-        elif kind == BlockKind.XZ:
+        elif kind == BlockKind.LZMA:
             data = _decode_lzma(payload, raw_bytes)
         elif kind == BlockKind.BYTES:
             data = _decode_bytes(payload, raw_bytes)
@@ -234,7 +234,7 @@ def _quick_lzma(data: bytes) -> bytes:
 
 def _encode_lzma(data: bytes) -> CodedBlock:
     payload = lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
-    return CodedBlock(BlockKind.XZ, payload, 8.0 * len(payload))
+    return CodedBlock(BlockKind.LZMA, payload, 8.0 * len(payload))
 
 
 def _decode_lzma(payload: bytes, raw_bytes: int) -> bytes:

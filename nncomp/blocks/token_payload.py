@@ -21,8 +21,8 @@ from nncomp.blocks import token_threads
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.errors import FormatError
 from nncomp.mixing.token_predictor import learned_values, new_mixing
-from nncomp.network.code import NO_CODE, NO_PRIOR, Levels, code_bits, code_decisions, read_code
-from nncomp.network.engine import PackedModel
+from nncomp.network.code import NO_CODE, NO_PRIOR, Code, code_bits, code_decisions, read_code
+from nncomp.network.engine import Network
 from nncomp.network.vocabulary import Vocabulary
 
 PARTS = 16  # of a block, whose surprisal is told
@@ -65,9 +65,7 @@ class Encoded(NamedTuple):
     learned: dict[str, NDArray[Any]]
 
 
-def encode_tokens(
-    model: PackedModel, data: bytes, threads: int = 1, code: Levels = NO_CODE, most_lanes: int = MOST_LANES
-) -> Encoded:
+def encode_tokens(model: Network, data: bytes, threads: int = 1, code: Code = NO_CODE, most_lanes: int = MOST_LANES) -> Encoded:
     """Return the payload of a block (at least one byte); the same for any number of threads.
 
     A code that is given is sent if the payload is the smaller for it: both are made.
@@ -80,7 +78,7 @@ def encode_tokens(
     return best
 
 
-def model_start(model: PackedModel) -> dict[str, NDArray[Any]]:
+def model_start(model: Network) -> dict[str, NDArray[Any]]:
     """Return the start values of mixing that a model brings along, or none."""
     return start_of(model.model.extra)
 
@@ -96,11 +94,11 @@ def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def encode_and_learn(
-    model: PackedModel,
+    model: Network,
     data: bytes,
     start: dict[str, NDArray[Any]],
     threads: int = 1,
-    code: Levels = NO_CODE,
+    code: Code = NO_CODE,
     most_lanes: int = MOST_LANES,
 ) -> Encoded:
     """Return what `encode_tokens` does with this code or none; mixing has learned from `start` on."""
@@ -133,13 +131,13 @@ def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) 
     return bits
 
 
-def _prior(model: PackedModel) -> NDArray[np.uint16]:
+def _prior(model: Network) -> NDArray[np.uint16]:
     """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
     code = model.model.code
     return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
 
 
-def code_cost_bits(model: PackedModel, code: Levels) -> float:
+def code_cost_bits(model: Network, code: Code) -> float:
     """Return the bits of a code under the model's prior; none costs none."""
     return code_bits(_prior(model), code)
 
@@ -155,14 +153,14 @@ class Predicted(NamedTuple):
 
 
 def predict_tokens(
-    model: PackedModel,
+    model: Network,
     data: bytes,
     start: dict[str, NDArray[Any]],
     lanes_bits: int,
     lines_bits: int,
     threads: int = 1,
     lane_ids: list[NDArray[np.int32]] | None = None,
-    code: Levels = NO_CODE,
+    code: Code = NO_CODE,
 ) -> Predicted:
     """Return the decisions of a block (at least one byte) in 2**lanes_bits lanes, with the probabilities they are coded with.
 
@@ -179,14 +177,12 @@ def predict_tokens(
     return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
 
 
-def decode_tokens(model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
+def decode_tokens(model: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
     """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
     return decode_lanes(model, payload, raw_bytes, threads)[0]
 
 
-def decode_lanes(
-    model: PackedModel, payload: bytes, raw_bytes: int, threads: int = 1
-) -> tuple[bytes, list[NDArray[np.int32]], Levels]:
+def decode_lanes(model: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]], Code]:
     """Return what `decode_tokens` does, the tokens of each lane, and the code."""
     if len(payload) < _HEADER_BYTES + 4:
         raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")

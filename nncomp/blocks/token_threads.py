@@ -23,11 +23,11 @@ from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared,
 from nncomp.machine import watch
 from nncomp.machine.turns import FOREVER, yield_address
 from nncomp.mixing.token_predictor import TokenMixing
-from nncomp.network.code import Levels
-from nncomp.network.engine import Buffers, PackedModel, layer_weights, new_buffers
+from nncomp.network.code import Code
+from nncomp.network.engine import Buffers, Network, layer_weights, new_buffers
 from nncomp.network.halves import halves
 from nncomp.network.known_tokens import ROWS
-from nncomp.network.outside_network import OutsideModel
+from nncomp.network.outside_network import OutsideNetwork
 
 _HALVED_BYTES = 4096  # of a lane from which on it pays to halve the network, and
 _HALVED_WEIGHTS = 1 << 20  # of the network: what is smaller stays in the cache of one core
@@ -48,19 +48,19 @@ class _Part(NamedTuple):
 
 
 def encode(
-    model: PackedModel,
+    model: Network,
     mixing: TokenMixing,
     data: NDArray[np.uint8],
     ids: NDArray[np.int32],
     first_ids: NDArray[np.int64],
-    code: Levels,
+    code: Code,
     threads: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Return the decisions of known tokens and their p1, both shape (N * bits,), in the order of coding."""
     decisions = np.zeros(len(ids) * model.model.vocabulary.bits, np.uint8)
     p1, no_words = np.zeros(len(decisions), np.uint16), np.zeros(0, np.uint32)
-    outside = isinstance(model, OutsideModel)
-    network = model.probabilities(ids, first_ids, code) if isinstance(model, OutsideModel) else np.zeros(0, np.uint16)
+    outside = isinstance(model, OutsideNetwork)
+    network = model.probabilities(ids, first_ids, code) if isinstance(model, OutsideNetwork) else np.zeros(0, np.uint16)
     shared = _shared(model, mixing, data, ids, first_ids, no_words, np.zeros(5, np.uint64), decisions, p1, network)
     rows, lanes = min(ROWS, len(ids)), len(mixing.starts) - 1
     count = 1 if outside else max(1, min(threads, -(-len(ids) // ROWS), 2))
@@ -73,11 +73,11 @@ def encode(
 
 
 def decode(
-    model: PackedModel,
+    model: Network,
     mixing: TokenMixing,
     words: NDArray[np.uint32],
     decoder: NDArray[np.uint64],
-    code: Levels,
+    code: Code,
     threads: int,
 ) -> tuple[NDArray[np.uint8], int]:
     """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing."""
@@ -87,7 +87,7 @@ def decode(
     lanes = len(mixing.starts) - 1
     whole = _Part(model.packed, model.arrays, new_buffers(model.model, lanes, code), slice(0, lanes), slice(None))
     with _team(model, mixing, shared, [whole], 1) as alone:
-        if isinstance(model, OutsideModel):
+        if isinstance(model, OutsideNetwork):
             engine, shared.count[STEPS] = model.start(lanes, code), 1
             for _ in _until_done(shared):
                 whole.buffers.groups[:], whole.buffers.hidden[:] = engine.step(shared.before), engine.hidden
@@ -100,14 +100,14 @@ def decode(
     return data, int(shared.count[WRONG])
 
 
-def _shared(model: PackedModel, mixing: TokenMixing, data: NDArray[np.uint8], *rest: Any) -> Shared:
+def _shared(model: Network, mixing: TokenMixing, data: NDArray[np.uint8], *rest: Any) -> Shared:
     """Return what the threads share; `rest` are its fields from the tokens to the network's p1."""
     lanes = len(mixing.starts) - 1
     before = np.full(lanes, model.model.sizes["start_token"], np.int32)
     return Shared._make([data, np.zeros(lanes, np.int64), before, *rest, np.array([0, data.size, 0, FOREVER]), watch.position()])
 
 
-def _two_parts(model: PackedModel, lanes: int, code: Levels, raw_bytes: int) -> list[_Part]:
+def _two_parts(model: Network, lanes: int, code: Code, raw_bytes: int) -> list[_Part]:
     """Return the parts that two threads decode, or an empty list where there is no use in it."""
     if lanes > 1:
         cuts = list(pairwise((0, lanes // 2, lanes)))
@@ -121,12 +121,10 @@ def _two_parts(model: PackedModel, lanes: int, code: Levels, raw_bytes: int) -> 
 
 
 @contextmanager
-def _team(
-    model: PackedModel, mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int
-) -> Iterator[Callable[[], None]]:
+def _team(model: Network, mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -> Iterator[Callable[[], None]]:
     """Give a function that runs all parts, each in a thread, until what is to be done is done; `turns` of them take turns."""
     turn, errors = np.zeros(1, np.int64), list[BaseException]()
-    vocabulary, outside = model.model.vocabulary, isinstance(model, OutsideModel)
+    vocabulary, outside = model.model.vocabulary, isinstance(model, OutsideNetwork)
 
     def work(number: int) -> None:
         part = parts[number]

@@ -13,7 +13,7 @@ from nncomp.blocks.codec import BlockKind
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
 from nncomp.format.frames import FrameBlock, Readable, read_blocks
-from nncomp.network.registry import LEVELS
+from nncomp.network.registry import MODEL_IDS
 
 _NOTE = "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE"
 _GAP = "  "
@@ -139,7 +139,7 @@ def _kind_name(found: FrameBlock) -> str:
 
 
 def _level_name(model_id: int) -> str:
-    return next((name for name, known in LEVELS.items() if known == model_id), "own")
+    return next((name for name, known in MODEL_IDS.items() if known == model_id), "own")
 
 
 class _Counted:

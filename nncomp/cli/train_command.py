@@ -63,10 +63,10 @@ def train(wanted: Wanted) -> None:
     from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
     from nncomp.network.encoder import Encoder, open_encoder
-    from nncomp.network.model import IntegerModel, parse_model
+    from nncomp.network.model import Model, parse_model
     from nncomp.network.registry import OWN_MODEL, open_model
     from nncomp.training import run
-    from nncomp.training.decoder import SHAPES, DecoderConfig, load_config
+    from nncomp.training.float_network import SHAPES, NetworkShape, load_config
     from nncomp.training.loop import TrainingConfig
     from nncomp.training.processes import join_peers
 
@@ -75,7 +75,7 @@ def train(wanted: Wanted) -> None:
     folder = wanted.work or out.with_suffix(".work")
     command = shlex.join(["nncomp", *sys.argv[1:]])
     config = TrainingConfig(time_s=time_s, tokens=wanted.tokens, seed=wanted.seed, lanes=wanted.lanes, objective=wanted.objective)
-    start: DecoderConfig | IntegerModel = SHAPES[wanted.level]
+    start: NetworkShape | Model = SHAPES[wanted.level]
     encoder: Encoder | None = None
     layers, base = 0, None
     if init is not None:
@@ -95,7 +95,7 @@ def train(wanted: Wanted) -> None:
                 + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
             )
     peers = join_peers()
-    begun = start if isinstance(start, IntegerModel) else None
+    begun = start if isinstance(start, Model) else None
     with Display(config, is_silent=not peers.is_first) as display:
         run.train(
             wanted.data, wanted.valid, folder, start, config, command, display.report, wanted.code, encoder, wanted.targets,

@@ -330,8 +330,8 @@ def describe_blocks(summary: Summary) -> str:
     """Return how many blocks of each kind there are.
 
     >>> from collections import Counter
-    >>> describe_blocks(Summary(kinds=Counter(xz=2, stored=1)))
-    '3 blocks (xz: 2, stored: 1)'
+    >>> describe_blocks(Summary(kinds=Counter(lzma=2, stored=1)))
+    '3 blocks (lzma: 2, stored: 1)'
     """
     count = summary.kinds.total()
     kinds = ", ".join(f"{kind}: {n}" for kind, n in summary.kinds.most_common())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.blocks.codec import BlockKind
 from nncomp.mixing import byte_predictor
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from nncomp.network.registry import ModelFile
 
@@ -34,9 +34,9 @@ def rounded(bits: float) -> float:
 
 
 @lru_cache(maxsize=2)
-def open_packed(model: ModelFile) -> PackedModel:
+def open_packed(model: ModelFile) -> Network:
     """Return a model ready to run; raises ModelError when its file is damaged or was changed."""
-    return PackedModel(parse_model(model.read(), str(model.path), model.read_base()))
+    return Network(parse_model(model.read(), str(model.path), model.read_base()))
 
 
 @dataclass(frozen=True, eq=False)

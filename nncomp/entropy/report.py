@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nncomp.blocks.codec import BlockKind
 from nncomp.entropy.estimate import Estimate
 from nncomp.entropy.gap import Analysis
-from nncomp.network.registry import LEVELS, ModelFile
+from nncomp.network.registry import MODEL_IDS, ModelFile
 
 UNITS = {BlockKind.TOKENS: "token", BlockKind.BYTES: "byte"}
 PART_SAYS = {  # of what is above the bound
@@ -54,7 +54,7 @@ def _shown(character: str) -> str:
 
 def model_name(model: ModelFile) -> str:
     """Return the level and the beginning of the hash of a model."""
-    level = next((name for name, model_id in LEVELS.items() if model_id == model.model_id), "own")
+    level = next((name for name, model_id in MODEL_IDS.items() if model_id == model.model_id), "own")
     return f"{level} {model.hash8.hex()}"
 
 

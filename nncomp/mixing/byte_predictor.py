@@ -48,14 +48,14 @@ class Matches(NamedTuple):
     strength: Any  # (MATCHES * MATCH_CLASSES,) uint32: that the expected bit comes, as in `components.adapt`
 
 
-class Model(NamedTuple):
+class ByteMixing(NamedTuple):
     """All that the predictor remembers."""
 
     slots: components.Slots
     mixer: components.Mixer
     text: byte_contexts.Text
     matches: Matches
-    maps: Any  # three correction maps: by the match, by the last byte, by the last two bytes, each with the node
+    maps: Any  # three APMs: by the match, by the last byte, by the last two bytes, each with the node
     last: Any  # (5,) int64: the last prediction, for its update
 
 
@@ -157,7 +157,7 @@ def predict_matches(matches: Matches, inputs: Any, node: int, depth: int) -> int
 @inlined
 def fetch(slots: Any, text: Any, maps: Any, node: int, depth: int, b1: int, b2: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
-    rows = maps[1].size // components.MAP_POINTS
+    rows = maps[1].size // components.APM_POINTS
     components.prefetch_row(maps[1], combine(node, b1) & (rows - 1))
     components.prefetch_row(maps[2], combine(combine(node, b1), b2 + 256) & (rows - 1))
     if depth & 3 == 0:
@@ -170,7 +170,7 @@ def predict(
 ) -> int:
     """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far. The node has been
     asked for by `fetch`."""
-    rows = maps[1].size // components.MAP_POINTS  # a power of two
+    rows = maps[1].size // components.APM_POINTS  # a power of two
     last[_MAP_1] = combine(node, b1) & (rows - 1)
     last[_MAP_2] = combine(combine(node, b1), b2 + 256) & (rows - 1)
     if depth & 3 == 0:
@@ -201,9 +201,9 @@ def update(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int
     final_rate = 600 + 2000 * 64 // (64 + (t >> 3))
     components.update_slots(slots, bit)
     components.update_mixer(mixer, node, last[_MIXED], bit, rate, final_rate)
-    components.update_map(maps[0], last[_MAP_0], last[_MIXED], bit, 6)
-    components.update_map(maps[1], last[_MAP_1], last[_MIXED], bit, 6)
-    components.update_map(maps[2], last[_MAP_2], last[_MIXED], bit, 6)
+    components.update_apm(maps[0], last[_MAP_0], last[_MIXED], bit, 6)
+    components.update_apm(maps[1], last[_MAP_1], last[_MIXED], bit, 6)
+    components.update_apm(maps[2], last[_MAP_2], last[_MIXED], bit, 6)
     for m in range(MATCHES):
         expected = matches.state[m, _BIT]
         if expected >= 0:
@@ -250,7 +250,7 @@ def prepare_beside() -> None:
 
 
 def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
-    """Return (buckets, rows of a correction map, heads of a match) for `count` bytes; raises FormatError out of bounds.
+    """Return (buckets, rows of a APM, heads of a match) for `count` bytes; raises FormatError out of bounds.
 
     >>> sizes(10**9, 26), sizes(0, 26)
     ((2883584, 65536, 262144), (2816, 256, 1024))
@@ -264,7 +264,7 @@ def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
     return 11 << (bits - 8), 1 << min(16, bits - 8), 1 << min(18, bits - 6)
 
 
-def new_model(count: int, table_bits: int) -> Model:
+def new_mixing(count: int, table_bits: int) -> ByteMixing:
     """Return the memory for `count` bytes."""
     buckets, map_rows, heads = sizes(count, table_bits)
     first = np.zeros(INPUTS, np.int32)
@@ -273,7 +273,7 @@ def new_model(count: int, table_bits: int) -> Model:
     inputs = np.zeros(INPUTS, np.int32)
     inputs[_BIAS_INPUT] = 256
     strength = [(65536 - 65536 // (3 + 4 * (c >> 2))) << 16 for c in range(MATCH_CLASSES)] * MATCHES
-    return Model(
+    return ByteMixing(
         slots=components.new_slots(CONTEXTS, buckets),
         mixer=components.new_mixer(inputs, np.tile(first, (sum(ROW_SETS), 1)), ROWS, 256),
         text=byte_contexts.new_text(),
@@ -282,7 +282,7 @@ def new_model(count: int, table_bits: int) -> Model:
             state=np.array([[0, 0, 0, 0, -1, m * MATCH_CLASSES] for m in range(MATCHES)], np.int64),
             strength=np.array(strength, np.uint32),
         ),
-        maps=(components.new_map(2048), components.new_map(map_rows), components.new_map(map_rows)),
+        maps=(components.new_apm(2048), components.new_apm(map_rows), components.new_apm(map_rows)),
         last=np.zeros(5, np.int64),
     )
 
@@ -291,7 +291,7 @@ def probabilities_in_parts(
     data: NDArray[np.uint8], part_bytes: int, table_bits: int = DEFAULT_TABLE_BITS
 ) -> Iterator[NDArray[np.uint16]]:
     """Yield p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first, `part_bytes` bytes at a time."""
-    model, data = new_model(len(data), table_bits), np.array(data, np.uint8)
+    model, data = new_mixing(len(data), table_bits), np.array(data, np.uint8)
     probabilities = np.zeros(8 * len(data), np.uint16)
     nothing, decoder = np.zeros(0, np.uint32), np.zeros(5, np.uint64)
     wait_for_helpers()
@@ -314,7 +314,7 @@ def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = DEFAUL
     """Return the `count` bytes (uint8) coded in `words`; raises FormatError when the words do not end where the text ends."""
     sizes(count, table_bits)
     range_coder.check_claim(words, 8 * count)
-    model = new_model(count, table_bits)
+    model = new_mixing(count, table_bits)
     data = np.zeros(count, np.uint8)
     decoder = np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)

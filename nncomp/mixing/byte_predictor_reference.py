@@ -118,7 +118,7 @@ class Weights:
             weights[i] = min(max(weights[i] + (x * step + 32768 >> 16), -components.WEIGHT_LIMIT), components.WEIGHT_LIMIT)
 
 
-class CorrectionMap:
+class Apm:
     """Per context a curve over the logistic domain, given at points 256 apart."""
 
     def __init__(self, given: Sequence[int] = ()) -> None:
@@ -140,9 +140,9 @@ class CorrectionMap:
 
 
 class Mixer:
-    """Weights, final weights and correction maps: from inputs to p1, and what they learn from the decision."""
+    """Weights, final weights and APMs: from inputs to p1, and what they learn from the decision."""
 
-    def __init__(self, weights: Weights, finals: Weights, maps: list[CorrectionMap], shares: tuple[int, ...]) -> None:
+    def __init__(self, weights: Weights, finals: Weights, maps: list[Apm], shares: tuple[int, ...]) -> None:
         self.weights, self.finals, self.maps, self.shares = weights, finals, maps, shares
         self.inputs, self.outputs, self.mixed = list[int](), list[int](), 0
         self.rows, self.final, self.places = list[tuple[int, int]](), (0, 0), list[int]()
@@ -234,7 +234,7 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
     slots, text = Slots(CONTEXTS, buckets), Text()
     matches = [Match(least, heads) for least in byte_predictor.MATCH_LEAST]
     first = [*byte_predictor.FIRST_WEIGHTS * CONTEXTS, *byte_predictor.FIRST_MATCH_WEIGHTS * len(matches), 0]
-    mixer = Mixer(Weights(first), Weights([65536 // 6] * 6), [CorrectionMap() for _ in range(3)], (1, 1, 3, 3))
+    mixer = Mixer(Weights(first), Weights([65536 // 6] * 6), [Apm() for _ in range(3)], (1, 1, 3, 3))
     result = []
     for t, symbol in enumerate(data):
         before = data[:t]

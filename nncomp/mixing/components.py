@@ -4,7 +4,7 @@ A *context* is a hash. With the path so far it names a bucket (16 bytes) of 15 s
 row: slot 1 the first, 2..3 the second, 4..7 the third, 8..15 the fourth. A slot holds the history of its decisions, one
 of 255 states; what a history means is learned per context: an adaptive probability for each state. The mixer weighs
 all predictions in the logistic domain with several weight rows at once, a second mixer weighs the rows, and
-correction maps refine the result.
+APMs refine the result.
 
 Integers only; every probability has 16 bits. Knows nothing of bytes, tokens, the coder or where contexts come from.
 `reference.py` is the definition of all of it; the two are compared with `==`.
@@ -24,8 +24,8 @@ from nncomp.mixing import tables
 
 BUCKET_BYTES = 16
 INPUTS_PER_CONTEXT = 2
-LEVELS = 8  # of what another predictor says, two nats each, for joint probabilities
-MAP_POINTS = 25  # points of a correction map, 256 (one nat) apart over +-3072
+JOINT_BINS = 8  # of what another predictor says, two nats each, for joint probabilities
+APM_POINTS = 25  # points of a APM, 256 (one nat) apart over +-3072
 WEIGHT_ONE = 65536
 WEIGHT_LIMIT = 1 << 20  # 16.0
 
@@ -46,7 +46,7 @@ class Slots(NamedTuple):
     map_at: Any  # (N,) int64: each context's place in `history`
     history: Any  # (N * 256,) uint32: probability (22 bits) << 10 | count
     joint_at: Any  # (N,) int64: each context's place in `joint`
-    joint: Any  # (N * 256 * LEVELS,) uint32, likewise by history and what another predictor says; or empty
+    joint: Any  # (N * 256 * JOINT_BINS,) uint32, likewise by history and what another predictor says; or empty
 
 
 class Mixer(NamedTuple):
@@ -172,7 +172,7 @@ def predict_slots(slots: Slots, inputs: Any, node: int) -> None:
 
 def new_joint(contexts: int) -> Any:
     """Return joint probabilities that say what the other predictor does, in the middle of each level; they learn quickly."""
-    middle = [int(_SQUASH[512 * (level - LEVELS // 2) + 256 + _LIMIT]) for level in range(LEVELS)]
+    middle = [int(_SQUASH[512 * (level - JOINT_BINS // 2) + 256 + _LIMIT]) for level in range(JOINT_BINS)]
     return np.tile(np.array([p << 16 | 3 for p in middle], np.uint32), contexts * 256)
 
 
@@ -180,10 +180,10 @@ def new_joint(contexts: int) -> Any:
 def predict_joint(slots: Slots, inputs: Any, other: int) -> None:
     """Set the second input of all contexts: how far a history, where the other predictor says `other` (logistic domain), leads
     away from it."""
-    level = min(max((other >> 9) + LEVELS // 2, 0), LEVELS - 1)
+    level = min(max((other >> 9) + JOINT_BINS // 2, 0), JOINT_BINS - 1)
     for i in range(slots.base.size):
         place = slots.map_at[i]
-        at = place * LEVELS + level
+        at = place * JOINT_BINS + level
         slots.joint_at[i] = at
         apart = np.int64(_STRETCH[slots.joint[at] >> 20]) - other if place & 0xFF else np.int64(0)
         inputs[2 * i + 1] = min(max(apart, -_LIMIT), _LIMIT)
@@ -258,9 +258,9 @@ def update_mixer(mixer: Mixer, final_row: int, mixed: int, bit: int, rate: int, 
         learn(mixer.weights[mixer.row[r]], mixer.inputs, target - squash(np.int64(mixer.outputs[r])), rate)
 
 
-def new_map(rows: int) -> Any:
-    """Return a correction map of `rows` contexts that changes nothing yet: shape (rows * MAP_POINTS,), int32, 22 bits."""
-    points = [int(_SQUASH[min(max(256 * (j - 12), -_LIMIT), _LIMIT) + _LIMIT]) << 6 for j in range(MAP_POINTS)]
+def new_apm(rows: int) -> Any:
+    """Return a APM of `rows` contexts that changes nothing yet: shape (rows * APM_POINTS,), int32, 22 bits."""
+    points = [int(_SQUASH[min(max(256 * (j - 12), -_LIMIT), _LIMIT) + _LIMIT]) << 6 for j in range(APM_POINTS)]
     return np.tile(np.array(points, np.int32), rows)
 
 
@@ -268,22 +268,22 @@ def new_map(rows: int) -> Any:
 def correct(points: Any, row: int, x: int) -> int:
     """Return the corrected probability (16 bits) of `x`: between the two nearest points of the row."""
     x += 3072
-    at = row * MAP_POINTS + (x >> 8)
+    at = row * APM_POINTS + (x >> 8)
     weight = x & 255
     return (points[at] * (256 - weight) + points[at + 1] * weight) >> 14
 
 
 @inlined
 def prefetch_row(points: Any, row: int) -> None:
-    """Ask for the cache lines of a row of a correction map, which are needed soon."""
-    at = row * MAP_POINTS
+    """Ask for the cache lines of a row of a APM, which are needed soon."""
+    at = row * APM_POINTS
     prefetch(points, 4 * at)
     prefetch(points, 4 * at + 64)
 
 
 @inlined
-def update_map(points: Any, row: int, x: int, bit: int, shift: int) -> None:
+def update_apm(points: Any, row: int, x: int, bit: int, shift: int) -> None:
     """Move the nearer of the two points towards `bit`."""
     x += 3072 + 128
-    at = row * MAP_POINTS + (x >> 8)
+    at = row * APM_POINTS + (x >> 8)
     points[at] += ((bit << 22) - bit - points[at]) >> shift

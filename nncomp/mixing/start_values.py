@@ -32,7 +32,7 @@ OTHER_INPUTS = 2 * MATCHES + 3  # beside two a context: two a match, two of the 
 MAX_BITS = 16
 ROW_SETS = (64, 256 + MAX_BITS, 512, 128)  # weight rows, by: match, node, last byte, kinds of the last two bytes
 FINAL_ROWS = 64 * MAX_BITS
-_TOP_ROWS, _SURE_ROWS = 256 + MAX_BITS, 1024  # of the first and the last correction map
+_TOP_ROWS, _SURE_ROWS = 256 + MAX_BITS, 1024  # of the first and the last APM
 FIRST_WEIGHTS = (4000, 1000)  # of a context's two inputs; 65536 is 1
 FIRST_MATCH_WEIGHTS = (8000, 0)
 FIRST_NETWORK_WEIGHTS = (45000, 0)
@@ -69,8 +69,8 @@ def start_values(
         "final_weights": np.full((FINAL_ROWS, rows), components.WEIGHT_ONE // rows, np.int32),
         "histories": components.new_slots(count, 2).history,
         "strength": np.array(strength, np.uint32),
-        "map_0": components.new_map(_TOP_ROWS),
-        "map_2": components.new_map(_SURE_ROWS),
+        "map_0": components.new_apm(_TOP_ROWS),
+        "map_2": components.new_apm(_SURE_ROWS),
         **({"joint": components.new_joint(count)} if is_joint else {}),
         **(chosen if (contexts, row_sets) != (PLAIN_CONTEXTS, ALL_ROW_SETS) else {}),
     }

@@ -38,7 +38,7 @@ from nncomp.mixing.start_values import (
 _POINTER, _LENGTH, _MISSES, _EXPECTED, _BIT, _CLASS = range(6)  # fields of a match
 _MIXED, _FINAL, _MAP_0, _MAP_1, _MAP_2, _DECISIONS = range(6)  # fields of `last`
 _ROW_1, _ROW_2, _ROW_3 = (sum(ROW_SETS[:i]) for i in range(1, len(ROW_SETS)))
-_LAST_ROWS = 65536  # of the second correction map
+_LAST_ROWS = 65536  # of the second APM
 _HEADS = 1 << 18
 _PAIRS = 1 << 18  # of tokens, whose followers are kept
 _START_COUNT = 60  # of a history or strength that a model brings along
@@ -49,7 +49,7 @@ class TokenMixing(NamedTuple):
 
     slots: components.Slots
     mixer: components.Mixer
-    maps: Any  # three correction maps: by node, by last byte and node, by the match and the network
+    maps: Any  # three APMs: by node, by last byte and node, by the match and the network
     state: Any  # (L, bc.STATE), (L, 64), (L, 2, 256), (L, 2, 256): what bc.follow_text keeps of each lane
     tags: Any
     fields: Any
@@ -230,9 +230,9 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     components.update_slots(m.slots, bit)
     rate = 800 + 2500 * 64 // (64 + (last[_DECISIONS] >> 7))
     components.update_mixer(m.mixer, last[_FINAL], last[_MIXED], bit, rate, rate >> 2)
-    components.update_map(m.maps[0], last[_MAP_0], last[_MIXED], bit, 6)
-    components.update_map(m.maps[1], last[_MAP_1], last[_MIXED], bit, 6)
-    components.update_map(m.maps[2], last[_MAP_2], last[_MIXED], bit, 6)
+    components.update_apm(m.maps[0], last[_MAP_0], last[_MIXED], bit, 6)
+    components.update_apm(m.maps[1], last[_MAP_1], last[_MIXED], bit, 6)
+    components.update_apm(m.maps[2], last[_MAP_2], last[_MIXED], bit, 6)
     for k in range(MATCHES):
         s = m.match[lane, k]
         if s[_BIT] >= 0:
@@ -330,7 +330,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
     return TokenMixing(
         slots=slots._replace(joint=start.get("joint", slots.joint)),
         mixer=mixer._replace(final_weights=start["final_weights"]),
-        maps=(start["map_0"], components.new_map(_LAST_ROWS), start["map_2"]),
+        maps=(start["map_0"], components.new_apm(_LAST_ROWS), start["map_2"]),
         state=np.zeros((lanes, bc.STATE), np.int64),
         tags=np.zeros((lanes, 64), np.int64),
         fields=np.zeros((lanes, 2, 256), np.int64),

@@ -14,7 +14,7 @@ from nncomp.mixing import start_values
 from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes, pack
 from nncomp.mixing.byte_predictor_reference import (
     Adaptive,
-    CorrectionMap,
+    Apm,
     Match,
     Mixer,
     Slots,
@@ -105,7 +105,7 @@ class TokenReference:
         ends = list(accumulate(ROW_SETS, initial=0))
         rows = {(r, i): given_rows[ends[k] + i] for r, k in enumerate(self.row_sets) for i in range(ROW_SETS[k]) if given}
         final_rows = {(0, i): row for i, row in enumerate(_numbers(given, "final_weights"))}
-        maps = [CorrectionMap(_numbers(given, "map_0")), CorrectionMap(), CorrectionMap(_numbers(given, "map_2"))]
+        maps = [Apm(_numbers(given, "map_0")), Apm(), Apm(_numbers(given, "map_2"))]
         self.mixer = Mixer(Weights(first, rows), Weights([65536 // sets] * sets, final_rows), maps, (1, 2, 3, 2))
         packed = _numbers(given, "strength") or [65536 - 65536 // (3 + 2 * (c // 4)) << 16 for c in range(64)] * matches
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]

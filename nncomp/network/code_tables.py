@@ -70,14 +70,14 @@ def code_arrays(tensors: dict[str, NDArray[Any]], sizes: dict[str, int]) -> Code
     return CodeArrays(*(tensors[f"code_{name}"] for name in CodeArrays._fields))
 
 
-def code_input(code: CodeArrays, levels_C: NDArray[np.int64]) -> NDArray[np.int64]:
+def code_input(code: CodeArrays, digits_C: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return what a code adds to the input of each step, shape (D,), int64. |sum| <= 64 * 32767 < 2**21."""
-    result: NDArray[np.int64] = code.input[np.arange(len(levels_C)), levels_C].sum(0, dtype=np.int64)
+    result: NDArray[np.int64] = code.input[np.arange(len(digits_C)), digits_C].sum(0, dtype=np.int64)
     return result
 
 
-def code_state(code: CodeArrays, levels_C: NDArray[np.int64]) -> NDArray[np.int64]:
+def code_state(code: CodeArrays, digits_C: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the state h of all layers that each lane starts from, shape (N, E), int64. |sum << 8| < 2**29."""
-    summed = code.state[np.arange(len(levels_C)), levels_C].sum(0, dtype=np.int64)
+    summed = code.state[np.arange(len(digits_C)), digits_C].sum(0, dtype=np.int64)
     result: NDArray[np.int64] = np.clip(summed << _STATE_STEPS_SHIFT, -_STATE_MAX, _STATE_MAX)
     return result

@@ -31,7 +31,7 @@ from nncomp.network.model import (
     STATE_SHIFT,
     TABLE_HALF,
     Arrays,
-    IntegerModel,
+    Model,
 )
 from nncomp.network.products import choose_product, multiply, pack
 
@@ -78,16 +78,16 @@ class Buffers(NamedTuple):
     half: int  # 0 or 1
 
 
-def new_buffers(model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None, rows: int = 0) -> Buffers:
+def new_buffers(model: Model, lanes: int, digits_C: NDArray[np.int64] | None = None, rows: int = 0) -> Buffers:
     """Return the first state, and scratch, for `lanes` lanes: zeros, or what a code of these levels makes of it.
 
     So many rows can be fed at once, or one a lane.
     """
     buffers = buffers_of(model.sizes, model.group_size, lanes, rows or lanes)
-    if levels_C is not None and len(levels_C):
+    if digits_C is not None and len(digits_C):
         assert model.code is not None
-        buffers.h[:] = code_state(model.code, levels_C)[:, None]
-        buffers.code[:] = code_input(model.code, levels_C)
+        buffers.h[:] = code_state(model.code, digits_C)[:, None]
+        buffers.code[:] = code_input(model.code, digits_C)
     return buffers
 
 
@@ -396,10 +396,10 @@ def layer_weights(a: Any) -> list[NDArray[np.int8]]:
     return [weight for layer in layers for weight in layer] + [a.group_in_weight, a.group_out_weight]
 
 
-class PackedModel:
+class Network:
     """A model ready for the compiled functions: its arrays, and its weights as the product wants them."""
 
-    def __init__(self, model: IntegerModel) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         turned = np.ascontiguousarray(model.arrays.mlp_out_weight.swapaxes(1, 2))
         self.arrays: Any = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
@@ -416,9 +416,9 @@ class PackedModel:
 class FastEngine:
     """L lanes of the network; the interface of ReferenceEngine."""
 
-    def __init__(self, model: PackedModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, model: Network, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
         self.packed = model
-        self.buffers = new_buffers(model.model, lanes, levels_C)
+        self.buffers = new_buffers(model.model, lanes, digits_C)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""

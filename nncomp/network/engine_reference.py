@@ -27,7 +27,7 @@ from nncomp.network.model import (
     STATE_MAX,
     STATE_SHIFT,
     TABLE_HALF,
-    IntegerModel,
+    Model,
 )
 
 Ints = NDArray[np.int64]
@@ -64,16 +64,16 @@ def frequencies(logits: Ints, exp2: Any) -> Ints:
 class ReferenceEngine:
     """L lanes of the network, advancing in step, and told a code if levels of one are given."""
 
-    def __init__(self, model: IntegerModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, model: Model, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
         self.model, s = model, model.sizes
         self.h = np.zeros((s["layer_count"], lanes, s["state_width"]), np.int64)
         self.before = np.zeros((s["layer_count"], lanes, s["width"]), np.int64)
         self.hidden = np.zeros((lanes, s["width"]), np.int64)
         self.code = np.zeros(s["width"], np.int64)
-        if levels_C is not None and len(levels_C):
+        if digits_C is not None and len(digits_C):
             assert model.code is not None
-            self.h += code_state(model.code, levels_C)[:, None]
-            self.code = code_input(model.code, levels_C)
+            self.h += code_state(model.code, digits_C)[:, None]
+            self.code = code_input(model.code, digits_C)
 
     def _table_index(self, z: Ints) -> Ints:
         return np.clip(z, -TABLE_HALF, TABLE_HALF - 1) + TABLE_HALF

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.network import vnni
-from nncomp.network.engine import Buffers, PackedModel, buffers_of, layer_weights, new_buffers
+from nncomp.network.engine import Buffers, Network, buffers_of, layer_weights, new_buffers
 from nncomp.network.products import TILES, pack
 
 _HALVED = "state_width", "mlp_width", "group_mlp_width"
@@ -30,7 +30,7 @@ def _slices(sizes: dict[str, int], half: int) -> list[slice]:
     return slices
 
 
-def _operands(model: PackedModel, half: int) -> Any:
+def _operands(model: Network, half: int) -> Any:
     a = model.arrays
     e, f, h = _slices(model.model.sizes, half)
 
@@ -60,14 +60,14 @@ class Half(NamedTuple):
     kept: list[NDArray[np.uint8]]  # `packed` points into them
 
 
-def halves(model: PackedModel, levels_C: NDArray[np.int64] | None = None) -> list[Half]:
+def halves(model: Network, digits_C: NDArray[np.int64] | None = None) -> list[Half]:
     """Return the halves of a network for one lane, or an empty list for one that is too narrow or has sizes that do not suit."""
     both = [_operands(model, half) for half in range(2)]
     weights = [layer_weights(arrays) for arrays in both]
     shapes = [weight.shape for of_half in weights for weight in of_half]
     if not all(map(min, shapes)) or (model.product == TILES and not all(vnni.fits(n, k) for n, k in shapes)):
         return []
-    sizes, whole, found = model.model.sizes, new_buffers(model.model, 1, levels_C), list[Half]()
+    sizes, whole, found = model.model.sizes, new_buffers(model.model, 1, digits_C), list[Half]()
     widest = max(sizes["width"], sizes["group_count"]) + _APART
     met, shown = np.zeros((2, _APART), np.int64), np.zeros((2, 2, widest), np.int32)
     for half, arrays in enumerate(both):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled
-from nncomp.network.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.network.engine import Network, new_buffers, step, token_frequencies
 
 
 @compiled
@@ -52,7 +52,7 @@ def _likeliest(
 
 
 def likeliest(
-    model: PackedModel, ids_N: NDArray[np.int32], count: int, levels_C: NDArray[np.int64] | None = None
+    model: Network, ids_N: NDArray[np.int32], count: int, digits_C: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """Return the `count` likeliest tokens before each of the given ones and their probabilities, both (N, K), and those of
     the given ones, (N,). One lane, told a code of these levels if any; the probabilities are those of the groups and of the
@@ -62,6 +62,6 @@ def likeliest(
     ids_NK = np.zeros((len(ids_N), count), np.int32)
     probabilities_NK, actual_N = np.zeros((len(ids_N), count)), np.zeros(len(ids_N))
     ids_N = np.ascontiguousarray(ids_N, np.int32)
-    buffers, start = new_buffers(model.model, 1, levels_C), model.model.sizes["start_token"]
+    buffers, start = new_buffers(model.model, 1, digits_C), model.model.sizes["start_token"]
     _likeliest(model.product, model.packed, model.arrays, buffers, ids_N, start, ids_NK, probabilities_NK, actual_N)
     return ids_NK, probabilities_NK, actual_N

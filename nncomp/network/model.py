@@ -134,7 +134,7 @@ def _check_values(arrays: Arrays) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class IntegerModel:
+class Model:
     """A network, its vocabulary, and the record of how it was made."""
 
     arrays: Arrays
@@ -163,14 +163,14 @@ class IntegerModel:
         return self.sizes["vocab_size"] // self.sizes["group_count"]
 
 
-def was_trained_on(model: IntegerModel, text: bytes) -> bool:
+def was_trained_on(model: Model, text: bytes) -> bool:
     """Return whether the text is one of the documents that the model remembers it was trained on."""
     known = model.extra.get(TRAINED_ON)
     first = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
     return known is not None and known.dtype == np.uint64 and bool(np.isin(np.uint64(first), known))
 
 
-def save_model(model: IntegerModel, path: Path, base: bytes | None = None) -> str:
+def save_model(model: Model, path: Path, base: bytes | None = None) -> str:
     """Write the model to `path` and return the SHA-256 of the file, hexadecimal; only what it has beside the file `base`."""
     from safetensors.numpy import load, save
 
@@ -200,7 +200,7 @@ def _is_same(a: NDArray[Any], b: NDArray[Any] | None) -> bool:
     return b is not None and a.dtype == b.dtype and np.array_equal(a, b)
 
 
-def load_model(path: Path) -> IntegerModel:
+def load_model(path: Path) -> Model:
     """Read and check a model file that has no base. Raises ModelError, naming what is wrong."""
     try:
         size = path.stat().st_size
@@ -212,7 +212,7 @@ def load_model(path: Path) -> IntegerModel:
     return parse_model(data, str(path))
 
 
-def parse_model(data: bytes, name: str, base: bytes | None = None) -> IntegerModel:
+def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
     """Return the model in the bytes of a model file, and of its base if it has one; `name` is for messages."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -234,7 +234,7 @@ def parse_model(data: bytes, name: str, base: bytes | None = None) -> IntegerMod
         arrays = Arrays(**{field_name: tensors[field_name] for field_name in Arrays._fields})
         vocabulary = _read_vocabulary(tensors)
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
-        return IntegerModel(arrays, vocabulary, sizes, record, extra, code_arrays(tensors, sizes))
+        return Model(arrays, vocabulary, sizes, record, extra, code_arrays(tensors, sizes))
     except KeyError as error:
         raise ModelError(f"{name} lacks {error}; the model file is damaged or of another version.") from error
 

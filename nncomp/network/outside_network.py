@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 
 
 class Stepping(Protocol):
@@ -27,15 +27,15 @@ class Stepping(Protocol):
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
 
 
-class OutsideModel(PackedModel):
+class OutsideNetwork(Network):
     """A model whose network runs elsewhere; also packed, for the tokens of a group are still predicted here when decoding."""
 
-    def start(self, lanes: int, levels_C: NDArray[np.int64]) -> Stepping:
+    def start(self, lanes: int, digits_C: NDArray[np.int64]) -> Stepping:
         """Return lanes at their first state, told a code if there are levels of one."""
         raise NotImplementedError
 
     def probabilities(
-        self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], levels_C: NDArray[np.int64]
+        self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], digits_C: NDArray[np.int64]
     ) -> NDArray[np.uint16]:
         """Return the network's p1 of all decisions of known tokens, lane after lane in `ids_N`, each lane's from `first_ids` on.
 

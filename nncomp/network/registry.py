@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 30  # of a model file
 NO_MODEL = 0  # this id names no model
 _MAX_HEAD_BYTES = 1 << 20  # that are looked at to find a base
 OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
-LEVELS = {"default": 1, "fast": 2, "max": 3}
+MODEL_IDS = {"default": 1, "fast": 2, "max": 3}
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,17 @@ def level_path(level: str) -> Path:
 def open_model(level_or_path: str | Path) -> ModelFile:
     """Return the model of a level, or the model at a path; raises ModelError when there is none."""
     level = str(level_or_path)
-    if level in LEVELS:
+    if level in MODEL_IDS:
         path = level_path(level)
         if not path.is_file():
             raise ModelError(f"The model of level {level} is not installed: there is no {path}. Install nncomp again.")
-        return model_file(path, LEVELS[level], _content_hash(path))
+        return model_file(path, MODEL_IDS[level], _content_hash(path))
     path = Path(level_or_path)
     if not path.is_file():
-        levels = ", ".join(LEVELS)
+        levels = ", ".join(MODEL_IDS)
         raise ModelError(f"There is no model {level}: give a level ({levels}) or the path of a .safetensors file.")
     content_hash = _content_hash(path)
-    for name, model_id in LEVELS.items():
+    for name, model_id in MODEL_IDS.items():
         shipped = level_path(name)
         if shipped.is_file() and _content_hash(shipped) == content_hash:
             return model_file(path, model_id, content_hash)
@@ -97,7 +97,7 @@ def open_model(level_or_path: str | Path) -> ModelFile:
 def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
     """Return the model at a path; its base, if its head names one, is among those that come with nncomp, or is missing."""
     claimed, base = _claimed_base(path), None
-    for name, base_id in LEVELS.items() if claimed else ():
+    for name, base_id in MODEL_IDS.items() if claimed else ():
         shipped = level_path(name)
         if shipped.is_file() and (found := _content_hash(shipped)).hex() == claimed:
             base = ModelFile(shipped, base_id, found)
@@ -123,7 +123,7 @@ def installed_model(level: str) -> ModelFile | None:
 
 def installed_models() -> list[ModelFile]:
     """Return all models that come with nncomp and are installed."""
-    return [open_model(level) for level in LEVELS if level_path(level).is_file()]
+    return [open_model(level) for level in MODEL_IDS if level_path(level).is_file()]
 
 
 def default_model() -> ModelFile | None:
@@ -147,7 +147,7 @@ def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelF
     for model in candidates:
         if model.hash8 == hash8:
             return model
-    level = next((name for name, known_id in LEVELS.items() if known_id == model_id), None)
+    level = next((name for name, known_id in MODEL_IDS.items() if known_id == model_id), None)
     wanted = f"the model of level {level}" if level else "a model of its maker's own"
     seen = [m for m in candidates if m in given or m.model_id == model_id]
     found = "; ".join(f"{m.path} has {m.hash8.hex()}" for m in seen) if seen else "no such model is here"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled
-from nncomp.network.engine import PackedModel, new_buffers, step, token_frequencies
+from nncomp.network.engine import Network, new_buffers, step, token_frequencies
 
 
 @compiled
@@ -32,7 +32,7 @@ def _surprisal(product: Any, packed: Any, a: Any, b: Any, ids_TL: Any, start_tok
 
 
 def surprisal_bits(
-    model: PackedModel, ids_N: NDArray[np.integer[Any]], lanes: int, levels_C: NDArray[np.int64] | None = None
+    model: Network, ids_N: NDArray[np.integer[Any]], lanes: int, digits_C: NDArray[np.int64] | None = None
 ) -> float:
     """Return the bits of the tokens, cut into `lanes` contiguous lanes; a remainder is scaled to the whole.
 
@@ -41,6 +41,6 @@ def surprisal_bits(
     lanes = max(1, min(lanes, len(ids_N)))
     steps = len(ids_N) // lanes
     ids_TL = np.ascontiguousarray(ids_N[: steps * lanes].reshape(lanes, steps).T, dtype=np.int32)
-    buffers, start = new_buffers(model.model, lanes, levels_C), model.model.sizes["start_token"]
+    buffers, start = new_buffers(model.model, lanes, digits_C), model.model.sizes["start_token"]
     bits = _surprisal(model.product, model.packed, model.arrays, buffers, ids_TL, start)
     return float(bits) * len(ids_N) / max(1, ids_TL.size)

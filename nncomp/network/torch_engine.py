@@ -34,9 +34,9 @@ from nncomp.network.model import (
     STATE_MAX,
     STATE_SHIFT,
     TABLE_HALF,
-    IntegerModel,
+    Model,
 )
-from nncomp.network.outside_network import OutsideModel
+from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.torch_products import Packed, choose_product
 
 _HALF = 1 << (SCALE_SHIFT - 1)
@@ -127,10 +127,10 @@ def _memory_named(device: torch.device) -> Iterator[None]:
         raise DeviceError(f"There is not enough memory on the device {device}; try again with fewer workers: -T 1.") from error
 
 
-class TorchModel(OutsideModel):
+class TorchNetwork(OutsideNetwork):
     """A model on a device: int64 arrays, and its weights as the product there wants them."""
 
-    def __init__(self, model: IntegerModel, device: str) -> None:
+    def __init__(self, model: Model, device: str) -> None:
         super().__init__(model)
         self.device = open_device(device)
         a, size = model.arrays, model.group_size
@@ -173,22 +173,22 @@ class TorchModel(OutsideModel):
         scale, bias = t["token_scale"].view(-1, size)[at], t["token_bias"].view(-1, size)[at]
         return frequencies((acc * scale + bias) >> SCALE_SHIFT, t["exp2"])
 
-    def start(self, lanes: int, levels_C: NDArray[np.int64]) -> TorchEngine:
+    def start(self, lanes: int, digits_C: NDArray[np.int64]) -> TorchEngine:
         """Return lanes at their first state, told a code if there are levels of one."""
-        return TorchEngine(self, lanes, levels_C)
+        return TorchEngine(self, lanes, digits_C)
 
     @torch.inference_mode()
     def probabilities(
-        self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], levels_C: NDArray[np.int64]
+        self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], digits_C: NDArray[np.int64]
     ) -> NDArray[np.uint16]:
-        """Return the network's p1 of all decisions of known tokens in the order of coding: see OutsideModel."""
+        """Return the network's p1 of all decisions of known tokens in the order of coding: see OutsideNetwork."""
         counts_L = np.diff(first_ids)
         steps, lanes = int(counts_L.max()), len(counts_L)
         is_there_TL = np.arange(steps)[:, None] < counts_L
         ids_TL = np.zeros((steps, lanes), np.int64)
         ids_TL.T[is_there_TL.T] = ids_N
         before_TL = np.concatenate([np.full((1, lanes), self.model.sizes["start_token"]), ids_TL[:-1]])
-        engine = self.start(lanes, levels_C)
+        engine = self.start(lanes, digits_C)
         found = []
         chunks = min(steps, -(-steps * lanes // _CHUNK_TOKENS[self.device.type]))
         with _memory_named(self.device):
@@ -212,12 +212,12 @@ class TorchModel(OutsideModel):
 class TorchEngine:
     """L lanes of the network on a device; the interface of ReferenceEngine, and many steps at once."""
 
-    def __init__(self, model: TorchModel, lanes: int, levels_C: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, model: TorchNetwork, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
         self.model, s = model, model.model.sizes
         start, code = np.zeros((s["layer_count"], s["state_width"]), np.int64), np.zeros(s["width"], np.int64)
-        if levels_C is not None and len(levels_C):
+        if digits_C is not None and len(digits_C):
             assert model.model.code is not None
-            start, code = code_state(model.model.code, levels_C), code_input(model.model.code, levels_C)
+            start, code = code_state(model.model.code, digits_C), code_input(model.model.code, digits_C)
         self.h = model.to_device(start)[:, None].repeat(1, lanes, 1)  # N L E
         self._code = model.to_device(code)
         self._before = torch.zeros((s["layer_count"], lanes, s["width"]), dtype=torch.int64, device=model.device)

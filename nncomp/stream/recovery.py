@@ -139,7 +139,7 @@ def recover(
 
 def _may_be(found: Found, head: bytes) -> bool:
     """Return whether a payload may begin so: what takes no time tells most of what is none."""
-    if found.kind == BlockKind.XZ:
+    if found.kind == BlockKind.LZMA:
         return head[:1] == b"\0"
     if found.kind == BlockKind.BYTES:
         return found.payload_bytes % 4 == 1 and 16 <= head[0] <= 26

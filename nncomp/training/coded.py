@@ -23,9 +23,9 @@ from torch import Tensor
 from nncomp.errors import DataError
 from nncomp.network.encoder import Encoder as SavedEncoder
 from nncomp.network.encoder import sample
-from nncomp.training.decoder import Decoder, State
 from nncomp.training.float_code_tables import CodeTables, one_hot
 from nncomp.training.float_encoder import NO_TOKEN, Encoder, EncoderConfig
+from nncomp.training.float_network import FloatNetwork, State
 from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.loop import Trainer, TrainingConfig
 from nncomp.training.processes import autocast
@@ -34,14 +34,14 @@ Groups = list[tuple[int, int]]
 CODE_LEVELS = 4  # of the dimensions of a new code
 
 
-def add_code(model: Decoder, dimensions: int, levels: int, seed: int) -> None:
+def add_code(model: FloatNetwork, dimensions: int, levels: int, seed: int) -> None:
     """Give a decoder that knows no code untrained tables for one; the same for the same seed."""
     torch.manual_seed(seed + 2)
     c = model.config = replace(model.config, code_dimensions=dimensions, code_levels=levels)
     model.code = CodeTables(dimensions, levels, c.width, c.layer_count, c.state_width)
 
 
-def new_encoder(model: Decoder, seed: int, width: int = 128) -> Encoder:
+def new_encoder(model: FloatNetwork, seed: int, width: int = 128) -> Encoder:
     """Return an untrained encoder for a decoder with a code; the same for the same seed."""
     torch.manual_seed(seed + 1)
     c = model.config
@@ -71,7 +71,7 @@ def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:
     return torch.from_numpy(read)
 
 
-def conditioned(model: Decoder, choice_GCK: Tensor, told_G: Tensor, lanes: int) -> tuple[State, Tensor]:
+def conditioned(model: FloatNetwork, choice_GCK: Tensor, told_G: Tensor, lanes: int) -> tuple[State, Tensor]:
     """Return the states that `lanes` lanes of each group start from, and the added inputs, shape (L, D).
 
     Both are zero where `told_G` is 0: such a group is told no code.
@@ -82,7 +82,7 @@ def conditioned(model: Decoder, choice_GCK: Tensor, told_G: Tensor, lanes: int) 
     return state, row.repeat_interleave(lanes, 0)
 
 
-def decoder_loss(model: Decoder, fed: Tensor, targets: Tensor, state: State, code_LD: Tensor | None) -> tuple[Tensor, State]:
+def decoder_loss(model: FloatNetwork, fed: Tensor, targets: Tensor, state: State, code_LD: Tensor | None) -> tuple[Tensor, State]:
     """Return the summed cross-entropy in nats of the targets there are, and the state after the last step."""
     with autocast(fed.device):
         hidden, after = model.hidden(fed, state, code_LD)
@@ -95,7 +95,7 @@ class CodedTrainer(Trainer):
 
     def __init__(
         self,
-        model: Decoder,
+        model: FloatNetwork,
         encoder: Encoder | None,
         config: TrainingConfig,
         train_ids: NDArray[np.uint16],
@@ -176,7 +176,7 @@ class Worth:
 
 @torch.no_grad()
 def worth(
-    model: Decoder,
+    model: FloatNetwork,
     encoder: Encoder | None,
     ids: NDArray[Any],
     ends: NDArray[np.int64],

@@ -1,4 +1,4 @@
-"""The one crossing from float to integer: a trained decoder becomes an IntegerModel.
+"""The one crossing from float to integer: a trained decoder becomes an Model.
 
 Done once, on the trainer's machine; its result is data, so the floats in here decide no probability afterwards.
 """
@@ -27,12 +27,12 @@ from nncomp.network.model import (
     TABLE_HALF,
     TABLE_STEPS,
     Arrays,
-    IntegerModel,
+    Model,
 )
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.decoder import Decoder, Layer, Linear, norm
 from nncomp.training.fake_int8 import NORM_STEPS, row_scale
 from nncomp.training.float_code_tables import CODE_MAX, CODE_STEPS, CodeTables
+from nncomp.training.float_network import FloatNetwork, Layer, Linear, norm
 
 ONE = 1 << SCALE_SHIFT
 LOG2E = math.log2(math.e)
@@ -110,7 +110,7 @@ def _export_code(code: CodeTables) -> CodeArrays:
 
 
 @torch.no_grad()
-def export(model: Decoder, vocabulary: Vocabulary, record: dict[str, Any]) -> IntegerModel:
+def export(model: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]) -> Model:
     """Return the integer model of a decoder whose activation scales were observed."""
     arrays: dict[str, Any] = dict(tables())
     layers = [_export_layer(layer) for layer in model.layers if isinstance(layer, Layer)]
@@ -128,4 +128,4 @@ def export(model: Decoder, vocabulary: Vocabulary, record: dict[str, Any]) -> In
     arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
     arrays["token_bias"] = _bias(model.token_out, unit) + ONE // 2
     code = _export_code(model.code) if model.code is not None else None
-    return IntegerModel(Arrays(**arrays), vocabulary, model.config.to_json(), record, code=code)
+    return Model(Arrays(**arrays), vocabulary, model.config.to_json(), record, code=code)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nncomp.errors import DataError
-from nncomp.training.decoder import Decoder, DecoderConfig, State, load_config
+from nncomp.training.float_network import FloatNetwork, NetworkShape, State, load_config
 from nncomp.training.objectives import CROSS_ENTROPY, distance
 from nncomp.training.processes import Peers, autocast
 
@@ -90,7 +90,7 @@ def rows_of(streams: NDArray[Any], start: int, stop: int) -> NDArray[np.int64]:
 
 
 @torch.no_grad()
-def evaluate(model: Decoder, ids: NDArray[np.uint16], lanes: int = 32) -> float:
+def evaluate(model: FloatNetwork, ids: NDArray[np.uint16], lanes: int = 32) -> float:
     """Return the summed cross-entropy in bits of all but the first token of each lane, scaled to all tokens."""
     streams = lane_streams(ids, lanes, 1)
     state, total, steps = model.initial_state(lanes), 0.0, 256
@@ -105,7 +105,7 @@ def evaluate(model: Decoder, ids: NDArray[np.uint16], lanes: int = 32) -> float:
 class _Losses(nn.Module):
     """The decoder as DistributedDataParallel wants it: everything from a chunk to the losses in one call."""
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(self, model: FloatNetwork) -> None:
         super().__init__()
         self.model = model
 
@@ -119,7 +119,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Decoder,
+        model: FloatNetwork,
         config: TrainingConfig,
         train_ids: NDArray[np.uint16],
         checkpoint: Path,
@@ -322,15 +322,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return result
 
 
-def load_checkpoint(path: Path) -> tuple[Decoder, dict[str, object]]:
+def load_checkpoint(path: Path) -> tuple[FloatNetwork, dict[str, object]]:
     """Return the decoder of a checkpoint and the rest of its document."""
     document = read_checkpoint(path)
-    model = Decoder(load_config(document["config"]))
+    model = FloatNetwork(load_config(document["config"]))
     model.load_state_dict(document.pop("model"))
     return model, document
 
 
-def new_model(config: DecoderConfig, seed: int) -> Decoder:
+def new_model(config: NetworkShape, seed: int) -> FloatNetwork:
     """Return an untrained decoder; the same for the same seed."""
     torch.manual_seed(seed)
-    return Decoder(config)
+    return FloatNetwork(config)

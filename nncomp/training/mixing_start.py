@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
 from nncomp.mixing.start_values import ALL_ROW_SETS, chosen_parts, context, start_values
-from nncomp.network.engine import PackedModel
-from nncomp.network.model import IntegerModel
+from nncomp.network.engine import Network
+from nncomp.network.model import Model
 from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
@@ -34,7 +34,7 @@ _QUICK = (
 _QUICK_SETS = (1, 3)
 
 
-def plain_values(level: str, init: IntegerModel | None) -> dict[str, NDArray[Any]]:
+def plain_values(level: str, init: Model | None) -> dict[str, NDArray[Any]]:
     """Return what mixing begins with, before anything is learned: with as many parts as a level has, or the model begun with."""
     if init is not None:
         return start_values(*chosen_parts(start_of(init.extra)))
@@ -42,12 +42,10 @@ def plain_values(level: str, init: IntegerModel | None) -> dict[str, NDArray[Any
     return start_values(tuple(sorted(context(*one) for one in chosen)), sets, is_joint=True)
 
 
-def learn_start_values(
-    model: IntegerModel, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]
-) -> IntegerModel:
+def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:
     """Return the model with start values of mixing, learned from `plain` ones on about `total_bytes` of the corpus, all
     files alike."""
-    packed, values = PackedModel(model), plain
+    packed, values = Network(model), plain
     for piece in corpus.spans(_draw(corpus, total_bytes, np.random.default_rng(seed))):
         values = encode_and_learn(packed, piece, values).learned
     return replace(model, extra={**model.extra, **start_extra(values)})

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
-from nncomp.network.engine import PackedModel
-from nncomp.network.model import EXP2_STEPS, FREQUENCY_BITS, Arrays, IntegerModel, expected_arrays
+from nncomp.network.engine import Network
+from nncomp.network.model import EXP2_STEPS, FREQUENCY_BITS, Arrays, Model, expected_arrays
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.range_coder import PROBABILITY_ONE
 from nncomp.training.mixing_start import plain_values
@@ -34,7 +34,7 @@ _GROUPS, _WIDTH = 128, 64
 Values = dict[str, NDArray[Any]]
 
 
-def silent_model(vocabulary: Vocabulary) -> IntegerModel:
+def silent_model(vocabulary: Vocabulary) -> Model:
     """Return the smallest network there is, which finds all tokens alike: every group and every token in it weighs the same."""
     v = len(vocabulary.tokens)
     sizes = {
@@ -49,10 +49,10 @@ def silent_model(vocabulary: Vocabulary) -> IntegerModel:
     }
     shapes = expected_arrays(v, sizes["group_count"], _WIDTH, 1, _WIDTH, _WIDTH, _WIDTH)
     arrays = Arrays(**{name: np.zeros(dims, dtype) for name, (dtype, dims) in shapes.items()})
-    return IntegerModel(arrays._replace(exp2=np.full(EXP2_STEPS, 1 << FREQUENCY_BITS, np.int32)), vocabulary, sizes)
+    return Model(arrays._replace(exp2=np.full(EXP2_STEPS, 1 << FREQUENCY_BITS, np.int32)), vocabulary, sizes)
 
 
-def token_losses(model: PackedModel, ids: NDArray[np.integer[Any]], start: Values) -> tuple[NDArray[np.float32], Values]:
+def token_losses(model: Network, ids: NDArray[np.integer[Any]], start: Values) -> tuple[NDArray[np.float32], Values]:
     """Return the loss of each token of a piece in nats, shape (N,), and what mixing has learned from `start` on."""
     vocabulary = model.model.vocabulary
     text = b"".join(vocabulary.tokens[i] for i in ids.tolist())
@@ -66,7 +66,7 @@ def mixing_losses(
     vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
 ) -> NDArray[np.float32]:
     """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`."""
-    model, values = PackedModel(silent_model(vocabulary)), plain_values("default", None)
+    model, values = Network(silent_model(vocabulary)), plain_values("default", None)
     spans = list(zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True))
     size_V, learned_bytes = np.diff(vocabulary.offsets), 0
     for low, high in spans:

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, STATE_SHIFT, TABLE_STEPS, IntegerModel
-from nncomp.training.decoder import Decoder, Layer, load_config
+from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, STATE_SHIFT, TABLE_STEPS, Model
 from nncomp.training.export import LOG2E, ONE
 from nncomp.training.fake_int8 import NORM_STEPS
 from nncomp.training.float_code_tables import CODE_STEPS
+from nncomp.training.float_network import FloatNetwork, Layer, load_config
 
 _EMBEDDING_RMS = 0.2  # of a row: the norm takes it away again, but it decides how fast a row turns in training
 
@@ -47,12 +47,12 @@ def _around_square(
 
 
 @torch.no_grad()
-def restore(model: IntegerModel) -> Decoder:
+def restore(model: Model) -> FloatNetwork:
     """Return a decoder with the weights of the integer model; exporting it again gives its integers, give or take 1.
 
     The mode of quantisation is "off", its activation scales are those of the model.
     """
-    a, decoder = model.arrays, Decoder(load_config(model.sizes))
+    a, decoder = model.arrays, FloatNetwork(load_config(model.sizes))
 
     def put(parameter: Tensor | None, values: Any) -> None:
         assert parameter is not None
@@ -94,11 +94,11 @@ def restore(model: IntegerModel) -> Decoder:
     return decoder
 
 
-def grow(model: IntegerModel, layer_count: int, seed: int) -> Decoder:
+def grow(model: Model, layer_count: int, seed: int) -> FloatNetwork:
     """Return the decoder of the model with more layers on top, which do nothing yet; they, and the groups, are to be trained."""
     base = restore(model)
     torch.manual_seed(seed)
-    decoder = Decoder(replace(base.config, layer_count=layer_count))
+    decoder = FloatNetwork(replace(base.config, layer_count=layer_count))
     decoder.load_state_dict(base.state_dict(), strict=False)
     for layer in decoder.layers[base.config.layer_count :]:
         assert isinstance(layer, Layer)

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from nncomp.errors import DataError
 from nncomp.network.base_model import joined, own_tensors
 from nncomp.network.encoder import Encoder, encoder_path, save_encoder
-from nncomp.network.engine import PackedModel
-from nncomp.network.model import TRAINED_ON, Arrays, IntegerModel, save_model
+from nncomp.network.engine import Network
+from nncomp.network.model import TRAINED_ON, Arrays, Model, save_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.coded import CODE_LEVELS, CodedTrainer, add_code, new_encoder, restore_encoder, saved_encoder, worth
 from nncomp.training.corpus import Corpus
 from nncomp.training.data import Report, encode_pieces
-from nncomp.training.decoder import Decoder, DecoderConfig
 from nncomp.training.export import export
+from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.loop import Trainer, TrainingConfig, evaluate, load_checkpoint, new_model
 from nncomp.training.mixing_start import learn_start_values, plain_values
 from nncomp.training.mixture import BLOCK_BYTES, known_losses
@@ -93,10 +93,10 @@ def _open_log(folder: Path, step: int) -> TextIOWrapper:
 
 
 def _begin(
-    start: DecoderConfig | IntegerModel, vocabulary: Vocabulary, config: TrainingConfig, code_dimensions: int, layers: int
-) -> Decoder:
+    start: NetworkShape | Model, vocabulary: Vocabulary, config: TrainingConfig, code_dimensions: int, layers: int
+) -> FloatNetwork:
     """Return the decoder to train, on the device where it is trained."""
-    if isinstance(start, IntegerModel):
+    if isinstance(start, Model):
         decoder = grow(start, layers, config.seed) if layers else restore(start)
     else:
         decoder = new_model(replace(start, start_token=vocabulary.tokens.index(b"\n")), config.seed)
@@ -109,7 +109,7 @@ def train(
     data: str,
     valid: str | None,
     folder: Path,
-    start: DecoderConfig | IntegerModel,
+    start: NetworkShape | Model,
     config: TrainingConfig,
     command: str,
     report: Report,
@@ -141,7 +141,7 @@ def train(
         report(f"{len(corpus):,} documents, {corpus.total_bytes:,} bytes of text")
         documents = list(corpus.documents()) if targets else []  # an objective of estimates holds its text in memory
         summed_bits = read_estimates(targets, documents) if targets else None
-        known = start.vocabulary if isinstance(start, IntegerModel) else start.vocab_size
+        known = start.vocabulary if isinstance(start, Model) else start.vocab_size
         prepare(corpus, folder, known, config.seed, report, BLOCK_BYTES if config.objective == MIXTURE else 0)
         if config.objective == MIXTURE:
             known_losses(folder, *read_prepared(folder), report)
@@ -171,7 +171,7 @@ def train(
         _follow(trainer)
         return trainer.checkpoint
     seen = [corpus.short_digests()]
-    if isinstance(start, IntegerModel) and TRAINED_ON in start.extra:
+    if isinstance(start, Model) and TRAINED_ON in start.extra:
         seen.append(start.extra[TRAINED_ON])
     np.save(folder / "documents.npy", np.unique(np.concatenate(seen)))
     head = held_out.heads(_VALIDATION_BYTES)
@@ -195,7 +195,7 @@ def train(
         "started": time.strftime("%Y-%m-%d"),
         "training": asdict(config),
     }
-    if isinstance(start, IntegerModel):
+    if isinstance(start, Model):
         record["init"] = start.record
     last_valid = config.share(trainer.progress.elapsed_s, trainer.progress.tokens)
     try:
@@ -251,9 +251,9 @@ def _stopped(folder: Path) -> DataError:
     )
 
 
-def domain_scores(model: IntegerModel, held_out: Corpus) -> dict[str, float]:
+def domain_scores(model: Model, held_out: Corpus) -> dict[str, float]:
     """Return bits per byte of the integer network alone for each file of the documents, and for "all"."""
-    packed = PackedModel(model)
+    packed = Network(model)
     total_bits, scores = 0.0, {}
     for name, numbers in held_out.by_name().items():
         text = b"".join(document.text for document in held_out.part(np.array(numbers)).documents())
@@ -269,7 +269,7 @@ def finish(
     data: str,
     valid: str | None,
     level: str,
-    init: IntegerModel | None,
+    init: Model | None,
     out: Path,
     report: Report,
     base: bytes | None = None,

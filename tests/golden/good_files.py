@@ -25,7 +25,7 @@ from nncomp.format.frames import (
     checksum,
 )
 from nncomp.mixing import byte_predictor
-from nncomp.network.engine import PackedModel
+from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from tests.golden import texts
 from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, WORDS, model_bytes
@@ -39,8 +39,8 @@ MIXED = (
 
 
 @cache
-def packed(model: str) -> PackedModel:
-    return PackedModel(parse_model(model_bytes(model), model))
+def packed(model: str) -> Network:
+    return Network(parse_model(model_bytes(model), model))
 
 
 def reference(model: str, model_id: int = 255) -> ModelReference:
@@ -80,7 +80,7 @@ def in_bytes(data: bytes, table_bits: int = 26) -> Block:
 
 
 def xz(data: bytes, is_last: bool = True) -> Block:
-    return Block(BlockKind.XZ, len(data), codec._encode_lzma(data).payload, checksum(data), is_last)
+    return Block(BlockKind.LZMA, len(data), codec._encode_lzma(data).payload, checksum(data), is_last)
 
 
 def stored(data: bytes, is_last: bool = True) -> Block:

@@ -43,11 +43,11 @@ def make_missing(folder: Path = FOLDER) -> None:
 def _coded() -> Any:
     """Return an untrained model of 256 tokens with a code of 3 dimensions with 5 levels, all of it of some size."""
     from nncomp.network.vocabulary import byte_vocabulary
-    from nncomp.training.decoder import DecoderConfig
     from nncomp.training.export import export
+    from nncomp.training.float_network import NetworkShape
     from tests.models import coded_decoder
 
-    shape = DecoderConfig(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
+    shape = NetworkShape(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
     return export(coded_decoder(7, shape), byte_vocabulary(), {"note": "untrained, with a code, for tests"})
 
 
@@ -78,18 +78,18 @@ def _words() -> Any:
 def _with_start(values: dict[str, Any], note: str) -> Any:
     from nncomp.blocks.token_payload import start_extra
     from nncomp.network.vocabulary import byte_vocabulary
-    from nncomp.training.decoder import DecoderConfig
     from nncomp.training.export import export
+    from nncomp.training.float_network import NetworkShape
     from tests.models import small_decoder
 
-    decoder = small_decoder(5, DecoderConfig(256, 16, 16, 1, 16, 16, 12))
+    decoder = small_decoder(5, NetworkShape(256, 16, 16, 1, 16, 16, 12))
     return replace(export(decoder, byte_vocabulary(), {"note": note}), extra=start_extra(values))
 
 
 def _extreme() -> Any:
     """Return a model of 256 tokens, one layer of width 16, whose numbers are anywhere within their bounds, often at them."""
     from nncomp.mixing.start_values import start_values
-    from nncomp.network.model import Arrays, IntegerModel, expected_arrays
+    from nncomp.network.model import Arrays, Model, expected_arrays
     from nncomp.network.vocabulary import byte_vocabulary
 
     rng = np.random.default_rng(11)
@@ -110,7 +110,7 @@ def _extreme() -> Any:
             values[f"mixing.{name}"] = np.where(np.arange(len(array))[:, None] % 8 < 7, array, values[f"mixing.{name}"])
     sizes = {"vocab_size": 256, "group_count": 16, "width": 16, "layer_count": 1, "start_token": 0}
     sizes |= {"state_width": 24, "mlp_width": 20, "group_mlp_width": 12}
-    return IntegerModel(Arrays(**arrays), byte_vocabulary(), sizes, {"note": "anything within the bounds, for tests"}, values)
+    return Model(Arrays(**arrays), byte_vocabulary(), sizes, {"note": "anything within the bounds, for tests"}, values)
 
 
 def _bounds(name: str) -> tuple[int, int]:

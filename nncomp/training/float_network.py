@@ -25,7 +25,7 @@ from nncomp.training.recurrence import scan
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
+class NetworkShape:
     """Shape of a decoder; stored with its weights."""
 
     vocab_size: int = 8192
@@ -49,9 +49,9 @@ class DecoderConfig:
 
 
 SHAPES = {
-    "fast": DecoderConfig(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
-    "default": DecoderConfig(),
-    "max": DecoderConfig(layer_count=6),
+    "fast": NetworkShape(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
+    "default": NetworkShape(),
+    "max": NetworkShape(layer_count=6),
 }  # of the levels that nncomp comes with
 
 State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
@@ -100,7 +100,7 @@ class Linear(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: NetworkShape) -> None:
         super().__init__()
         d, e, f = config.width, config.state_width, config.mlp_width
         self.shift = nn.Parameter(torch.full((d,), 0.5))
@@ -159,10 +159,10 @@ def products_in_tiles(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor, tile
     return products.reshape(tiles * tile, -1)[place_N]
 
 
-class Decoder(nn.Module):
+class FloatNetwork(nn.Module):
     """Logits of the next token from the tokens so far; see the module docstring."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: NetworkShape) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.width) * 0.02)
@@ -201,7 +201,7 @@ class Decoder(nn.Module):
         for module in self.modules():
             if isinstance(module, Quantizer):
                 module.mode = mode
-            elif isinstance(module, (Linear, Layer, Decoder, CodeTables)):
+            elif isinstance(module, (Linear, Layer, FloatNetwork, CodeTables)):
                 module.quantized = mode == "on"
         for frozen in self.layers[: self.frozen_layers]:
             for module in frozen.modules():
@@ -277,6 +277,6 @@ class Decoder(nn.Module):
         return self.loss_sum(hidden, targets_TL), after
 
 
-def load_config(document: dict[str, Any]) -> DecoderConfig:
-    """Return the configuration that `DecoderConfig.to_json` wrote."""
-    return DecoderConfig(**{k: int(v) for k, v in document.items()})
+def load_config(document: dict[str, Any]) -> NetworkShape:
+    """Return the configuration that `NetworkShape.to_json` wrote."""
+    return NetworkShape(**{k: int(v) for k, v in document.items()})
