@@ -24,7 +24,8 @@ from nncomp.blocks.levels import level
 from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster, connect
 from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
-from nncomp.format.frames import STORED, Block, FrameWriter, checksum
+from nncomp.format.frames import Block, FrameWriter, checksum
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model
 from nncomp.stream import pipeline
 
@@ -79,7 +80,7 @@ def empty_tasks(cluster: Cluster, count: int, block_bytes: int) -> dict[str, flo
     """Return what so many blocks cost that are only sent, hashed and sent back."""
     data = os.urandom(block_bytes)
     sink = io.BytesIO()
-    FrameWriter(sink).write(Block(STORED, len(data), data, checksum(data), True))
+    FrameWriter(sink).write(Block(BlockKind.STORED, len(data), data, checksum(data), True))
     packed = sink.getvalue()
     start_s = time.process_time()
     for _ in range(20):

@@ -13,8 +13,9 @@ import argparse
 from pathlib import Path
 
 from benchmarks.mixing_bytes import files_under
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.blocks.token_payload import lanes_log2
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 
@@ -34,8 +35,8 @@ def main() -> None:
         data = path.read_bytes()[: arguments.first]
         if not data:
             continue
-        ids = codec._packed.model.vocabulary.encode(data)
-        alone_bits = surprisal_bits(codec._packed, ids, 1 << lanes_log2(len(data)))
+        ids = codec._network.model.vocabulary.encode(data)
+        alone_bits = surprisal_bits(codec._network, ids, 1 << lanes_log2(len(data)))
         sizes = []
         for kind in (BlockKind.TOKENS, BlockKind.BYTES):
             payload = codec._encode(kind, data, arguments.threads).payload

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from benchmarks.mixing_bytes import files_under
 from nncomp import range_coder
 from nncomp.blocks import token_loop, token_payload, token_threads
+from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.machine.kernels import inlined
 from nncomp.mixing import byte_predictor, components, start_values, token_predictor
 from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
@@ -123,7 +124,7 @@ class Bytes:
 
     def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
         raw = np.frombuffer(data, np.uint8).copy()
-        model = byte_predictor.new_mixing(len(raw), byte_predictor.DEFAULT_TABLE_BITS)
+        model = byte_predictor.new_mixing(len(raw), MAX_TABLE_BITS)
         flags = np.array([name in off for name in (MAPS, *CONTEXT_NAMES, *BYTE_SETS)])
         _close_matches(model.matches.state, byte_predictor._LENGTH, byte_predictor.MATCH_LEAST, off)
         final_weights = _spread(model.mixer.final_weights, ~flags[1 + CONTEXTS :])

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nncomp import range_coder
+from nncomp.format.numbers import MAX_TABLE_BITS, MIN_TABLE_BITS
 from nncomp.mixing import byte_predictor
 
 
@@ -37,9 +38,9 @@ def main() -> None:
     """Run over the files of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--table-bits", type=int, default=byte_predictor.DEFAULT_TABLE_BITS)
+    parser.add_argument("--table-bits", type=int, default=MAX_TABLE_BITS)
     arguments = parser.parse_args()
-    measure(np.zeros(1, np.uint8), byte_predictor.MIN_TABLE_BITS)  # compiles
+    measure(np.zeros(1, np.uint8), MIN_TABLE_BITS)  # compiles
     total_in = total_out = 0
     print(f"{'file':24} {'bytes':>10} {'coded':>10} {'bpb':>7} {'KB/s in':>8} {'out':>6}")
     for file in files_under(arguments.paths):

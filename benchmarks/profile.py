@@ -19,9 +19,13 @@ from typing import Any
 import numpy as np
 
 from nncomp import range_coder
-from nncomp.blocks import codec, token_payload
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks import token_payload
+from nncomp.blocks.byte_payload import decode_bytes
+from nncomp.blocks.codec import Codec
+from nncomp.blocks.lzma_payload import encode_lzma, quick_lzma_bytes
 from nncomp.blocks.token_payload import decode_tokens, encode_tokens, lanes_log2
+from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import TokensHead
 from nncomp.machine.kernels import compiled
 from nncomp.mixing import byte_predictor
 from nncomp.network import engine
@@ -118,9 +122,9 @@ def bytes_parts(data: bytes) -> dict[str, float]:
     return {
         "as bytes: mixing": seconds(lambda: byte_predictor.encode_bytes(raw), 2),
         "as bytes: coder": seconds(lambda: range_coder.encode(bits, p1)),
-        "as bytes: decoding": seconds(lambda: codec._decode_bytes(payload, len(data)), 2),
-        "LZMA, quickest": seconds(lambda: codec._quick_lzma(data)),
-        "LZMA": seconds(lambda: codec._encode_lzma(data)),
+        "as bytes: decoding": seconds(lambda: decode_bytes(payload, len(data)), 2),
+        "LZMA, quickest": seconds(lambda: quick_lzma_bytes(data)),
+        "LZMA": seconds(lambda: encode_lzma(data)),
     }
 
 
@@ -153,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     silent, start = _Silent(model.model), token_payload.model_start(model)
     sizes = lanes_log2(len(data)), token_payload.lines_log2(len(data))
     # The tokenizer is a part of this call.
-    mixing = seconds(lambda: token_payload.predict_tokens(silent, data, start, *sizes), 2) * unit - tokenizer
+    mixing = seconds(lambda: token_payload.predict_tokens(silent, data, start, TokensHead(*sizes)), 2) * unit - tokenizer
     network = parts["step"] + parts["tokens of a group"]
     print(f"{arguments.file}: {len(data):,} bytes, {tokens:,} tokens, {lanes} lanes, {len(payload):,} bytes coded\n")
     print("| part | microseconds a byte |\n|---|---|")

@@ -24,7 +24,8 @@ from checks.independent import layout
 from checks.independent.refused import RefusedError
 from checks.mutations import MUTATIONS, lie_in_model
 from nncomp.errors import FormatError, ModelError, NncompError
-from nncomp.format.frames import SPLIT_BYTES, ModelReference, read_blocks
+from nncomp.format.frames import ModelReference, read_blocks
+from nncomp.format.numbers import SPLIT_BYTES
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from tests.golden.manifest import good_rows

@@ -151,12 +151,12 @@ def _reader(row: Row, is_long: bool) -> Callable[[str, bytes, int], bytes]:
         from checks.slow_block import decode_slowly
 
         return lambda name, payload, size: decode_slowly(model, payload, size)
-    from nncomp.blocks.codec import _decode_bytes
+    from nncomp.blocks.byte_payload import decode_bytes
     from nncomp.blocks.token_payload import decode_tokens
 
     packed = _packed(row, model)
     return lambda name, payload, size: (
-        _decode_bytes(payload, size) if "bytes" in name else decode_tokens(packed, payload, size, row.threads)
+        decode_bytes(payload, size) if "bytes" in name else decode_tokens(packed, payload, size, row.threads)
     )
 
 

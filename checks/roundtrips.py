@@ -18,7 +18,7 @@ from pathlib import Path
 import nncomp
 from checks.hostile import Model, finder
 from checks.independent import layout
-from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES
+from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
 from nncomp.network.registry import ModelFile, default_model
 from nncomp.stream import pipeline
 from tests.golden.models import SMALL, model_bytes

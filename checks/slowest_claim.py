@@ -13,7 +13,8 @@ import numpy as np
 
 from nncomp import range_coder
 from nncomp.blocks import token_payload
-from nncomp.format.frames import SPLIT_BYTES
+from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from nncomp.network.registry import open_model
@@ -27,9 +28,9 @@ def main() -> None:
     model = Network(parse_model(file.read(), "max", file.read_base()))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
-    sizes = 0, token_payload.lines_log2(len(data))
-    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), *sizes, lane_ids=[ids])
-    payload = bytes([*sizes, 0]) + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
+    head = TokensHead(0, token_payload.lines_log2(len(data)))
+    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), head, lane_ids=[ids])
+    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
     begin = time.perf_counter()
     assert token_payload.decode_tokens(model, payload, len(data)) == data, "not lossless"
     byte_s = (time.perf_counter() - begin) / len(data)

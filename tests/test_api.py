@@ -16,9 +16,10 @@ import pytest
 
 import nncomp
 from nncomp.api.file_objects import _LocatedBlocks
-from nncomp.blocks.codec import BlockKind, Codec, CodedBlock
+from nncomp.blocks.codec import Codec, CodedBlock
 from nncomp.errors import FormatError, ModelError
-from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, checksum, split
+from nncomp.format.frames import Block, FrameWriter, checksum, split
+from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
 from nncomp.stream import pipeline
 
 RANDOM = random.Random(7)

@@ -14,10 +14,11 @@ import torch
 from checks.independent.model_file import parse_model as parse_independently
 from nncomp.blocks.codec import Codec
 from nncomp.errors import ModelError
+from nncomp.format.numbers import OWN_MODEL
 from nncomp.network import registry
 from nncomp.network.base_model import LAYERS
 from nncomp.network.model import load_model, parse_model, save_model
-from nncomp.network.registry import OWN_MODEL, model_file, open_model
+from nncomp.network.registry import model_file, open_model
 from nncomp.training import run
 from nncomp.training.coded import add_code
 from nncomp.training.export import export

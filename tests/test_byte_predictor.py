@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nncomp import range_coder
 from nncomp.errors import FormatError
+from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.mixing import byte_predictor, byte_predictor_reference, components, tables
 from tests.conftest import called_from_python
 
@@ -93,7 +94,7 @@ def test_round_trip(name: str) -> None:
 
 def test_round_trip_of_a_larger_text_at_the_default() -> None:
     data = some_text(60_000)
-    words = coded(data, byte_predictor.DEFAULT_TABLE_BITS)
+    words = coded(data, MAX_TABLE_BITS)
     assert byte_predictor.decode_bytes(words, len(data)).tobytes() == data
     assert 4 * len(words) < len(data) // 4
 
@@ -121,7 +122,7 @@ def test_sizes_out_of_bounds(count: int, bits: int) -> None:
 
 
 def test_memory_at_the_default() -> None:
-    model = byte_predictor.new_mixing(10**7, byte_predictor.DEFAULT_TABLE_BITS)
+    model = byte_predictor.new_mixing(10**7, MAX_TABLE_BITS)
     arrays = [*model.slots, *model.mixer, *model.text, *model.matches, *model.maps, model.last]
     assert sum(array.nbytes for array in arrays) <= 64_000_000
 

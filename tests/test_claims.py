@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from nncomp import range_coder
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.errors import FormatError
 from nncomp.format import index
-from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp.format.frames import Block, FrameWriter, checksum
+from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
 from nncomp.network.registry import default_model
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from checks import faults
-from nncomp.format.frames import BLOCK_BYTES, Block, FrameWriter, ModelReference, checksum, split
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, split
+from nncomp.format.numbers import BLOCK_BYTES
 from tests.conftest import Run, environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")

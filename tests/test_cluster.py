@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from nncomp.blocks.codec import _LZMA_FILTERS, BlockKind
 from nncomp.blocks.levels import level
+from nncomp.blocks.lzma_payload import FILTERS
 from nncomp.blocks.memory import Memory
 from nncomp.errors import DataError, FormatError, ModelError, NncompError, WorkerError
-from nncomp.format import frames
+from nncomp.format import frames, numbers
 from nncomp.format.frames import Block, FrameWriter, checksum
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, level_path, open_model
 from nncomp.stream import pipeline
 from tests.conftest import Run
@@ -45,7 +46,6 @@ EFFORT = level(1).effort
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut files here into blocks of 4 KB: what workers do with a block does not depend on its size."""
     monkeypatch.setattr(frames, "BLOCK_UNIT_BYTES", 1_000)
-    monkeypatch.setattr(frames, "PLAIN_BLOCK_BYTES", 16_000)
     monkeypatch.setattr(frames, "BLOCK_BYTES", 4_000)
     monkeypatch.setattr(frames, "SPLIT_BYTES", 6_000)
 
@@ -166,8 +166,8 @@ class Made(io.RawIOBase):
     def __init__(self, blocks: int, kind: BlockKind) -> None:
         self._parts: list[bytes] = []
         self._blocks = blocks
-        data = bytes(frames.BLOCK_BYTES)
-        payload = data if kind == BlockKind.STORED else lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
+        data = bytes(numbers.BLOCK_BYTES)
+        payload = data if kind == BlockKind.STORED else lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)
         self._block = Block(kind, len(data), payload, checksum(data), False)
         self._writer = FrameWriter(self)
 
@@ -212,9 +212,9 @@ def test_memory_is_bounded_while_a_corpus_is_not(cluster: Cluster, kind: BlockKi
     source = io.BufferedReader(Made(40, kind))
     long = Work("long", lambda: nullcontext(source), (lambda: nullcontext(sink)) if is_written else None)
     window = run([long], Decompressing(cluster, find_model, Memory()), cluster, nobody)
-    assert long.error is None and long.summary.raw_bytes == 40 * frames.BLOCK_BYTES
+    assert long.error is None and long.summary.raw_bytes == 40 * numbers.BLOCK_BYTES
     assert sink.count == (long.summary.raw_bytes if is_written else 0)
-    assert frames.BLOCK_BYTES <= window.most_bytes <= 2 * window.limit_bytes < 40 * MB
+    assert numbers.BLOCK_BYTES <= window.most_bytes <= 2 * window.limit_bytes < 40 * MB
     after = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}
     assert {name for name in after if after[name] - before.get(name, 0) > 90 * MB} == set()
 

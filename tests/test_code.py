@@ -16,8 +16,10 @@ from checks.independent.refused import RefusedError
 from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
 from nncomp.blocks import token_payload
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.errors import FormatError, ModelError
+from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import TokensHead
 from nncomp.network import encoder
 from nncomp.network.code import code_bits, code_decisions, read_code
 from nncomp.network.code_tables import CodeArrays, code_input, code_state
@@ -145,7 +147,7 @@ def test_a_block_with_a_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None
         found, _, levels = token_payload.decode_lanes(fast, payload, len(data), threads)
         assert (found, levels.tolist()) == (data, LEVELS.tolist())
         assert token_payload.encode_and_learn(fast, data, {}, threads, code=LEVELS)[:2] == (payload, bits)
-    p = token_payload.predict_tokens(fast, data, {}, payload[0], payload[1], code=LEVELS)
+    p = token_payload.predict_tokens(fast, data, {}, TokensHead(payload[0], payload[1]), code=LEVELS)
     assert bits == pytest.approx(code_bits(prior(model), LEVELS) + range_coder.cost_bits(p.decisions, p.p1))
     assert 0 <= 8 * (len(payload) - 3) - bits <= 64 + 0.01 * bits
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from nncomp.blocks import token_payload
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.errors import DataError
+from nncomp.format.numbers import BlockKind
 from nncomp.network.code import code_bits
 from nncomp.network.encoder import Encoder, encoder_path, save_encoder
 from nncomp.network.engine import Network

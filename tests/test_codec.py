@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from nncomp.blocks import codec
-from nncomp.blocks.codec import BlockKind, Codec, verify_block
+from nncomp.blocks.codec import Codec, verify_block
 from nncomp.errors import FormatError
 from nncomp.format.frames import checksum
+from nncomp.format.numbers import BlockKind
 from nncomp.mixing import byte_predictor
 from nncomp.network.registry import default_model
 

@@ -13,7 +13,8 @@ import pytest
 from nncomp.cli import transfer
 from nncomp.cli.files import open_sink, remove_source
 from nncomp.errors import OutputError
-from nncomp.format.frames import BLOCK_BYTES, Readable, Writable
+from nncomp.format.frames import Readable, Writable
+from nncomp.format.numbers import BLOCK_BYTES
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
 from tests.conftest import ROOT, Run, environment

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_payload
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.entropy import gap
 from nncomp.entropy.estimate import EstimateTask, open_packed, rounded
 from nncomp.entropy.gap import Analysis, analyse, compress_and_analyse
@@ -21,6 +21,8 @@ from nncomp.entropy.report import along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.likeliest import likeliest
@@ -215,7 +217,7 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
     packed = open_packed(tiny)
     vocabulary = packed.model.vocabulary
     single = np.array([vocabulary.tokens.index(bytes([byte])) for byte in data], np.int32)
-    p = token_payload.predict_tokens(packed, data, token_payload.model_start(packed), 0, 9, lane_ids=[single])
+    p = token_payload.predict_tokens(packed, data, token_payload.model_start(packed), TokensHead(0, 9), lane_ids=[single])
     assert p.ids.tolist() == single.tolist()
     payload = bytes([0, 9, 0]) + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
     assert token_payload.decode_tokens(packed, payload, len(data)) == data
@@ -231,7 +233,6 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
 def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
     monkeypatch.setattr(frames, "BLOCK_UNIT_BYTES", 1000)
-    monkeypatch.setattr(frames, "PLAIN_BLOCK_BYTES", 16_000)
     monkeypatch.setattr(frames, "BLOCK_BYTES", 2000)
     monkeypatch.setattr(frames, "SPLIT_BYTES", 3000)
     data = TEXT[:7500]

@@ -14,23 +14,14 @@ from hypothesis import strategies as st
 
 import nncomp
 from nncomp.errors import FormatError, ModelError
-from nncomp.format import frames, index
-from nncomp.format.frames import (
-    BLOCK_BYTES,
-    BLOCK_UNIT_BYTES,
-    PLAIN_BLOCK_BYTES,
-    SPLIT_BYTES,
-    Block,
-    FrameWriter,
-    ModelReference,
-    checksum,
-    varint,
-)
+from nncomp.format import frames, index, numbers
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, varint
+from nncomp.format.numbers import BLOCK_BYTES, BLOCK_UNIT_BYTES, MAX_BLOCK_UNITS, SPLIT_BYTES
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
 
 MODEL = ModelReference(1, bytes(range(8)))
-XZ = 1
+LZMA = 1
 
 
 def no_model(reference: ModelReference) -> ModelFile:
@@ -98,9 +89,9 @@ def test_nothing_is_15_bytes() -> None:
 
 def test_the_magic_is_no_text() -> None:
     with pytest.raises(UnicodeDecodeError):
-        frames.MAGIC.decode()
-    assert not set(frames.MAGIC) & {0x00, 0xFF, *range(0x20, 0x7F)}
-    assert all(b - a not in (0, 1) for a, b in pairwise(frames.MAGIC))
+        numbers.MAGIC.decode()
+    assert not set(numbers.MAGIC) & {0x00, 0xFF, *range(0x20, 0x7F)}
+    assert all(b - a not in (0, 1) for a, b in pairwise(numbers.MAGIC))
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
@@ -130,7 +121,7 @@ def test_the_index_finds_every_block() -> None:
     ]
 
 
-@pytest.mark.parametrize("packed", [stored(b"one block"), stored(b"two") + stored(b"frames"), frames.MAGIC + b"\x10", b""])
+@pytest.mark.parametrize("packed", [stored(b"one block"), stored(b"two") + stored(b"frames"), numbers.MAGIC + b"\x10", b""])
 def test_what_has_no_index_is_said_to_have_none(packed: bytes) -> None:
     with pytest.raises(FormatError):
         index.read_index(io.BytesIO(packed))
@@ -155,12 +146,12 @@ def small_files() -> dict[str, bytes]:
     """Return files of one stored block, one xz block, two frames, and several blocks (of zeros, as xz)."""
     xz = io.BytesIO()
     lines = b"".join(b"line %d, and again\n" % i for i in range(400))
-    FrameWriter(xz).write(Block(XZ, len(lines), _lzma(lines), checksum(lines), True))
+    FrameWriter(xz).write(Block(LZMA, len(lines), _lzma(lines), checksum(lines), True))
     several = io.BytesIO()
     payload = _lzma(bytes(BLOCK_BYTES))
     writer = FrameWriter(several)
     for last in (False, False, True):
-        writer.write(Block(XZ, BLOCK_BYTES, payload, checksum(bytes(BLOCK_BYTES)), last))
+        writer.write(Block(LZMA, BLOCK_BYTES, payload, checksum(bytes(BLOCK_BYTES)), last))
     return {
         "stored": stored(b"Some bytes that are stored as they are."),
         "xz": xz.getvalue(),
@@ -221,7 +212,8 @@ def test_any_mutation_gives_the_same_bytes_or_a_named_error(data: st.DataObject)
         assert unpack(damaged) in allowed or damaged == packed
 
 
-HEAD = frames.MAGIC + b"\x10"
+HEAD = numbers.MAGIC + b"\x10"
+SEVERAL = numbers.MAGIC + b"\x14\x0e"
 
 
 @pytest.mark.parametrize(
@@ -230,13 +222,15 @@ HEAD = frames.MAGIC + b"\x10"
         (b"", "The file is empty"),
         (b"\xd6\x1b", "truncated"),
         (b"plain text", "not a .nnc file"),
-        (frames.MAGIC + b"\x20", "format version 2"),
-        (frames.MAGIC + b"\x12", "header sets bits"),
+        (numbers.MAGIC + b"\x20", "format version 2"),
+        (numbers.MAGIC + b"\x12", "header sets bits"),
         (HEAD + b"\x88", "first byte sets bits"),
         (HEAD + b"\x80" + varint(SPLIT_BYTES), "more than 6,291,455 bytes"),
         (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 6,291,455 bytes"),
         (HEAD + b"\x81" + varint(10) + varint(11), "more than 10 bytes"),
-        (HEAD + b"\x01" + varint(PLAIN_BLOCK_BYTES + 1), "more than 4,194,304 bytes"),
+        (SEVERAL + b"\x01" + varint(BLOCK_BYTES + 1), "more than 3,670,016 bytes"),
+        (HEAD + b"\x01" + varint(10), "several blocks does not say their size"),
+        (SEVERAL + b"\x80\x00" + bytes(8), "one block says the size of several"),
         (HEAD + b"\x80\x80\x00", "shortest form"),
         (HEAD + b"\x84" + varint(3) + varint(1) + bytes(8) + b"x", "kind 4"),
         (HEAD + b"\x83" + varint(3) + varint(1) + bytes(8) + b"x", "names no model"),
@@ -261,7 +255,7 @@ def test_a_bomb_is_not_unpacked_beyond_its_claim() -> None:
     payload = _lzma(bytes(50_000_000))
     claim = max(1000, len(payload))
     with pytest.raises(FormatError, match="does not end"):
-        unpack(frame([Block(XZ, claim, payload, bytes(8), True)]))
+        unpack(frame([Block(LZMA, claim, payload, bytes(8), True)]))
 
 
 def test_a_missing_model_is_named() -> None:
@@ -273,7 +267,7 @@ def test_a_model_that_no_block_uses_is_not_demanded() -> None:
     assert unpack(stored(b"no network here", MODEL)) == b"no network here"
 
 
-@pytest.mark.parametrize("block_bytes", [BLOCK_UNIT_BYTES, BLOCK_BYTES, PLAIN_BLOCK_BYTES])
+@pytest.mark.parametrize("block_bytes", [BLOCK_UNIT_BYTES, BLOCK_BYTES, MAX_BLOCK_UNITS * BLOCK_UNIT_BYTES])
 def test_blocks_of_any_size_that_a_frame_says_are_read(block_bytes: int) -> None:
     data = random.Random(block_bytes).randbytes(block_bytes + SPLIT_BYTES - 7)
     parts = [(data[:block_bytes], False), (data[block_bytes:], True)]

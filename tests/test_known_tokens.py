@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nncomp.blocks import token_payload, token_threads
+from nncomp.format.payloads import TokensHead
 from nncomp.network import known_tokens
 from nncomp.network.engine import Network, feed, new_buffers, token_frequencies
 from nncomp.network.engine_reference import ReferenceEngine
@@ -124,7 +125,7 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
     results = []
     for rows, threads in ((1, 1), (1, 2), (5, 2), (known_tokens.ROWS, 1), (known_tokens.ROWS, 2), (known_tokens.ROWS, 50)):
         monkeypatch.setattr(token_threads, "ROWS", rows)
-        results.append(token_payload.predict_tokens(model, TEXT[:size], {}, lanes_bits, 10, threads, code=levels))
+        results.append(token_payload.predict_tokens(model, TEXT[:size], {}, TokensHead(lanes_bits, 10), threads, code=levels))
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)
         assert np.array_equal(results[0].p1, result.p1)
@@ -136,7 +137,7 @@ def test_tokens_that_do_not_fit_end_it_for_all_threads() -> None:
     model = Network(small_model())
     ids = [model.model.vocabulary.encode(TEXT[:4000])]
     for threads in (1, 2):
-        assert not token_payload.predict_tokens(model, TEXT[:999], {}, 0, 10, threads, ids).p1[-13:].any()
+        assert not token_payload.predict_tokens(model, TEXT[:999], {}, TokensHead(0, 10), threads, ids).p1[-13:].any()
 
 
 def test_uncompiled_it_is_the_same() -> None:
@@ -147,7 +148,8 @@ def test_uncompiled_it_is_the_same() -> None:
         "from tests.models import TEXT, small_model\n"
         "model = Network(small_model())\n"
         "for threads in (1, 2):\n"
-        "    p = predict_tokens(model, TEXT[:150], {}, 1, 8, threads)\n"
+        "    from nncomp.format.payloads import TokensHead\n"
+        "    p = predict_tokens(model, TEXT[:150], {}, TokensHead(1, 8), threads)\n"
         "    print(hashlib.sha256(p.p1.tobytes()).hexdigest())\n"
     )
     found = []

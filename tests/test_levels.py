@@ -11,11 +11,12 @@ import pytest
 
 import nncomp
 from nncomp.blocks import codec, levels
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.blocks.levels import LEVELS, Effort
 from nncomp.blocks.token_payload import lanes_log2
 from nncomp.errors import ModelError
-from nncomp.network.registry import MODEL_IDS as MODELS
+from nncomp.format.numbers import MODEL_IDS as MODELS
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import level_path, open_model
 from tests.conftest import Run
 from tests.test_byte_predictor import some_text

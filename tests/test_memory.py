@@ -13,7 +13,8 @@ import pytest
 from nncomp.blocks import memory
 from nncomp.blocks.memory import Memory, coding_bytes, decoding_bytes
 from nncomp.errors import MemoryLimitError
-from nncomp.format.frames import SPLIT_BYTES, Block, FrameWriter, checksum
+from nncomp.format.frames import Block, FrameWriter, checksum
+from nncomp.format.numbers import SPLIT_BYTES
 from nncomp.network.registry import default_model, open_model
 from tests.conftest import ROOT, Run, environment
 
@@ -76,12 +77,12 @@ def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: byte
 
 def test_each_claim_is_counted() -> None:
     model, most = default_model(), SPLIT_BYTES - 1
-    lines = [decoding_bytes(3, 1000, bytes([0, bits]), 500, None) for bits in (8, 20, 255)]
+    lines = [decoding_bytes(3, 1000, bytes([0, bits, 0]), 500, None) for bits in (8, 20, 255)]
     assert lines[1] - lines[0] == 64 * ((1 << 20) - (1 << 8))
     assert lines[2] == lines[1], "what is out of bounds is refused by its decoder"
     for kind in range(4):
-        assert decoding_bytes(kind, most, b"\0\x14", most, model) < 400_000_000
-        assert decoding_bytes(kind, 0, b"", 0, None) < decoding_bytes(kind, most, b"\0\x14", most, None)
+        assert decoding_bytes(kind, most, b"\0\x14\0", most, model) < 400_000_000
+        assert decoding_bytes(kind, 0, b"", 0, None) < decoding_bytes(kind, most, b"\0\x14\0", most, None)
     assert coding_bytes(most, None) < 320_000_000
 
 

@@ -13,6 +13,7 @@ import pytest
 from nncomp import range_coder
 from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
+from nncomp.format.payloads import TokensHead
 from nncomp.mixing.start_values import start_values
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.model import parse_model
@@ -34,7 +35,7 @@ def test_losses_are_what_mixing_alone_costs() -> None:
     vocabulary, model = small_vocabulary(), Network(silent_model(small_vocabulary()))
     ids = vocabulary.encode(TEXT)
     losses, _ = token_losses(model, ids, start_values())
-    p = predict_tokens(model, TEXT, start_values(), 0, lines_log2(len(TEXT)))
+    p = predict_tokens(model, TEXT, start_values(), TokensHead(0, lines_log2(len(TEXT))))
     assert losses.shape == ids.shape and (losses > 0).all()
     assert losses.sum() / math.log(2) == pytest.approx(range_coder.cost_bits(p.decisions, p.p1), rel=1e-5)
     assert losses[-300:].mean() < losses[:300].mean() / 1.5, "it learns as it goes"

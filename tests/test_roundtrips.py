@@ -13,8 +13,9 @@ import pytest
 from checks import roundtrips
 from checks.hostile import finder
 from nncomp.blocks import codec
-from nncomp.blocks.codec import BlockKind, Codec
-from nncomp.format.frames import BLOCK_BYTES
+from nncomp.blocks.codec import Codec
+from nncomp.blocks.lzma_payload import decode_lzma
+from nncomp.format.numbers import BLOCK_BYTES, BlockKind
 from nncomp.network.registry import default_model
 from nncomp.stream import pipeline
 from tests.conftest import environment
@@ -49,14 +50,14 @@ def test_a_block_that_is_repeated_is_coded_and_decoded_once(monkeypatch: pytest.
         coded.append(len(data))
         return codec._encode_lzma(data)
 
-    decode = codec._decode_lzma
+    decode = decode_lzma
 
     def watched(payload: bytes, raw_bytes: int) -> bytes:
         decoded.append(raw_bytes)
         return decode(payload, raw_bytes)
 
     monkeypatch.setattr(Codec, "_encode_smallest", encode)
-    monkeypatch.setattr(codec, "_decode_lzma", watched)
+    monkeypatch.setattr(codec, "decode_lzma", watched)
     pipeline._codec.cache_clear()
     data = b"sixty-three bytes and a line feed, again and again and again...\n" * (5 * BLOCK_BYTES // 64)
     sink, back = io.BytesIO(), io.BytesIO()

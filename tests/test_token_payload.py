@@ -19,6 +19,7 @@ from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.errors import FormatError, ModelError
+from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor, start_values, tables
 from nncomp.network.engine import Network
 from nncomp.network.model import Model, load_model, save_model
@@ -298,7 +299,9 @@ def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: 
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     model, data = packed("plain"), TEXT[:size]
     encoded = token_payload.encode_tokens(model, data)
-    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), lanes_bits, token_payload.lines_log2(size))
+    p = token_payload.predict_tokens(
+        model, data, token_payload.model_start(model), TokensHead(lanes_bits, token_payload.lines_log2(size))
+    )
     vocabulary, starts = model.model.vocabulary, token_payload.lane_starts(size, 1 << lanes_bits)
     lanes = [p.ids[low:high].tolist() for low, high in pairwise(p.first_ids.tolist())]
     at, expected, coded = starts.tolist(), [0.0] * token_payload.PARTS, 0

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from nncomp.blocks import token_payload
 from nncomp.blocks.memory import Memory, coding_bytes
 from nncomp.errors import DeviceError, FormatError, MemoryLimitError, NncompError
-from nncomp.format.frames import SPLIT_BYTES
+from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.format.payloads import TokensHead
 from nncomp.network import torch_engine, torch_products
 from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
@@ -283,7 +284,7 @@ def test_lanes_are_cut_where_blocks_cut_them() -> None:
     counts = {len(model.model.vocabulary.encode(data[low:high])) for low, high in pairwise(starts.tolist())}
     assert len(counts) > 1
     predicted = [
-        token_payload.predict_tokens(each, data, token_payload.model_start(model), 2, 8)
+        token_payload.predict_tokens(each, data, token_payload.model_start(model), TokensHead(2, 8))
         for each in (model, on_device("plain", "cpu"))
     ]
     assert np.array_equal(predicted[0].p1, predicted[1].p1)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from nncomp.blocks.codec import BlockKind, Codec
+from nncomp.blocks.codec import Codec
 from nncomp.errors import DataError
+from nncomp.format.numbers import BlockKind
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
 from nncomp.network.registry import open_model

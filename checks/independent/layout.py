@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from checks.independent.refused import RefusedError, demand
 
 MAGIC = bytes.fromhex("D61BA4E3")
-BLOCK_BYTES = 4_194_304  # unless the frame says another size
 UNIT_BYTES = 262_144
 SPLIT_BYTES = 6_291_456
 STORED = 0
@@ -73,7 +72,7 @@ def _frame(source: _Bytes) -> Iterator[Block]:
     demand(version_and_flags >> 4 == 1, "not version 1")
     demand(version_and_flags & 0b1010 == 0, "a reserved flag is set")
     model_hash = source.take(9)[1:] if version_and_flags & 1 else None
-    block_bytes = BLOCK_BYTES
+    block_bytes = 0
     if version_and_flags & 4:
         units = source.take(1)[0]
         demand(1 <= units <= 15, "a size of blocks that is none")
@@ -86,6 +85,8 @@ def _frame(source: _Bytes) -> Iterator[Block]:
         first = source.take(1)[0]
         demand(first & 0b0111_1000 == 0, "a reserved bit of a block is set")
         kind, is_last = first & 0b111, first >= 0x80
+        is_alone = is_last and not sizes
+        demand(is_alone == (block_bytes == 0), "a size of blocks in a frame of one block, or none in a frame of several")
         raw_bytes = source.varint() if is_last else block_bytes
         demand(raw_bytes < SPLIT_BYTES, "a last block of 6 MiB or more")
         demand(not sizes or raw_bytes >= SPLIT_BYTES - block_bytes, "a last block that would have been two")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nncomp.blocks import levels
 from nncomp.blocks.levels import Effort
+from nncomp.format import numbers
 from nncomp.format.frames import ModelReference
 from nncomp.network import registry
 from nncomp.network.registry import ModelFile
@@ -29,7 +30,7 @@ def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None,
 
 def find_with(name: ModelName) -> FindModel:
     """Return what finds the model that a frame names, among those that come with nncomp and this one."""
-    is_own = name is not None and name not in (OF_LEVEL, *registry.MODEL_IDS)
+    is_own = name is not None and name not in (OF_LEVEL, *numbers.MODEL_IDS)
     given = [registry.open_model(_as_given(name))] if is_own and name is not None else []
 
     def find_model(reference: ModelReference) -> ModelFile:

@@ -6,9 +6,6 @@ import io
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
 from nncomp.format.frames import (
-    BLOCK_BYTES,
-    MAGIC,
-    SPLIT_BYTES,
     BlockHeader,
     ByteSource,
     FrameHeader,
@@ -21,6 +18,7 @@ from nncomp.format.frames import (
     read_block_header,
     read_frame_header,
 )
+from nncomp.format.numbers import BLOCK_BYTES, MAGIC, SPLIT_BYTES
 from nncomp.stream.pipeline import DecodeTask, EncodeTask, named_model, needed_model
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nncomp.errors import MemoryLimitError
-from nncomp.format.frames import SPLIT_BYTES, Block
+from nncomp.errors import FormatError, MemoryLimitError
+from nncomp.format.frames import Block
+from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, SPLIT_BYTES, WORD_BYTES, BlockKind
+from nncomp.format.payloads import TokensHead
 from nncomp.network.registry import ModelFile
 
 MB = 1_000_000
@@ -18,11 +20,9 @@ _COMMAND_BYTES = 60 * MB  # the process that reads and writes, beside blocks
 _WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
 _TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
-_XZ, _BYTES, _TOKENS = 1, 2, 3  # as in nncomp/blocks/codec.py
-_XZ_BYTES, _XZ_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
+_LZMA_BYTES, _LZMA_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
 _BYTES_BYTES = 11 * (1 << 22) + 15 * MB  # slots and maps of mixing on bytes, at most
-_LINE_BYTES, _TOKENS_BYTES = 64, 30 * MB  # of mixing on tokens: of a line of slots, and of all the rest
-_MAX_LINES_LOG2 = 20
+_TOKENS_BYTES = 30 * MB  # mixing on tokens, beside its hash table
 _TOKEN_DECISIONS = 16  # a token has at most, and each is kept in three bytes while a block is coded
 _CODER_BYTES = 60 * MB  # the range encoder's part of a block
 
@@ -35,7 +35,7 @@ class Memory:
 
     def check_decoding(self, block: Block, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that decodes this block would take more than the limit."""
-        size = decoding_bytes(block.kind, block.raw_bytes, block.payload[:2], len(block.payload), model)
+        size = decoding_bytes(block.kind, block.raw_bytes, block.payload[: TokensHead.SIZE], len(block.payload), model)
         self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
 
     def check_coding(self, raw_bytes: int, model: ModelFile | None) -> None:
@@ -48,8 +48,8 @@ class Memory:
         if self.limit_bytes is None or asked < 2:
             return asked
         most = SPLIT_BYTES - 1
-        lines = bytes([0, _MAX_LINES_LOG2])
-        sizes = [decoding_bytes(kind, most, lines, most, model) for kind in (_BYTES, _TOKENS)]
+        largest = TokensHead(0, MAX_LINES_LOG2).pack()
+        sizes = [decoding_bytes(kind, most, largest, most, model) for kind in (BlockKind.BYTES, BlockKind.TOKENS)]
         size = coding_bytes(most, model) if is_coding else max(sizes)
         return max(1, min(asked, (self.limit_bytes - _COMMAND_BYTES) // (_WORKER_BYTES + size)))
 
@@ -67,21 +67,28 @@ class Memory:
 def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, model: ModelFile | None) -> int:
     """Return the most bytes that decoding a block takes beside a process; `head` are the first bytes of its payload."""
     copies = 6 * raw_bytes + 7 * payload_bytes  # in both processes, on the way between them too
-    if kind == _XZ:
-        return copies + _XZ_BYTES
-    if kind == _BYTES:
+    if kind == BlockKind.LZMA:
+        return copies + _LZMA_BYTES
+    if kind == BlockKind.BYTES:
         return copies + _BYTES_BYTES
-    if kind == _TOKENS:
-        lines_log2 = min(head[1], _MAX_LINES_LOG2) if len(head) > 1 else 0  # what is out of bounds is refused later
-        return copies + 4 * raw_bytes + (_LINE_BYTES << lines_log2) + _TOKENS_BYTES + _model_bytes(model)
+    if kind == BlockKind.TOKENS:
+        return copies + 4 * raw_bytes + _table_bytes(head) + _TOKENS_BYTES + _model_bytes(model)
     return copies
 
 
 def coding_bytes(raw_bytes: int, model: ModelFile | None) -> int:
     """Return the most bytes that coding so many takes beside a process: all kinds are tried, one after another."""
     with_bytes = _BYTES_BYTES + 8 * 3 * raw_bytes
-    with_tokens = (_LINE_BYTES << _MAX_LINES_LOG2) + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
-    return 6 * raw_bytes + max(_XZ_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
+    with_tokens = (LINE_BYTES << MAX_LINES_LOG2) + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
+    return 6 * raw_bytes + max(_LZMA_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
+
+
+def _table_bytes(head: bytes) -> int:
+    """Return the bytes of the hash table that a block of tokens asks for; a head out of bounds is refused later."""
+    try:
+        return TokensHead.parse(head + bytes(WORD_BYTES)).table_bytes
+    except FormatError:
+        return LINE_BYTES << MAX_LINES_LOG2
 
 
 def _model_bytes(model: ModelFile | None) -> int:

@@ -1,9 +1,8 @@
 """A block as tokens: the network predicts, mixing sharpens, the range coder writes; L lanes advance in step.
 
-Payload: log2 of the lanes, log2 of the mixing table's lines, flags (a byte each), then the coder's words: those of a code z,
-if flag 0 says that there is one (`nncomp.network.code`), and of the tokens. Lane l holds the bytes from l * R // L to
-(l + 1) * R // L of the R raw bytes. This is where network, mixing and coder meet; docs/FORMAT.md, "Token blocks". Knows nothing
-of files.
+The payload is a head (`TokensHead`) and the coder's words: those of a code, if the head says that there is one, and those of the
+tokens. Lane l holds the bytes from l * R // L to (l + 1) * R // L of the R raw bytes. Network, mixing and coder meet here;
+docs/FORMAT.md, "Token blocks". Knows nothing of files.
 """
 
 # L lanes, N tokens of the block, R raw bytes
@@ -20,19 +19,16 @@ from nncomp import range_coder
 from nncomp.blocks import token_threads
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.errors import FormatError
+from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
+from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_predictor import learned_values, new_mixing
 from nncomp.network.code import NO_CODE, NO_PRIOR, Code, code_bits, code_decisions, read_code
 from nncomp.network.engine import Network
 from nncomp.network.vocabulary import Vocabulary
 
 PARTS = 16  # of a block, whose surprisal is told
-MAX_LANES_LOG2 = 4  # that a block may have
-MOST_LANES = 4  # that are taken: with the products' tiles more are hardly quicker, and each costs bits
-MAX_LINES_LOG2 = 20  # 64 MB of mixing table
-_MIN_LINES_LOG2 = 8
+MOST_LANES = 4  # that an encoder takes: more lanes are hardly quicker, and each costs bits
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
-_HEADER_BYTES = 3
-_FLAG_CODE = 1  # a code comes before the tokens
 _CHUNK = 1 << 18  # tokens looked at together for their costs
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
@@ -48,7 +44,7 @@ def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
 
 def lines_log2(raw_bytes: int) -> int:
     """Return log2 of the mixing table's lines (64 bytes each) for a block: about four a byte, 64 MB at most."""
-    return max(_MIN_LINES_LOG2, min(MAX_LINES_LOG2, (4 * raw_bytes - 1).bit_length()))
+    return max(MIN_LINES_LOG2, min(MAX_LINES_LOG2, (4 * raw_bytes - 1).bit_length()))
 
 
 def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
@@ -65,22 +61,22 @@ class Encoded(NamedTuple):
     learned: dict[str, NDArray[Any]]
 
 
-def encode_tokens(model: Network, data: bytes, threads: int = 1, code: Code = NO_CODE, most_lanes: int = MOST_LANES) -> Encoded:
+def encode_tokens(network: Network, data: bytes, threads: int = 1, code: Code = NO_CODE, most_lanes: int = MOST_LANES) -> Encoded:
     """Return the payload of a block (at least one byte); the same for any number of threads.
 
     A code that is given is sent if the payload is the smaller for it: both are made.
     """
-    start = model_start(model)
-    best = encode_and_learn(model, data, start, threads, NO_CODE, most_lanes)
+    start = model_start(network)
+    best = encode_and_learn(network, data, start, threads, NO_CODE, most_lanes)
     if len(code):
-        told = encode_and_learn(model, data, start, threads, code, most_lanes)
+        told = encode_and_learn(network, data, start, threads, code, most_lanes)
         best = told if len(told.payload) < len(best.payload) else best
     return best
 
 
-def model_start(model: Network) -> dict[str, NDArray[Any]]:
+def model_start(network: Network) -> dict[str, NDArray[Any]]:
     """Return the start values of mixing that a model brings along, or none."""
-    return start_of(model.model.extra)
+    return start_of(network.model.extra)
 
 
 def start_of(extra: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -94,7 +90,7 @@ def start_extra(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def encode_and_learn(
-    model: Network,
+    network: Network,
     data: bytes,
     start: dict[str, NDArray[Any]],
     threads: int = 1,
@@ -102,15 +98,15 @@ def encode_and_learn(
     most_lanes: int = MOST_LANES,
 ) -> Encoded:
     """Return what `encode_tokens` does with this code or none; mixing has learned from `start` on."""
-    sizes = lanes_log2(len(data), most_lanes), lines_log2(len(data))
-    p = predict_tokens(model, data, start, *sizes, threads, code=code)
-    flags, decisions, p1 = 0, p.decisions, p.p1
-    if len(code):
-        flags, first = _FLAG_CODE, code_decisions(_prior(model), code)
+    head = TokensHead(lanes_log2(len(data), most_lanes), lines_log2(len(data)), has_code=len(code) > 0)
+    p = predict_tokens(network, data, start, head, threads, code=code)
+    decisions, p1 = p.decisions, p.p1
+    if head.has_code:
+        first = code_decisions(_prior(network), code)
         decisions, p1 = np.concatenate([first[0], decisions]), np.concatenate([first[1], p1])
-    payload = bytes([*sizes, flags]) + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
-    part_bits = _part_bits(p, model.model.vocabulary, lane_starts(len(data), 1 << sizes[0]))
-    return Encoded(payload, float(part_bits.sum()) + code_cost_bits(model, code), part_bits, p.learned)
+    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
+    part_bits = _part_bits(p, network.model.vocabulary, lane_starts(len(data), head.lanes))
+    return Encoded(payload, float(part_bits.sum()) + code_cost_bits(network, code), part_bits, p.learned)
 
 
 def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -131,15 +127,15 @@ def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) 
     return bits
 
 
-def _prior(model: Network) -> NDArray[np.uint16]:
+def _prior(network: Network) -> NDArray[np.uint16]:
     """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
-    code = model.model.code
+    code = network.model.code
     return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
 
 
-def code_cost_bits(model: Network, code: Code) -> float:
+def code_cost_bits(network: Network, code: Code) -> float:
     """Return the bits of a code under the model's prior; none costs none."""
-    return code_bits(_prior(model), code)
+    return code_bits(_prior(network), code)
 
 
 class Predicted(NamedTuple):
@@ -153,59 +149,50 @@ class Predicted(NamedTuple):
 
 
 def predict_tokens(
-    model: Network,
+    network: Network,
     data: bytes,
     start: dict[str, NDArray[Any]],
-    lanes_bits: int,
-    lines_bits: int,
+    head: TokensHead,
     threads: int = 1,
     lane_ids: list[NDArray[np.int32]] | None = None,
     code: Code = NO_CODE,
 ) -> Predicted:
-    """Return the decisions of a block (at least one byte) in 2**lanes_bits lanes, with the probabilities they are coded with.
+    """Return the decisions of a block (at least one byte) in the lanes of `head`, with the probabilities they are coded with.
 
     Those of a code are not among them. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
     """
-    starts = lane_starts(len(data), 1 << lanes_bits)
-    vocabulary = model.model.vocabulary
+    starts = lane_starts(len(data), head.lanes)
+    vocabulary = network.model.vocabulary
     parts = lane_ids or [vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
     ids = np.concatenate(parts)
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    mixing = new_mixing(len(data), starts, 1 << lines_bits, start)
+    mixing = new_mixing(len(data), starts, head.lines, start)
     raw = np.frombuffer(data, np.uint8).copy()
-    decisions, p1 = token_threads.encode(model, mixing, raw, ids, first_ids, code, threads)
+    decisions, p1 = token_threads.encode(network, mixing, raw, ids, first_ids, code, threads)
     return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
 
 
-def decode_tokens(model: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
+def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
     """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
-    return decode_lanes(model, payload, raw_bytes, threads)[0]
+    return decode_lanes(network, payload, raw_bytes, threads)[0]
 
 
-def decode_lanes(model: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]], Code]:
+def decode_lanes(
+    network: Network, payload: bytes, raw_bytes: int, threads: int = 1
+) -> tuple[bytes, list[NDArray[np.int32]], Code]:
     """Return what `decode_tokens` does, the tokens of each lane, and the code."""
-    if len(payload) < _HEADER_BYTES + 4:
-        raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
-    lanes_bits, lines_bits, flags = payload[:_HEADER_BYTES]
-    if flags & ~_FLAG_CODE:
-        raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
-    prior = _prior(model)
-    if flags & _FLAG_CODE and not len(prior):
-        raise FormatError(f"A block of tokens has a code (flags {flags:#x}), but its model knows none; the file is altered.")
-    if lanes_bits > MAX_LANES_LOG2 or not _MIN_LINES_LOG2 <= lines_bits <= MAX_LINES_LOG2:
-        raise FormatError(
-            f"A block of tokens asks for 2**{lanes_bits} lanes and 2**{lines_bits} lines of mixing table; "
-            f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
-        )
-    words = range_coder.bytes_to_words(payload[_HEADER_BYTES:])
-    vocabulary = model.model.vocabulary
+    head, prior = TokensHead.parse(payload), _prior(network)
+    if head.has_code and not len(prior):
+        raise FormatError("A block of tokens has a code, but its model knows none; the file is altered.")
+    words = range_coder.bytes_to_words(payload[TokensHead.SIZE :])
+    vocabulary = network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
-    mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, 1 << lanes_bits), 1 << lines_bits, model_start(model))
+    mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, head.lanes), head.lines, model_start(network))
     decoder = range_coder.first_state(words)
-    code = np.zeros(len(prior) if flags & _FLAG_CODE else 0, np.int64)
+    code = np.zeros(len(prior) if head.has_code else 0, np.int64)
     if len(code):
         read_code(decoder, words, prior, code)
-    data, wrong = token_threads.decode(model, mixing, words, decoder, code, threads)
+    data, wrong = token_threads.decode(network, mixing, words, decoder, code, threads)
     if wrong == OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     range_coder.check_finished(decoder, words)

@@ -14,7 +14,7 @@ from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import Options, choose_model, given_models, listen, model_finder, worker_count
 from nncomp.errors import OutputError
-from nncomp.format.frames import MAGIC
+from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import strongest_model
 
 if TYPE_CHECKING:

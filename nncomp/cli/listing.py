@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 
-from nncomp.blocks.codec import BlockKind
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
 from nncomp.format.frames import FrameBlock, Readable, read_blocks
-from nncomp.network.registry import MODEL_IDS
+from nncomp.format.numbers import MODEL_IDS, BlockKind
 
 _NOTE = "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE"
 _GAP = "  "

@@ -62,9 +62,10 @@ def train(wanted: Wanted) -> None:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
     from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
+    from nncomp.format.numbers import OWN_MODEL
     from nncomp.network.encoder import Encoder, open_encoder
     from nncomp.network.model import Model, parse_model
-    from nncomp.network.registry import OWN_MODEL, open_model
+    from nncomp.network.registry import open_model
     from nncomp.training import run
     from nncomp.training.float_network import SHAPES, NetworkShape, load_config
     from nncomp.training.loop import TrainingConfig

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from nncomp.blocks import levels
-from nncomp.blocks.codec import BlockKind
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cli.failures import describe as describe_error
@@ -21,6 +20,7 @@ from nncomp.cli.inputs import Range
 from nncomp.cli.progress import Bar, Total
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
 from nncomp.format.frames import ModelReference, Readable, Writable, read_blocks
+from nncomp.format.numbers import BlockKind
 from nncomp.machine import watch
 from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
 from nncomp.stream import pipeline

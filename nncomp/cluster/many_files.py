@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nncomp.blocks.codec import BlockKind
 from nncomp.blocks.levels import Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster
@@ -19,6 +18,7 @@ from nncomp.cluster.remote_task import Order
 from nncomp.cluster.window import Flight, Window
 from nncomp.errors import NncompError
 from nncomp.format.frames import Readable, Writable, read_blocks, split
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.pipeline import DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
 from nncomp.version import source_digest

@@ -10,7 +10,8 @@ from typing import Any
 from nncomp.cluster.connection import Cluster, failure
 from nncomp.cluster.remote_task import Done, Order
 from nncomp.errors import WorkerError
-from nncomp.format.frames import SPLIT_BYTES, Block
+from nncomp.format.frames import Block
+from nncomp.format.numbers import SPLIT_BYTES
 
 _LOOK_S = 2.0  # between looks at how many workers there are
 _ALONE_S = 300.0  # so long without any worker, and the work is given up

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import range_coder
-from nncomp.blocks.codec import BlockKind
+from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
@@ -106,6 +107,6 @@ class EstimateTask:
 
         packed = open_packed(self.model)
         vocabulary, code = packed.model.vocabulary, np.array(self.code, np.int64)
-        p = predict_tokens(packed, self.data, model_start(packed), 0, lines_log2(len(self.data)), code=code)
+        p = predict_tokens(packed, self.data, model_start(packed), TokensHead(0, lines_log2(len(self.data))), code=code)
         bits, code_bits = unit_bits(p.decisions, p.p1, vocabulary.bits), rounded(code_cost_bits(packed, code))
         return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids, self.code, code_bits)

@@ -26,10 +26,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
-from nncomp.blocks.codec import BlockKind, Codec, verify_block
+from nncomp.blocks.codec import Codec, verify_block
 from nncomp.entropy.estimate import Estimate, EstimateTask, open_packed, rounded, unit_bits
 from nncomp.errors import FormatError
 from nncomp.format.frames import Block, FrameBlock, read_blocks
+from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import FindModel
@@ -82,7 +84,7 @@ class CodedTask:
             verify_block(data, self.block.checksum)
             if not data:
                 return Coded(data, 0.0)
-            p = predict_tokens(packed, data, model_start(packed), payload[0], payload[1], lane_ids=ids, code=code)
+            p = predict_tokens(packed, data, model_start(packed), TokensHead.parse(payload), lane_ids=ids, code=code)
             code_bits = rounded(code_cost_bits(packed, code))
             bits = float(unit_bits(p.decisions, p.p1, packed.model.vocabulary.bits).sum())
             return Coded(data, code_bits + bits, code_bits, tuple(code.tolist()))
@@ -94,7 +96,12 @@ class CodedTask:
             from nncomp.mixing import byte_predictor
 
             raw = np.frombuffer(data, np.uint8)
-            return Coded(data, float(unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw, payload[0]), 8).sum()))
+            return Coded(
+                data,
+                float(
+                    unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw, BytesHead.parse(payload).table_bits), 8).sum()
+                ),
+            )
         return Coded(data, 8.0 * len(payload))
 
 

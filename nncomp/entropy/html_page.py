@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.codec import BlockKind
 from nncomp.entropy.estimate import Estimate, open_packed
 from nncomp.entropy.gap import Analysis
 from nncomp.entropy.report import PART_SAYS, along, code_of, model_name, tenths, visible
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.codec import BlockKind
 from nncomp.entropy.estimate import Estimate
 from nncomp.entropy.gap import Analysis
-from nncomp.network.registry import MODEL_IDS, ModelFile
+from nncomp.format.numbers import MODEL_IDS, BlockKind
+from nncomp.network.registry import ModelFile
 
 UNITS = {BlockKind.TOKENS: "token", BlockKind.BYTES: "byte"}
 PART_SAYS = {  # of what is above the bound

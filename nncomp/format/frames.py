@@ -15,6 +15,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nncomp.errors import FormatError
+from nncomp.format.numbers import (
+    BLOCK_BYTES,
+    BLOCK_UNIT_BYTES,
+    CHECKSUM_BYTES,
+    KIND_BITS,
+    MAGIC,
+    MAX_BLOCK_UNITS,
+    MODEL_HASH_BYTES,
+    SPLIT_BYTES,
+    TRAILER_BYTES,
+    VERSION,
+    BlockKind,
+)
 
 
 class Readable(Protocol):
@@ -29,22 +42,8 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
-MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xE3])
-VERSION = 1
-BLOCK_UNIT_BYTES = 256 << 10  # a frame says in this unit how many raw bytes its blocks have, all but the last
-MAX_BLOCK_UNITS = 16
-PLAIN_BLOCK_BYTES = MAX_BLOCK_UNITS * BLOCK_UNIT_BYTES  # of a frame that does not say it
-BLOCK_BYTES = 14 * BLOCK_UNIT_BYTES  # that are written: of a file of 40 MB each is less than a tenth
-SPLIT_BYTES = 6 << 20  # the last block of a frame has fewer
-CHECKSUM_BYTES = 8
-MODEL_HASH_BYTES = 8
-STORED = 0  # the one kind the layout knows: its payload is the raw bytes, so its size is not written
-
-TRAILER_BYTES = 4  # the last of a footer: how long it is
-KIND_BITS = 3
-
 _HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
-_HAS_BLOCK_UNITS = 0x04
+_HAS_BLOCK_UNITS = 0x04  # the frame has several blocks, and says how large they are
 _LAST = 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
 
 
@@ -71,7 +70,7 @@ class FrameHeader:
     """What stands before the blocks of a frame, and the bytes (`data`) that say it: its model, the size of its blocks."""
 
     model: ModelReference | None
-    block_bytes: int  # of every block but the last
+    block_bytes: int  # raw bytes of every block but the last; 0 in a frame of one block
     data: bytes = field(repr=False)
 
 
@@ -187,14 +186,13 @@ class FrameIndex:
 
 
 def frame_header(model: ModelReference | None, block_bytes: int) -> FrameHeader:
-    """Return the header of a frame whose blocks, all but the last, have so many raw bytes."""
+    """Return the header of a frame: `block_bytes` are the raw bytes of each block but the last, or 0 for a frame of one block."""
     units = block_bytes // BLOCK_UNIT_BYTES
-    assert units * BLOCK_UNIT_BYTES == block_bytes and 1 <= units <= MAX_BLOCK_UNITS
-    is_plain = block_bytes == PLAIN_BLOCK_BYTES
-    data = MAGIC + bytes([VERSION << 4 | (_HAS_MODEL if model else 0) | (0 if is_plain else _HAS_BLOCK_UNITS)])
+    assert units * BLOCK_UNIT_BYTES == block_bytes and units <= MAX_BLOCK_UNITS
+    data = MAGIC + bytes([VERSION << 4 | (_HAS_MODEL if model else 0) | (_HAS_BLOCK_UNITS if units else 0)])
     if model:
         data += bytes([model.model_id]) + model.content_hash
-    return FrameHeader(model, block_bytes, data if is_plain else data + bytes([units]))
+    return FrameHeader(model, block_bytes, data + bytes([units]) if units else data)
 
 
 class FrameWriter:
@@ -214,16 +212,16 @@ class FrameWriter:
     def write(self, block: Block) -> None:
         """Write a block, the frame's header before the first one, and the footer after the last one."""
         if self._index is None:
-            self._block_bytes = PLAIN_BLOCK_BYTES if block.is_last else block.raw_bytes
+            self._block_bytes = 0 if block.is_last else block.raw_bytes
             head = frame_header(self._model, self._block_bytes).data
             self._index = FrameIndex(head)
             self.frame_bytes += self._sink.write(head)
         assert not self._is_complete and (block.is_last or block.raw_bytes == self._block_bytes)
-        assert block.kind != STORED or len(block.payload) == block.raw_bytes
+        assert block.kind != BlockKind.STORED or len(block.payload) == block.raw_bytes
         header = bytes([block.kind | (_LAST if block.is_last else 0)])
         if block.is_last:
             header += varint(block.raw_bytes)
-        if block.kind != STORED:
+        if block.kind != BlockKind.STORED:
             header += varint(len(block.payload))
         header += block.checksum
         self._index.add(BlockHeader(block.kind, block.raw_bytes, len(block.payload), block.checksum, block.is_last, header))
@@ -328,9 +326,9 @@ def read_frame_header(source: ByteSource) -> FrameHeader:
     name = source.take(1 + MODEL_HASH_BYTES) if flags & _HAS_MODEL else b""
     model = ModelReference(name[0], name[1:]) if name else None
     if not flags & _HAS_BLOCK_UNITS:
-        return FrameHeader(model, PLAIN_BLOCK_BYTES, MAGIC + byte + name)
+        return FrameHeader(model, 0, MAGIC + byte + name)
     units = source.take(1)
-    if not 1 <= units[0] < MAX_BLOCK_UNITS:
+    if not 1 <= units[0] <= MAX_BLOCK_UNITS:
         raise FormatError(f"The file claims blocks of {units[0]} times 256 KiB, and there are 1 to 15; it is altered.")
     return FrameHeader(model, units[0] * BLOCK_UNIT_BYTES, MAGIC + byte + name + units)
 
@@ -338,12 +336,19 @@ def read_frame_header(source: ByteSource) -> FrameHeader:
 def read_block_header(source: ByteSource, is_first: bool, block_bytes: int) -> BlockHeader:
     """Return the header of a block, the first of its frame or not; raises FormatError when no writer makes such a one.
 
-    `block_bytes`: as the frame's header says it.
+    `block_bytes` is that of the frame's header.
     """
     header = source.take(1)
     kind, is_last = header[0] & (1 << KIND_BITS) - 1, bool(header[0] & _LAST)
     if header[0] & ~_LAST != kind:
         raise FormatError("A block's first byte sets bits that mean nothing in version 1; the file is altered.")
+    if bool(block_bytes) == (is_first and is_last):
+        says = (
+            "A frame of one block says the size of several"
+            if block_bytes
+            else "A frame of several blocks does not say their size"
+        )
+        raise FormatError(f"{says}; the file is altered.")
     raw_bytes = block_bytes
     if is_last:
         raw_bytes, taken = source.take_varint(SPLIT_BYTES - 1, "a last block")
@@ -353,7 +358,7 @@ def read_block_header(source: ByteSource, is_first: bool, block_bytes: int) -> B
                 f"The file claims a last block of {raw_bytes:,} bytes, fewer than any writer leaves for it; it is altered."
             )
     payload_bytes = raw_bytes
-    if kind != STORED:
+    if kind != BlockKind.STORED:
         # A writer stores what it cannot make smaller.
         payload_bytes, taken = source.take_varint(raw_bytes, "a coded block")
         header += taken

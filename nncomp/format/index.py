@@ -13,12 +13,6 @@ from typing import BinaryIO
 
 from nncomp.errors import FormatError
 from nncomp.format.frames import (
-    CHECKSUM_BYTES,
-    KIND_BITS,
-    MAGIC,
-    SPLIT_BYTES,
-    STORED,
-    TRAILER_BYTES,
     Block,
     BlockHeader,
     ByteSource,
@@ -31,6 +25,7 @@ from nncomp.format.frames import (
     read_headers,
     varint,
 )
+from nncomp.format.numbers import CHECKSUM_BYTES, KIND_BITS, MAGIC, SPLIT_BYTES, TRAILER_BYTES, BlockKind
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Place:
     @property
     def payload_offset(self) -> int:
         """Where the payload begins: after the kind, the sizes and the checksum."""
-        sizes = [self.raw_bytes] * self.is_last + [self.payload_bytes] * (self.kind != STORED)
+        sizes = [self.raw_bytes] * self.is_last + [self.payload_bytes] * (self.kind != BlockKind.STORED)
         return self.offset + 1 + sum(len(varint(size)) for size in sizes) + CHECKSUM_BYTES
 
 

@@ -12,14 +12,6 @@ from typing import BinaryIO
 
 from nncomp.errors import FormatError
 from nncomp.format.frames import (
-    BLOCK_BYTES,
-    CHECKSUM_BYTES,
-    KIND_BITS,
-    MAGIC,
-    MODEL_HASH_BYTES,
-    PLAIN_BLOCK_BYTES,
-    SPLIT_BYTES,
-    TRAILER_BYTES,
     BlockHeader,
     ByteSource,
     FrameHeader,
@@ -31,13 +23,21 @@ from nncomp.format.frames import (
     read_frame_header,
 )
 from nncomp.format.index import read_places
+from nncomp.format.numbers import (
+    BLOCK_BYTES,
+    CHECKSUM_BYTES,
+    KIND_BITS,
+    MAGIC,
+    MODEL_HASH_BYTES,
+    SPLIT_BYTES,
+    TRAILER_BYTES,
+    BlockKind,
+)
 
-KINDS = 4  # that there are; a header of another kind is taken for damage
 # What a header that is damaged may have been, for its length and the size of blocks; which model it named nobody knows.
 _ANY_MODEL = ModelReference(0, bytes(MODEL_HASH_BYTES))
-_HEADERS = [
-    replace(frame_header(model, size), model=None) for size in (BLOCK_BYTES, PLAIN_BLOCK_BYTES) for model in (_ANY_MODEL, None)
-]
+_HEADERS = [replace(frame_header(model, size), model=None) for size in (BLOCK_BYTES, 0) for model in (_ANY_MODEL, None)]
+_KINDS = set(BlockKind)  # a header of another kind is damaged
 _WINDOW_BYTES = 1 << 20
 _OVERLAP_BYTES = 32  # more than any header has
 _FOOTER_BYTES, _ENTRY_BYTES = 9 + 9 + CHECKSUM_BYTES + TRAILER_BYTES, 4  # the most that a footer has, and a block in it
@@ -112,7 +112,7 @@ class Survey:
             header = read_block_header(source, is_first, head.block_bytes)
         except FormatError:
             return None
-        if header.kind >= KINDS:
+        if header.kind not in _KINDS:
             return None
         sizes = header.kind, header.raw_bytes, source.position, header.payload_bytes
         return Found(frame, *sizes, header.checksum, head.model), header
@@ -122,7 +122,7 @@ class Survey:
         head = self._frame_header(at)
         if head is None:
             return _HEADERS
-        other_sizes = [frame_header(head.model, size) for size in (BLOCK_BYTES, PLAIN_BLOCK_BYTES)]
+        other_sizes = [frame_header(head.model, size) for size in (BLOCK_BYTES, 0)]
         return list(dict.fromkeys([head, *other_sizes, *_HEADERS]))
 
     def _whole_frame(self, at: int) -> int:
@@ -229,7 +229,7 @@ class Survey:
             elif place > at and self._read(place, len(MAGIC)) == MAGIC:
                 break  # another frame, before this one's last block
             else:
-                pieces.append(Gap(block[0].raw_bytes if block else head.block_bytes))
+                pieces.append(Gap(block[0].raw_bytes if block else head.block_bytes or None))
                 if block and block[1].is_last and block[0].end > self._size:
                     return pieces, self._size  # cut off in the last block, whose size is known
                 place = self._next_beginning(at, place + 1, head)

@@ -30,7 +30,7 @@ from nncomp.machine.watch import say_preparing
 from nncomp.version import PACKAGE
 
 # Modules of compiled functions, and those that their constants come from; tests/test_house.py holds this complete.
-_HASHED = ("errors.py", "range_coder.py", "version.py", "blocks/token_loop.py", "training/recurrence.py")
+_HASHED = ("errors.py", "format/numbers.py", "range_coder.py", "version.py", "blocks/token_loop.py", "training/recurrence.py")
 _HASHED_FOLDERS = ("machine", "mixing", "network")
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.errors import FormatError
+from nncomp.format.numbers import MAX_TABLE_BITS, MIN_TABLE_BITS
 from nncomp.machine.kernels import compile_beside, compiled, inlined, wait_for_helpers
 from nncomp.mixing import byte_contexts, components
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
 from nncomp.mixing.components import combine
 
-DEFAULT_TABLE_BITS = 26  # all tables together stay below 64 MB
-MIN_TABLE_BITS = 16
 MAX_BYTES = (1 << 31) - 1  # positions are int32
 MATCHES = 2
 MATCH_LEAST = (8, 4)  # bytes that must agree before a match is followed
@@ -255,10 +254,10 @@ def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
     >>> sizes(10**9, 26), sizes(0, 26)
     ((2883584, 65536, 262144), (2816, 256, 1024))
     """
-    if not (MIN_TABLE_BITS <= table_bits <= DEFAULT_TABLE_BITS and 0 <= count <= MAX_BYTES):
+    if not (MIN_TABLE_BITS <= table_bits <= MAX_TABLE_BITS and 0 <= count <= MAX_BYTES):
         raise FormatError(
             f"A block asks for tables of 2**{table_bits} bytes and {count} bytes of text; this version takes "
-            f"2**{MIN_TABLE_BITS} to 2**{DEFAULT_TABLE_BITS} and up to {MAX_BYTES}."
+            f"2**{MIN_TABLE_BITS} to 2**{MAX_TABLE_BITS} and up to {MAX_BYTES}."
         )
     bits = min(table_bits, max(MIN_TABLE_BITS, (count * 512).bit_length()))
     return 11 << (bits - 8), 1 << min(16, bits - 8), 1 << min(18, bits - 6)
@@ -288,7 +287,7 @@ def new_mixing(count: int, table_bits: int) -> ByteMixing:
 
 
 def probabilities_in_parts(
-    data: NDArray[np.uint8], part_bytes: int, table_bits: int = DEFAULT_TABLE_BITS
+    data: NDArray[np.uint8], part_bytes: int, table_bits: int = MAX_TABLE_BITS
 ) -> Iterator[NDArray[np.uint16]]:
     """Yield p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first, `part_bytes` bytes at a time."""
     model, data = new_mixing(len(data), table_bits), np.array(data, np.uint8)
@@ -301,7 +300,7 @@ def probabilities_in_parts(
         yield probabilities[8 * first : 8 * end]
 
 
-def encode_bytes(data: NDArray[np.uint8], table_bits: int = DEFAULT_TABLE_BITS) -> NDArray[np.uint16]:
+def encode_bytes(data: NDArray[np.uint8], table_bits: int = MAX_TABLE_BITS) -> NDArray[np.uint16]:
     """Return p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first.
 
     The decisions are the bits themselves: `range_coder.encode(np.unpackbits(data), encode_bytes(data))` is the block.
@@ -310,7 +309,7 @@ def encode_bytes(data: NDArray[np.uint8], table_bits: int = DEFAULT_TABLE_BITS) 
     return parts[0] if parts else np.zeros(0, np.uint16)
 
 
-def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = DEFAULT_TABLE_BITS) -> NDArray[np.uint8]:
+def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = MAX_TABLE_BITS) -> NDArray[np.uint8]:
     """Return the `count` bytes (uint8) coded in `words`; raises FormatError when the words do not end where the text ends."""
     sizes(count, table_bits)
     range_coder.check_claim(words, 8 * count)

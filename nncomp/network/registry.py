@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nncomp.errors import ModelError
+from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, OWN_MODEL
 from nncomp.version import PACKAGE
 
-HASH_BYTES = 8  # of the SHA-256, as many as a frame holds
 MAX_BYTES = 1 << 30  # of a model file
-NO_MODEL = 0  # this id names no model
 _MAX_HEAD_BYTES = 1 << 20  # that are looked at to find a base
-OWN_MODEL = 255  # the id of every model that is no level of nncomp's: its hash tells which it is
-MODEL_IDS = {"default": 1, "fast": 2, "max": 3}
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class ModelFile:
     @property
     def hash8(self) -> bytes:
         """The part of the hash that a frame holds."""
-        return self.content_hash[:HASH_BYTES]
+        return self.content_hash[:MODEL_HASH_BYTES]
 
     @property
     def size_bytes(self) -> int:

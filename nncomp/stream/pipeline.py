@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from nncomp.blocks.codec import BlockKind, Codec, verify_block
+from nncomp.blocks.codec import Codec, verify_block
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError
 from nncomp.format.frames import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
+from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.workers import Progress
 from nncomp.stream.workers import run_in_order as run_in_order

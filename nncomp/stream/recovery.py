@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from nncomp.blocks.codec import BlockKind
 from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.frames import Block, Writable
+from nncomp.format.payloads import HEAD_BYTES, may_begin
 from nncomp.format.survey import Found, Gap, Survey
 from nncomp.network.registry import ModelFile
 from nncomp.stream.pipeline import BlockTask, DecodeTask, FindModel, needed_model
@@ -94,7 +94,7 @@ def recover(
 
     def is_right(found: Found) -> bool:
         source.seek(found.payload_offset)
-        if not _may_be(found, source.read(3)):
+        if not may_begin(found.kind, source.read(HEAD_BYTES), found.payload_bytes):
             return False
         task = task_of(found)
         return isinstance(task, RecoverTask) and isinstance(task.run(), bytes)
@@ -135,14 +135,3 @@ def recover(
         raw_bytes, _, why = waiting.popleft()
         lose(raw_bytes, why)
     return result
-
-
-def _may_be(found: Found, head: bytes) -> bool:
-    """Return whether a payload may begin so: what takes no time tells most of what is none."""
-    if found.kind == BlockKind.LZMA:
-        return head[:1] == b"\0"
-    if found.kind == BlockKind.BYTES:
-        return found.payload_bytes % 4 == 1 and 16 <= head[0] <= 26
-    if found.kind == BlockKind.TOKENS:
-        return found.payload_bytes % 4 == 3 and len(head) == 3 and head[0] <= 4 and 8 <= head[1] <= 20
-    return True

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
+from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network
 from nncomp.network.model import EXP2_STEPS, FREQUENCY_BITS, Arrays, Model, expected_arrays
 from nncomp.network.vocabulary import Vocabulary
@@ -56,7 +57,7 @@ def token_losses(model: Network, ids: NDArray[np.integer[Any]], start: Values) -
     """Return the loss of each token of a piece in nats, shape (N,), and what mixing has learned from `start` on."""
     vocabulary = model.model.vocabulary
     text = b"".join(vocabulary.tokens[i] for i in ids.tolist())
-    p = predict_tokens(model, text, start, 0, lines_log2(len(text)), lane_ids=[ids.astype(np.int32)])
+    p = predict_tokens(model, text, start, TokensHead(0, lines_log2(len(text))), lane_ids=[ids.astype(np.int32)])
     p1 = p.p1.astype(np.float64) / PROBABILITY_ONE
     losses = -np.log(np.where(p.decisions != 0, p1, 1 - p1)).reshape(-1, vocabulary.bits).sum(1)
     return losses.astype(np.float32), p.learned

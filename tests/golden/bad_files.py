@@ -7,18 +7,9 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from nncomp.format.frames import (
-    BLOCK_UNIT_BYTES,
-    MAGIC,
-    PLAIN_BLOCK_BYTES,
-    SPLIT_BYTES,
-    Block,
-    ModelReference,
-    checksum,
-    read_blocks,
-    varint,
-)
-from tests.golden.good_files import frame, reference, stored, xz
+from nncomp.format.frames import BLOCK_BYTES, Block, ModelReference, checksum, read_blocks, varint
+from nncomp.format.numbers import BLOCK_UNIT_BYTES, MAGIC, SPLIT_BYTES
+from tests.golden.good_files import frame, lzma_block, reference, stored
 from tests.golden.models import CODED, EXTREME, SMALL
 
 File = tuple[str, str, bytes, str, str]  # what it is about, the model it is given or "", the file, the error, its sentence
@@ -32,7 +23,7 @@ def files(folder: Path) -> dict[str, File]:
     """Return each bad file by its name; the good ones are read from `folder`."""
     good = {path.name: path.read_bytes() for path in (folder / "good").glob("*.nnc")}
     made = {f"bad/{name}.nnc": ("", *rest) for name, rest in (_layout(good) | _sizes() | _index(good)).items()}
-    made |= {f"bad/{name}.nnc": ("", *rest) for name, rest in (_xz() | _bytes(good["bytes.nnc"])).items()}
+    made |= {f"bad/{name}.nnc": ("", *rest) for name, rest in (_lzma() | _bytes(good["bytes.nnc"])).items()}
     made |= {f"bad/{name}.nnc": rest for name, rest in _tokens(good["tokens.nnc"]).items()}
     made |= {f"bad/{name}.nnc": rest for name, rest in _code(good["tokens-code.nnc"]).items()}
     return {name: (about, model, data, error, sentence) for name, (model, about, data, error, sentence) in made.items()}
@@ -48,7 +39,7 @@ def _changed(data: bytes, at: int, put: bytes) -> bytes:
 
 
 def _layout(good: dict[str, bytes]) -> dict[str, Row]:
-    whole, several = good["stored.nnc"], good["xz-long.nnc"]
+    whole, several = good["stored.nnc"], good["lzma-long.nnc"]
     other_block = MAGIC + b"\x11\x01" + bytes(8)
     return {
         "no-bytes": ("a file without a frame", b"", "FormatError", "The file is empty"),
@@ -80,13 +71,13 @@ def _layout(good: dict[str, bytes]) -> dict[str, Row]:
 
 
 def _sizes() -> dict[str, Row]:
-    first = xz(bytes(PLAIN_BLOCK_BYTES), False)
-    least = SPLIT_BYTES - PLAIN_BLOCK_BYTES
+    first = lzma_block(bytes(BLOCK_BYTES), False)
+    least = SPLIT_BYTES - BLOCK_BYTES
     over = "FormatError", "more than 6,291,455 bytes"
     short = "FormatError", "fewer than any writer leaves"
-    shorter = frame([first, xz(bytes(least - 1))])
-    small = xz(bytes(BLOCK_UNIT_BYTES), False)
-    shorter_units = frame([small, xz(bytes(SPLIT_BYTES - BLOCK_UNIT_BYTES - 1))])
+    shorter = frame([first, lzma_block(bytes(least - 1))])
+    small = lzma_block(bytes(BLOCK_UNIT_BYTES), False)
+    shorter_units = frame([small, lzma_block(bytes(SPLIT_BYTES - BLOCK_UNIT_BYTES - 1))])
     stored_head = b"\x80\x00" + checksum(b"")
     return {
         "raw-6-mib": ("a last block of 6 MiB", HEAD + b"\x80" + varint(SPLIT_BYTES), *over),
@@ -94,11 +85,13 @@ def _sizes() -> dict[str, Row]:
         "raw-endless": ("a varint without end", HEAD + b"\x80" + b"\xff" * 40, *over),
         "raw-long-form": ("a varint one byte too long", HEAD + b"\x80\x80\x00" + checksum(b""), "FormatError", "shortest form"),
         "payload-over-raw": ("a payload longer than the raw bytes", HEAD + b"\x81\x0a\x0b", "FormatError", "more than 10 bytes"),
-        "payload-over-block": ("in a block of 4 MiB", HEAD + b"\x01" + varint(PLAIN_BLOCK_BYTES + 1), "FormatError", "4,194,304"),
+        "payload-over-block": ("in a block of 3.5 MiB", UNITS + b"\x0e\x01" + varint(BLOCK_BYTES + 1), "FormatError", "3,670,016"),  # noqa: E501
         "stored-over-file": ("a stored block that is not there", HEAD + b"\x80" + varint(SPLIT_BYTES - 1) + bytes(9), *CUT),
-        "last-short": ("a last block of fewer than 2 MiB", shorter, *short),
+        "last-short": ("a last block of fewer than 2.5 MiB", shorter, *short),
         "units-0": ("blocks of no bytes", UNITS + b"\x00" + stored_head, "FormatError", "blocks of 0 times 256 KiB"),
-        "units-16": ("4 MiB, which are not said", UNITS + b"\x10" + stored_head, "FormatError", "blocks of 16 times 256 KiB"),
+        "units-16": ("blocks of 4 MiB", UNITS + b"\x10" + stored_head, "FormatError", "blocks of 16 times 256 KiB"),
+        "units-missing": ("several blocks, and no size of them", HEAD + b"\x01\x0a", "FormatError", "does not say their size"),
+        "units-needless": ("one block, and a size of several", UNITS + b"\x0e" + stored_head, "FormatError", "one block says"),
         "units-cut": ("it ends before the size of its blocks", UNITS, *CUT),
         "units-last-short": ("a last block that would have been two", shorter_units, *short),
         "last-empty": ("an empty last block after another", frame([first, stored(b"")]), *short),
@@ -106,7 +99,7 @@ def _sizes() -> dict[str, Row]:
 
 
 def _index(good: dict[str, bytes]) -> dict[str, Row]:
-    several = good["xz-long.nnc"]
+    several = good["lzma-long.nnc"]
     wrong = "FormatError", "The index at the end does not describe"
     size = int.from_bytes(several[-4:], "little")
     return {
@@ -116,7 +109,7 @@ def _index(good: dict[str, bytes]) -> dict[str, Row]:
         "footer-missing": ("a frame in place of the footer", several[:-size] + good["stored.nnc"], *wrong),
         "footer-model": (
             "another model id than the footer's digest has",
-            _changed(good["xz-long-named.nnc"], 5, b"\x02"),
+            _changed(good["lzma-long-named.nnc"], 5, b"\x02"),
             *wrong,
         ),
     }
@@ -126,21 +119,21 @@ def _lzma_frame(payload: bytes, data: bytes, raw_bytes: int | None = None) -> by
     return frame([Block(1, len(data) if raw_bytes is None else raw_bytes, payload, checksum(data), True)])
 
 
-def _xz() -> dict[str, Row]:
+def _lzma() -> dict[str, Row]:
     data = b"line after line\n" * 40
     payload = lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA1)
     ends = "FormatError", "does not end where its data ends"
     holds = "FormatError", "bytes holds 640"
     bomb = lzma.compress(bytes(300_000), lzma.FORMAT_RAW, filters=LZMA1)
     return {
-        "xz-no-end": ("LZMA without its end", _lzma_frame(payload[:-6], data), *ends),
-        "xz-more": ("bytes after the end of LZMA", _lzma_frame(payload + b"\0", data), *ends),
-        "xz-empty": ("LZMA of no bytes", _lzma_frame(b"", data), *ends),
-        "xz-damaged": ("no LZMA", _lzma_frame(b"\xff" * 40, data), "FormatError", "cannot be decoded"),
-        "xz-too-short": ("fewer bytes than claimed", _lzma_frame(payload, data, 641), *holds),
-        "xz-too-long": ("more bytes than claimed", _lzma_frame(payload, data, 639), *holds),
-        "xz-bomb": ("300,000 bytes where 500 are claimed", _lzma_frame(bomb, data, 500), *ends),
-        "xz-headers": ("with the headers of .xz", _lzma_frame(lzma.compress(data), data), "FormatError", "A block coded as xz"),
+        "lzma-no-end": ("LZMA without its end", _lzma_frame(payload[:-6], data), *ends),
+        "lzma-more": ("bytes after the end of LZMA", _lzma_frame(payload + b"\0", data), *ends),
+        "lzma-empty": ("LZMA of no bytes", _lzma_frame(b"", data), *ends),
+        "lzma-damaged": ("no LZMA", _lzma_frame(b"\xff" * 40, data), "FormatError", "cannot be decoded"),
+        "lzma-too-short": ("fewer bytes than claimed", _lzma_frame(payload, data, 641), *holds),
+        "lzma-too-long": ("more bytes than claimed", _lzma_frame(payload, data, 639), *holds),
+        "lzma-bomb": ("300,000 bytes where 500 are claimed", _lzma_frame(bomb, data, 500), *ends),
+        "lzma-headers": ("with the headers of .xz", _lzma_frame(lzma.compress(data), data), "FormatError", "A block coded as LZMA"),  # noqa: E501
     }  # fmt: skip
 
 

@@ -12,18 +12,10 @@ from unittest.mock import patch
 import numpy as np
 
 from nncomp import range_coder
-from nncomp.blocks import codec, token_payload
-from nncomp.blocks.codec import BlockKind
-from nncomp.format.frames import (
-    BLOCK_BYTES,
-    BLOCK_UNIT_BYTES,
-    PLAIN_BLOCK_BYTES,
-    SPLIT_BYTES,
-    Block,
-    FrameWriter,
-    ModelReference,
-    checksum,
-)
+from nncomp.blocks import token_payload
+from nncomp.blocks.lzma_payload import encode_lzma
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.format.numbers import BLOCK_BYTES, BLOCK_UNIT_BYTES, SPLIT_BYTES, BlockKind
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
@@ -79,8 +71,8 @@ def in_bytes(data: bytes, table_bits: int = 26) -> Block:
     return Block(BlockKind.BYTES, len(data), payload, checksum(data), True)
 
 
-def xz(data: bytes, is_last: bool = True) -> Block:
-    return Block(BlockKind.LZMA, len(data), codec._encode_lzma(data).payload, checksum(data), is_last)
+def lzma_block(data: bytes, is_last: bool = True) -> Block:
+    return Block(BlockKind.LZMA, len(data), encode_lzma(data), checksum(data), is_last)
 
 
 def stored(data: bytes, is_last: bool = True) -> Block:
@@ -102,7 +94,7 @@ def in_blocks(data: bytes, block_bytes: int) -> list[Block]:
     while len(data) >= SPLIT_BYTES:
         parts.append(data[:block_bytes])
         data = data[block_bytes:]
-    return [*(xz(part, False) for part in parts), xz(data)]
+    return [*(lzma_block(part, False) for part in parts), lzma_block(data)]
 
 
 def long_content() -> bytes:
@@ -117,23 +109,22 @@ def files() -> dict[str, File]:
     two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
     long = long_content()
-    long_blocks = in_blocks(long, PLAIN_BLOCK_BYTES)
+    long_blocks = in_blocks(long, BLOCK_BYTES)
     small_units = long[: BLOCK_UNIT_BYTES + 6_100_000]
     frames = [
         frame([tokens(part)], small),
         frame([in_bytes(part[:300])]),
         frame([stored(b"")]),
-        frame([xz(b"xz " * 99)]),
+        frame([lzma_block(b"xz " * 99)]),
         frame([stored(short)]),
     ]
     rows: dict[str, File] = {
         "empty": ("nothing at all", "", frame([stored(b"")]), b""),
         "stored": ("bytes without order", "", frame([stored(texts.noise(1, 200))]), texts.noise(1, 200)),
-        "xz": ("LZMA", "", frame([xz(MIXED)]), MIXED),
-        "xz-long": ("three blocks and a footer", "", frame(long_blocks), long),
-        "xz-long-named": ("a model is named that no block uses", "", frame(long_blocks, ModelReference(1, bytes(8))), long),
-        "xz-long-units": ("three blocks of 3.5 MiB", "", frame(in_blocks(long, BLOCK_BYTES)), long),
-        "xz-units-named": (
+        "lzma": ("LZMA", "", frame([lzma_block(MIXED)]), MIXED),
+        "lzma-long": ("three blocks and a footer", "", frame(long_blocks), long),
+        "lzma-long-named": ("a model is named that no block uses", "", frame(long_blocks, ModelReference(1, bytes(8))), long),
+        "lzma-units-named": (
             "blocks of 256 KiB; a model is named",
             "",
             frame(in_blocks(small_units, BLOCK_UNIT_BYTES), ModelReference(2, bytes(8))),

@@ -1,11 +1,12 @@
-"""Makes the golden files that are not there yet: `python -m tests.golden.make`. What is there is never changed.
+"""Makes the golden files that are not there yet: `python -m tests.golden.make`. A file that is there is not changed.
 
-A file that today's encoder would write otherwise stays as it is: what was written once must always be read.
+`--anew` removes all files first. Use it when the format changes before a release; after a release, a golden file never changes.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from tests.golden import bad_files, good_files
@@ -42,5 +43,17 @@ def _write_new(path: Path, data: bytes) -> str:
     return path.name
 
 
+def remove_all(folder: Path = FOLDER) -> None:
+    """Remove the golden files, and their rows of the manifest; the models stay."""
+    manifest = read_manifest(folder / MANIFEST.name)
+    for kind in ("good", "bad"):
+        for row in manifest[kind]:
+            (folder / row["file"]).unlink()
+        manifest[kind] = []
+    (folder / MANIFEST.name).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
 if __name__ == "__main__":
+    if "--anew" in sys.argv[1:]:
+        remove_all()
     print("added:", ", ".join(add_missing()) or "nothing; all are there")

@@ -1,0 +1,49 @@
+"""A block as bytes: mixing predicts each bit, the range coder writes it; kind BYTES. Knows nothing of the other kinds."""
+
+# R raw bytes
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp import range_coder
+from nncomp.format.numbers import MAX_TABLE_BITS
+from nncomp.format.payloads import BytesHead
+from nncomp.mixing import byte_predictor
+
+PARTS = 16  # of a block: after each part the encoder may be told to give up
+
+
+class EncodedBytes(NamedTuple):
+    """A payload, and the surprisal in bits of each part of the raw bytes."""
+
+    payload: bytes
+    part_bits: tuple[float, ...]
+
+
+def encode_bytes(data: bytes, is_lost: Callable[[list[float]], bool] = lambda _: False) -> EncodedBytes | None:
+    """Return the payload of a block; or None as soon as `is_lost` says so of the bits of the parts so far."""
+    raw = np.frombuffer(data, np.uint8)
+    decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the predictor takes them
+    parts: list[NDArray[np.uint16]] = []
+    part_bits: list[float] = []
+    done = 0
+    for p1 in byte_predictor.probabilities_in_parts(raw, -(-len(data) // PARTS)):
+        parts.append(p1)
+        part_bits.append(range_coder.cost_bits(decisions[done : done + len(p1)], p1))
+        done += len(p1)
+        if is_lost(part_bits):
+            return None
+    words = range_coder.encode(decisions, np.concatenate(parts))
+    return EncodedBytes(BytesHead(MAX_TABLE_BITS).pack() + range_coder.words_to_bytes(words), tuple(part_bits))
+
+
+def decode_bytes(payload: bytes, raw_bytes: int) -> bytes:
+    """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
+    head = BytesHead.parse(payload)
+    words = range_coder.bytes_to_words(payload[BytesHead.SIZE :])
+    return byte_predictor.decode_bytes(words, raw_bytes, head.table_bits).tobytes()

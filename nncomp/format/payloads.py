@@ -1,0 +1,115 @@
+"""The head of each kind of payload: what stands before the range coder's words. One class a kind, with `pack` and `parse`.
+
+Knows nothing of what the words say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nncomp.errors import FormatError
+from nncomp.format.numbers import (
+    LINE_BYTES,
+    MAX_LANES_LOG2,
+    MAX_LINES_LOG2,
+    MAX_TABLE_BITS,
+    MIN_LINES_LOG2,
+    MIN_TABLE_BITS,
+    WORD_BYTES,
+    BlockKind,
+)
+
+_CODE = 1  # flag of a block of tokens: the words begin with a code
+HEAD_BYTES = 3  # the longest head
+
+
+@dataclass(frozen=True)
+class BytesHead:
+    """The head of a block of bytes: log2 of the size of its hash tables, one byte.
+
+    >>> BytesHead.parse(BytesHead(26).pack() + b"words")
+    BytesHead(table_bits=26)
+    """
+
+    table_bits: int
+
+    SIZE = 1
+
+    def pack(self) -> bytes:
+        return bytes([self.table_bits])
+
+    @classmethod
+    def parse(cls, payload: bytes) -> BytesHead:
+        """Return the head of a payload; raises FormatError when it has none, or one out of bounds."""
+        if not payload:
+            raise FormatError("A block of mixing alone is empty; the file is truncated or altered.")
+        head = cls(payload[0])
+        if not MIN_TABLE_BITS <= head.table_bits <= MAX_TABLE_BITS:
+            raise FormatError(
+                f"A block asks for tables of 2**{head.table_bits} bytes; "
+                f"2**{MIN_TABLE_BITS} to 2**{MAX_TABLE_BITS} are allowed. The file is altered."
+            )
+        return head
+
+
+@dataclass(frozen=True)
+class TokensHead:
+    """The head of a block of tokens: log2 of its lanes, log2 of the lines of its hash table, flags; a byte each.
+
+    >>> TokensHead.parse(TokensHead(2, 20, has_code=False).pack() + bytes(4))
+    TokensHead(lanes_log2=2, lines_log2=20, has_code=False)
+    """
+
+    lanes_log2: int
+    lines_log2: int
+    has_code: bool = False
+
+    SIZE = 3
+
+    @property
+    def lanes(self) -> int:
+        return 1 << self.lanes_log2
+
+    @property
+    def lines(self) -> int:
+        return 1 << self.lines_log2
+
+    @property
+    def table_bytes(self) -> int:
+        """The bytes of the hash table."""
+        return LINE_BYTES << self.lines_log2
+
+    def pack(self) -> bytes:
+        return bytes([self.lanes_log2, self.lines_log2, _CODE if self.has_code else 0])
+
+    @classmethod
+    def parse(cls, payload: bytes) -> TokensHead:
+        """Return the head of a payload; raises FormatError when the payload is too short or the head out of bounds."""
+        if len(payload) < cls.SIZE + WORD_BYTES:
+            raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
+        lanes_log2, lines_log2, flags = payload[: cls.SIZE]
+        if flags & ~_CODE:
+            raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
+        if lanes_log2 > MAX_LANES_LOG2 or not MIN_LINES_LOG2 <= lines_log2 <= MAX_LINES_LOG2:
+            raise FormatError(
+                f"A block of tokens asks for 2**{lanes_log2} lanes and 2**{lines_log2} lines of mixing table; "
+                f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
+            )
+        return cls(lanes_log2, lines_log2, bool(flags & _CODE))
+
+
+def may_begin(kind: int, head: bytes, payload_bytes: int) -> bool:
+    """Return whether a payload of this kind and size may begin with `head`, its first HEAD_BYTES; a quick look."""
+    if kind == BlockKind.LZMA:
+        return head[:1] == b"\0"  # the first byte of LZMA's own range coder
+    size = {BlockKind.BYTES: BytesHead.SIZE, BlockKind.TOKENS: TokensHead.SIZE}.get(BlockKind(kind))
+    if size is None:
+        return True
+    try:
+        if kind == BlockKind.BYTES:
+            BytesHead.parse(head)
+        else:
+            TokensHead.parse(head + bytes(WORD_BYTES))
+    except FormatError:
+        return False
+    return (payload_bytes - size) % WORD_BYTES == 0
