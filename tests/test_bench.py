@@ -22,6 +22,7 @@ from nncomp.bench import Result
 from nncomp.bench_data import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench_peers import peers
 from nncomp.cli.bench import Measured, _draw, _print_notes, _print_results
+from nncomp.cli.files import Sink
 from nncomp.errors import DataError, NncompError
 from nncomp.exact.weights import TRAINED_ON, save_model
 from nncomp.training import corpus as training_corpus
@@ -142,7 +143,7 @@ def test_a_picture_takes_any_file_name() -> None:
     result = Result("nncomp -5", 1000, 200, 0, 9.0, 9.0, None)
     for name in ("文書", os.fsdecode(b"\xfftext")):
         sink = io.BytesIO()
-        _draw(sink, [Measured(name, [result], None)], Measured("all", [result], None), "a.svg")
+        _draw(Sink(sink, "a.svg"), [Measured(name, [result], None)], Measured("all", [result], None), "a.svg")
         assert b"<svg" in sink.getvalue()
 
 

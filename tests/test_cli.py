@@ -347,7 +347,7 @@ def test_a_name_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     for name in (odd, japanese):
         (tmp_path / os.fsdecode(name)).write_bytes(stored(b"text"))
     surroundings = environment() | ({"PYTHONIOENCODING": encoding} if encoding else {})
-    command = [sys.executable, "-m", "nncomp", "list", odd, japanese]
+    command: list[str | bytes] = [sys.executable, "-m", "nncomp", "list", odd, japanese]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, env=surroundings, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
     is_utf8 = encoding in ("", "utf-8")
