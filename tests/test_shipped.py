@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -163,26 +162,3 @@ for model in installed_models():
     where = run(str(python), "-c", code)
     for line in where.decode().splitlines():
         assert Path(line).is_relative_to(place), "not of the checkout"
-
-
-@pytest.mark.skipif(not shutil.which("tar") or not shutil.which("git"), reason="there is no tar, or no git")
-def test_this_repository_there_and_back_in_a_tar(tmp_path: Path) -> None:
-    """Its text files, as they stand; mixing alone, for time."""
-    listed = subprocess.run(["git", "ls-files", "-z", "nncomp"], cwd=ROOT, capture_output=True, check=False)
-    files = [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
-    if not files:
-        pytest.skip("this is no checkout")
-    (tmp_path / "nncomp").write_text(f'#!/bin/sh\nexec {sys.executable} -m nncomp "$@"\n')
-    (tmp_path / "nncomp").chmod(0o755)
-    surroundings = environment() | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    packed = tmp_path / "repository.tar.nnc"
-    (tmp_path / "out").mkdir()
-    for arguments in (
-        ["-cf", str(packed), "--use-compress-program=nncomp --model none", *files],
-        ["-xf", str(packed), "--use-compress-program=nncomp", "-C", str(tmp_path / "out")],
-    ):
-        result = subprocess.run(["tar", *arguments], cwd=ROOT, capture_output=True, env=surroundings, check=False)
-        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
-    for name in files:
-        assert (tmp_path / "out" / name).read_bytes() == (ROOT / name).read_bytes()
-    assert not tarfile.is_tarfile(packed)

@@ -42,17 +42,28 @@ def main() -> NoReturn:
 
         is_terminal = sys.stdin is None or sys.stdin.isatty()
         app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _leave(0)
     except SystemExit as error:
         if error.code == _TYPER_INTERRUPTED:  # before any command could say it
             say(f"nncomp: {describe(KeyboardInterrupt())}")
-            sys.exit(FAILED)
-        raise
+            _leave(FAILED)
+        _leave(error.code)
     except BrokenPipeError:
         forget_stdout()
         sys.exit(FAILED)
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {describe(error)}")
-        sys.exit(FAILED)
-    sys.exit(0)
+        _leave(FAILED)
+
+
+def _leave(code: str | int | None) -> NoReturn:
+    """Exit when stdout has all bytes; one that does not take them is a failure, said once, and Python does not try again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        forget_stdout()
+        if not code and not isinstance(error, BrokenPipeError):
+            say(f"nncomp: stdout cannot be written: {getattr(error, 'strerror', None) or error}.")
+        code = code or FAILED
+    sys.exit(code)
