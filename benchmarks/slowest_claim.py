@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncomp import coding, token_block
 from nncomp.container import SPLIT_BYTES
@@ -20,15 +21,20 @@ from nncomp.registry import open_model
 _BYTES = 60_000
 
 
+def payload_of(model: PackedModel, data: bytes, ids: NDArray[np.int32]) -> bytes:
+    """Return the payload of a block of one lane that takes these tokens."""
+    sizes = 0, token_block.lines_log2(len(data))
+    p = token_block.predict_tokens(model, data, token_block.model_start(model), *sizes, lane_ids=[ids])
+    return bytes([*sizes, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
+
+
 def main() -> None:
     data = Path(sys.argv[1]).read_bytes()[:_BYTES]
     file = open_model("max")
     model = PackedModel(parse_model(file.read(), "max", file.read_base()))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
-    sizes = 0, token_block.lines_log2(len(data))
-    p = token_block.predict_tokens(model, data, token_block.model_start(model), *sizes, lane_ids=[ids])
-    payload = bytes([*sizes, 0]) + coding.words_to_bytes(coding.encode(p.decisions, p.p1))
+    payload = payload_of(model, data, ids)
     begin = time.perf_counter()
     assert token_block.decode_tokens(model, payload, len(data)) == data, "not lossless"
     byte_s = (time.perf_counter() - begin) / len(data)
