@@ -23,7 +23,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import domains, mixing_bytes, own_model, profile, scale, search_arms, slowest_claim
+import nncomp
+from benchmarks import domains, front, mixing_bytes, own_model, profile, scale, search_arms, slowest_claim
 from benchmarks.mixing_ablation import BYTE_SETS, LONG_MATCH, MAPS, REACH_NAMES, SHORT_MATCH, TOKEN_SETS, TokenTree
 from benchmarks.paper.runner import Text, block_bits
 from nncomp import pipeline, token_block
@@ -71,7 +72,8 @@ def packed() -> PackedModel:
 
 def p1_of_product(data: bytes, start: dict[str, Any]) -> list[int]:
     """Return what the product codes a block of tokens with, in one lane."""
-    return token_block.predict_tokens(packed(), data, start, 0, token_block.lines_log2(len(data))).p1.tolist()
+    p1: list[int] = token_block.predict_tokens(packed(), data, start, 0, token_block.lines_log2(len(data))).p1.tolist()
+    return p1
 
 
 @functools.cache
@@ -182,7 +184,7 @@ def test_tokens_without_correction_maps(not_compiled: dict[str, list[int]], monk
 def test_each_context_has_a_name(function: Any, names: tuple[str, ...]) -> None:
     tree = ast.parse(inspect.getsource(getattr(function, "py_func", function)))
     stored = [node.slice for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
-    numbers = sorted(place.value for place in stored if isinstance(place, ast.Constant))
+    numbers = sorted(int(ast.unparse(place)) for place in stored if isinstance(place, ast.Constant))
     assert numbers == list(range(len(names)))
     assert len(set(names)) == len(names)
 
@@ -209,6 +211,14 @@ def test_files_with_a_model_of_ones_own_are_those_of_the_command(model_file: Pat
         pipeline.compress(io.BytesIO(DATA), sink, open_model(model), 0, effort=level(STANDARD).effort)
         sizes.append(len(sink.getvalue()))
     assert own_model.sizes(DATA, str(model_file)) == tuple(sizes)
+
+
+@pytest.mark.skipif(not level_path("fast").exists(), reason="no shipped model")
+def test_sizes_beside_other_compressors_are_those_of_files(tmp_path: Path) -> None:
+    """Those of `benchmarks.large` come from the same function."""
+    (tmp_path / "text").write_bytes(DATA)
+    (ours,) = (each for each in front.compressors([1], 1) if each.name == "nncomp -1")
+    assert ours.measure(tmp_path / "text", tmp_path).packed_bytes == len(nncomp.compress(DATA, level=1))
 
 
 def calls(nodes: Iterable[ast.AST], but: set[str]) -> Counter[str]:
