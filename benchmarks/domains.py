@@ -20,6 +20,19 @@ from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 
 
+def measure(codec: Codec, name: str, data: bytes, threads: int) -> tuple[float, int, int]:
+    """Return the bits of the network alone and the bytes of both kinds of block; exits when one does not come back."""
+    ids = codec._network.model.vocabulary.encode(data)
+    alone_bits = surprisal_bits(codec._network, ids, 1 << lanes_log2(len(data)))
+    sizes = []
+    for kind in (BlockKind.TOKENS, BlockKind.BYTES):
+        payload = codec._encode(kind, data, threads).payload
+        if codec.decode_block(kind, payload, len(data), threads) != data:
+            raise SystemExit(f"{name} does not come back as {kind.name.lower()}.")
+        sizes.append(len(payload))
+    return alone_bits, sizes[0], sizes[1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path)
@@ -35,14 +48,7 @@ def main() -> None:
         data = path.read_bytes()[: arguments.first]
         if not data:
             continue
-        ids = codec._network.model.vocabulary.encode(data)
-        alone_bits = surprisal_bits(codec._network, ids, 1 << lanes_log2(len(data)))
-        sizes = []
-        for kind in (BlockKind.TOKENS, BlockKind.BYTES):
-            payload = codec._encode(kind, data, arguments.threads).payload
-            if codec.decode_block(kind, payload, len(data), arguments.threads) != data:
-                raise SystemExit(f"{path} does not come back as {kind.name.lower()}.")
-            sizes.append(len(payload))
+        alone_bits, *sizes = measure(codec, str(path), data, arguments.threads)
         print_row(path.stem, len(data), alone_bits, *sizes)
         for i, value in enumerate((len(data), alone_bits, *sizes, min(sizes))):
             total[i] += value

@@ -13,7 +13,7 @@ The product's own loops run here. Most parts are off because the loop gets other
 For the rest a loop is compiled once more with another `predict` or `update` (`with_other`), which calls the product's and then:
 
 - without APMs, takes the mixed prediction as it is;
-- empties the slots of a byte context that is off after each decision, so that its inputs are 0;
+- empties the slots of a byte context that is off after each decision, so that it has never met any;
 - holds the final weights of a set of weight rows for bytes at 0.
 """
 
@@ -155,12 +155,12 @@ class TokenTree:
         self.contexts = tuple(start_values.SOURCE_NAMES[number % 32] + REACH_NAMES[number // 32] for number in numbers)
         self.sets = tuple(TOKEN_SETS[number] for number in sets)
         self.names = (*self.contexts, LONG_MATCH, SHORT_MATCH, NETWORK, MAPS, *self.sets)
-        self._known_p1: dict[bytes, NDArray[np.uint16]] = {}
+        self.known_p1: dict[bytes, NDArray[np.uint16]] = {}
 
     def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
-        if data not in self._known_p1:
-            self._known_p1[data] = self._run(_network_loop, self.model, data, frozenset())[1]
-        known_p1 = self._known_p1[data]
+        if data not in self.known_p1:
+            self.known_p1[data] = self._run(_network_loop, self.model, data, frozenset())[1]
+        known_p1 = self.known_p1[data]
         self.told.known_p1 = np.full_like(known_p1, 1 << 15) if NETWORK in off else known_p1
         return self._run(_token_loop_without_maps if MAPS in off else token_loop.run, self.told, data, off)
 

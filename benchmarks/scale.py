@@ -14,8 +14,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES
+
 RESULTS = Path(__file__).parent / "results" / "2026-11-25-front.json"
-BLOCK_BYTES, SPLIT_BYTES = 7 << 19, 6 << 20
 TEXT_BYTES = 100_000  # shorter files measure the start of the command
 BINARY = "kennedy.xls", "ptt5", "sum"
 
@@ -42,6 +43,11 @@ def speeds(compressor: str, key: str) -> list[tuple[int, float, float]]:
     return rows
 
 
+def limit_bytes(workers: int) -> int:
+    """Return the bytes that may be in work, as nncomp/cluster/window.py has it."""
+    return (workers + 1) * SPLIT_BYTES
+
+
 def simulate(
     workers: int, blocks: int, mean_bytes_per_s: float, kinds: list[tuple[int, float, float]], costs: Costs
 ) -> dict[str, float]:
@@ -53,7 +59,7 @@ def simulate(
     drawn = random.choices(kinds, [size for size, _, _ in kinds], k=blocks)
     times = [BLOCK_BYTES / speed * scale + costs.worker_s for _, speed, _ in drawn]
     packed = [BLOCK_BYTES / ratio for _, _, ratio in drawn]
-    limit = (workers + 1) * SPLIT_BYTES
+    limit = limit_bytes(workers)
     hub_s = network_s = clock_s = busy_s = 0.0  # when the client and scheduler, and their network, are free again
     idle = [costs.start_s] * workers
     heapq.heapify(idle)

@@ -230,9 +230,9 @@ def train(
     while (share := (clock() - began) / seconds) < 1:
         torch.autograd.backward(_loss(chunks))
         nn.utils.clip_grad_norm_(learned, 1.0)
-        factor = min(1.0, (step + 1) / WARMUP_STEPS) * (1.0 if arm.is_constant else 1 - share)
+        rise, fall = min(1.0, (step + 1) / WARMUP_STEPS), 1.0 if arm.is_constant else 1 - share
         for group in groups:
-            group["lr"] = group["highest"] * factor
+            group["lr"] = group["highest"] * rise * fall
         for each in made:
             each.step()
             each.zero_grad()

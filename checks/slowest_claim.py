@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_payload
@@ -22,15 +23,20 @@ from nncomp.network.registry import open_model
 _BYTES = 60_000
 
 
+def payload_of(model: Network, data: bytes, ids: NDArray[np.int32]) -> bytes:
+    """Return the payload of a block of one lane that takes these tokens."""
+    head = TokensHead(0, token_payload.lines_log2(len(data)))
+    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), head, lane_ids=[ids])
+    return head.pack() + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
+
+
 def main() -> None:
     data = Path(sys.argv[1]).read_bytes()[:_BYTES]
     file = open_model("max")
     model = Network(parse_model(file.read(), "max", file.read_base()))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
-    head = TokensHead(0, token_payload.lines_log2(len(data)))
-    p = token_payload.predict_tokens(model, data, token_payload.model_start(model), head, lane_ids=[ids])
-    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
+    payload = payload_of(model, data, ids)
     begin = time.perf_counter()
     assert token_payload.decode_tokens(model, payload, len(data)) == data, "not lossless"
     byte_s = (time.perf_counter() - begin) / len(data)

@@ -301,3 +301,15 @@ def test_what_cannot_be(run: Run, tmp_path: Path) -> None:
         assert result.returncode == code
         assert sentence in " ".join(result.stderr.decode().split())
     assert not (tmp_path / "out").exists()
+
+
+def test_the_benchmark_makes_the_files_of_one_process(cluster: Cluster, english: bytes) -> None:
+    from benchmarks import cluster as benchmark
+
+    files = {"short": b"some words", "text": english[:3_000]}
+    alone: dict[str, bytes] = {}
+    for name, data in files.items():
+        sink = io.BytesIO()
+        pipeline.compress(io.BytesIO(data), sink, MODEL, 0, effort=EFFORT)
+        alone[name] = sink.getvalue()
+    assert benchmark.through(cluster, Compressing(cluster, MODEL, EFFORT, Memory()), files)[0] == alone
