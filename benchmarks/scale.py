@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES
+from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
 
 RESULTS = Path(__file__).parent / "results" / "2026-11-25-front.json"
 TEXT_BYTES = 100_000  # shorter files measure the start of the command

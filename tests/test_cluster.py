@@ -7,8 +7,8 @@ import io
 import json
 import lzma
 import os
-import resource
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -193,6 +193,8 @@ class Made(io.RawIOBase):
 
 
 def peak_bytes() -> int:
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -204,6 +206,7 @@ class Counted(io.RawIOBase):
         return len(data)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
 @pytest.mark.parametrize(("kind", "is_written"), [(BlockKind.STORED, False), (BlockKind.LZMA, True)])
 def test_memory_is_bounded_while_a_corpus_is_not(cluster: Cluster, kind: BlockKind, is_written: bool) -> None:
     """160 MB pass, into the cluster or out of it; neither this process (client and scheduler) nor a worker grows by so much."""
