@@ -19,8 +19,7 @@ from nncomp.blocks import token_payload
 from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.errors import FormatError, ModelError
 from nncomp.network import encoder
-from nncomp.network.code import code_bits, code_decisions, read_code
-from nncomp.network.code_tables import CodeArrays, code_input, code_state
+from nncomp.network.code import CodeArrays, code_bits, code_decisions, code_input, code_state, read_code
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model, load_model, parse_model, save_model
@@ -58,7 +57,7 @@ def test_engines_agree(name: str, lanes: int) -> None:
         assert np.array_equal(slow.token_frequencies(lanes - 1, 2), fast.token_frequencies(lanes - 1, 2))
         differs |= not np.array_equal(groups, plain.step(tokens))
         tokens = (tokens * 31 + 7) % 256
-    assert np.array_equal(slow.h, fast.buffers.h)
+    assert np.array_equal(slow.h, fast.state.h)
     assert differs or name != "coded"
 
 
@@ -283,7 +282,7 @@ def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
             low = seed * 100
             ids = torch.randint(low, low + 100, (length,), generator=torch.Generator().manual_seed(seed)).numpy()
             position = trained.position(torch.from_numpy(encoder.sample(ids))[None])[0].detach().numpy()
-            levels = own.levels(ids)
+            levels = own.code(ids)
             assert (np.abs(levels - position) <= 0.5 + 1e-4).all()
             assert (np.abs(restored.indices(torch.from_numpy(encoder.sample(ids))[None])[0].numpy() - position) <= 0.501).all()
             seen.add(tuple(levels))
@@ -293,7 +292,7 @@ def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
 def test_an_encoder_of_any_numbers_says_some_code() -> None:
     """Numbers so large that they overflow: levels within their range, and no warning."""
     weights = {name: torch.full_like(array, 3e38) for name, array in untrained_encoder(coded_decoder(), 0).state_dict().items()}
-    levels = saved_encoder(weights, 4).levels(np.arange(300))
+    levels = saved_encoder(weights, 4).code(np.arange(300))
     assert levels.shape == (5,) and 0 <= levels.min() <= levels.max() <= 3
 
 

@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from nncomp.blocks import token_payload, token_threads
-from nncomp.network import known_tokens
-from nncomp.network.engine import Network, feed, new_buffers, token_frequencies
+from nncomp.blocks.token_loop import take_rows
+from nncomp.network.decisions import node_probability, path_probabilities
+from nncomp.network.engine import Network, feed, token_frequencies
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.known_tokens import node_probability, path_probabilities, take_rows
 from nncomp.network.model import Model, parse_model
-from nncomp.network.registry import level_path, open_model
+from nncomp.network.registry import open_model, shipped_path
+from nncomp.network.state import new_scratch, new_state, no_exchange
 from tests.conftest import called_from_python, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
 
@@ -39,7 +40,7 @@ def slow_path(groups: NDArray[np.int64], tokens: NDArray[np.int64], token: int) 
 
 def by_steps(model: Model, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64]) -> tuple[Any, list[list[int]]]:
     """Return the state that the reference ends with, and p1 of all decisions in the order of coding, token by token."""
-    engine, found = ReferenceEngine(model, len(lane_ids), levels if len(levels) else None), []
+    engine, found = ReferenceEngine(model, len(lane_ids), levels), []
     before, states = np.full(len(lane_ids), model.sizes["start_token"]), engine.h.copy()
     for t in range(max(map(len, lane_ids))):
         groups = engine.step(before)
@@ -56,20 +57,19 @@ def at_once(
 ) -> tuple[Any, list[list[int]]]:
     """Return the same, with up to so many rows at once."""
     sizes, bits = model.model.sizes, model.model.vocabulary.bits
-    b, found, number = new_buffers(model.model, len(lane_ids), levels, rows), list[list[int]](), 0
+    state, b, found, number = new_state(model.model, len(lane_ids), levels), new_scratch(sizes, rows), list[list[int]](), 0
     ids, first_ids = np.concatenate(lane_ids), np.cumsum([0, *map(len, lane_ids)])
     walk, lanes_R, p1 = np.zeros(len(first_ids), np.int64), np.zeros(rows, np.int64), np.zeros((rows, bits), np.uint16)
     before_R, after_R, cumulative = np.zeros(rows, np.int32), np.zeros(rows, np.int32), np.zeros(1025, np.int64)
-    network = model.product, model.packed, model.arrays, b
     while count := int(take(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
-        feed(*network, before_R[:count], lanes_R, number, np.uint64(0))
+        feed(model.constants, state, b, no_exchange(), before_R[:count], lanes_R, number, np.uint64(0))
         for i in range(count):
-            token_frequencies(*network, i, after_R[i] // model.model.group_size)
+            token_frequencies(model.constants, b, i, after_R[i] // model.model.group_size)
             path(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
         found += p1[:count].tolist()
         number += 1
-    assert (b.turns[:, 0] == number).all()
-    return b.h, found
+    assert (state.turns[:, 0] == number).all()
+    return state.h, found
 
 
 def random_lanes(model: Model, lanes: int, steps: int, seed: int) -> list[NDArray[np.int32]]:
@@ -104,14 +104,14 @@ def test_at_once_equals_step_by_step(name: str, lanes: int) -> None:
 
 @pytest.mark.parametrize("name", ["default", "max"])
 def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
-    """With `max` a model that goes on from another."""
-    if not level_path(name).exists():
+    """With `max` a model that builds on another."""
+    if not shipped_path(name).exists():
         pytest.skip("no shipped model")
     file = open_model(name)
     model = parse_model(file.read(), name, file.read_base())
     lane_ids = random_lanes(model, 3, 20, 1)
     state, expected = by_steps(model, lane_ids, NO_LEVELS)
-    for rows in (7, known_tokens.ROWS):
+    for rows in (7, token_threads.ROWS):
         other_state, found = at_once(Network(model), lane_ids, NO_LEVELS, rows)
         assert found == expected and np.array_equal(state, other_state)
 
@@ -122,7 +122,7 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
     """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same."""
     model, levels = Network(coded_model()), np.array([2, 0, 1, 3, 3])
     results = []
-    for rows, threads in ((1, 1), (1, 2), (5, 2), (known_tokens.ROWS, 1), (known_tokens.ROWS, 2), (known_tokens.ROWS, 50)):
+    for rows, threads in ((1, 1), (1, 2), (5, 2), (token_threads.ROWS, 1), (token_threads.ROWS, 2), (token_threads.ROWS, 50)):
         monkeypatch.setattr(token_threads, "ROWS", rows)
         results.append(token_payload.predict_tokens(model, TEXT[:size], {}, lanes_bits, 10, threads, code=levels))
     for result in results[1:]:

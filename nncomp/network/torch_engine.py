@@ -1,8 +1,8 @@
 """The integer network as operations of torch, on any device; same integers as `nncomp.network.engine_reference`, by test.
 
-One function runs any number of steps at once: when the tokens are known, all but the recurrence is done for whole chunks of
-steps and lanes, and only h goes from step to step. A single step is a chunk of one. All of it is int64 but the products
-(`nncomp.network.torch_products`) and the square root (float64, corrected). Knows nothing of mixing or of coding.
+`TorchEngine.run` takes any number of steps at once. When the tokens are known, everything but the recurrence is computed for
+whole chunks of steps and lanes; only h goes from step to step. A single step is a chunk of one. All numbers are int64 but those
+of the products (`nncomp.network.torch_products`) and of the square root (float64, corrected). Knows nothing of mixing or coding.
 """
 
 # T steps, L lanes, R rows (T * L, or some of them), D width, E state width, G groups, S tokens a group, N layers
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import DeviceError
-from nncomp.network.code_tables import code_input, code_state
+from nncomp.network.code import NO_CODE, Code, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -72,7 +72,7 @@ def frequencies(logits: Tensor, exp2: Tensor) -> Tensor:
 
 
 def path_probabilities(frequencies_RS: Tensor, places_R: Tensor) -> Tensor:
-    """Return p1 of each decision on the way to the place of each row, shape (R, log2 S): `batch.node_probability`.
+    """Return p1 of each decision on the way to the place of each row, shape (R, log2 S): `decisions.node_probability`.
 
     >>> path_probabilities(torch.tensor([[1, 1, 1, 5]]), torch.tensor([3])).tolist()
     [[49152, 54613]]
@@ -174,7 +174,7 @@ class TorchNetwork(OutsideNetwork):
         return frequencies((acc * scale + bias) >> SCALE_SHIFT, t["exp2"])
 
     def start(self, lanes: int, digits_C: NDArray[np.int64]) -> TorchEngine:
-        """Return lanes at their first state, told a code if there are levels of one."""
+        """Return lanes at their first state; the network is told the code of the text if there is one."""
         return TorchEngine(self, lanes, digits_C)
 
     @torch.inference_mode()
@@ -212,10 +212,10 @@ class TorchNetwork(OutsideNetwork):
 class TorchEngine:
     """L lanes of the network on a device; the interface of ReferenceEngine, and many steps at once."""
 
-    def __init__(self, model: TorchNetwork, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, model: TorchNetwork, lanes: int, digits_C: Code = NO_CODE) -> None:
         self.model, s = model, model.model.sizes
         start, code = np.zeros((s["layer_count"], s["state_width"]), np.int64), np.zeros(s["width"], np.int64)
-        if digits_C is not None and len(digits_C):
+        if len(digits_C):
             assert model.model.code is not None
             start, code = code_state(model.model.code, digits_C), code_input(model.model.code, digits_C)
         self.h = model.to_device(start)[:, None].repeat(1, lanes, 1)  # N L E

@@ -54,25 +54,17 @@ def _pointer(builder: Any, start: Any, offset: Any, kind: Any) -> Any:
 
 
 def _tile(lanes: int) -> Any:
-    """Return an intrinsic that sets `lanes` x OUTPUTS sums; its arguments are addresses and distances in bytes."""
+    """Return an intrinsic that sets `lanes` x OUTPUTS sums. It takes a tuple of seven uint64: the addresses of the weight, of the
+    activations a and of the output, each of the latter two with the bytes from row to row; of the first sums; and the steps."""
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def tile(
-        typingctx: Any,
-        weight: Any,
-        a: Any,
-        a_distance: Any,
-        out: Any,
-        out_distance: Any,
-        sums: Any,
-        steps: Any,
-    ) -> Any:
-        signature = types.void(*[types.uint64] * 7)
+    def tile(typingctx: Any, words: Any) -> Any:
+        signature = types.void(words)
 
         def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
             if not available():
                 return context.get_dummy_value()
-            weight, a, a_distance, out, out_distance, sums, steps = values
+            weight, a, a_distance, out, out_distance, sums, steps = cgutils.unpack_tuple(builder, values[0])
             kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
             dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
             totals = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(lanes)]
@@ -123,13 +115,13 @@ def multiply(packed: Any, n: int, a_LK: Any, sums: Any, out_LN: Any) -> None:
             a_row, out_row = a + np.uint64(i) * width, out + np.uint64(i) * out_distance + np.uint64(4 * j)
             first = start + np.uint64(4 * i)
             if i + 4 <= rows:
-                _four(weight, a_row, width, out_row, out_distance, first, steps)
+                _four((weight, a_row, width, out_row, out_distance, first, steps))
                 i += 4
             elif i + 2 <= rows:
-                _two(weight, a_row, width, out_row, out_distance, first, steps)
+                _two((weight, a_row, width, out_row, out_distance, first, steps))
                 i += 2
             else:
-                _one(weight, a_row, width, out_row, out_distance, first, steps)
+                _one((weight, a_row, width, out_row, out_distance, first, steps))
                 i += 1
 
 
