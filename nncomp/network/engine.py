@@ -173,7 +173,7 @@ def _add_column(value: Any, weight: Any, out: Any) -> None:
 
 @inlined
 def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, mlp: Any, out: Any) -> bool:
-    """Set `out` to the product of the squared ReLU of `wide`, column by column, and return True; or False if they are many."""
+    """Set `out` to the product of the squared ReLU of `wide`, input by input, and return True; False if too many are not 0."""
     for i in range(wide.shape[0]):
         mlp.counts[i] = _find_active(wide[i], threshold, mlp.flags, mlp.places[i])
         if mlp.counts[i] >= mlp.places.shape[1]:

@@ -1,6 +1,6 @@
 """The reference engine: the definition of the integer network, in NumPy int64.
 
-Every other engine must hand out the same integers. Written to be read beside docs/FORMAT.md, "Network"; not fast.
+Every other engine must give the same integers. Written to be read beside docs/FORMAT.md, "Network"; not fast.
 """
 
 # L lanes, D width, E state width, F mlp width, G groups, S tokens a group
