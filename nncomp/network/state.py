@@ -66,7 +66,7 @@ class Exchange(NamedTuple):
 
     met: NDArray[np.int64]  # 2 16, the first of each row: how many sums a half has shown
     shown: NDArray[np.int32]  # 2 2 (D or G or more): the last two sums of each half
-    half: int  # 0 or 1: the half of this thread
+    half: np.int64  # 0 or 1: the half of this thread
 
 
 def new_state(model: Model, lanes: int, digits_C: Code = NO_CODE) -> State:
@@ -122,11 +122,11 @@ def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
 
 def no_exchange() -> Exchange:
     """Return the exchange of a thread that has the whole network."""
-    return Exchange(np.zeros((0, APART), np.int64), np.zeros((0, 0, 0), np.int32), 0)
+    return Exchange(np.zeros((0, APART), np.int64), np.zeros((0, 0, 0), np.int32), np.int64(0))
 
 
 def new_exchanges(sizes: dict[str, int]) -> list[Exchange]:
     """Return the exchanges of the two threads that have half of a network of these sizes each; they share the arrays."""
     widest = max(sizes["width"], sizes["group_count"]) + APART  # so that the sums of two threads have no cache line in common
     met, shown = np.zeros((2, APART), np.int64), np.zeros((2, 2, widest), np.int32)
-    return [Exchange(met, shown, half) for half in range(2)]
+    return [Exchange(met, shown, np.int64(half)) for half in range(2)]
