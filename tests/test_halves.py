@@ -17,6 +17,7 @@ from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
 from nncomp.machine.turns import yield_address
+from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network, feed
 from nncomp.network.halves import Half, halves
 from nncomp.network.model import Model, parse_model
@@ -24,7 +25,7 @@ from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from nncomp.training.export import export
 from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
-from tests.test_known_tokens import MODELS, NO_LEVELS
+from tests.test_known_tokens import MODELS
 
 PLAIN = Network(small_model())
 
@@ -62,14 +63,14 @@ def in_two_threads(both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
 @pytest.mark.parametrize("name", [*MODELS, "fast", "default", "max"])
 def test_halves_equal_the_whole(name: str) -> None:
     """With the tiles of the shipped models and otherwise; in `fast` one half of the states is twice the other."""
-    plain, levels = MODELS[name] if name in MODELS else (shipped(name), NO_LEVELS)
+    plain, code = MODELS[name] if name in MODELS else (shipped(name), NO_CODE)
     model = Network(plain)
     ids = np.random.default_rng(1).integers(0, plain.sizes["vocab_size"], 60).astype(np.int32)
-    state, b, alone, expected = new_state(plain, 1, levels), new_scratch(plain.sizes, 1), no_exchange(), []
+    state, b, alone, expected = new_state(plain, 1, code), new_scratch(plain.sizes, 1), no_exchange(), []
     for number in range(len(ids)):
         feed(model.constants, state, b, alone, ids[number : number + 1], b.rows, number, np.uint64(0))
         expected.append((b.groups.tolist(), b.hidden.tolist()))
-    both = halves(model, levels)
+    both = halves(model, code)
     assert in_two_threads(both, ids) == [expected, expected]
     assert np.array_equal(np.concatenate([half.state.h for half in both], axis=2), state.h)
     assert both[0].state.h.shape[2] >= both[1].state.h.shape[2] >= state.h.shape[2] // 3
@@ -87,9 +88,9 @@ def result_of(model: Network, payload: bytes, raw_bytes: int, threads: int) -> b
 def test_threads_decode_one_lane_the_same(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """And altered bytes to the same errors: tokens that do not fit, words that end early."""
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
-    packed, levels = Network(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
+    packed, code = Network(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_CODE
     for size in (1, 2, 5000):
-        payload = token_payload.encode_tokens(packed, TEXT[:size], 1, levels)[0]
+        payload = token_payload.encode_tokens(packed, TEXT[:size], 1, code)[0]
         for threads in (1, 2, 50):
             assert token_payload.decode_tokens(packed, payload, size, threads) == TEXT[:size]
     random_ = random.Random(1)
