@@ -350,15 +350,15 @@ class FastEngine:
     """L lanes of the network; the interface of ReferenceEngine."""
 
     def __init__(self, network: Network, lanes: int, digits_C: Code = NO_CODE) -> None:
-        self.constants = network.constants
+        self.network = network  # which keeps the packed weights alive
         self.state, self.scratch = new_state(network.model, lanes, digits_C), new_scratch(network.model.sizes, lanes)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
-        step(self.constants, self.state, self.scratch, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        step(self.network.constants, self.state, self.scratch, np.ascontiguousarray(tokens_L, dtype=np.int32))
         return self.scratch.groups.copy()
 
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
         """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
-        token_frequencies(self.constants, self.scratch, lane, group)
+        token_frequencies(self.network.constants, self.scratch, lane, group)
         return self.scratch.tokens.copy()
