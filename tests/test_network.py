@@ -97,7 +97,8 @@ def test_the_first_sum_whose_squared_relu_is_not_zero() -> None:
 def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> None:
     """Up to an eighth of them their columns are added, beyond that all is multiplied; the same sums."""
     random, model = np.random.default_rng(active), small_model()
-    a, c, b = model.arrays, Network(model).constants, new_scratch(model.sizes, lanes)
+    network, a, b = Network(model), model.arrays, new_scratch(model.sizes, lanes)
+    c = network.constants
     for lane in range(lanes):
         places = random.choice(64, active if lane == 0 else min(active, 5), replace=False)
         b.wide[lane] = first_sums(a.mlp_in_scale[1]) - 1
