@@ -29,51 +29,53 @@ from nncomp.format.payloads import TokensHead
 from nncomp.machine.kernels import compiled
 from nncomp.mixing import byte_predictor
 from nncomp.network import engine
-from nncomp.network.engine import Buffers, Network, new_buffers
+from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
+from nncomp.network.state import new_scratch, new_state
 
 PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "groups"
 LAST_PART = "squared relu, second product of the MLP (step less all of it)"
 
 
 @compiled
-def _steps(product: Any, packed: Any, a: Any, b: Any, tokens: Any, count: int) -> None:
+def _steps(constants: Any, state: Any, scratch: Any, tokens: Any, count: int) -> None:
     for _ in range(count):
-        engine.step(product, packed, a, b, tokens)
+        engine.step(constants, state, scratch, tokens)
 
 
 @compiled
-def _tokens(product: Any, packed: Any, a: Any, b: Any, count: int) -> None:
+def _tokens(constants: Any, scratch: Any, count: int) -> None:
     for i in range(count):
-        for lane in range(b.x.shape[0]):
-            engine.token_frequencies(product, packed, a, b, lane, i % b.groups.shape[1])
+        for lane in range(scratch.x.shape[0]):
+            engine.token_frequencies(constants, scratch, lane, i % scratch.groups.shape[1])
 
 
 @compiled
-def _part(product: Any, packed: Any, a: Any, b: Any, which: int, count: int) -> None:
+def _part(constants: Any, state: Any, b: Any, which: int, count: int) -> None:
+    product, packed, a = constants.product, constants.packed, constants.arrays
     for _ in range(count):
-        for n in range(b.h.shape[0]):
+        for n in range(state.h.shape[0]):
             p = 4 * n
             if which == 0:
                 engine._normalise(b.x, b.y)
                 engine._normalise(b.x, b.y)
             elif which == 1:
-                engine._token_shift(b.y, b.rows, b.before[n], a.shift[n], b.u)
+                engine._token_shift(b.y, b.rows, state.before[n], a.shift[n], b.u)
             elif which == 2:
                 multiply(product, packed[p], a.gates_weight[n], b.u, b.sums, b.gates)
                 multiply(product, packed[p + 1], a.state_out_weight[n], b.out, b.sums, b.delta)
                 multiply(product, packed[p + 2], a.mlp_in_weight[n], b.y, b.sums, b.wide)
             elif which == 3:
                 scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
-                engine._recur(b.gates, b.rows, scale, bias, a.sigmoid, a.silu, state_scale, b.h[n], b.out, b.scratch)
+                engine._recur(b.gates, b.rows, scale, bias, a.sigmoid, a.silu, state_scale, state.h[n], b.out, b.gates_row)
             elif which == 4:
                 engine._add(b.x, b.delta, a.state_out_scale[n])
                 engine._add(b.x, b.delta, a.mlp_out_scale[n])
         if which == 5:
-            p = 4 * b.h.shape[0]
+            p = 4 * state.h.shape[0]
             multiply(product, packed[p], a.group_in_weight, b.hidden, b.sums, b.group_wide)
             engine._squared_relu(b.group_wide, a.group_in_scale, b.group_z)
             multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.sums, b.group_acc)
@@ -92,18 +94,18 @@ def seconds(work: Callable[[], Any], repeats: int = 3) -> float:
     return min(times)
 
 
-def network_parts(model: Network, b: Buffers, lanes: int) -> dict[str, float]:
+def network_parts(network: Network, lanes: int) -> dict[str, float]:
     """Return microseconds a token of the step, of its parts, and of the frequencies in one group."""
-    p, count = model, 200
-    arguments = p.product, p.packed, p.arrays, b
+    constants, count = network.constants, 200
+    state, scratch = new_state(network.model, lanes), new_scratch(network.model.sizes, lanes)
     tokens = np.arange(lanes, dtype=np.int32)
     unit = 1e6 / count / lanes
-    found = {"step": seconds(lambda: _steps(*arguments, tokens, count)) * unit}
+    found = {"step": seconds(lambda: _steps(constants, state, scratch, tokens, count)) * unit}
     for which, name in enumerate(PARTS):
-        found[name] = seconds(lambda which=which: _part(*arguments, which, count)) * unit  # type: ignore[misc]
+        found[name] = seconds(lambda which=which: _part(constants, state, scratch, which, count)) * unit  # type: ignore[misc]
     # Of real text next to all of the squared ReLU is zero, which a loop of its own would not show.
     found[LAST_PART] = found["step"] - sum(found[name] for name in PARTS)
-    found["tokens of a group"] = seconds(lambda: _tokens(*arguments, count)) * unit
+    found["tokens of a group"] = seconds(lambda: _tokens(constants, scratch, count)) * unit
     return found
 
 
@@ -150,9 +152,7 @@ def main(argv: list[str] | None = None) -> None:
         "encoding": seconds(lambda: encode_tokens(model, data), 2) * unit,
         "decoding": seconds(lambda: decode_tokens(model, payload, len(data)), 2) * unit,
     }
-    parts = {
-        name: each * tokens / len(data) for name, each in network_parts(model, new_buffers(model.model, lanes), lanes).items()
-    }
+    parts = {name: each * tokens / len(data) for name, each in network_parts(model, lanes).items()}
     tokenizer, coder = seconds(lambda: vocabulary.encode(data)) * unit, seconds(lambda: range_coder.encode(decisions, p1)) * unit
     silent, start = _Silent(model.model), token_payload.model_start(model)
     sizes = lanes_log2(len(data)), token_payload.lines_log2(len(data))
@@ -172,8 +172,9 @@ def main(argv: list[str] | None = None) -> None:
     print(f"| what they cost each other (encoding less all of it) | {rest:.2f} |")
     for name, each in bytes_parts(data).items():
         print(f"| {name} | {each * unit:.2f} |")
-    macs = model.arrays.gates_weight.size + model.arrays.state_out_weight.size
-    macs += model.arrays.mlp_in_weight.size  # the second product of the MLP is of next to nothing
+    arrays = model.model.arrays
+    macs = arrays.gates_weight.size + arrays.state_out_weight.size
+    macs += arrays.mlp_in_weight.size  # the second product of the MLP is of next to nothing
     rate = macs / (parts["products of the layers"] * len(data) / tokens) / 1000
     print(f"\nProducts of the layers: {rate:.0f} billion a second.")
 

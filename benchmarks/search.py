@@ -29,9 +29,10 @@ from benchmarks.paper.runner import block_bits, save_line, stretches, tokens_of
 from benchmarks.paper.tables import spread, table
 from benchmarks.search_arms import ARMS, BASE, Arm, new_model, train
 from nncomp.machine.kernels import compiled
-from nncomp.network.engine import Network, new_buffers, step, token_frequencies
+from nncomp.network.engine import Network, step, token_frequencies
 from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import open_model
+from nncomp.network.state import new_scratch, new_state
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
@@ -114,11 +115,11 @@ def word_vocabulary(samples: list[bytes], size: int) -> Vocabulary:
 
 
 @compiled
-def _code(product: Any, packed: Any, a: Any, b: Any, ids_TL: Any) -> None:
+def _code(constants: Any, state: Any, scratch: Any, ids_TL: Any) -> None:
     for t in range(len(ids_TL) - 1):
-        step(product, packed, a, b, ids_TL[t])
+        step(constants, state, scratch, ids_TL[t])
         for lane in range(ids_TL.shape[1]):
-            token_frequencies(product, packed, a, b, lane, ids_TL[t + 1, lane] // b.tokens.size)
+            token_frequencies(constants, scratch, lane, ids_TL[t + 1, lane] // scratch.tokens.size)
 
 
 def coding_us(model: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uint16]) -> float:
@@ -128,13 +129,13 @@ def coding_us(model: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uint1
     with torch.no_grad():
         model(chunk[:-1], chunk[1:], model.initial_state(32))
     model.set_quantization("off")
-    packed = Network(export(model, vocabulary, {}))
-    buffers, times = new_buffers(packed.model, TIMED_LANES), []
+    network, times = Network(export(model, vocabulary, {})), []
+    state, scratch = new_state(network.model, TIMED_LANES), new_scratch(network.model.sizes, TIMED_LANES)
     lanes = np.ascontiguousarray(lane_streams(ids, TIMED_LANES, TIMED_STEPS), dtype=np.int32)
     for number in range(TIMES + 1):
         at = number * TIMED_STEPS % (len(lanes) - TIMED_STEPS)
         began = time.perf_counter()
-        _code(packed.product, packed.packed, packed.arrays, buffers, lanes[at : at + TIMED_STEPS + 1])
+        _code(network.constants, state, scratch, lanes[at : at + TIMED_STEPS + 1])
         times.append(time.perf_counter() - began)
     return min(times[1:]) / TIMED_STEPS / TIMED_LANES * 1e6
 

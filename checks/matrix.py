@@ -92,9 +92,9 @@ def _packed(row: Row, model: Any) -> Any:
 
 def _models(is_long: bool) -> Any:
     from nncomp.network.model import parse_model
-    from nncomp.network.registry import level_path
+    from nncomp.network.registry import shipped_path
 
-    return parse_model(level_path("default").read_bytes() if is_long else model_bytes(SMALL), "model")
+    return parse_model(shipped_path("default").read_bytes() if is_long else model_bytes(SMALL), "model")
 
 
 def _made(row: Row, is_long: bool) -> Iterator[tuple[str, bytes]]:

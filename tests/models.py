@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from nncomp.network.code_tables import CodeArrays
+from nncomp.network.code import CodeArrays
 from nncomp.network.model import Model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
 from nncomp.training.export import export

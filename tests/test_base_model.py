@@ -1,4 +1,4 @@
-"""A model that goes on from another: only new layers learn, its file has only these, and names the file with the rest."""
+"""A model that builds on a base model: only new layers learn, its file has only these, and names the file of the base."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.models import TEXT, small_model
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the files of a model and of one that goes on from it, trained for a moment."""
+    """Return the files of a model and of one that builds on it, trained for a moment."""
     folder = tmp_path_factory.mktemp("grown")
     base, out, text = folder / "base.safetensors", folder / "own.safetensors", folder / "text"
     save_model(small_model(), base)
@@ -97,9 +97,9 @@ def test_the_file_has_only_what_is_new(files: tuple[Path, Path]) -> None:
 
 def test_a_file_without_its_base_or_with_another(files: tuple[Path, Path], tmp_path: Path) -> None:
     base, own = files[0].read_bytes(), files[1].read_bytes()
-    with pytest.raises(ModelError, match="goes on from another model, and that one is not here"):
+    with pytest.raises(ModelError, match="builds on a base model that was not found"):
         parse_model(own, "own")
-    with pytest.raises(ModelError, match="another model than the one that was found"):
+    with pytest.raises(ModelError, match="another base model than the one that was found"):
         parse_model(own, "own", base + b"\0")
     with pytest.raises(ModelError, match="lacks"):  # a base has none itself
         parse_model(own.replace(_hash(base), _hash(own)), "own", own)
@@ -164,7 +164,7 @@ def test_the_base_is_found_by_its_hash(files: tuple[Path, Path], tmp_path: Path,
     base, own = files
     alone = model_file(own, OWN_MODEL, hashlib.sha256(own.read_bytes()).digest())
     assert alone.base is None and alone.size_bytes == own.stat().st_size
-    with pytest.raises(ModelError, match="is not here"):
+    with pytest.raises(ModelError, match="was not found"):
         Codec(alone).encode_block(TEXT[:1000])
     monkeypatch.setattr(registry, "models_folder", lambda: tmp_path)
     (tmp_path / "default.safetensors").write_bytes(base.read_bytes())

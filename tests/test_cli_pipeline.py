@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nncomp.errors import FormatError, WorkerError
-from nncomp.network.registry import level_path
+from nncomp.network.registry import shipped_path
 from nncomp.stream.workers import run_in_order
 from tests.conftest import Run
 
@@ -78,7 +78,7 @@ def test_a_fault_in_a_worker_is_a_named_error(fault: str, error: type[Exception]
         list(run_in_order([Task(0), Task(1, fault), Task(2)], Task.run, 2))
 
 
-@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 def test_the_bytes_do_not_depend_on_cores(run: Run, tmp_path: Path, english: bytes) -> None:
     """One block in one process with one thread, and in one with two; each made file read with the other number."""
     text = b"".join(bytes([65 + i]) * 5 + english for i in range(7))  # 140 KB: two lanes, and a worker process

@@ -24,7 +24,7 @@ from nncomp.errors import DataError, FormatError, ModelError, NncompError, Worke
 from nncomp.format import frames, numbers
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import BlockKind
-from nncomp.network.registry import ModelFile, find, level_path, open_model
+from nncomp.network.registry import ModelFile, find, open_model, shipped_path
 from nncomp.stream import pipeline
 from tests.conftest import Run
 from tests.test_json import tables
@@ -38,7 +38,7 @@ from nncomp.cluster.remote_task import Order, SentModel, model_count, run_order
 from nncomp.cluster.window import Window
 
 MB = 1_000_000
-MODEL = open_model("fast") if level_path("fast").exists() else None
+MODEL = open_model("fast") if shipped_path("fast").exists() else None
 EFFORT = level(1).effort
 
 
@@ -237,7 +237,7 @@ def test_the_window_counts_what_waits_for_its_turn(cluster: Cluster) -> None:
     assert window.has_room()
 
 
-@pytest.mark.skipif(not level_path("max").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("max").exists(), reason="no shipped model")
 def test_a_model_that_goes_on_from_another_finds_it_on_the_worker(tmp_path: Path) -> None:
     sent = SentModel(open_model("max"))
     sent.install(tmp_path)

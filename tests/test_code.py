@@ -21,8 +21,7 @@ from nncomp.errors import FormatError, ModelError
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.network import encoder
-from nncomp.network.code import code_bits, code_decisions, read_code
-from nncomp.network.code_tables import CodeArrays, code_input, code_state
+from nncomp.network.code import CodeArrays, code_bits, code_decisions, code_input, code_state, read_code
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model, load_model, parse_model, save_model
@@ -34,7 +33,7 @@ from nncomp.training.float_code_tables import one_hot
 from nncomp.training.restore import restore
 from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, model_told_little, small_model
 
-LEVELS = np.array([3, 0, 1, 2, 0])
+DIGITS = np.array([3, 0, 1, 2, 0])
 
 
 def prior(model: Model) -> np.ndarray:
@@ -42,7 +41,7 @@ def prior(model: Model) -> np.ndarray:
     return model.code.p1
 
 
-def random_levels(model: Model, seed: int) -> np.ndarray:
+def random_code(model: Model, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, model.sizes["code_levels"], model.sizes["code_dimensions"])
 
 
@@ -50,8 +49,8 @@ def random_levels(model: Model, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("name", ["coded", "extreme", "largest"])
 def test_engines_agree(name: str, lanes: int) -> None:
     model = coded_model() if name == "coded" else extreme_code(extreme_model(2), 1, *((3, 5) if name == "extreme" else (64, 16)))
-    levels = random_levels(model, lanes)
-    slow, fast = ReferenceEngine(model, lanes, levels), FastEngine(Network(model), lanes, levels)
+    digits = random_code(model, lanes)
+    slow, fast = ReferenceEngine(model, lanes, digits), FastEngine(Network(model), lanes, digits)
     plain = ReferenceEngine(model, lanes)
     tokens, differs = np.arange(lanes) + 65, False
     for _ in range(6):
@@ -60,16 +59,16 @@ def test_engines_agree(name: str, lanes: int) -> None:
         assert np.array_equal(slow.token_frequencies(lanes - 1, 2), fast.token_frequencies(lanes - 1, 2))
         differs |= not np.array_equal(groups, plain.step(tokens))
         tokens = (tokens * 31 + 7) % 256
-    assert np.array_equal(slow.h, fast.buffers.h)
+    assert np.array_equal(slow.h, fast.state.h)
     assert differs or name != "coded"
 
 
 def test_the_sums_stay_within_their_bounds() -> None:
     """The most dimensions, all entries at the bound: nothing overflows, and what is too large is limited."""
     code = CodeArrays(np.full((64, 2, 3), 32767, np.int16), np.full((64, 2, 1, 4), -32767, np.int16), np.ones((64, 1), np.uint16))
-    levels = np.ones(64, np.int64)
-    assert code_input(code, levels).tolist() == [64 * 32767] * 3
-    assert code_state(code, levels).tolist() == [[-(1 << 26)] * 4]
+    digits = np.ones(64, np.int64)
+    assert code_input(code, digits).tolist() == [64 * 32767] * 3
+    assert code_state(code, digits).tolist() == [[-(1 << 26)] * 4]
     assert 64 * 32767 < 1 << 21
 
 
@@ -79,7 +78,7 @@ def test_the_integers_follow_the_decoder() -> None:
     assert model.code is not None and decoder.code is not None
     decoder.set_quantization("on")
     ids = torch.randint(0, 512, (30, 4), generator=torch.Generator().manual_seed(1))
-    choice = one_hot(torch.from_numpy(LEVELS)[None], 4)
+    choice = one_hot(torch.from_numpy(DIGITS)[None], 4)
     with torch.no_grad():
         state, row = conditioned(decoder, choice, torch.ones(1), 4)
         targets = ids[1:]
@@ -88,7 +87,7 @@ def test_the_integers_follow_the_decoder() -> None:
         unlike, _ = decoder(ids[:-1], targets, decoder.initial_state(4))
         bits = float(decoder.code.bits(choice))
     decoder.set_quantization("off")
-    engine, nats, size = ReferenceEngine(model, 4, LEVELS), 0.0, model.group_size
+    engine, nats, size = ReferenceEngine(model, 4, DIGITS), 0.0, model.group_size
     for before, after in zip(ids[:-1].numpy(), ids[1:].numpy(), strict=True):
         groups = engine.step(before)
         for lane, token in enumerate(after.tolist()):
@@ -97,7 +96,7 @@ def test_the_integers_follow_the_decoder() -> None:
             nats -= math.log(tokens[token % size] / tokens.sum())
     assert nats == pytest.approx(float(loss), rel=2e-3) == pytest.approx(float(same), rel=1e-2)
     assert abs(nats - float(loss)) < 0.1 * abs(float(unlike) - float(loss)), "it is the code that both are told"
-    assert bits == pytest.approx(code_bits(model.code.p1, LEVELS), rel=1e-3)
+    assert bits == pytest.approx(code_bits(model.code.p1, DIGITS), rel=1e-3)
 
 
 def test_a_code_costs_what_its_prior_says() -> None:
@@ -108,22 +107,22 @@ def test_a_code_costs_what_its_prior_says() -> None:
         share[:, :-1] *= 1 - p1 / 65536
         assert np.allclose(share.sum(1), 1)
         for seed in range(20):
-            levels = random_levels(model, seed)
-            prior_bits = -np.log2(share[np.arange(len(p1)), levels]).sum()
-            words = range_coder.encode(*code_decisions(p1, levels))
+            digits = random_code(model, seed)
+            prior_bits = -np.log2(share[np.arange(len(p1)), digits]).sum()
+            words = range_coder.encode(*code_decisions(p1, digits))
             state, found = range_coder.first_state(words), np.zeros(len(p1), np.int64)
             read_code(state, words, p1, found)
-            assert found.tolist() == levels.tolist()
+            assert found.tolist() == digits.tolist()
             coded_bits = 64 - math.log2(int(state[1])) + 32 * (int(state[3]) - 2)
             assert abs(coded_bits - prior_bits) <= 0.001 * prior_bits + 8
             assert abs(coded_bits - prior_bits) <= 0.001 * prior_bits + 0.01, "in truth far less: there is no rounding to bytes"
-            assert code_bits(p1, levels) == pytest.approx(prior_bits)
+            assert code_bits(p1, digits) == pytest.approx(prior_bits)
             range_coder.check_finished(state, words)
 
 
 def test_a_long_stream_of_codes_costs_what_the_prior_says() -> None:
     p1 = prior(coded_model())
-    parts = [code_decisions(p1, random_levels(coded_model(), seed)) for seed in range(3000)]
+    parts = [code_decisions(p1, random_code(coded_model(), seed)) for seed in range(3000)]
     words = range_coder.encode(np.concatenate([d for d, _ in parts]), np.concatenate([p for _, p in parts]))
     prior_bits = sum(range_coder.cost_bits(*part) for part in parts)
     assert abs(32 * len(words) - prior_bits) <= 0.001 * prior_bits + 64
@@ -139,16 +138,16 @@ def test_a_block_with_a_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     model = coded_model()
     fast = Network(model)
-    payload, bits = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[:2]
+    payload, bits = token_payload.encode_and_learn(fast, data, {}, code=DIGITS)[:2]
     assert payload[2] == 1
-    assert encode_slowly(model, data, payload[:3], LEVELS.tolist())[0] == payload
+    assert encode_slowly(model, data, payload[:3], DIGITS.tolist())[0] == payload
     assert decode_slowly(model, payload, len(data)) == data
     for threads in (1, 2):
-        found, _, levels = token_payload.decode_lanes(fast, payload, len(data), threads)
-        assert (found, levels.tolist()) == (data, LEVELS.tolist())
-        assert token_payload.encode_and_learn(fast, data, {}, threads, code=LEVELS)[:2] == (payload, bits)
-    p = token_payload.predict_tokens(fast, data, {}, TokensHead(payload[0], payload[1]), code=LEVELS)
-    assert bits == pytest.approx(code_bits(prior(model), LEVELS) + range_coder.cost_bits(p.decisions, p.p1))
+        found, _, digits = token_payload.decode_lanes(fast, payload, len(data), threads)
+        assert (found, digits.tolist()) == (data, DIGITS.tolist())
+        assert token_payload.encode_and_learn(fast, data, {}, threads, code=DIGITS)[:2] == (payload, bits)
+    p = token_payload.predict_tokens(fast, data, {}, TokensHead(payload[0], payload[1]), code=DIGITS)
+    assert bits == pytest.approx(code_bits(prior(model), DIGITS) + range_coder.cost_bits(p.decisions, p.p1))
     assert 0 <= 8 * (len(payload) - 3) - bits <= 64 + 0.01 * bits
 
 
@@ -157,7 +156,7 @@ def test_the_independent_decoder_reads_a_code(tmp_path: Path) -> None:
     model = coded_model()
     save_model(model, tmp_path / "m.safetensors")
     file = (tmp_path / "m.safetensors").read_bytes()
-    payload = token_payload.encode_and_learn(Network(model), data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(Network(model), data, {}, code=DIGITS)[0]
     assert decode_independently(payload, len(data), parse_independently(file)) == data
     save_model(small_model(), tmp_path / "plain.safetensors")
     with pytest.raises(RefusedError, match="a model that has none"):
@@ -192,7 +191,7 @@ def without_code(model: Model) -> Model:
 
 def test_flags_that_cannot_be(tmp_path: Path) -> None:
     fast, data = Network(coded_model()), TEXT[:500]
-    payload = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(fast, data, {}, code=DIGITS)[0]
     with pytest.raises(FormatError, match="its model knows none"):
         token_payload.decode_tokens(Network(small_model()), payload, len(data))
     for flags in (8, 9, 128, 255):
@@ -203,7 +202,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
 def test_another_code_is_never_taken_for_the_text() -> None:
     """z altered in any way: a named error, or bytes that the block's checksum refuses."""
     fast, data = Network(coded_model()), TEXT[:600]
-    payload = token_payload.encode_and_learn(fast, data, {}, code=LEVELS)[0]
+    payload = token_payload.encode_and_learn(fast, data, {}, code=DIGITS)[0]
     outcomes = set[bool | None]()
     for at in range(3, 9):  # of the first words: the code is there
         for bit in range(8):
@@ -268,7 +267,7 @@ def test_a_restored_code_exports_the_same_integers() -> None:
 
 
 def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
-    """Texts of any length; where float rounding decides between two levels, either may come out."""
+    """Texts of any length; where float rounding decides between two digits, either may come out."""
     torch.manual_seed(3)
     trained = untrained_encoder(coded_decoder(), 1)
     with torch.no_grad():
@@ -285,18 +284,18 @@ def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
             low = seed * 100
             ids = torch.randint(low, low + 100, (length,), generator=torch.Generator().manual_seed(seed)).numpy()
             position = trained.position(torch.from_numpy(encoder.sample(ids))[None])[0].detach().numpy()
-            levels = own.levels(ids)
-            assert (np.abs(levels - position) <= 0.5 + 1e-4).all()
+            digits = own.code(ids)
+            assert (np.abs(digits - position) <= 0.5 + 1e-4).all()
             assert (np.abs(restored.indices(torch.from_numpy(encoder.sample(ids))[None])[0].numpy() - position) <= 0.501).all()
-            seen.add(tuple(levels))
+            seen.add(tuple(digits))
     assert len(seen) > 5
 
 
 def test_an_encoder_of_any_numbers_says_some_code() -> None:
-    """Numbers so large that they overflow: levels within their range, and no warning."""
+    """Numbers so large that they overflow: digits within their range, and no warning."""
     weights = {name: torch.full_like(array, 3e38) for name, array in untrained_encoder(coded_decoder(), 0).state_dict().items()}
-    levels = saved_encoder(weights, 4).levels(np.arange(300))
-    assert levels.shape == (5,) and 0 <= levels.min() <= levels.max() <= 3
+    digits = saved_encoder(weights, 4).code(np.arange(300))
+    assert digits.shape == (5,) and 0 <= digits.min() <= digits.max() <= 3
 
 
 def test_a_file_with_a_code(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_code_earns_what_it_can(trained: Trained) -> None:
     prior = packed.model.code.p1 if packed.model.code else None
     assert prior is not None
     with_code = others = plain = price = 0.0
-    levels = [encoder.levels(text) for text in ids.reshape(-1, TEXT_TOKENS)]
+    levels = [encoder.code(text) for text in ids.reshape(-1, TEXT_TOKENS)]
     for text, own, other in zip(ids.reshape(-1, TEXT_TOKENS), levels, levels[1:] + levels[:1], strict=True):
         price += code_bits(prior, own)
         with_code += surprisal_bits(packed, text, LANES, own)

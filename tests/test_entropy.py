@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_payload
@@ -23,6 +22,7 @@ from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import TokensHead
+from nncomp.network.code import NO_CODE, Code
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.likeliest import likeliest
@@ -285,12 +285,12 @@ def test_damage_is_a_named_error(tiny: ModelFile) -> None:
         analysed(packed, None)
 
 
-@pytest.mark.parametrize("levels", [None, np.array([3, 0, 1, 2, 0])], ids=["untold", "told a code"])
-def test_the_likeliest_tokens_are_those_of_the_reference(levels: NDArray[np.int64] | None) -> None:
-    model = small_model() if levels is None else coded_model()
+@pytest.mark.parametrize("digits_C", [NO_CODE, np.array([3, 0, 1, 2, 0])], ids=["untold", "told a code"])
+def test_the_likeliest_tokens_are_those_of_the_reference(digits_C: Code) -> None:
+    model = coded_model() if len(digits_C) else small_model()
     ids = model.vocabulary.encode(TEXT[:200])
-    found, shares, actual = likeliest(Network(model), ids, 7, levels)
-    engine, before = ReferenceEngine(model, 1, levels), np.array([model.sizes["start_token"]])
+    found, shares, actual = likeliest(Network(model), ids, 7, digits_C)
+    engine, before = ReferenceEngine(model, 1, digits_C), np.array([model.sizes["start_token"]])
     for n, token in enumerate(ids.tolist()):
         groups = engine.step(before)[0]
         tokens = [engine.token_frequencies(0, group) for group in range(len(groups))]

@@ -17,13 +17,15 @@ from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
 from nncomp.machine.turns import yield_address
-from nncomp.network.engine import Network, feed, new_buffers
+from nncomp.network.code import NO_CODE
+from nncomp.network.engine import Network, feed
 from nncomp.network.halves import Half, halves
 from nncomp.network.model import Model, parse_model
-from nncomp.network.registry import level_path, open_model
+from nncomp.network.registry import open_model, shipped_path
+from nncomp.network.state import new_scratch, new_state, no_exchange
 from nncomp.training.export import export
 from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
-from tests.test_known_tokens import MODELS, NO_LEVELS
+from tests.test_known_tokens import MODELS
 
 PLAIN = Network(small_model())
 
@@ -34,21 +36,21 @@ def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shipped(name: str) -> Model:
-    if not level_path(name).exists():
+    if not shipped_path(name).exists():
         pytest.skip("no shipped model")
     file = open_model(name)
     return parse_model(file.read(), name, file.read_base())
 
 
-def in_two_threads(model: Network, both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
+def in_two_threads(both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
     """Feed the tokens to both halves; return what each says after each token: of the groups, and for the tokens of a group."""
     found: list[list[Any]] = [[], []]
 
     def run(half: Half) -> None:
-        b = half.buffers
+        b, network = half.scratch, (half.constants, half.state, half.scratch, half.exchange)
         for number in range(len(ids)):
-            feed(model.product, half.packed, half.arrays, b, ids[number : number + 1], b.rows, number, np.uint64(yield_address()))
-            found[b.half].append((b.groups.tolist(), b.hidden.tolist()))
+            feed(*network, ids[number : number + 1], b.rows, number, np.uint64(yield_address()))
+            found[half.exchange.half].append((b.groups.tolist(), b.hidden.tolist()))
 
     threads = [Thread(target=run, args=(half,), daemon=True) for half in both]
     for thread in threads:
@@ -61,17 +63,17 @@ def in_two_threads(model: Network, both: list[Half], ids: NDArray[np.int32]) -> 
 @pytest.mark.parametrize("name", [*MODELS, "fast", "default", "max"])
 def test_halves_equal_the_whole(name: str) -> None:
     """With the tiles of the shipped models and otherwise; in `fast` one half of the states is twice the other."""
-    plain, levels = MODELS[name] if name in MODELS else (shipped(name), NO_LEVELS)
+    plain, code = MODELS[name] if name in MODELS else (shipped(name), NO_CODE)
     model = Network(plain)
     ids = np.random.default_rng(1).integers(0, plain.sizes["vocab_size"], 60).astype(np.int32)
-    b, expected = new_buffers(plain, 1, levels), []
+    state, b, alone, expected = new_state(plain, 1, code), new_scratch(plain.sizes, 1), no_exchange(), []
     for number in range(len(ids)):
-        feed(model.product, model.packed, model.arrays, b, ids[number : number + 1], b.rows, number, np.uint64(0))
+        feed(model.constants, state, b, alone, ids[number : number + 1], b.rows, number, np.uint64(0))
         expected.append((b.groups.tolist(), b.hidden.tolist()))
-    both = halves(model, levels)
-    assert in_two_threads(model, both, ids) == [expected, expected]
-    assert np.array_equal(np.concatenate([half.buffers.h for half in both], axis=2), b.h)
-    assert both[0].buffers.h.shape[2] >= both[1].buffers.h.shape[2] >= b.h.shape[2] // 3
+    both = halves(model, code)
+    assert in_two_threads(both, ids) == [expected, expected]
+    assert np.array_equal(np.concatenate([half.state.h for half in both], axis=2), state.h)
+    assert both[0].state.h.shape[2] >= both[1].state.h.shape[2] >= state.h.shape[2] // 3
 
 
 def result_of(model: Network, payload: bytes, raw_bytes: int, threads: int) -> bytes:
@@ -86,9 +88,9 @@ def result_of(model: Network, payload: bytes, raw_bytes: int, threads: int) -> b
 def test_threads_decode_one_lane_the_same(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """And altered bytes to the same errors: tokens that do not fit, words that end early."""
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
-    packed, levels = Network(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_LEVELS
+    packed, code = Network(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_CODE
     for size in (1, 2, 5000):
-        payload = token_payload.encode_tokens(packed, TEXT[:size], 1, levels)[0]
+        payload = token_payload.encode_tokens(packed, TEXT[:size], 1, code)[0]
         for threads in (1, 2, 50):
             assert token_payload.decode_tokens(packed, payload, size, threads) == TEXT[:size]
     random_ = random.Random(1)
@@ -109,7 +111,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
     payload = token_payload.encode_tokens(PLAIN, data)[0]
 
     def fail(*arguments: Any) -> None:
-        if arguments[10] == failing:  # part
+        if arguments[-1].part == failing:
             time.sleep(0.05)  # the other is waiting
             raise MemoryError("of this thread")
         run(*arguments)

@@ -17,7 +17,7 @@ from checks.independent.range_decoder import RangeDecoder
 from nncomp.blocks import token_payload
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model, save_model
-from nncomp.network.registry import level_path
+from nncomp.network.registry import shipped_path
 from tests.conftest import ROOT, environment
 from tests.golden.models import FOLDER, SMALL
 from tests.test_token_payload import CASES, packed
@@ -64,9 +64,9 @@ def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) 
     assert decode_tokens(payload, len(data), parse_model((tmp_path / "m.safetensors").read_bytes())) == data
 
 
-@pytest.mark.skipif(not level_path("default").is_file(), reason="no model is installed")
+@pytest.mark.skipif(not shipped_path("default").is_file(), reason="no model is installed")
 def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
-    path, data = level_path("default"), english[:300]
+    path, data = shipped_path("default"), english[:300]
     payload = token_payload.encode_tokens(Network(load_model(path)), data).payload
     assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
 

@@ -11,17 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks.token_loop import take_rows
 from nncomp.format.payloads import TokensHead
-from nncomp.network import known_tokens
-from nncomp.network.engine import Network, feed, new_buffers, token_frequencies
+from nncomp.network.code import NO_CODE, Code
+from nncomp.network.decisions import node_probability, path_probabilities
+from nncomp.network.engine import Network, feed, token_frequencies
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.known_tokens import node_probability, path_probabilities, take_rows
 from nncomp.network.model import Model, parse_model
-from nncomp.network.registry import level_path, open_model
+from nncomp.network.registry import open_model, shipped_path
+from nncomp.network.state import new_scratch, new_state, no_exchange
 from tests.conftest import called_from_python, environment
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
 
-NO_LEVELS = np.zeros(0, np.int64)
 halves, take, path = map(called_from_python, (node_probability, take_rows, path_probabilities))
 
 
@@ -38,9 +39,9 @@ def slow_path(groups: NDArray[np.int64], tokens: NDArray[np.int64], token: int) 
     return found
 
 
-def by_steps(model: Model, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64]) -> tuple[Any, list[list[int]]]:
+def by_steps(model: Model, lane_ids: list[NDArray[np.int32]], code: Code) -> tuple[Any, list[list[int]]]:
     """Return the state that the reference ends with, and p1 of all decisions in the order of coding, token by token."""
-    engine, found = ReferenceEngine(model, len(lane_ids), levels if len(levels) else None), []
+    engine, found = ReferenceEngine(model, len(lane_ids), code), []
     before, states = np.full(len(lane_ids), model.sizes["start_token"]), engine.h.copy()
     for t in range(max(map(len, lane_ids))):
         groups = engine.step(before)
@@ -52,25 +53,22 @@ def by_steps(model: Model, lane_ids: list[NDArray[np.int32]], levels: NDArray[np
     return states, found
 
 
-def at_once(
-    model: Network, lane_ids: list[NDArray[np.int32]], levels: NDArray[np.int64], rows: int
-) -> tuple[Any, list[list[int]]]:
+def at_once(model: Network, lane_ids: list[NDArray[np.int32]], code: Code, rows: int) -> tuple[Any, list[list[int]]]:
     """Return the same, with up to so many rows at once."""
     sizes, bits = model.model.sizes, model.model.vocabulary.bits
-    b, found, number = new_buffers(model.model, len(lane_ids), levels, rows), list[list[int]](), 0
+    state, b, found, number = new_state(model.model, len(lane_ids), code), new_scratch(sizes, rows), list[list[int]](), 0
     ids, first_ids = np.concatenate(lane_ids), np.cumsum([0, *map(len, lane_ids)])
     walk, lanes_R, p1 = np.zeros(len(first_ids), np.int64), np.zeros(rows, np.int64), np.zeros((rows, bits), np.uint16)
     before_R, after_R, cumulative = np.zeros(rows, np.int32), np.zeros(rows, np.int32), np.zeros(1025, np.int64)
-    network = model.product, model.packed, model.arrays, b
     while count := int(take(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
-        feed(*network, before_R[:count], lanes_R, number, np.uint64(0))
+        feed(model.constants, state, b, no_exchange(), before_R[:count], lanes_R, number, np.uint64(0))
         for i in range(count):
-            token_frequencies(*network, i, after_R[i] // model.model.group_size)
+            token_frequencies(model.constants, b, i, after_R[i] // model.model.group_size)
             path(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
         found += p1[:count].tolist()
         number += 1
-    assert (b.turns[:, 0] == number).all()
-    return b.h, found
+    assert (state.turns[:, 0] == number).all()
+    return state.h, found
 
 
 def random_lanes(model: Model, lanes: int, steps: int, seed: int) -> list[NDArray[np.int32]]:
@@ -82,38 +80,38 @@ def random_lanes(model: Model, lanes: int, steps: int, seed: int) -> list[NDArra
 
 
 MODELS = {
-    "small": (small_model(), NO_LEVELS),
-    "another": (small_model(1), NO_LEVELS),
+    "small": (small_model(), NO_CODE),
+    "another": (small_model(1), NO_CODE),
     "told": (coded_model(), np.array([0, 3, 1, 2, 3])),
     "told extremes": (extreme_code(small_model(), 1, 7, 3), np.array([0, 1, 2, 2, 0, 1, 1])),
-    "extreme": (extreme_model(2), NO_LEVELS),
-    "extreme, another": (extreme_model(3), NO_LEVELS),
+    "extreme": (extreme_model(2), NO_CODE),
+    "extreme, another": (extreme_model(3), NO_CODE),
 }
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 16])
 @pytest.mark.parametrize("name", MODELS)
 def test_at_once_equals_step_by_step(name: str, lanes: int) -> None:
-    model, levels = MODELS[name]
+    model, code = MODELS[name]
     lane_ids = random_lanes(model, lanes, 60 // lanes + 3, lanes)
-    state, expected = by_steps(model, lane_ids, levels)
+    state, expected = by_steps(model, lane_ids, code)
     for rows in (1, 2, 5, 16, 33, 200):
-        other_state, found = at_once(Network(model), lane_ids, levels, rows)
+        other_state, found = at_once(Network(model), lane_ids, code, rows)
         assert found == expected
         assert np.array_equal(state, other_state)
 
 
 @pytest.mark.parametrize("name", ["default", "max"])
 def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
-    """With `max` a model that goes on from another."""
-    if not level_path(name).exists():
+    """With `max` a model that builds on another."""
+    if not shipped_path(name).exists():
         pytest.skip("no shipped model")
     file = open_model(name)
     model = parse_model(file.read(), name, file.read_base())
     lane_ids = random_lanes(model, 3, 20, 1)
-    state, expected = by_steps(model, lane_ids, NO_LEVELS)
-    for rows in (7, known_tokens.ROWS):
-        other_state, found = at_once(Network(model), lane_ids, NO_LEVELS, rows)
+    state, expected = by_steps(model, lane_ids, NO_CODE)
+    for rows in (7, token_threads.ROWS):
+        other_state, found = at_once(Network(model), lane_ids, NO_CODE, rows)
         assert found == expected and np.array_equal(state, other_state)
 
 
@@ -121,11 +119,11 @@ def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
 @pytest.mark.parametrize("size", [1, 40, 3000])
 def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same."""
-    model, levels = Network(coded_model()), np.array([2, 0, 1, 3, 3])
+    model, code = Network(coded_model()), np.array([2, 0, 1, 3, 3])
     results = []
-    for rows, threads in ((1, 1), (1, 2), (5, 2), (known_tokens.ROWS, 1), (known_tokens.ROWS, 2), (known_tokens.ROWS, 50)):
+    for rows, threads in ((1, 1), (1, 2), (5, 2), (token_threads.ROWS, 1), (token_threads.ROWS, 2), (token_threads.ROWS, 50)):
         monkeypatch.setattr(token_threads, "ROWS", rows)
-        results.append(token_payload.predict_tokens(model, TEXT[:size], {}, TokensHead(lanes_bits, 10), threads, code=levels))
+        results.append(token_payload.predict_tokens(model, TEXT[:size], {}, TokensHead(lanes_bits, 10), threads, code=code))
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)
         assert np.array_equal(results[0].p1, result.p1)

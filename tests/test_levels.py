@@ -17,11 +17,11 @@ from nncomp.blocks.token_payload import lanes_log2
 from nncomp.errors import ModelError
 from nncomp.format.numbers import MODEL_IDS as MODELS
 from nncomp.format.numbers import BlockKind
-from nncomp.network.registry import level_path, open_model
+from nncomp.network.registry import open_model, shipped_path
 from tests.conftest import Run
 from tests.test_byte_predictor import some_text
 
-pytestmark = pytest.mark.skipif(not all(level_path(name).is_file() for name in MODELS), reason="no shipped models")
+pytestmark = pytest.mark.skipif(not all(shipped_path(name).is_file() for name in MODELS), reason="no shipped models")
 
 
 def model_of(run: Run, name: str) -> str:

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
 from nncomp.network import products, vnni
-from nncomp.network.engine import FastEngine, Network, _mlp_out, first_sums, new_buffers
+from nncomp.network.engine import FastEngine, Network, _mlp_out, first_sums
 from nncomp.network.engine_reference import ReferenceEngine, squared_relu
 from nncomp.network.model import Model, load_model, parse_model, save_model
-from nncomp.network.registry import level_path
+from nncomp.network.registry import shipped_path
+from nncomp.network.state import new_scratch
 from tests.models import extreme_model, small_decoder, small_model
 
 
@@ -32,11 +33,11 @@ def assert_engines_agree(model: Model, lanes: int, steps: int) -> None:
     for _ in range(steps):
         tokens = random.integers(0, model.sizes["vocab_size"], lanes)
         assert np.array_equal(slow.step(tokens), fast.step(tokens))
-        assert np.array_equal(slow.hidden, fast.buffers.hidden)
+        assert np.array_equal(slow.hidden, fast.scratch.hidden)
         for lane in {0, lanes // 2, lanes - 1}:
             group = int(random.integers(model.sizes["group_count"]))
             assert np.array_equal(slow.token_frequencies(lane, group), fast.token_frequencies(lane, group))
-    assert np.array_equal(slow.h, fast.buffers.h)
+    assert np.array_equal(slow.h, fast.state.h)
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 16, 256])
@@ -50,10 +51,10 @@ def test_engines_agree_at_the_bounds_of_the_format(seed: int) -> None:
     assert_engines_agree(extreme_model(seed), [1, 2, 16][seed % 3], 6)
 
 
-@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 @pytest.mark.parametrize("lanes", [1, 2, 16, 256])
 def test_engines_agree_on_the_shipped_model(lanes: int) -> None:
-    assert_engines_agree(load_model(level_path("default")), lanes, 12 if lanes < 256 else 2)
+    assert_engines_agree(load_model(shipped_path("default")), lanes, 12 if lanes < 256 else 2)
 
 
 def test_reference_stays_in_int64() -> None:
@@ -96,14 +97,15 @@ def test_the_first_sum_whose_squared_relu_is_not_zero() -> None:
 def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> None:
     """Up to an eighth of them their columns are added, beyond that all is multiplied; the same sums."""
     random, model = np.random.default_rng(active), small_model()
-    a, packed, b = model.arrays, Network(model), new_buffers(model, lanes)
+    network, a, b = Network(model), model.arrays, new_scratch(model.sizes, lanes)
+    c = network.constants
     for lane in range(lanes):
         places = random.choice(64, active if lane == 0 else min(active, 5), replace=False)
         b.wide[lane] = first_sums(a.mlp_in_scale[1]) - 1
         b.wide[lane, places] = random.integers(0, 1 << 26, len(places))
-    scale, threshold, turned = a.mlp_in_scale[1], first_sums(a.mlp_in_scale[1]), packed.arrays.mlp_out_KN[1]
-    weight = packed.packed[4 + 3], a.mlp_out_weight[1], turned
-    _mlp_out(packed.product, *weight, scale, threshold, b.wide, b.z, b.flags, b.active, b.sums, b.delta)
+    scale, threshold, turned = a.mlp_in_scale[1], first_sums(a.mlp_in_scale[1]), c.mlp_out_turned[1]
+    weight = c.packed[4 + 3], a.mlp_out_weight[1], turned
+    _mlp_out(c.product, *weight, scale, threshold, b.wide, b.mlp, b.sums, b.delta)
     z = squared_relu(b.wide.astype(np.int64), a.mlp_in_scale[1])
     assert (b.delta == z @ a.mlp_out_weight[1].T.astype(np.int64)).all()
 
@@ -127,20 +129,20 @@ def test_every_product_is_exact(product: int | str, rows: int, n: int, k: int, s
     assert np.array_equal(out, a.astype(np.int64) @ weight.T.astype(np.int64))
 
 
-@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 def test_every_product_gives_the_same_integers() -> None:
     """Tiles, NumKong, the plain loop, and Numba for a processor without AVX-512: one hash of all frequencies."""
     code = (
         "import hashlib, numpy as np\n"
         "from nncomp.network.engine import FastEngine, Network\n"
         "from nncomp.network.model import load_model\n"
-        "from nncomp.network.registry import level_path\n"
-        "packed, h = Network(load_model(level_path('default'))), hashlib.sha256()\n"
+        "from nncomp.network.registry import shipped_path\n"
+        "packed, h = Network(load_model(shipped_path('default'))), hashlib.sha256()\n"
         "engine = FastEngine(packed, 7)\n"
         "for i in range(9):\n"
         "    h.update(engine.step(np.arange(7) * 31 + i).tobytes())\n"
         "    h.update(engine.token_frequencies(i % 7, i).tobytes())\n"
-        "print(min(int(packed.product), 2), h.hexdigest())\n"
+        "print(min(int(packed.constants.product), 2), h.hexdigest())\n"
     )
     kinds, hashes = [], set()
     environments: list[dict[str, str]] = [{"NNCOMP_PRODUCT": name} for name in ("tiles", "numkong", "loop")]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.network.registry import level_path
+from nncomp.network.registry import shipped_path
 from tests.conftest import ROOT, environment
 
 TEXT = b"A line of notes, and another line of notes.\n" * 50
@@ -65,7 +65,7 @@ def prepare(folder: Path, command: str) -> None:
     (folder / "folder").mkdir()
     for name in ("notes.txt", "report.txt", "folder/page.txt"):
         (folder / name).write_bytes(TEXT)
-    shutil.copy(level_path("default"), folder / "mine.safetensors")
+    shutil.copy(shipped_path("default"), folder / "mine.safetensors")
     (folder / ".local/share/bash-completion/completions").mkdir(parents=True)
     for name in PACKED:
         if name in command:
@@ -80,7 +80,7 @@ def test_the_commands_are_found() -> None:
     assert not [start for start in NOT_RUN if start == "nncomp"], "a reason is for one command"
 
 
-@pytest.mark.skipif(sys.platform == "win32" or not level_path("default").exists(), reason="needs a POSIX shell and the model")
+@pytest.mark.skipif(sys.platform == "win32" or not shipped_path("default").exists(), reason="needs a POSIX shell and the model")
 @pytest.mark.parametrize("command", [each for each in commands() if reason(each) is None])
 def test_a_command_of_the_readme(tmp_path: Path, command: str) -> None:
     prepare(tmp_path, command)
@@ -89,7 +89,7 @@ def test_a_command_of_the_readme(tmp_path: Path, command: str) -> None:
         assert TEXT in [path.read_bytes() for path in tmp_path.glob("*.txt")]
 
 
-@pytest.mark.skipif(not level_path("default").exists(), reason="needs the model")
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="needs the model")
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_python_of_the_readme(tmp_path: Path, number: int) -> None:
     pytest.importorskip("fsspec")

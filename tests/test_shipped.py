@@ -15,7 +15,7 @@ import pytest
 from nncomp.cli.app import command_names
 from nncomp.cli.man import page
 from nncomp.format.frames import ModelReference
-from nncomp.network.registry import level_path
+from nncomp.network.registry import shipped_path
 from tests.conftest import ROOT, environment
 from tests.test_cli import stored
 
@@ -147,7 +147,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     assert Path(says) == place
     text = b"a text that is packed by what was installed\n" * 20
     # Installed anew, its loops are compiled anew: those of mixing alone in half the time. The model is read below in any case.
-    asked = [] if os.environ.get("NNCOMP_FULL") and level_path("default").exists() else ["--model", "none"]
+    asked = [] if os.environ.get("NNCOMP_FULL") and shipped_path("default").exists() else ["--model", "none"]
     packed = run(nncomp, *asked, stdin=text)
     assert run(nncomp, "-d", stdin=packed) == text
     assert (place / "share" / "man" / "man1" / "nncomp.1").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")

@@ -26,6 +26,7 @@ from nncomp.errors import DeviceError, FormatError, MemoryLimitError, NncompErro
 from nncomp.format.numbers import SPLIT_BYTES
 from nncomp.format.payloads import TokensHead
 from nncomp.network import torch_engine, torch_products
+from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
@@ -40,7 +41,6 @@ from tests.test_byte_predictor import some_text
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 on_every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])
 CPU = torch.device("cpu")
-NO_LEVELS = np.zeros(0, np.int64)
 MODELS = ("plain", "coded", *(f"extreme {seed}" for seed in range(6)), "extreme, coded")
 
 
@@ -61,8 +61,8 @@ def on_device(name: str, device: str) -> TorchNetwork:
     return TorchNetwork(a_model(name), device)
 
 
-def levels_of(model: Model) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.arange(len(model.code.p1)) % 4 if model.code else NO_LEVELS
+def code_of(model: Model) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.arange(len(model.code.p1)) % 4 if model.code else NO_CODE
 
 
 def on_the_way(parts: list[list[int]], token: int, bits: int) -> list[int]:
@@ -83,12 +83,12 @@ def test_all_integers_are_those_of_the_definition(name: str, device: str, monkey
     """Step by step, and many steps at once in chunks, with lanes of unequal lengths; extreme weights too."""
     monkeypatch.setitem(torch_engine._CHUNK_TOKENS, device, 7)
     model = a_model(name)
-    random, levels, bits = np.random.default_rng(len(name)), levels_of(model), model.vocabulary.bits
+    random, code, bits = np.random.default_rng(len(name)), code_of(model), model.vocabulary.bits
     counts = [11, 8, 0, 1]
     ids = [random.integers(0, 512, count).astype(np.int32) for count in counts]
     there = on_device(name, device)
-    known = there.probabilities(np.concatenate(ids), np.cumsum([0, *counts]), levels).tolist()
-    slow, fast = ReferenceEngine(model, len(counts), levels), there.start(len(counts), levels)
+    known = there.probabilities(np.concatenate(ids), np.cumsum([0, *counts]), code).tolist()
+    slow, fast = ReferenceEngine(model, len(counts), code), there.start(len(counts), code)
     before, expected = np.full(len(counts), model.sizes["start_token"]), list[int]()
     for t in range(max(counts)):
         groups = slow.step(before)
@@ -113,7 +113,7 @@ def test_the_shipped_model_in_many_lanes(device: str) -> None:
     from nncomp.network.model import parse_model
 
     model = parse_model(file.read(), "model")
-    slow, fast = ReferenceEngine(model, 70), TorchNetwork(model, device).start(70, NO_LEVELS)
+    slow, fast = ReferenceEngine(model, 70), TorchNetwork(model, device).start(70, NO_CODE)
     for t in range(3):
         tokens = np.arange(70) * 101 + t
         assert np.array_equal(slow.step(tokens), fast.step(tokens))
@@ -189,7 +189,7 @@ def test_blocks_are_the_same_and_each_reads_the_other_s(
 ) -> None:
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     here, there = packed(name), on_device(name, device)
-    code = levels_of(here.model)
+    code = code_of(here.model)
     for data in (TEXT[:700], some_text(300, 3), b"hello", b"\xff"):
         start = token_payload.model_start(here)
         payload, cost_bits, _, learned = token_payload.encode_and_learn(here, data, start, code=code)

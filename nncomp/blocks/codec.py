@@ -107,7 +107,7 @@ class Codec:
         from nncomp.network.code import NO_CODE
 
         encoder = self._encoder if self.effort.is_thorough else None  # both payloads are made, with a code and without
-        code = encoder.levels(self._network.model.vocabulary.encode(data)) if encoder else NO_CODE
+        code = encoder.code(self._network.model.vocabulary.encode(data)) if encoder else NO_CODE
         found = encode_tokens(self._network, data, threads, code, self.effort.max_lanes)
         return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
 

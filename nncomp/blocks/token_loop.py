@@ -1,9 +1,9 @@
-"""The compiled loop over a block's tokens: the network predicts, mixing sharpens, the range coder codes; lanes advance in step.
+"""The compiled loop over the tokens of a block: the network predicts, mixing sharpens, the range coder codes; lanes in step.
 
-Encoding and decoding are one loop, for one thread or for each of several, that take turns. Knows nothing of payloads.
+Encoding and decoding are one loop. One thread runs it, or two that take turns. Knows nothing of payloads.
 """
 
-# L lanes, N tokens of the block, R raw bytes
+# L lanes, N tokens of the block, R rows fed at once
 
 from __future__ import annotations
 
@@ -11,49 +11,85 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nncomp.machine.kernels import compiled
+from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
 from nncomp.mixing.token_predictor import begin_token, end_token, fetch, predict, update
+from nncomp.network.decisions import node_probability, path_probabilities, sum_up
 from nncomp.network.engine import feed, token_frequencies
-from nncomp.network.known_tokens import node_probability, path_probabilities, sum_up, take_rows
 from nncomp.range_coder import decode_decision, is_spent
 
-TOKENS, LEFT, WRONG, STEPS = range(4)  # fields of `Shared.count`
-OVERFLOW, SPENT, FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, words end early, a thread failed
+TOKENS, LEFT, WRONG, STEPS = range(4)  # places in `Shared.count`
+OVERFLOW, SPENT, FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, the words end early, a thread failed
 
 
 class Shared(NamedTuple):
-    """What the threads of a block share; only the one whose turn it is may touch it."""
+    """What the threads of a block share. Only the thread whose turn it is may touch it."""
 
-    data: Any  # R uint8, the raw bytes
+    data: Any  # uint8, the raw bytes of the block
     filled: Any  # L int64, bytes done of each lane
-    before: Any  # L int32, the token before; when encoding the first one's
-    ids: Any  # N, the tokens when encoding, lane after lane
-    first_ids: Any  # L + 1 int64, where each lane's tokens begin
-    words: Any  # uint32, the coder's words when decoding, else empty
-    decoder: Any  # uint64, its state, at the first token
+    before: Any  # L int32, the token before; when encoding, the token before the first
+    ids: Any  # N int32, the tokens, lane after lane; empty when decoding
+    first_ids: Any  # L + 1 int64, where the tokens of each lane begin
+    words: Any  # uint32, the coder's words; empty when encoding
+    decoder: Any  # uint64, the decoder's state at the first token
     decisions: Any  # N * bits uint8, filled when encoding, in the order of coding
-    p1: Any  # the same, uint16
-    network: Any  # the same, the network's p1 where that is known from outside, else empty
-    count: Any  # int64: tokens so far, bytes left, what went wrong, after how many steps a call ends when decoding
-    position: Any  # int64: bytes done, for whoever watches
+    p1: Any  # N * bits uint16, the probability of each decision, filled when encoding
+    network_p1: Any  # N * bits uint16, the network's p1 when an outside network encodes; else empty
+    offsets: Any  # V + 1 int64, where the bytes of each token begin in `text`
+    text: Any  # uint8, the bytes of all tokens of the vocabulary
+    is_outside: Any  # bool, whether the network runs outside of this loop
+    count: Any  # 4 int64: tokens so far, bytes left, what is wrong, steps of one call when decoding
+    position: Any  # 1 int64: bytes done, for whoever watches
+
+
+class Turns(NamedTuple):
+    """How one thread takes turns with the others."""
+
+    turn: Any  # 1 int64: whose turn it is, a number that only grows
+    part: int  # the number of this thread, from 0
+    parts: int  # how many threads take turns; a thread beyond them feeds the other half of the network and nothing else
+    first_lane: int  # the lanes of this thread begin here
+    give_core_away: Any  # uint64, the address of the function that a waiting thread calls
+
+
+@inlined
+def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: Any, lanes_R: Any, after_R: Any) -> int:
+    """Take the next rows of known tokens in the order of coding, R or as many as are left; return how many.
+
+    Row i gets its lane, its token (`after_R`) and the token before it. Lane l has the tokens `ids` from first_ids[l] on. `walk`
+    (L + 1 int64, zeros at first) keeps how many tokens of each lane are taken, and last which lane is next.
+    """
+    lanes, rows, ended = first_ids.size - 1, 0, 0
+    lane = walk[lanes]
+    while rows < lanes_R.size and ended < lanes:
+        at = first_ids[lane] + walk[lane]
+        if at < first_ids[lane + 1]:
+            before_R[rows] = ids[at - 1] if walk[lane] > 0 else start_token
+            lanes_R[rows] = lane
+            after_R[rows] = ids[at]
+            walk[lane] += 1
+            rows += 1
+            ended = 0
+        else:
+            ended += 1
+        lane = lane + 1 if lane + 1 < lanes else 0
+    walk[lanes] = lane
+    return rows
 
 
 @compiled
-def run(
-    product: Any, packed: Any, a: Any, b: Any, m: Any, s: Any, offsets: Any, text: Any, first_lane: int,
-    turn: Any, part: int, parts: int, give_core_away: Any, is_outside: bool,
-) -> None:  # fmt: skip
-    """Code the lanes from `first_lane` on. With several parts, each is run by a thread of its own: while one mixes and codes, in
-    its turn, the others may run their network. So the order is that of one thread.
+def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any, t: Any) -> None:
+    """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns). While one thread mixes and codes in its turn, the
+    other runs the network; so the order of coding is that of one thread.
 
-    When decoding, a turn is a step of the part's own lanes, as many as `b` has. When encoding, the parts share the lanes' states,
-    and a turn is the next rows of the known tokens; the parts go through the network one behind the other, layer by layer.
-    A network that is outside has been run: for all steps, and s.network is what it says, or for one, which is in `b`.
-    A part beyond `parts` feeds the other half of the network, and nothing else.
-    When decoding, a call ends after s.count[STEPS] steps; what follows may be run by another number of threads."""
-    decoding, rows, skipped = s.words.size > 0, b.rows.size, part
-    groups, size = b.groups.shape[1], b.tokens.size
+    When decoding, a turn is a step of the thread's own lanes, as many as `state` has. A call ends after s.count[STEPS] steps;
+    another number of threads may go on. When encoding, a turn is the next rows of known tokens. The threads share `state` and go
+    through the network one behind the other, layer by layer.
+
+    An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
+    """
+    decoding, rows, skipped, part, parts, first_lane = s.words.size > 0, scratch.rows.size, t.part, t.part, t.parts, t.first_lane
+    groups, size = scratch.groups.shape[1], scratch.tokens.size
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
         group_bits += 1
@@ -66,26 +102,26 @@ def run(
     number = part
     while True:
         if not decoding:
-            for _ in range(skipped + 1):  # those of the other parts, and its own
+            for _ in range(skipped + 1):  # those of the other threads, and its own
                 rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
             skipped = parts - 1
         elif (number - part) // parts >= s.count[STEPS]:
             return
         has_ended = parts == 1 and (s.count[LEFT] == 0 or s.count[WRONG] != 0)
-        if rows > 0 and not is_outside and not has_ended:
+        if rows > 0 and not s.is_outside and not has_ended:
             turn_in_network = (number - part) // parts if decoding else number
-            feed(product, packed, a, b, before_R[:rows], lanes_R, turn_in_network, give_core_away)
+            feed(constants, state, scratch, exchange, before_R[:rows], lanes_R, turn_in_network, t.give_core_away)
             for i in range(0 if decoding else rows):
-                token_frequencies(product, packed, a, b, i, after_R[i] // size)
-                path_probabilities(b.groups[i], b.tokens, after_R[i], cumulative, known_R[i])
-        wait_for(turn, number, give_core_away)
+                token_frequencies(constants, scratch, i, after_R[i] // size)
+                path_probabilities(scratch.groups[i], scratch.tokens, after_R[i], cumulative, known_R[i])
+        wait_for(t.turn, number, t.give_core_away)
         if part == 0:
             s.position[0] = s.data.size - s.count[LEFT]
             if decoding and is_spent(s.decoder, s.words):  # once a step: altered bytes need not be decoded to the end
                 s.count[WRONG] = SPENT
         if s.count[LEFT] == 0 or s.count[WRONG] or rows == 0:
             if part < parts:
-                pass_on(turn, number + 1)
+                pass_on(t.turn, number + 1)
             return
         if part >= parts:
             number += 1
@@ -100,17 +136,17 @@ def run(
             token = np.int64(after_R[i])
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
             at = s.count[TOKENS] * bits
-            known = s.network[at : at + bits] if is_outside else known_R[i]
+            known = s.network_p1[at : at + bits] if s.is_outside else known_R[i]
             begin_token(m, lane, lane_data, here)
             node, count, low = np.int64(1), groups, np.int64(0)
             fetch(m, np.int64(0), node, b1)
             for depth in range(bits):
                 if decoding:
                     if depth == 0:
-                        sum_up(b.groups[i], cumulative)
+                        sum_up(scratch.groups[i], cumulative)
                     elif depth == group_bits:
-                        token_frequencies(product, packed, a, b, i, node - groups)
-                        sum_up(b.tokens, cumulative)
+                        token_frequencies(constants, scratch, i, node - groups)
+                        sum_up(scratch.tokens, cumulative)
                         count, low = size, np.int64(0)
                     count >>= 1
                     middle = cumulative[low + count]
@@ -130,17 +166,17 @@ def run(
                 update(m, lane, bit)
                 low += count * bit
             token = node - (1 << bits)
-            width = offsets[token + 1] - offsets[token]
+            width = s.offsets[token + 1] - s.offsets[token]
             if width > room:
                 s.count[WRONG] = OVERFLOW
                 break
             if decoding:
                 for k in range(width):
-                    lane_data[here + k] = text[offsets[token] + k]
+                    lane_data[here + k] = s.text[s.offsets[token] + k]
                 before_R[i] = token
             end_token(m, lane, token, lane_data, here, width)
             s.filled[lane] += width
             s.count[TOKENS] += 1
             s.count[LEFT] -= width
-        pass_on(turn, number + 1)
+        pass_on(t.turn, number + 1)
         number += parts

@@ -1,10 +1,9 @@
 """How compiled functions are made and kept: once for each version of the source, in the user's cache folder.
 
-Every compiled function of nncomp is decorated with `compiled` (or `inlined`). Numba keeps its machine code in a folder
-named by a hash of the source of all of them and of what they take constants from (`hashed_files`), so that an edit of any
-compiles anew and nothing stale is ever used. One process
-compiles a function: another one that needs the same waits and then loads it. Where the folder cannot be written, everything
-works, but is compiled by each process. Knows nothing of what the functions do.
+Every compiled function of nncomp is decorated with `compiled` or `inlined`. Numba keeps the machine code in a folder named by a
+hash. The hash covers the source of all compiled functions and of the modules that their constants come from (`hashed_files`), so
+stale machine code is never used. One process compiles a function; another process that needs the same function waits and then
+loads it. Where the folder cannot be written, each process compiles for itself. Knows nothing of what the functions do.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from numba.core.runtime import rtsys
 from nncomp.machine.watch import say_preparing
 from nncomp.version import PACKAGE
 
-# Modules of compiled functions, and those that their constants come from; tests/test_house.py holds this complete.
+# Modules of compiled functions, and modules that their constants come from; tests/test_house.py fails if one is missing.
 _HASHED = ("errors.py", "format/numbers.py", "range_coder.py", "version.py", "blocks/token_loop.py", "training/recurrence.py")
 _HASHED_FOLDERS = ("machine", "mixing", "network")
 _KEPT_FOLDERS = 4  # of other versions
@@ -61,7 +60,7 @@ def cache_folder() -> Path | None:
 
 
 def remove_old_folders(base: Path, current: Path) -> None:
-    """Remove the folders of other versions but for the newest few, and those too that nobody used for 30 days."""
+    """Remove the folders of other versions, but for the newest few that were used within 30 days."""
     others = [(path.stat().st_mtime, path) for path in base.glob("kernels-*") if path != current]
     for i, (used_s, path) in enumerate(sorted(others, reverse=True)):
         if i >= _KEPT_FOLDERS or used_s < time.time() - 86_400 * _KEPT_DAYS:
@@ -69,7 +68,7 @@ def remove_old_folders(base: Path, current: Path) -> None:
 
 
 class _Locks:
-    """The functions that this process compiles: one, and within it those that it calls and that are not there either."""
+    """The locks of the functions that this process compiles: one, and within it the functions that it calls."""
 
     def __init__(self) -> None:
         self._descriptors: list[int] = []
@@ -77,7 +76,7 @@ class _Locks:
     def take(self, folder: Path | None, name: str) -> None:
         descriptor = -1
         if folder:
-            with suppress(ImportError, OSError):  # no such locks here: then two processes may do the same work
+            with suppress(ImportError, OSError):  # without locks two processes may do the same work
                 import fcntl
 
                 descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -94,23 +93,23 @@ _locks = _Locks()
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of a function, for one process at a time, and with a word to whoever waits."""
+    """Numba's cache of a function, for one process at a time; it tells the user that functions are being compiled."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = self._load(sig, target_context)
         if found is None:
             say_preparing(True)
             _locks.take(cache_folder(), self._impl.filename_base)
-            found = self._load(sig, target_context)  # somebody else may have made it meanwhile
+            found = self._load(sig, target_context)  # another process may have made it meanwhile
             if found is not None:
                 _locks.give_back()
         return found
 
     def _load(self, sig: Any, target_context: Any) -> Any:
-        try:  # not load_overload: that loads all that a compilation needs first, a quarter of the time that a start takes
-            rtsys.initialize(target_context)  # what compiled code calls; the rest is for compiling
+        try:  # not load_overload, which first loads all that a compilation needs: a quarter of the time of a start
+            rtsys.initialize(target_context)  # what compiled code calls
             return self._load_overload(sig, target_context)
-        except Exception:  # what a damaged file raises: it is made again
+        except Exception:  # of a damaged file: the function is compiled again
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -132,7 +131,7 @@ def _njit(**options: Any) -> Callable[[Any], Any]:
         made = njit(**options)(function)
         if isinstance(made, Dispatcher):  # not with NUMBA_DISABLE_JIT=1
             folder, before = cache_folder(), config.CACHE_DIR
-            config.CACHE_DIR = str(folder or "")  # read when the cache is made; what others compile is not touched
+            config.CACHE_DIR = str(folder or "")  # read when the cache is made; other libraries keep theirs
             made._cache = _Kept(function) if folder else _NotKept()  # type: ignore[attr-defined]  # as enable_caching does
             config.CACHE_DIR = before
         return made
@@ -144,19 +143,19 @@ _helpers: list[subprocess.Popen[bytes]] = []
 
 
 def compile_beside(module: str, function: str, call: str) -> None:
-    """Let another process compile `function` of `module`, which its function `call` needs, while this one compiles another.
+    """Let another process compile `function` of `module` by calling `call` there, while this process compiles something else.
 
-    Only where there is a second core, and what is compiled is kept. Whoever needs the function calls `wait_for_helpers` before:
-    Numba compiles in one thread at a time, and one that waits for another process in it would keep this process's from it.
+    This happens only where there is a second core and where machine code is kept. A caller that needs the function calls
+    `wait_for_helpers` before: Numba compiles in one thread at a time, and a thread that waits inside would stop the others.
     """
     folder = cache_folder()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # elsewhere there may be no locks either
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # such systems may have no locks either
     if not sys.executable or config.DISABLE_JIT or cores < 2 or not folder:
         return
     if any(folder.rglob(f"{module.rpartition('.')[2]}.{function}-*.nbi")):
         return
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
-    with suppress(OSError):  # then this process does it
+    with suppress(OSError):  # then this process compiles it
         quiet = subprocess.DEVNULL
         _helpers.append(subprocess.Popen([sys.executable, "-Pc", code], stdin=quiet, stdout=quiet, stderr=quiet))
 
@@ -165,12 +164,12 @@ def wait_for_helpers() -> None:
     """Wait for the processes that compile beside this one."""
     while _helpers:
         _helpers[-1].wait()
-        with suppress(IndexError):  # another thread may have waited too
+        with suppress(IndexError):  # another thread may have waited as well
             _helpers.pop()
 
 
 def with_twin(twin: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Decorate an intrinsic with its twin in Python, which takes its place where nothing is compiled (NUMBA_DISABLE_JIT=1)."""
+    """Decorate an intrinsic with its twin in Python, which is used where nothing is compiled (NUMBA_DISABLE_JIT=1)."""
 
     def decorate(intrinsic: Any) -> Any:
         return twin if config.DISABLE_JIT else intrinsic
@@ -179,8 +178,8 @@ def with_twin(twin: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 compiled: Callable[[Any], Any] = _njit(nogil=True, error_model="numpy")
-# Inlined functions make no arrays; counting references to those they are given cost a quarter of the time. Python does not call
-# them, and what it would need for that was a sixth of the first compilation.
+# Inlined functions make no arrays; counting references to their arguments took a quarter of the time. Python does not call them;
+# the wrappers for such calls took a sixth of the first compilation.
 _only_inlined = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inlined: Callable[[Any], Any] = njit(**_only_inlined, _nrt=False, error_model="numpy")
 parallel: Callable[[Any], Any] = _njit(parallel=True, fastmath=True)  # for training, never for coding

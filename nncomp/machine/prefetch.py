@@ -1,4 +1,4 @@
-"""A hint to the processor that an array element is needed soon. It changes no value, only waiting."""
+"""A hint to the processor that an array element is needed soon. The hint changes time, never a value."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Taking turns inside compiled loops: two threads that share memory, of which one at a time may touch it.
+"""Taking turns inside compiled loops: threads share memory, and one at a time may touch it.
 
-Whose turn it is stands in one int64 that is read and written atomically; what a thread did before it gave the turn away
-is seen by the one that takes it (release and acquire). Waiting is looking again, and giving the core away when it takes
-long. Knows nothing of what is done in a turn.
+An int64 says whose turn it is. It is read and written atomically: a thread sees all that was written before the turn came to it
+(release and acquire). A waiting thread spins, and after a while gives its core away at each look. Knows nothing of what is done
+in a turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from nncomp.machine.kernels import inlined, with_twin
 
 _LOOKS = 100  # before the core is given away: some 3 microseconds
-FOREVER = 1 << 62  # whoever waits goes on
+FOREVER = 1 << 62  # no thread waits for a later turn
 
 
 def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -29,7 +29,7 @@ def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 @with_twin(lambda array: array[0])
 @intrinsic  # type: ignore[untyped-decorator]
 def _load(typingctx: Any, array: Any) -> Any:
-    """Return the first element of an int64 array; nothing that comes after is done before."""
+    """Return the first element of an int64 array; nothing that follows is done earlier (acquire)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(_first(context, builder, signature, arguments), "acquire", 8)
@@ -40,7 +40,7 @@ def _load(typingctx: Any, array: Any) -> Any:
 @with_twin(lambda array, value: array.fill(value))
 @intrinsic  # type: ignore[untyped-decorator]
 def _store(typingctx: Any, array: Any, value: Any) -> Any:
-    """Set the first element of an int64 array; all that came before is done."""
+    """Set the first element of an int64 array, after all that stands before (release)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store_atomic(arguments[1], _first(context, builder, signature, arguments), "release", 8)
@@ -64,7 +64,7 @@ def _call(typingctx: Any, address: Any) -> Any:
 
 @functools.cache
 def yield_address() -> int:
-    """Return the address of the C function that gives the core away, or 0 where there is none (Windows)."""
+    """Return the address of the C function that gives the core to another thread, or 0 where there is none (Windows)."""
     try:
         return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
     except (OSError, AttributeError, TypeError):
@@ -73,7 +73,7 @@ def yield_address() -> int:
 
 @inlined
 def wait_for(turn: Any, number: int, give_core_away: int) -> None:
-    """Wait until turn[0] (int64) is `number`, or more."""
+    """Wait until turn[0] (int64) is `number` or more."""
     looks = 0
     while _load(turn) < number:
         looks += 1
@@ -83,5 +83,5 @@ def wait_for(turn: Any, number: int, give_core_away: int) -> None:
 
 @inlined
 def pass_on(turn: Any, number: int) -> None:
-    """Let it be the turn of `number`."""
+    """Give the turn to `number`."""
     _store(turn, number)

@@ -1,6 +1,6 @@
-"""What long work tells whoever waits for it: that functions are being compiled first, and how far a block is.
+"""What a process tells about its work: that functions are being compiled, and how many bytes of a block are done.
 
-A process works on one block at a time, so each process has one watch. Knows nothing of blocks, processes or terminals.
+A process works on one block at a time, so these are global to it. Knows nothing of blocks, processes or terminals.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ _on_preparing: Callable[[bool], None] | None = None
 
 
 def on_preparing(call: Callable[[bool], None] | None) -> None:
-    """Let `call` be told when functions have to be compiled, and whether that is kept for the next time."""
+    """Have `call` called when functions must be compiled; its argument says whether the machine code is kept."""
     global _on_preparing
     _on_preparing = call
 
 
 def say_preparing(is_kept: bool) -> None:
-    """Tell that functions have to be compiled."""
+    """Tell that functions must be compiled, and whether the machine code is kept."""
     if _on_preparing:
         _on_preparing(is_kept)
 
 
 def share_position(cells: Any) -> None:
-    """Let the position be kept in `cells` (a buffer of one int64), which another process may read."""
+    """Keep the position in `cells` (a buffer of one int64), which another process may read."""
     global _cells
     _cells = cells
 
 
 def position() -> NDArray[np.int64]:
-    """Return where a loop writes how many raw bytes of its block are done, shape (1,), int64."""
+    """Return the array in which a loop writes how many raw bytes of its block are done, shape (1,), int64."""
     import numpy as np
 
     return np.zeros(1, np.int64) if _cells is None else np.frombuffer(_cells, np.int64)

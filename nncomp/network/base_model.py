@@ -1,7 +1,7 @@
-"""A model that goes on from another one, its base: its file has only the layers after the base's and what gives the groups.
+"""A model that builds on a base model: its file has only the layers above the base's and the arrays that predict the groups.
 
-So a large model beside a smaller one costs little more to ship. The file names its base by the SHA-256 of the base's file;
-everything that it lacks is the base's. Knows nothing of where files are.
+So a large model needs little space beside a small one. The file names its base by the SHA-256 of the base's file, and takes all
+other arrays from it. Knows nothing of where files are.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def own_tensors(tensors: Tensors, base: Tensors) -> Tensors:
-    """Return what a file must have of the tensors of a model when it has those of its base."""
+    """Return those tensors of a model that its file must have beside the tensors of its base."""
     first = len(base["shift"])
     return {name: np.ascontiguousarray(tensors[name][first:]) for name in LAYERS} | {name: tensors[name] for name in GROUPS}
 
 
 def joined(own: Tensors, base: Tensors) -> Tensors:
-    """Return the tensors of a model from its file's and its base's; raises ModelError when layers do not fit on layers."""
+    """Return the tensors of a model, joined from its file and its base; raises ModelError when their layers do not fit."""
     both = {name: array for name, array in base.items() if not name.startswith("code_")} | own
     for name in LAYERS:
         if name not in own:
             raise KeyError(name)
         kinds = [(array.dtype, array.ndim, array.shape[1:]) for array in (own[name], base[name])]
         if kinds[0] != kinds[1]:
-            raise ModelError(f"The model's array {name} does not go with that of its base; the model file is damaged.")
+            raise ModelError(f"The model's array {name} does not fit the array of its base; the model file is damaged.")
         both[name] = np.concatenate([base[name], own[name]])
     return both
 
 
 def check_base(claimed: object, base: bytes | None, name: str) -> bytes:
-    """Return the bytes of the base; raises ModelError unless they are those that the file `name` claims."""
+    """Return the bytes of the base; raises ModelError unless they have the hash that the file `name` claims."""
     if base is None:
-        raise ModelError(f"{name} goes on from another model, and that one is not here: its SHA-256 is {claimed!r:.80}.")
+        raise ModelError(f"{name} builds on a base model that was not found: its SHA-256 is {claimed!r:.80}.")
     if hashlib.sha256(base).hexdigest() != claimed:
-        raise ModelError(f"{name} goes on from another model than the one that was found.")
+        raise ModelError(f"{name} builds on another base model than the one that was found.")
     return base

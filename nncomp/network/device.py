@@ -1,4 +1,4 @@
-"""The network on a device of torch: where `--device` leads. Knows nothing of torch but that it may be missing."""
+"""The network on a device of torch, for `--device`. Knows nothing of torch but that it may not be installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nncomp.network.outside_network import OutsideNetwork
 
 
 def open_outside(model: Model, device: str) -> OutsideNetwork:
-    """Return the model with its network on a device of torch: cpu, cuda or cuda:N; raises DeviceError when that cannot be."""
+    """Return the network of a model on a device of torch: cpu, cuda or cuda:N; raises DeviceError when it cannot run there."""
     try:
         from nncomp.network.torch_engine import TorchNetwork
     except ImportError as error:

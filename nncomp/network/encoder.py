@@ -1,11 +1,11 @@
-"""The encoder that belongs to a model, run in NumPy: the sender finds a block's code z with it.
+"""The encoder of a model, run in NumPy: it finds the code z of a block for the sender.
 
-A small float network in a file of its own beside the model, NAME.encoder.safetensors; where there is none, no code is sent.
-The receiver never needs it: which code is sent changes the size of a file, never what it holds. It is trained as
-`nncomp.training.float_encoder`, of which `Encoder.levels` is the twin. Knows nothing of coding.
+The encoder is a small float network in a file beside the model, NAME.encoder.safetensors. Without this file no code is sent. The
+receiver does not need it: a code changes the size of a file, never the decoded bytes. `Encoder.code` computes the same as
+`nncomp.training.float_encoder`, which is trained. Knows nothing of coding.
 """
 
-# N tokens read, V tokens, W width, C dimensions of the code, K levels
+# N tokens read, V tokens, W width, C dimensions of the code, K digits
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
 
-SPAN, SPANS = 256, 16  # of a text of more than SPAN * SPANS tokens, so many spans of so many tokens are read
+SPAN, SPANS = 256, 16  # tokens of a span, and spans that are read of a text with more than SPAN * SPANS tokens
 _FORMAT = "nncomp-encoder-1"
 _MAX_BYTES = 1 << 28
 
@@ -56,7 +56,7 @@ def shapes(vocab_size: int, dimensions: int, width: int) -> dict[str, tuple[int,
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """An encoder's sizes (`vocab_size`, `dimensions`, `levels`, `width`) and arrays; they are checked."""
+    """The sizes of an encoder (`vocab_size`, `dimensions`, `levels`: digits, `width`) and its arrays; they are checked."""
 
     sizes: dict[str, int]
     arrays: dict[str, Floats] = field(repr=False)
@@ -70,8 +70,8 @@ class Encoder:
             if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
                 raise ModelError(f"The encoder's array {name} is {array.dtype} {array.shape}, not finite float32 {shape}.")
 
-    @np.errstate(all="ignore")  # a damaged encoder may overflow: it then says some code or other
-    def levels(self, ids_N: NDArray[Any]) -> NDArray[np.int64]:
+    @np.errstate(all="ignore")  # a damaged encoder may overflow: then the code is bad, and still a code
+    def code(self, ids_N: NDArray[Any]) -> NDArray[np.int64]:
         """Return the code of a text (at least one token), shape (C,) int64."""
         a, ids = self.arrays, sample(ids_N)
         x = a["embedding"][ids]
@@ -82,8 +82,8 @@ class Encoder:
         value = mixed @ a["code_out.weight"].T + a["code_out.bias"]
         standard = (value - a["mean"]) / np.maximum(a["deviation"], np.float32(1e-4))
         top = self.sizes["levels"] - 1
-        levels: NDArray[np.int64] = np.floor((np.tanh(np.nan_to_num(standard)) + 1) * (top / 2) + 0.5).astype(np.int64)
-        return np.clip(levels, 0, top)
+        digits_C: NDArray[np.int64] = np.floor((np.tanh(np.nan_to_num(standard)) + 1) * (top / 2) + 0.5).astype(np.int64)
+        return np.clip(digits_C, 0, top)
 
 
 def _squared_relu(x: Any) -> Any:
@@ -100,9 +100,9 @@ def encoder_path(model: Path) -> Path:
 
 
 def open_encoder(model: Path, sizes: dict[str, int]) -> Encoder | None:
-    """Return the encoder beside a model of these sizes; None if the model takes no code or no encoder is there.
+    """Return the encoder beside a model of these sizes; None if the model takes no code or has no encoder.
 
-    Raises ModelError when the encoder is damaged or not this model's.
+    Raises ModelError when the encoder is damaged or belongs to another model.
     """
     path = encoder_path(model)
     if not sizes.get("code_dimensions") or not path.is_file():
@@ -110,7 +110,7 @@ def open_encoder(model: Path, sizes: dict[str, int]) -> Encoder | None:
     encoder = load_encoder(path)
     expected = sizes["vocab_size"], sizes["code_dimensions"], sizes["code_levels"]
     if tuple(encoder.sizes[name] for name in ("vocab_size", "dimensions", "levels")) != expected:
-        raise ModelError(f"The encoder {path} is not that of the model {model}; remove it, and no code is sent.")
+        raise ModelError(f"The encoder {path} does not belong to the model {model}; remove the encoder, and no code is sent.")
     return encoder
 
 
@@ -138,9 +138,9 @@ def load_encoder(path: Path) -> Encoder:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")].decode())["__metadata__"]
         sizes = json.loads(header["sizes"])
         if header["format"] != _FORMAT or not all(type(size) is int and 0 < size < 1 << 20 for size in sizes.values()):
-            raise ValueError("its format or its sizes are others")
+            raise ValueError("it has another format or other sizes")
         return Encoder(sizes, arrays)
     except OSError as error:
         raise ModelError(f"The encoder {path} cannot be read: {error.strerror}.") from error
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ModelError(f"{path} is not an encoder of nncomp ({error}); remove it, and no code is sent.") from error
+        raise ModelError(f"{path} is not an encoder of nncomp ({error}); remove the file, and no code is sent.") from error

@@ -1,14 +1,13 @@
-"""The fast engine: the integer network of `nncomp.network.engine_reference` as compiled loops around exact int8 products.
+"""The fast engine: the network of `nncomp.network.engine_reference` as compiled loops around exact int8 products.
 
-`feed`, `step` and `token_frequencies` are compiled functions that other compiled loops call; `FastEngine` wraps the last two
-with the interface of the reference. Same integers, by test with `==`.
+`feed`, `step` and `token_frequencies` are compiled functions that other compiled loops call. `FastEngine` gives them the
+interface of the reference. Both hand out the same integers; tests compare them with `==`.
 """
 
 # R rows fed at once, L lanes, D width, E state width, F mlp width, G groups, S tokens a group, N layers
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
-from nncomp.network.code_tables import code_input, code_state
+from nncomp.network.code import NO_CODE, Code
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -34,97 +33,22 @@ from nncomp.network.model import (
     Model,
 )
 from nncomp.network.products import choose_product, multiply, pack
+from nncomp.network.state import APART, TOGETHER, Exchange, new_scratch, new_state
 
 _HALF = 1 << (SCALE_SHIFT - 1)
-_FIRST_ROOT = 182  # the least t whose square's code, (t * t + 2**15) >> 16, is not 0
-_NEVER = (1 << 31) - 1  # a sum is less
-# What the compiled functions read: the arrays of the model; each layer's second MLP weight turned, N F D int8; and from which sum
-# on an output of the squared ReLU is not zero, N F int32.
-Operands: Any = namedtuple("Operands", (*Arrays._fields, "mlp_out_KN", "mlp_threshold"))  # type: ignore[misc]
-_GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `packed`, layer by layer; then the group's two
-_TOGETHER = 4  # rows of the second product of the MLP: of these all are multiplied out if one has many columns
-_APART = 16  # words of `Buffers.turns` from layer to layer, for each a cache line of its own
+_FIRST_ROOT = 182  # the least t whose square in int8, (t * t + 2**15) >> 16, is not 0
+_NEVER = (1 << 31) - 1  # every sum is less
+_GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `Constants.packed`, layer by layer; then the groups' two
 
 
-class Buffers(NamedTuple):
-    """State of L lanes and scratch of R rows; allocated once."""
+class Constants(NamedTuple):
+    """What the compiled functions read of a network, or of half of one; made once for a model."""
 
-    h: NDArray[np.int64]  # N L E
-    before: NDArray[np.int8]  # N L D
-    turns: NDArray[np.int64]  # N 16, the first: how many feeds have gone through the layer's state
-    x: NDArray[np.int64]  # R D
-    y: NDArray[np.int8]  # R D
-    u: NDArray[np.int8]  # R D
-    gates: NDArray[np.int32]  # R 3E
-    out: NDArray[np.int8]  # R E
-    delta: NDArray[np.int32]  # R D
-    wide: NDArray[np.int32]  # R F
-    z: NDArray[np.int8]  # R F
-    group_wide: NDArray[np.int32]  # R H
-    group_z: NDArray[np.int8]  # R H
-    group_acc: NDArray[np.int32]  # R G
-    groups: NDArray[np.int64]  # R G, frequencies
-    token_acc: NDArray[np.int32]  # 1 S
-    tokens: NDArray[np.int64]  # S, frequencies
-    hidden: NDArray[np.int8]  # R D
-    sums: NDArray[np.int32]  # R, scratch of the products
-    flags: NDArray[np.int8]  # F or a little more, which outputs of the squared ReLU are not zero
-    active: NDArray[np.int64]  # 4, F / 8 + 1, the places of those
-    scratch: NDArray[np.int64]  # 3E
-    code: NDArray[np.int64]  # D, what a code adds to the input of each step
-    rows: NDArray[np.int64]  # R, 0 to R - 1
-    met: NDArray[np.int64]  # 2 16, the first: how many sums each half has shown; 0 16 for a network that is whole
-    shown: NDArray[np.int32]  # 2 2 D or G or more: the last two sums of each half
-    half: int  # 0 or 1
-
-
-def new_buffers(model: Model, lanes: int, digits_C: NDArray[np.int64] | None = None, rows: int = 0) -> Buffers:
-    """Return the first state, and scratch, for `lanes` lanes: zeros, or what a code of these levels makes of it.
-
-    So many rows can be fed at once, or one a lane.
-    """
-    buffers = buffers_of(model.sizes, model.group_size, lanes, rows or lanes)
-    if digits_C is not None and len(digits_C):
-        assert model.code is not None
-        buffers.h[:] = code_state(model.code, digits_C)[:, None]
-        buffers.code[:] = code_input(model.code, digits_C)
-    return buffers
-
-
-def buffers_of(s: dict[str, int], size: int, lanes: int, rows: int) -> Buffers:
-    """Return the same, all zeros, for a network of these sizes with so many tokens a group."""
-    n, d, e, f = s["layer_count"], s["width"], s["state_width"], s["mlp_width"]
-    g, h = s["group_count"], s["group_mlp_width"]
-    i8, i32, i64 = np.int8, np.int32, np.int64
-    return Buffers(
-        h=np.zeros((n, lanes, e), i64),
-        before=np.zeros((n, lanes, d), i8),
-        turns=np.zeros((n, _APART), i64),
-        x=np.zeros((rows, d), i64),
-        y=np.zeros((rows, d), i8),
-        u=np.zeros((rows, d), i8),
-        gates=np.zeros((rows, 3 * e), i32),
-        out=np.zeros((rows, e), i8),
-        delta=np.zeros((rows, d), i32),
-        wide=np.zeros((rows, f), i32),
-        z=np.zeros((rows, f), i8),
-        group_wide=np.zeros((rows, h), i32),
-        group_z=np.zeros((rows, h), i8),
-        group_acc=np.zeros((rows, g), i32),
-        groups=np.zeros((rows, g), i64),
-        token_acc=np.zeros((1, size), i32),
-        tokens=np.zeros(size, i64),
-        hidden=np.zeros((rows, d), i8),
-        sums=np.zeros(rows, i32),
-        flags=np.zeros(-(-f // 8) * 8, i8),
-        active=np.zeros((_TOGETHER, f // 8 + 1), i64),
-        scratch=np.zeros(3 * e, i64),
-        code=np.zeros(d, i64),
-        rows=np.arange(rows),
-        met=np.zeros((0, _APART), i64),
-        shown=np.zeros((0, 0, 0), i32),
-        half=0,
-    )
+    product: np.uint64  # how products are made (`nncomp.network.products`)
+    packed: NDArray[np.uint64]  # addresses of the weights as the product wants them: 4 a layer, 2 of the groups, 1 a group
+    arrays: Arrays  # the model's
+    mlp_out_turned: NDArray[np.int8]  # N F D: the second weight of each MLP, so that the weights of an input are in one place
+    mlp_threshold: NDArray[np.int32]  # N F: from which sum on an output of the squared ReLU is not zero
 
 
 @inlined
@@ -228,15 +152,15 @@ def first_sums(scale: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 @inlined
-def _find_active(acc: Any, threshold: Any, flags: Any, active: Any) -> int:
-    """Write the places where the sums reach their thresholds into `active`; return how many there are, which may be more."""
+def _find_active(acc: Any, threshold: Any, flags: Any, places: Any) -> int:
+    """Write the places where the sums reach their thresholds into `places`; return how many they are, perhaps more than fit."""
     for j in range(acc.size):
         flags[j] = acc[j] >= threshold[j]
-    count, last, words = 0, active.size - 1, flags.view(np.int64)  # eight at a time
+    count, last, words = 0, places.size - 1, flags.view(np.int64)  # eight at a time
     for x in range(words.size):
         if words[x] != 0:
             for j in range(8 * x, 8 * x + 8):
-                active[min(count, last)] = j
+                places[min(count, last)] = j
                 count += np.int64(flags[j])
     return count
 
@@ -248,31 +172,35 @@ def _add_column(value: Any, weight: Any, out: Any) -> None:
 
 
 @inlined
-def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, flags: Any, active: Any, counts: Any, out: Any) -> bool:
-    """Set `out` to the product of the squared ReLU of `wide`, column by column, and return True; or False if they are many."""
+def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, mlp: Any, out: Any) -> bool:
+    """Set `out` to the product of the squared ReLU of `wide`, input by input, and return True; False if too many are not 0."""
     for i in range(wide.shape[0]):
-        counts[i] = _find_active(wide[i], threshold, flags, active[i])
-        if counts[i] >= active.shape[1]:
+        mlp.counts[i] = _find_active(wide[i], threshold, mlp.flags, mlp.places[i])
+        if mlp.counts[i] >= mlp.places.shape[1]:
             return False
     for i in range(wide.shape[0]):
         row = out[i]
         for j in range(row.size):
             row[j] = 0
-        for x in range(counts[i]):
-            j = active[i, x]
+        for x in range(mlp.counts[i]):
+            j = mlp.places[i, x]
             _add_column(np.int32(_square(wide[i, j], scale[j])), turned[j], row)
     return True
 
 
 @compiled
 def _mlp_out(
-    product: Any, packed: Any, weight: Any, turned: Any, scale: Any, threshold: Any, wide: Any, z: Any, flags: Any, active: Any,
-    sums: Any, out: Any,
-) -> None:  # fmt: skip
-    """Set `out` to the product of the squared ReLU of `wide`. In int8 one in a hundred of its outputs is not zero
-    (docs/log/network.md): the columns of those are added, the same sums in another order. Where they are more than an eighth, the
-    product is made as a whole. (Arrays one by one: to hand over all of `b` would take as long as the columns.)"""
-    if not _add_active(wide, scale, threshold, turned, flags, active, sums, out):
+    product: Any, packed: Any, weight: Any, turned: Any, scale: Any, threshold: Any, wide: Any, mlp: Any, sums: Any, out: Any
+) -> None:
+    """Set `out` to the product of the squared ReLU of `wide` (up to 4 rows) with the second weight of an MLP.
+
+    In int8 one output of the squared ReLU in a hundred is not zero (docs/log/network.md). The weights of these outputs are added:
+    the same sums in another order. A row with more than an eighth of them is multiplied as a whole.
+    The function takes the few arrays it needs: Numba counts references to every array of a tuple that it hands over, and for all
+    of `Constants` and `Scratch` that takes as long as the sums.
+    """
+    if not _add_active(wide, scale, threshold, turned, mlp, out):
+        z = mlp.z[: wide.shape[0]]
         _squared_relu(wide, scale, z)
         multiply(product, packed, weight, z, sums, out)
 
@@ -301,133 +229,136 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
 
 
 @compiled
-def _add_other_half(met: Any, shown: Any, half: int, acc: Any, give_core_away: Any) -> None:
-    """Add to `acc` (one row) the sums that the thread of the other half has in its place, when it has.
+def _add_other_half(exchange: Any, acc: Any, give_core_away: Any) -> None:
+    """Add the sums of the thread that has the other half of the network to `acc` (one row); wait until they are there.
 
-    The place alternates: who shows its next sums has taken those before the last ones, or the other would not have shown those.
+    Two places take turns. A thread that shows its next sums has read the other's sums before the last, or the other could not
+    have shown the last: so no sums are overwritten before they are read.
     """
-    row, number = acc[0], met[half, 0] + 1
-    mine, others = shown[number & 1, half], shown[number & 1, 1 - half]
+    half = exchange.half
+    row, number = acc[0], exchange.met[half, 0] + 1
+    mine, others = exchange.shown[number & 1, half], exchange.shown[number & 1, 1 - half]
     for j in range(row.size):
         mine[j] = row[j]
-    pass_on(met[half], number)
-    wait_for(met[1 - half], number, give_core_away)
+    pass_on(exchange.met[half], number)
+    wait_for(exchange.met[1 - half], number, give_core_away)
     for j in range(row.size):
         row[j] += others[j]
 
 
 @compiled
-def feed(product: Any, packed: Any, a: Any, b: Any, tokens: Any, lanes: Any, number: int, give_core_away: Any) -> None:
-    """Feed token after token (R int32) to their lanes (R int64), of which one may come any number of times; afterwards row i of
-    b.groups holds the frequencies of the next token's groups after tokens[i].
+def feed(
+    constants: Any, state: Any, scratch: Any, exchange: Any, tokens: Any, lanes: Any, number: int, give_core_away: Any
+) -> None:
+    """Feed token after token (R int32) to their lanes (R int64); a lane may come any number of times. Afterwards row i of
+    scratch.groups holds the frequencies of the groups after tokens[i].
 
-    Of the network only the shift and the recurrence go from token to token; all else is done for all rows at once, so that a
-    weight is read once. This is feed `number` of these states: a thread that has the one before may be in a later layer.
+    Only the token shift and the recurrence go from token to token. All else is done for all rows together, so that a weight is
+    read once. This is feed `number` of the state: a thread that works on the feed before it may be in a later layer.
 
-    If `packed`, `a` and `b` are half a network (`nncomp.network.halves`), the sums that need both halves are added to those of
-    the thread that feeds the other one the same.
+    With half of a network (`nncomp.network.halves`) the sums that need both halves come together in `exchange`: another thread
+    must feed the same tokens to the other half.
     """
-    rows, layers = tokens.size, b.h.shape[0]
-    x, y, u, gates, out, delta = b.x[:rows], b.y[:rows], b.u[:rows], b.gates[:rows], b.out[:rows], b.delta[:rows]
-    wide, hidden, group_wide, group_z = b.wide[:rows], b.hidden[:rows], b.group_wide[:rows], b.group_z[:rows]
-    is_half = b.met.size > 0
+    product, packed, a = constants.product, constants.packed, constants.arrays
+    rows, layers = tokens.size, state.h.shape[0]
+    x, y, u, gates = scratch.x[:rows], scratch.y[:rows], scratch.u[:rows], scratch.gates[:rows]
+    out, delta, wide, hidden = scratch.out[:rows], scratch.delta[:rows], scratch.wide[:rows], scratch.hidden[:rows]
+    group_wide, group_z, group_acc = scratch.group_wide[:rows], scratch.group_z[:rows], scratch.group_acc[:rows]
+    sums, is_half = scratch.sums, exchange.met.size > 0
     for i in range(rows):
         token = tokens[i]
         row = np.int64(a.embedding_scale[token])
         for j in range(x.shape[1]):
             v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
-            v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + b.code[j]
+            v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + state.code[j]
             x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
     for n in range(layers):
         p = n * _PER_LAYER
         _normalise(x, y)
-        wait_for(b.turns[n], number, give_core_away)
-        _token_shift(y, lanes, b.before[n], a.shift[n], u)
-        multiply(product, packed[p + _GATES], a.gates_weight[n], u, b.sums, gates)
-        _recur(
-            gates, lanes, a.gates_scale[n], a.gates_bias[n], a.sigmoid, a.silu, np.int64(a.state_scale[n]), b.h[n], out, b.scratch
-        )
-        pass_on(b.turns[n], number + 1)
-        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, b.sums, delta)
+        wait_for(state.turns[n], number, give_core_away)
+        _token_shift(y, lanes, state.before[n], a.shift[n], u)
+        multiply(product, packed[p + _GATES], a.gates_weight[n], u, sums, gates)
+        scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
+        _recur(gates, lanes, scale, bias, a.sigmoid, a.silu, state_scale, state.h[n], out, scratch.gates_row)
+        pass_on(state.turns[n], number + 1)
+        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, sums, delta)
         if is_half:
-            _add_other_half(b.met, b.shown, b.half, delta, give_core_away)
+            _add_other_half(exchange, delta, give_core_away)
         _add(x, delta, a.state_out_scale[n])
         _normalise(x, y)
-        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, b.sums, wide)
-        for i in range(0, rows, _TOGETHER):
-            end = min(i + _TOGETHER, rows)
+        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, sums, wide)
+        for i in range(0, rows, TOGETHER):
+            end = min(i + TOGETHER, rows)
             _mlp_out(
-                product, packed[p + _MLP_OUT], a.mlp_out_weight[n], a.mlp_out_KN[n], a.mlp_in_scale[n], a.mlp_threshold[n],
-                wide[i:end], b.z[i:end], b.flags, b.active, b.sums, delta[i:end],
+                product, packed[p + _MLP_OUT], a.mlp_out_weight[n], constants.mlp_out_turned[n], a.mlp_in_scale[n],
+                constants.mlp_threshold[n], wide[i:end], scratch.mlp, sums, delta[i:end],
             )  # fmt: skip
         if is_half:
-            _add_other_half(b.met, b.shown, b.half, delta, give_core_away)
+            _add_other_half(exchange, delta, give_core_away)
         _add(x, delta, a.mlp_out_scale[n])
     _normalise(x, hidden)
     p = layers * _PER_LAYER
-    multiply(product, packed[p], a.group_in_weight, hidden, b.sums, group_wide)
+    multiply(product, packed[p], a.group_in_weight, hidden, sums, group_wide)
     _squared_relu(group_wide, a.group_in_scale, group_z)
-    multiply(product, packed[p + 1], a.group_out_weight, group_z, b.sums, b.group_acc[:rows])
+    multiply(product, packed[p + 1], a.group_out_weight, group_z, sums, group_acc)
     if is_half:
-        _add_other_half(b.met, b.shown, b.half, b.group_acc, give_core_away)
+        _add_other_half(exchange, group_acc, give_core_away)
     for i in range(rows):
-        _frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
+        _frequencies(group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, scratch.groups[i])
 
 
 @compiled
-def step(product: Any, packed: Any, a: Any, b: Any, tokens: Any) -> None:
-    """Feed one token (int32) to each lane; afterwards b.groups holds the frequencies of the next token's groups."""
-    feed(product, packed, a, b, tokens, b.rows, b.turns[0, 0], np.uint64(0))
+def step(constants: Any, state: Any, scratch: Any, tokens: Any) -> None:
+    """Feed one token (int32) to each lane; afterwards scratch.groups holds the frequencies of the groups of the next token."""
+    alone = Exchange(np.zeros((0, APART), np.int64), np.zeros((0, 0, 0), np.int32), np.int64(0))
+    feed(constants, state, scratch, alone, tokens, scratch.rows, state.turns[0, 0], np.uint64(0))
 
 
 @compiled
-def token_frequencies(product: Any, packed: Any, a: Any, b: Any, row: int, group: int) -> None:
-    """Set b.tokens to the frequencies of the tokens of one group after the token of one row; after a step, of one lane."""
-    size = b.tokens.size
+def token_frequencies(constants: Any, scratch: Any, row: int, group: int) -> None:
+    """Set scratch.tokens to the frequencies of the tokens of one group after the token of one row; after a step, of one lane."""
+    a, size = constants.arrays, scratch.tokens.size
     low, high = group * size, (group + 1) * size
-    at = b.h.shape[0] * _PER_LAYER + 2 + group
-    multiply(product, packed[at], a.token_weight[low:high], b.hidden[row : row + 1], b.sums, b.token_acc)
-    _frequencies(b.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, b.tokens)
+    address = constants.packed[a.shift.shape[0] * _PER_LAYER + 2 + group]
+    multiply(constants.product, address, a.token_weight[low:high], scratch.hidden[row : row + 1], scratch.sums, scratch.token_acc)
+    _frequencies(scratch.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, scratch.tokens)
 
 
-def layer_weights(a: Any) -> list[NDArray[np.int8]]:
-    """Return the weights of the layers and of the groups in the order of `packed`."""
+def layer_weights(a: Arrays) -> list[NDArray[np.int8]]:
+    """Return the weights of the layers and of the groups in the order of `Constants.packed`."""
     layers = zip(a.gates_weight, a.state_out_weight, a.mlp_in_weight, a.mlp_out_weight, strict=True)
     return [weight for layer in layers for weight in layer] + [a.group_in_weight, a.group_out_weight]
 
 
 class Network:
-    """A model ready for the compiled functions: its arrays, and its weights as the product wants them."""
+    """A model ready to run: `constants` for the compiled functions, the weights packed for the product of this machine."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        turned = np.ascontiguousarray(model.arrays.mlp_out_weight.swapaxes(1, 2))
-        self.arrays: Any = Operands._make([*model.arrays, turned, first_sums(model.arrays.mlp_in_scale)])
         a, size = model.arrays, model.group_size
         weights = layer_weights(a)
         weights += [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
         product = choose_product([weight.shape for weight in weights])
-        self.product = np.uint64(product)
         pairs = [pack(product, weight) for weight in weights]
-        self.packed = np.array([address for address, _ in pairs], dtype=np.uint64)
+        packed = np.array([address for address, _ in pairs], dtype=np.uint64)
         self._buffers = [buffer for _, buffer in pairs]  # `packed` points into them
+        turned = np.ascontiguousarray(a.mlp_out_weight.swapaxes(1, 2))
+        self.constants = Constants(np.uint64(product), packed, a, turned, first_sums(a.mlp_in_scale))
 
 
 class FastEngine:
     """L lanes of the network; the interface of ReferenceEngine."""
 
-    def __init__(self, model: Network, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
-        self.packed = model
-        self.buffers = new_buffers(model.model, lanes, digits_C)
+    def __init__(self, network: Network, lanes: int, digits_C: Code = NO_CODE) -> None:
+        self.network = network  # which keeps the packed weights alive
+        self.state, self.scratch = new_state(network.model, lanes, digits_C), new_scratch(network.model.sizes, lanes)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
-        p = self.packed
-        step(p.product, p.packed, p.arrays, self.buffers, np.ascontiguousarray(tokens_L, dtype=np.int32))
-        return self.buffers.groups.copy()
+        step(self.network.constants, self.state, self.scratch, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        return self.scratch.groups.copy()
 
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
         """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
-        p = self.packed
-        token_frequencies(p.product, p.packed, p.arrays, self.buffers, lane, group)
-        return self.buffers.tokens.copy()
+        token_frequencies(self.network.constants, self.scratch, lane, group)
+        return self.scratch.tokens.copy()

@@ -1,6 +1,6 @@
 """The reference engine: the definition of the integer network, in NumPy int64.
 
-Every other engine must hand out the same integers. Written to be read beside docs/FORMAT.md, "Network"; not fast.
+Every other engine must give the same integers. Written to be read beside docs/FORMAT.md, "Network"; not fast.
 """
 
 # L lanes, D width, E state width, F mlp width, G groups, S tokens a group
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.network.code_tables import code_input, code_state
+from nncomp.network.code import NO_CODE, Code, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -62,15 +62,15 @@ def frequencies(logits: Ints, exp2: Any) -> Ints:
 
 
 class ReferenceEngine:
-    """L lanes of the network, advancing in step, and told a code if levels of one are given."""
+    """L lanes of the network, advancing in step, and told the code of a text if there is one."""
 
-    def __init__(self, model: Model, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, model: Model, lanes: int, digits_C: Code = NO_CODE) -> None:
         self.model, s = model, model.sizes
         self.h = np.zeros((s["layer_count"], lanes, s["state_width"]), np.int64)
         self.before = np.zeros((s["layer_count"], lanes, s["width"]), np.int64)
         self.hidden = np.zeros((lanes, s["width"]), np.int64)
         self.code = np.zeros(s["width"], np.int64)
-        if digits_C is not None and len(digits_C):
+        if len(digits_C):
             assert model.code is not None
             self.h += code_state(model.code, digits_C)[:, None]
             self.code = code_input(model.code, digits_C)

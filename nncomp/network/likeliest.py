@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled
-from nncomp.network.engine import Network, new_buffers, step, token_frequencies
+from nncomp.network.code import NO_CODE, Code
+from nncomp.network.engine import Network, step, token_frequencies
+from nncomp.network.state import new_scratch, new_state
 
 
 @compiled
@@ -27,41 +29,43 @@ def _insert(ids_K: Any, probabilities_K: Any, token: int, probability: float) ->
 
 @compiled
 def _likeliest(
-    product: Any, packed: Any, a: Any, b: Any, ids_N: Any, start_token: int, ids_NK: Any, probabilities_NK: Any, actual_N: Any
+    constants: Any, state: Any, scratch: Any, ids_N: Any, start_token: int, ids_NK: Any, probabilities_NK: Any, actual_N: Any
 ) -> None:
-    size, groups = b.tokens.size, b.groups.shape[1]
+    tokens, frequencies = scratch.tokens, scratch.groups[0]
+    size, groups = tokens.size, frequencies.size
     before = np.full(1, start_token, np.int32)
     for n in range(ids_N.size):
-        step(product, packed, a, b, before)
-        total = np.float64(b.groups[0].sum())
-        order = np.argsort(-b.groups[0], kind="mergesort")
+        step(constants, state, scratch, before)
+        total = np.float64(frequencies.sum())
+        order = np.argsort(-frequencies, kind="mergesort")
         for rank in range(groups):
             group = order[rank]
-            share = b.groups[0, group] / total
+            share = frequencies[group] / total
             if share <= probabilities_NK[n, -1]:  # no token of this or a later group is likelier than the last of the list
                 break
-            token_frequencies(product, packed, a, b, 0, group)
-            scale = share / b.tokens.sum()
+            token_frequencies(constants, scratch, 0, group)
+            scale = share / tokens.sum()
             for i in range(size):
-                _insert(ids_NK[n], probabilities_NK[n], group * size + i, b.tokens[i] * scale)
+                _insert(ids_NK[n], probabilities_NK[n], group * size + i, tokens[i] * scale)
         token = ids_N[n]
         group = token // size
-        token_frequencies(product, packed, a, b, 0, group)
-        actual_N[n] = b.groups[0, group] / total * (b.tokens[token - group * size] / b.tokens.sum())
+        token_frequencies(constants, scratch, 0, group)
+        actual_N[n] = frequencies[group] / total * (tokens[token - group * size] / tokens.sum())
         before[0] = token
 
 
 def likeliest(
-    model: Network, ids_N: NDArray[np.int32], count: int, digits_C: NDArray[np.int64] | None = None
+    network: Network, ids_N: NDArray[np.int32], count: int, digits_C: Code = NO_CODE
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the `count` likeliest tokens before each of the given ones and their probabilities, both (N, K), and those of
-    the given ones, (N,). One lane, told a code of these levels if any; the probabilities are those of the groups and of the
-    tokens in them, multiplied.
+    """Return, for the place of each token, the `count` likeliest tokens and their probabilities, both (N, K); and the
+    probability of the token that is there, (N,). The network runs in one lane, with the code of the text if there is one. The
+    probability of a token is that of its group times that within the group.
     """
-    assert 0 < count <= model.model.sizes["vocab_size"]
+    model = network.model
+    assert 0 < count <= model.sizes["vocab_size"]
     ids_NK = np.zeros((len(ids_N), count), np.int32)
     probabilities_NK, actual_N = np.zeros((len(ids_N), count)), np.zeros(len(ids_N))
     ids_N = np.ascontiguousarray(ids_N, np.int32)
-    buffers, start = new_buffers(model.model, 1, digits_C), model.model.sizes["start_token"]
-    _likeliest(model.product, model.packed, model.arrays, buffers, ids_N, start, ids_NK, probabilities_NK, actual_N)
+    state, scratch, start = new_state(model, 1, digits_C), new_scratch(model.sizes, 1), model.sizes["start_token"]
+    _likeliest(network.constants, state, scratch, ids_N, start, ids_NK, probabilities_NK, actual_N)
     return ids_NK, probabilities_NK, actual_N

@@ -1,7 +1,7 @@
-"""The integer model: its arrays, their bounds, and the safetensors file they live in.
+"""A model: the arrays of the integer network, their bounds, and the safetensors file that holds them.
 
-A model file is input from outside like any other: every size, type and value is checked against the bounds that keep
-the integer arithmetic from overflowing (docs/FORMAT.md, "Network"). Knows nothing of training or of coding.
+A model file comes from outside. Every size, type and value is checked: within the bounds no integer of the network overflows
+(docs/FORMAT.md, "Network"). Knows nothing of training or of coding.
 """
 
 # V tokens, G groups, S tokens a group, D width, N layers, E state width, F mlp width, H group mlp width, M merges
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
 from nncomp.network.base_model import check_base, joined, own_tensors
-from nncomp.network.code_tables import CodeArrays, check_code, code_arrays
+from nncomp.network.code import CodeArrays, check_code, code_arrays
 from nncomp.network.vocabulary import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
@@ -110,7 +110,7 @@ def _check_sizes(sizes: dict[str, int], vocabulary: Vocabulary) -> None:
     v, g = sizes["vocab_size"], sizes["group_count"]
     widths = [sizes[name] for name in ("width", "state_width", "mlp_width", "group_mlp_width")]
     if v != len(vocabulary.tokens) or g < 2 or g & (g - 1) or not 2 <= v // g <= 256 or g > 256:
-        raise ModelError(f"The model claims {v} tokens in {g} groups, which its vocabulary does not bear out.")
+        raise ModelError(f"The model claims {v} tokens in {g} groups, which does not fit its vocabulary.")
     if any(not 1 <= w <= _MAX_WIDTH for w in widths) or not 1 <= sizes["layer_count"] <= _MAX_LAYERS:
         raise ModelError(f"The model claims sizes beyond the limits of the format: {sizes}.")
     if not 0 <= sizes["start_token"] < v:
@@ -164,14 +164,17 @@ class Model:
 
 
 def was_trained_on(model: Model, text: bytes) -> bool:
-    """Return whether the text is one of the documents that the model remembers it was trained on."""
+    """Return whether the text is one of the documents that the model was trained on; it keeps their hashes."""
     known = model.extra.get(TRAINED_ON)
     first = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
     return known is not None and known.dtype == np.uint64 and bool(np.isin(np.uint64(first), known))
 
 
 def save_model(model: Model, path: Path, base: bytes | None = None) -> str:
-    """Write the model to `path` and return the SHA-256 of the file, hexadecimal; only what it has beside the file `base`."""
+    """Write the model to `path` and return the SHA-256 of the file, hexadecimal.
+
+    Beside a `base` (the bytes of its file) only what the base lacks is written.
+    """
     from safetensors.numpy import load, save
 
     tokens = model.vocabulary.tokens
@@ -213,7 +216,7 @@ def load_model(path: Path) -> Model:
 
 
 def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
-    """Return the model in the bytes of a model file, and of its base if it has one; `name` is for messages."""
+    """Return the model in the bytes of a model file and of its base, if it has one; `name` is for messages. Raises ModelError."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -236,7 +239,7 @@ def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
         return Model(arrays, vocabulary, sizes, record, extra, code_arrays(tensors, sizes))
     except KeyError as error:
-        raise ModelError(f"{name} lacks {error}; the model file is damaged or of another version.") from error
+        raise ModelError(f"{name} lacks the array or size {error}; the model file is damaged or of another version.") from error
 
 
 def _tensors_of_base(data: bytes, name: str) -> dict[str, NDArray[Any]]:
@@ -246,7 +249,7 @@ def _tensors_of_base(data: bytes, name: str) -> dict[str, NDArray[Any]]:
     try:
         return load(data)
     except SafetensorError as error:
-        raise ModelError(f"{name} goes on from what is no model: {error}.") from error
+        raise ModelError(f"{name} builds on a file that is not a model: {error}.") from error
 
 
 def _read_vocabulary(tensors: dict[str, NDArray[Any]]) -> Vocabulary:

@@ -1,7 +1,7 @@
-"""A network that runs outside of the compiled loops: what those need of it, and how one is made for a device.
+"""A network that runs outside of the compiled loops, for example on a device of torch: what the loops need of it.
 
-Mixing and coding stay in the compiled loop (`nncomp.blocks.token_loop`). It takes the network's probabilities, if the tokens are
-known, or else its frequencies step by step. Knows nothing of torch but that it may be missing.
+Mixing and coding stay in the compiled loop (`nncomp.blocks.token_loop`). When encoding, the loop takes all probabilities of the
+network at once; when decoding, its frequencies step by step. Knows nothing of torch.
 """
 
 # L lanes, N tokens, G groups, D width
@@ -28,17 +28,17 @@ class Stepping(Protocol):
 
 
 class OutsideNetwork(Network):
-    """A model whose network runs elsewhere; also packed, for the tokens of a group are still predicted here when decoding."""
+    """A network that runs elsewhere. Its weights are packed here too, for the tokens of a group when decoding."""
 
     def start(self, lanes: int, digits_C: NDArray[np.int64]) -> Stepping:
-        """Return lanes at their first state, told a code if there are levels of one."""
+        """Return lanes at their first state; the network is told the code of the text if there is one."""
         raise NotImplementedError
 
     def probabilities(
         self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], digits_C: NDArray[np.int64]
     ) -> NDArray[np.uint16]:
-        """Return the network's p1 of all decisions of known tokens, lane after lane in `ids_N`, each lane's from `first_ids` on.
+        """Return the network's p1 of all decisions of known tokens: `ids_N`, lane after lane, each lane from `first_ids` on.
 
-        Shape (N * bits,), uint16, in the order of coding: step by step, in each the lanes that are not at their end.
+        Shape (N * bits,), uint16, in the order of coding: step by step, and in each step the lanes that are not at their end.
         """
         raise NotImplementedError

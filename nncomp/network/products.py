@@ -1,8 +1,8 @@
 """Exact int8 x int8 -> int32 products inside compiled code: our AVX-512 tiles, NumKong's kernels, or a plain loop.
 
-The tiles are the fastest where the processor has their instruction and no matrix unit (AMX), and the sizes suit them;
-NumKong is good everywhere and picks its instructions at run time. Each process probes what it takes with saturating
-extremes; one wrong sum and the next one takes over. Knows nothing of layers.
+The tiles are the fastest where the processor has their instruction and no matrix unit (AMX), and where the sizes suit them.
+NumKong is good everywhere and picks its instructions at run time. Each process tests the product it wants with extreme values;
+after one wrong sum it takes the next product. Knows nothing of layers.
 """
 
 # L rows (lanes), N outputs, K inputs
@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from nncomp.machine.kernels import compiled
 from nncomp.network import vnni
 
-LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's
+LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's function
 _ALIGNMENT = 64
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _call_c(typingctx: Any, address: Any, arguments: Any) -> Any:
-    """Call the C function at `address` with a tuple of uint64: pointers and sizes, which pass alike."""
+    """Call the C function at `address` with a tuple of uint64, pointers and sizes: both are passed in the same way."""
     signature = types.void(types.uint64, arguments)
 
     def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -102,7 +102,7 @@ def pack(product: int, weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uin
 
 @functools.cache
 def _is_exact(product: int) -> bool:
-    """Compare with the exact sums for extremes that saturate 16-bit intermediates, and for random signs."""
+    """Return whether the product gives exact sums for extremes that saturate 16 bits, and for random signs."""
     random = np.random.default_rng(0)
     for rows, k, n in ((1, 256, 64), (3, 1024, 128), (16, 256, 64), (5, 36, 64)):
         signs = random.choice(np.array([-127, 127], np.int8), size=(n, k))
@@ -117,14 +117,14 @@ def _is_exact(product: int) -> bool:
 
 
 def _has_matrix_unit() -> bool:
-    """Return whether the processor has AMX, with which NumKong does three times what the tiles could."""
+    """Return whether the processor has AMX, with which NumKong is three times as fast as the tiles."""
     return "+amx-int8" in vnni.features()
 
 
 def choose_product(shapes: list[tuple[int, int]]) -> int:
     """Return the quickest product that is exact on this machine for weights of these shapes (N, K).
 
-    NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them, if it can be had.
+    The environment variable NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them; a machine without it takes the next.
     """
     asked = "loop" if config.DISABLE_JIT else os.environ.get("NNCOMP_PRODUCT", "")  # the others are compiled or C
     candidates: list[int] = []

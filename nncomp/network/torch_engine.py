@@ -1,8 +1,8 @@
 """The integer network as operations of torch, on any device; same integers as `nncomp.network.engine_reference`, by test.
 
-One function runs any number of steps at once: when the tokens are known, all but the recurrence is done for whole chunks of
-steps and lanes, and only h goes from step to step. A single step is a chunk of one. All of it is int64 but the products
-(`nncomp.network.torch_products`) and the square root (float64, corrected). Knows nothing of mixing or of coding.
+`TorchEngine.run` takes any number of steps at once. When the tokens are known, everything but the recurrence is computed for
+whole chunks of steps and lanes; only h goes from step to step. A single step is a chunk of one. All numbers are int64 but those
+of the products (`nncomp.network.torch_products`) and of the square root (float64, corrected). Knows nothing of mixing or coding.
 """
 
 # T steps, L lanes, R rows (T * L, or some of them), D width, E state width, G groups, S tokens a group, N layers
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import DeviceError
-from nncomp.network.code_tables import code_input, code_state
+from nncomp.network.code import NO_CODE, Code, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -72,7 +72,7 @@ def frequencies(logits: Tensor, exp2: Tensor) -> Tensor:
 
 
 def path_probabilities(frequencies_RS: Tensor, places_R: Tensor) -> Tensor:
-    """Return p1 of each decision on the way to the place of each row, shape (R, log2 S): `batch.node_probability`.
+    """Return p1 of each decision on the way to the place of each row, shape (R, log2 S): `decisions.node_probability`.
 
     >>> path_probabilities(torch.tensor([[1, 1, 1, 5]]), torch.tensor([3])).tolist()
     [[49152, 54613]]
@@ -174,7 +174,7 @@ class TorchNetwork(OutsideNetwork):
         return frequencies((acc * scale + bias) >> SCALE_SHIFT, t["exp2"])
 
     def start(self, lanes: int, digits_C: NDArray[np.int64]) -> TorchEngine:
-        """Return lanes at their first state, told a code if there are levels of one."""
+        """Return lanes at their first state; the network is told the code of the text if there is one."""
         return TorchEngine(self, lanes, digits_C)
 
     @torch.inference_mode()
@@ -212,20 +212,21 @@ class TorchNetwork(OutsideNetwork):
 class TorchEngine:
     """L lanes of the network on a device; the interface of ReferenceEngine, and many steps at once."""
 
-    def __init__(self, model: TorchNetwork, lanes: int, digits_C: NDArray[np.int64] | None = None) -> None:
-        self.model, s = model, model.model.sizes
+    def __init__(self, network: TorchNetwork, lanes: int, digits_C: Code = NO_CODE) -> None:
+        self.network, model = network, network.model
+        s = model.sizes
         start, code = np.zeros((s["layer_count"], s["state_width"]), np.int64), np.zeros(s["width"], np.int64)
-        if digits_C is not None and len(digits_C):
-            assert model.model.code is not None
-            start, code = code_state(model.model.code, digits_C), code_input(model.model.code, digits_C)
-        self.h = model.to_device(start)[:, None].repeat(1, lanes, 1)  # N L E
-        self._code = model.to_device(code)
-        self._before = torch.zeros((s["layer_count"], lanes, s["width"]), dtype=torch.int64, device=model.device)
-        self._hidden = torch.zeros((lanes, s["width"]), dtype=torch.int64, device=model.device)
+        if len(digits_C):
+            assert model.code is not None
+            start, code = code_state(model.code, digits_C), code_input(model.code, digits_C)
+        self.h = network.to_device(start)[:, None].repeat(1, lanes, 1)  # N L E
+        self._code = network.to_device(code)
+        self._before = torch.zeros((s["layer_count"], lanes, s["width"]), dtype=torch.int64, device=network.device)
+        self._hidden = torch.zeros((lanes, s["width"]), dtype=torch.int64, device=network.device)
 
     def run(self, tokens_TL: NDArray[np.integer[Any]]) -> Tensor:
         """Feed T tokens to each lane; return what the groups and tokens of the next are predicted from, shape (T, L, D)."""
-        t, tokens = self.model.there, self.model.to_device(tokens_TL.astype(np.int64))
+        t, tokens = self.network.there, self.network.to_device(tokens_TL.astype(np.int64))
         rows = t["embedding"][tokens].to(torch.int64) * t["embedding_scale"][tokens][..., None]
         x = ((rows + 128) >> 8).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
         x = (x + self._code).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**21
@@ -236,7 +237,7 @@ class TorchEngine:
         return hidden_TLD
 
     def _layer(self, n: int, x: Tensor) -> Tensor:
-        m, t, e = self.model, self.model.there, self.h.shape[2]
+        m, t, e = self.network, self.network.there, self.h.shape[2]
         y = normalise(x)
         shift, before = t["shift"][n], torch.cat([self._before[n : n + 1], y[:-1]])
         self._before[n] = y[-1]
@@ -261,13 +262,13 @@ class TorchEngine:
     @torch.inference_mode()
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
-        with _memory_named(self.model.device):
-            return np.array(self.model.group_frequencies(self.run(tokens_L[None])[0]).cpu().numpy())
+        with _memory_named(self.network.device):
+            return np.array(self.network.group_frequencies(self.run(tokens_L[None])[0]).cpu().numpy())
 
     @torch.inference_mode()
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
         """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
-        return np.array(self.model.token_frequencies(self._hidden[lane : lane + 1], np.array([group]))[0].cpu().numpy())
+        return np.array(self.network.token_frequencies(self._hidden[lane : lane + 1], np.array([group]))[0].cpu().numpy())
 
 
 def _table_index(z: Tensor) -> Tensor:

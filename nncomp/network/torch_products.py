@@ -1,7 +1,7 @@
-"""Exact products of int8 matrices in torch, on any device: the quickest of three that passes a probe with extremes.
+"""Exact products of int8 matrices in torch, on any device: the quickest of three that passes a test with extremes.
 
-`int8` is torch's own; on processors without VNNI it silently saturates, so nothing takes it on trust. `float32` is exact by
-arithmetic while no sum reaches 2**24, and longer ones are split; so is `float64`, for any length. Knows nothing of layers.
+`int8` is torch's own product. On processors without VNNI it silently saturates, so it is tested on each device. `float32` is
+exact while no sum reaches 2**24; longer sums are split. `float64` is exact for any length. Knows nothing of layers.
 """
 
 # R rows, N outputs, K inputs
@@ -18,7 +18,7 @@ from torch import Tensor
 from nncomp.errors import DeviceError
 
 _FLOAT32_INPUTS = 1040  # 1040 * 127 * 127 < 2**24: each partial sum is an integer that float32 holds, in any order
-_ROWS = 32  # int8 works on multiples of so many: CUDA wants more than 16
+_ROWS = 32  # int8 gets a multiple of this number of rows: CUDA wants more than 16
 _PROBED_ROWS = 1, 33, 500
 
 Packed = list[Tensor]

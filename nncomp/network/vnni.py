@@ -1,8 +1,8 @@
 """Exact int8 products by one AVX-512 instruction, vpdpbusd: four products of bytes added to a 32-bit sum, 16 sums at a time.
 
-One operand of the instruction is unsigned, so the weight is packed as w + 128 and every sum starts at -128 times the sum
-of its activations. Nothing saturates: |sum| <= 4096 * 127 * 255 < 2**31. Registers hold a tile of lanes by outputs, which
-keeps the instruction busy in every cycle; NumKong's kernels reach half of that (docs/log/network.md). Knows nothing of layers.
+One operand of the instruction is unsigned. So the weight is packed as w + 128, and every sum starts at -128 times the sum of its
+activations. Nothing saturates: |sum| <= 4096 * 127 * 255 < 2**31. The registers hold a tile of lanes by outputs, so that the
+instruction runs in every cycle. NumKong's kernels reach half of that rate (docs/log/network.md). Knows nothing of layers.
 """
 
 # L rows (lanes), N outputs, K inputs
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled
 
-OUTPUTS = 64  # a tile has so many, and N must be a multiple
-STEP = 4  # inputs taken by one instruction, and K must be a multiple
+OUTPUTS = 64  # of a tile; N must be a multiple
+STEP = 4  # inputs that one instruction takes; K must be a multiple
 _OFFSET = 128
 _VECTOR_BYTES = 64
 _VECTORS = OUTPUTS * 4 // _VECTOR_BYTES
@@ -54,25 +54,17 @@ def _pointer(builder: Any, start: Any, offset: Any, kind: Any) -> Any:
 
 
 def _tile(lanes: int) -> Any:
-    """Return an intrinsic that sets `lanes` x OUTPUTS sums; its arguments are addresses and distances in bytes."""
+    """Return an intrinsic that sets `lanes` x OUTPUTS sums. It takes a tuple of seven uint64: the addresses of the weight, of the
+    activations a and of the output, each of the latter two with the bytes from row to row; of the first sums; and the steps."""
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def tile(
-        typingctx: Any,
-        weight: Any,
-        a: Any,
-        a_distance: Any,
-        out: Any,
-        out_distance: Any,
-        sums: Any,
-        steps: Any,
-    ) -> Any:
-        signature = types.void(*[types.uint64] * 7)
+    def tile(typingctx: Any, words: Any) -> Any:
+        signature = types.void(words)
 
         def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
             if not available():
                 return context.get_dummy_value()
-            weight, a, a_distance, out, out_distance, sums, steps = values
+            weight, a, a_distance, out, out_distance, sums, steps = cgutils.unpack_tuple(builder, values[0])
             kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
             dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
             totals = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(lanes)]
@@ -123,13 +115,13 @@ def multiply(packed: Any, n: int, a_LK: Any, sums: Any, out_LN: Any) -> None:
             a_row, out_row = a + np.uint64(i) * width, out + np.uint64(i) * out_distance + np.uint64(4 * j)
             first = start + np.uint64(4 * i)
             if i + 4 <= rows:
-                _four(weight, a_row, width, out_row, out_distance, first, steps)
+                _four((weight, a_row, width, out_row, out_distance, first, steps))
                 i += 4
             elif i + 2 <= rows:
-                _two(weight, a_row, width, out_row, out_distance, first, steps)
+                _two((weight, a_row, width, out_row, out_distance, first, steps))
                 i += 2
             else:
-                _one(weight, a_row, width, out_row, out_distance, first, steps)
+                _one((weight, a_row, width, out_row, out_distance, first, steps))
                 i += 1
 
 
@@ -141,8 +133,8 @@ def fits(n: int, k: int) -> bool:
 def pack(weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
     """Return the address of the packed weight, 64-byte aligned, and the buffer that must outlive it.
 
-    Vector [n // 64][k // 4][n % 64 // 16] holds the bytes w[n, k] + 128 with n % 16 the word and k % 4 the byte in it: so all
-    is read in one go, 5 % quicker with few lanes than from four places at a time.
+    Vector [n // 64][k // 4][n % 64 // 16] holds the bytes w[n, k] + 128 with n % 16 the word and k % 4 the byte in it. So the
+    weight is read from one place after another: 5 % faster with few lanes than from four places at a time.
     """
     n, k = weight_NK.shape
     shifted = (weight_NK.astype(np.int16) + _OFFSET).astype(np.uint8)

@@ -1,8 +1,8 @@
 """Tokens: bytes to token ids and back.
 
-A vocabulary is a list of distinct byte strings in lexicographic order, so that a token's id, read as binary digits,
-is its path in the token tree. All 256 single bytes are tokens: any input has a tokenisation, and decoding is
-concatenation. Which tokenisation a sender picks is not part of the format. Knows nothing of models.
+A vocabulary is a list of distinct byte strings in lexicographic order. The binary digits of a token's id are its path in the
+token tree. All 256 single bytes are tokens, so any input has a tokenisation. Decoding joins the tokens. The format does not say
+which tokenisation a sender takes. Knows nothing of models.
 """
 
 # V tokens
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MAX_TOKEN_BYTES = 24
-_PIECE_BYTES = 1 << 16  # the tokenizer is run on pieces of this size: its time then grows linearly
+_PIECE_BYTES = 1 << 16  # the tokenizer gets pieces of this size, so that its time grows linearly
 # A token may cross spaces, but not the end of a line: 8 to 12 % more bytes a token than word-bound merges.
 _LINE = "[^\n]*\n+|[^\n]+"
 
@@ -42,9 +42,8 @@ class Vocabulary:
         if any(a >= b for a, b in zip(self.tokens, self.tokens[1:], strict=False)):
             raise ModelError("The tokens of this model are not distinct and in byte order; the model file is damaged.")
         lengths = [len(token) for token in self.tokens]
-        if (
-            lengths.count(1) != 256 or not 1 <= min(lengths) <= max(lengths) <= MAX_TOKEN_BYTES
-        ):  # a block of empty ones has no end
+        # A block of empty tokens would have no end.
+        if lengths.count(1) != 256 or not 1 <= min(lengths) <= max(lengths) <= MAX_TOKEN_BYTES:
             raise ModelError(
                 f"A vocabulary holds all 256 single bytes, and tokens of 1 to {MAX_TOKEN_BYTES} bytes; the model file is damaged."
             )
@@ -103,7 +102,7 @@ def byte_vocabulary() -> Vocabulary:
 def train_vocabulary(samples: Iterable[bytes], size: int) -> Vocabulary:
     """Return a byte-level BPE vocabulary of `size` tokens (Sennrich et al. 2016, arXiv:1508.07909).
 
-    Raises DataError when the samples do not have so many.
+    Raises DataError when the samples have too few distinct strings for so many tokens.
     """
     import json
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import ModelError
-from nncomp.network.code_tables import CodeArrays
+from nncomp.network.code import CodeArrays
 from nncomp.network.model import (
     EXP2_STEPS,
     FREQUENCY_BITS,

@@ -1,0 +1,132 @@
+"""The arrays that the compiled network works on: what lanes remember, what one thread works with, what two threads share.
+
+Each is a named tuple of its own. `State` belongs to lanes, `Scratch` to a thread, `Exchange` to the two threads that feed one
+lane together. The weights, which all of them read, are `nncomp.network.engine.Constants`. Knows nothing of what is computed.
+"""
+
+# L lanes, R rows fed at once, N layers, D width, E state width, F mlp width, H group mlp width, G groups, S tokens a group
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.network.code import NO_CODE, Code, code_input, code_state
+from nncomp.network.model import Model
+
+APART = 16  # int64 from one counter to the next, so that each has a cache line of its own
+TOGETHER = 4  # rows of the second product of the MLP that are made together
+
+
+class State(NamedTuple):
+    """What L lanes remember of their tokens. Two threads that encode share it."""
+
+    h: NDArray[np.int64]  # N L E
+    before: NDArray[np.int8]  # N L D, the normalised input of the token before
+    code: NDArray[np.int64]  # D, what the code of the text adds to the input of each token; it stays the same
+    turns: NDArray[np.int64]  # N 16, the first of each row: how many feeds have gone through the layer's state
+
+
+class MlpScratch(NamedTuple):
+    """Scratch of the second product of the MLP, which is made for up to 4 rows together."""
+
+    z: NDArray[np.int8]  # 4 F, outputs of the squared ReLU
+    flags: NDArray[np.int8]  # F rounded up to a multiple of 8: whether an output of one row is not zero
+    places: NDArray[np.int64]  # 4, F // 8 + 1: which outputs of each row are not zero
+    counts: NDArray[np.int64]  # 4: how many they are
+
+
+class Scratch(NamedTuple):
+    """What one thread works with to feed R rows. Nothing here outlives a feed but the results, which the caller reads."""
+
+    rows: NDArray[np.int64]  # R, 0 to R - 1
+    x: NDArray[np.int64]  # R D, the residual stream
+    y: NDArray[np.int8]  # R D, the same normalised
+    u: NDArray[np.int8]  # R D, the same after the token shift
+    gates: NDArray[np.int32]  # R 3E
+    gates_row: NDArray[np.int64]  # 3E, the gates of one row
+    out: NDArray[np.int8]  # R E, what the state gives out
+    delta: NDArray[np.int32]  # R D, what is added to the residual stream
+    wide: NDArray[np.int32]  # R F, before the squared ReLU
+    mlp: MlpScratch
+    group_wide: NDArray[np.int32]  # R H, before the squared ReLU
+    group_z: NDArray[np.int8]  # R H, after it
+    group_acc: NDArray[np.int32]  # R G
+    token_acc: NDArray[np.int32]  # 1 S
+    sums: NDArray[np.int32]  # R, of the products
+    hidden: NDArray[np.int8]  # R D, a result: what the tokens of a group are predicted from
+    groups: NDArray[np.int64]  # R G, a result: frequencies of the groups
+    tokens: NDArray[np.int64]  # S, a result: frequencies of the tokens of one group
+
+
+class Exchange(NamedTuple):
+    """Where two threads that have half a network each show their sums to each other; empty for a thread that has all of it."""
+
+    met: NDArray[np.int64]  # 2 16, the first of each row: how many sums a half has shown
+    shown: NDArray[np.int32]  # 2 2 (D or G or more): the last two sums of each half
+    half: np.int64  # 0 or 1: the half of this thread
+
+
+def new_state(model: Model, lanes: int, digits_C: Code = NO_CODE) -> State:
+    """Return the first state of `lanes` lanes: zeros, or what the code of the text makes of it."""
+    s = model.sizes
+    n, d, e = s["layer_count"], s["width"], s["state_width"]
+    state = State(
+        h=np.zeros((n, lanes, e), np.int64),
+        before=np.zeros((n, lanes, d), np.int8),
+        code=np.zeros(d, np.int64),
+        turns=np.zeros((n, APART), np.int64),
+    )
+    if len(digits_C):
+        assert model.code is not None
+        state.h[:] = code_state(model.code, digits_C)[:, None]
+        state.code[:] = code_input(model.code, digits_C)
+    return state
+
+
+def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
+    """Return scratch to feed up to `rows` rows to a network of these sizes (a model's, or those of its half)."""
+    d, e, f = sizes["width"], sizes["state_width"], sizes["mlp_width"]
+    g, h = sizes["group_count"], sizes["group_mlp_width"]
+    size = sizes["vocab_size"] // g
+    i8, i32, i64 = np.int8, np.int32, np.int64
+    mlp = MlpScratch(
+        z=np.zeros((TOGETHER, f), i8),
+        flags=np.zeros(-(-f // 8) * 8, i8),
+        places=np.zeros((TOGETHER, f // 8 + 1), i64),
+        counts=np.zeros(TOGETHER, i64),
+    )
+    return Scratch(
+        rows=np.arange(rows),
+        x=np.zeros((rows, d), i64),
+        y=np.zeros((rows, d), i8),
+        u=np.zeros((rows, d), i8),
+        gates=np.zeros((rows, 3 * e), i32),
+        gates_row=np.zeros(3 * e, i64),
+        out=np.zeros((rows, e), i8),
+        delta=np.zeros((rows, d), i32),
+        wide=np.zeros((rows, f), i32),
+        mlp=mlp,
+        group_wide=np.zeros((rows, h), i32),
+        group_z=np.zeros((rows, h), i8),
+        group_acc=np.zeros((rows, g), i32),
+        token_acc=np.zeros((1, size), i32),
+        sums=np.zeros(rows, i32),
+        hidden=np.zeros((rows, d), i8),
+        groups=np.zeros((rows, g), i64),
+        tokens=np.zeros(size, i64),
+    )
+
+
+def no_exchange() -> Exchange:
+    """Return the exchange of a thread that has the whole network."""
+    return Exchange(np.zeros((0, APART), np.int64), np.zeros((0, 0, 0), np.int32), np.int64(0))
+
+
+def new_exchanges(sizes: dict[str, int]) -> list[Exchange]:
+    """Return the exchanges of the two threads that have half of a network of these sizes each; they share the arrays."""
+    widest = max(sizes["width"], sizes["group_count"]) + APART  # so that the sums of two threads have no cache line in common
+    met, shown = np.zeros((2, APART), np.int64), np.zeros((2, 2, widest), np.int32)
+    return [Exchange(met, shown, np.int64(half)) for half in range(2)]
