@@ -41,7 +41,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
 from nncomp.network.model import save_model
-from nncomp.network.registry import level_path, open_model
+from nncomp.network.registry import shipped_path, open_model
 from nncomp.stream import pipeline
 from nncomp.training.float_network import Layer
 from nncomp.training.loop import Trainer, TrainingConfig
@@ -213,7 +213,7 @@ def test_sizes_are_those_of_blocks(model_file: Path) -> None:
     assert slowest_claim.payload_of(packed(), DATA, small_model().vocabulary.encode(DATA)) == tokens
 
 
-@pytest.mark.skipif(not level_path("default").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 def test_files_with_a_model_of_ones_own_are_those_of_the_command(model_file: Path) -> None:
     sizes = []
     for model in (level(STANDARD).model, str(model_file)):
@@ -223,7 +223,7 @@ def test_files_with_a_model_of_ones_own_are_those_of_the_command(model_file: Pat
     assert own_model.sizes(DATA, str(model_file)) == tuple(sizes)
 
 
-@pytest.mark.skipif(not level_path("fast").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("fast").exists(), reason="no shipped model")
 def test_sizes_beside_other_compressors_are_those_of_files(tmp_path: Path) -> None:
     """Those of `benchmarks.large` come from the same function."""
     (tmp_path / "text").write_bytes(DATA)
