@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.paper import runner
 from benchmarks.paper.runner import block_bits, save_line, stretches, tokens_of
 from benchmarks.paper.tables import spread, table
-from benchmarks.search_arms import ARMS, BASE, Arm, new_model, train
+from benchmarks.search_arms import ARMS, BASE, Arm, new_network, train
 from nncomp.machine.kernels import compiled
 from nncomp.network.engine import Network, new_buffers, step, token_frequencies
 from nncomp.network.model import Model, parse_model
@@ -36,9 +36,9 @@ from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenize
 from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork
-from nncomp.training.loop import lane_streams, rows_of
-from nncomp.training.prepare import vocabulary_from_json, vocabulary_to_json
+from nncomp.training.prepared_text import vocabulary_from_json, vocabulary_to_json
 from nncomp.training.restore import restore
+from nncomp.training.trainer import lane_streams, rows_of
 
 NAME = "search"  # of the file of results
 TRAIN_BYTES, PIECE_BYTES, VALID_BYTES = 24_000_000, 10_000, 30_000
@@ -145,8 +145,8 @@ def run(name: str, seed: int, seconds: float, texts: Texts) -> dict[str, Any]:
     vocabulary = texts.vocabulary(arm.shape.vocab_size, arm.is_word_bound)
     ids, start = texts.ids(arm, vocabulary, seed), vocabulary.tokens.index(b"\n")
     teacher = restore(default_model()) if arm.is_taught else None
-    train(new_model(arm, seed, start), arm, ids, seconds / 100, seed, teacher)  # what is slow the first time is not counted
-    model = new_model(arm, seed, start)
+    train(new_network(arm, seed, start), arm, ids, seconds / 100, seed, teacher)  # what is slow the first time is not counted
+    model = new_network(arm, seed, start)
     tokens, cpu_s = train(model, arm, ids, seconds, seed, teacher)
     held_out = tokens_of(stretches(texts.valid, VALID_BYTES, VALID_BYTES), vocabulary)
     kinds = [path.stem for path in sorted(texts.valid.glob("*.txt"))]

@@ -21,9 +21,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
 from nncomp.training.float_network import SHAPES, FloatNetwork, Layer, Linear, NetworkShape, State, products_by_group
-from nncomp.training.loop import lane_streams, rows_of
 from nncomp.training.processes import autocast
 from nncomp.training.recurrence import scan
+from nncomp.training.trainer import lane_streams, rows_of
 
 BASE, RATE = SHAPES["fast"], 3e-3
 LANES, STEPS, WARMUP_STEPS = 16, 128, 50
@@ -119,7 +119,7 @@ class ArmLayer(Layer):
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
-def new_model(arm: Arm, seed: int, start_token: int) -> FloatNetwork:
+def new_network(arm: Arm, seed: int, start_token: int) -> FloatNetwork:
     """Return the untrained network of an arm."""
     torch.manual_seed(seed)
     model = FloatNetwork(replace(arm.shape, start_token=start_token))

@@ -32,7 +32,7 @@ from benchmarks.paper.transformer import Transformer
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.float_encoder import Encoder
 from nncomp.training.float_network import FloatNetwork, NetworkShape
-from nncomp.training.loop import TrainingConfig
+from nncomp.training.trainer import TrainingConfig
 
 SHAPE = NetworkShape(
     vocab_size=1024, group_count=32, width=96, layer_count=2, state_width=128, mlp_width=256, group_mlp_width=128

@@ -25,10 +25,10 @@ from torch.nn import functional as F  # noqa: N812
 from benchmarks.paper.architectures import SHAPE
 from benchmarks.paper.runner import Text, parameters, save, tokens_of, train, vocabulary_of
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.data import Document
 from nncomp.training.float_network import FloatNetwork
-from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 from nncomp.training.objectives import read_estimates, token_estimates
+from nncomp.training.text_files import Document
+from nncomp.training.trainer import Trainer, TrainingConfig, evaluate
 
 CORPUS_BYTES, STRETCH_BYTES, STRETCHES = 300_000, 15_000, 12
 DROPOUT = 0.2

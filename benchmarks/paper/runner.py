@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from nncomp.bench.measure import surroundings
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
-from nncomp.training.coded import CodedTrainer, conditioned, read_groups
+from nncomp.training.code_groups import NO_TARGET, GroupShape, chunk_of
+from nncomp.training.coded_trainer import CodedTrainer, conditioned, read_groups
 from nncomp.training.float_code_tables import one_hot
-from nncomp.training.float_encoder import Encoder, EncoderConfig, between_levels
+from nncomp.training.float_encoder import Encoder, EncoderConfig, shares_of_values
 from nncomp.training.float_network import FloatNetwork, State
-from nncomp.training.groups import NO_TARGET, GroupShape, chunk_of
-from nncomp.training.loop import Trainer, TrainingConfig
+from nncomp.training.trainer import Trainer, TrainingConfig
 
 RESULTS = Path(__file__).parents[1] / "results"
 _FED = 1 << 15  # tokens through a model at a time, while measuring
@@ -82,7 +82,7 @@ class NoisyEncoder(Encoder):
     def forward(self, ids_GN: torch.Tensor) -> torch.Tensor:
         position = self.position(ids_GN)
         moved = position + torch.rand_like(position) - 0.5
-        return between_levels(moved.clamp(0, self.config.levels - 1), self.config.levels)
+        return shares_of_values(moved.clamp(0, self.config.values - 1), self.config.values)
 
 
 def new_small_encoder(model: FloatNetwork, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
@@ -145,7 +145,7 @@ def block_bits(
     if code != "none":
         assert encoder is not None
         encoder.eval()
-        indices = torch.cat([encoder.indices(read_groups(text.ids, groups[i : i + 16])) for i in range(0, len(groups), 16)])
+        indices = torch.cat([encoder.digits(read_groups(text.ids, groups[i : i + 16])) for i in range(0, len(groups), 16)])
         encoder.train()
         if code == "shuffled":
             indices = indices[torch.from_numpy(_elsewhere(len(groups)))]

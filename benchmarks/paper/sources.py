@@ -26,7 +26,7 @@ from nncomp.network.registry import open_model
 from nncomp.training.export import export
 from nncomp.training.float_encoder import Encoder
 from nncomp.training.float_network import FloatNetwork, NetworkShape
-from nncomp.training.loop import Trainer, TrainingConfig, evaluate
+from nncomp.training.trainer import Trainer, TrainingConfig, evaluate
 
 SHAPE = NetworkShape(vocab_size=256, group_count=16, width=64, layer_count=2, state_width=64, mlp_width=128, group_mlp_width=64)
 LETTERS, PERIOD = 8, 500
