@@ -50,7 +50,7 @@ from nncomp.training.text_files import Report, encode_pieces
 from nncomp.training.trainer import Trainer, evaluate
 from nncomp.version import commit
 
-_START_BYTES = 1_500_000  # of text that the start values of mixing are learned on
+_START_BYTES = 1_500_000  # of text that the start values of mixing are learned on, at most
 _VALIDATION_BYTES = 100_000  # of each file, while training
 _VALIDATION_LANES = 32  # fewer for little text
 _VALIDATIONS = 20  # measurements on the text held out in a run
@@ -116,7 +116,7 @@ def _prepare(plan: RunPlan, report: Report) -> Texts:
         f"{len(texts.documents):,} documents, {texts.learned.total_bytes:,} bytes of text; "
         f"{texts.held_out.total_bytes:,} bytes to measure on"
     )
-    known = plan.init.vocabulary if plan.init else plan.start.vocab_size
+    known = plan.start.vocabulary if isinstance(plan.start, Model) else plan.start.vocab_size
     is_mixture = plan.config.objective == MIXTURE
     prepare(texts.learned, plan.folder, known, plan.config.seed, report, BLOCK_BYTES if is_mixture else 0)
     if is_mixture:
@@ -284,4 +284,5 @@ def finish(plan: RunPlan, out: Path, report: Report) -> str:
         save_encoder(saved_encoder(weights, network.config.code_levels), encoder_path(out))
     model = replace(model, extra={TRAINED_ON: np.load(plan.folder / "documents.npy")})
     plain = plain_values(plan.init, plan.has_quick_mixing)
-    return save_model(learn_start_values(model, texts.learned, _START_BYTES, 0, plain), out, plan.base)
+    start_bytes = min(_START_BYTES, texts.learned.total_bytes)
+    return save_model(learn_start_values(model, texts.learned, start_bytes, 0, plain), out, plan.base)
