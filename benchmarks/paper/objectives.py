@@ -43,13 +43,13 @@ ARMS = {  # objective, dropout, share of the epochs
 POINTS = 10
 
 
-def drop_out(model: FloatNetwork, rate: float) -> None:
+def drop_out(network: FloatNetwork, rate: float) -> None:
     """Drop a share of what each product adds to the stream of a layer, while training."""
 
     def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         return F.dropout(output, rate, module.training)
 
-    for layer in model.layers:
+    for layer in network.layers:
         for name in ("state_out", "mlp_out"):
             layer.get_submodule(name).register_forward_hook(hook)
 
@@ -65,16 +65,16 @@ def run(arm: str, seed: int, epochs: int, learned: Text, estimates: NDArray[np.f
     """Train an arm and save its line."""
     objective, dropout, share = ARMS[arm]
     torch.manual_seed(seed)
-    model = FloatNetwork(SHAPE)
+    network = FloatNetwork(SHAPE)
     if dropout:
-        drop_out(model, dropout)
+        drop_out(network, dropout)
     tokens = round(epochs * share * len(learned.ids))
     config = TrainingConfig(1e9, tokens, seed, 16, 128, quantized_share=0, checkpoint_s=1e9, objective=objective)
 
     def bits_per_byte(text: Text) -> float:
-        model.eval()
-        found = evaluate(model, text.ids, 16) / text.raw_bytes
-        model.train()
+        network.eval()
+        found = evaluate(network, text.ids, 16) / text.raw_bytes
+        network.train()
         return found
 
     def measure() -> dict[str, float]:
@@ -82,10 +82,10 @@ def run(arm: str, seed: int, epochs: int, learned: Text, estimates: NDArray[np.f
 
     with tempfile.TemporaryDirectory() as folder:
         given = None if objective == "cross-entropy" else estimates
-        trainer = Trainer(model, config, learned.ids, Path(folder) / "checkpoint.pt", given)
+        trainer = Trainer(network, config, learned.ids, Path(folder) / "checkpoint.pt", given)
         curve, cpu_s = train(trainer, POINTS, measure)
     best = min(curve, key=lambda point: point["stop"])
-    line = {"arm": arm, "seed": seed, "epochs": epochs * share, "tokens": tokens, "parameters": parameters(model)}
+    line = {"arm": arm, "seed": seed, "epochs": epochs * share, "tokens": tokens, "parameters": parameters(network)}
     figures = {"final": curve[-1]["held_out"], "stopped": best["held_out"], "stopped_share": best["tokens"] / tokens}
     entropy = {"estimate": float(estimates.sum()) / math.log(2) / learned.raw_bytes, "learned": bits_per_byte(learned)}
     figures = {name: round(value, 5) for name, value in (figures | entropy).items()}
