@@ -114,7 +114,8 @@ def _begun_with(init: str, plan: RunPlan) -> RunPlan:
     model = parse_model(file.read(), init, file.read_base())
     encoder = open_encoder(file.path, model.sizes)
     is_taller = shape.layer_count > model.sizes["layer_count"]
-    is_grown = is_taller and load_config(model.sizes | {"layer_count": shape.layer_count, "start_token": 0}) == shape
+    same = {"vocab_size": shape.vocab_size, "group_count": shape.group_count, "layer_count": shape.layer_count, "start_token": 0}
+    is_grown = is_taller and load_config(model.sizes | same) == shape  # the model keeps its own vocabulary
     known = model.sizes.get("code_dimensions", 0)
     if known and (encoder is None or plan.code_dimensions not in (0, known)):
         raise DataError(
