@@ -2,8 +2,8 @@
 
     python -m benchmarks.paper.objectives CORPUS HELD_OUT [--seeds 0 1 2] [--epochs 20] [--arms NAME...]
 
-The estimates are what `nncomp entropy --per-token` writes of the corpus. CORPUS is a file of which the first 300 KB are learned
-from, HELD_OUT one of which 12 stretches of 15 KB are held out: every other one decides where to stop early, the rest is reported.
+The estimates are those that `nncomp entropy --per-token` writes for the corpus. The training uses the first 300 KB of the file
+CORPUS. 12 stretches of 15 KB of the file HELD_OUT are held out: half of them decide where to stop early, the others are reported.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ POINTS = 10
 
 
 def drop_out(network: FloatNetwork, rate: float) -> None:
-    """Drop a share of what each product adds to the stream of a layer, while training."""
+    """Apply dropout in training to the outputs of both products that each layer adds."""
 
     def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         return F.dropout(output, rate, module.training)
