@@ -113,9 +113,7 @@ def main() -> None:
         ratio = sum(size for size, _, _ in kinds) / sum(size / ratio for size, _, ratio in kinds)
         for workers in asked.workers:
             costs = Costs()
-            share = min(
-                asked.bytes // BLOCK_BYTES, 60 * workers
-            )  # the blocks that are simulated; the rest is like them
+            share = min(asked.bytes // BLOCK_BYTES, 60 * workers)  # the blocks that are simulated; the rest is like them
             blocks = asked.bytes / BLOCK_BYTES
             found = simulate(workers, share, 1000 * float(speed), kinds, costs)
             simulated_s = costs.start_s + (found["time_s"] - costs.start_s) * blocks / share
