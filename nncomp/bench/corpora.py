@@ -1,7 +1,7 @@
 """Well-known corpora by name: from a folder, from the cache, or downloaded. Every file is verified.
 
-Sizes and SHA-256 are those of the authors' files. They come from several public lists that agree. They were compared with the MD5 on
-the authors' pages (enwik8, enwik9, silesia) and with copies of the files (canterbury, silesia's xml).
+Sizes and SHA-256 are those of the authors' files. They come from several public lists that agree. They were compared with the MD5
+on the authors' pages (enwik8, enwik9, silesia) and with copies of the files (canterbury, silesia's xml).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one compressor on one file, or on several files together. `peak_bytes` is the memory of the largest process."""
+    """The figures of one compressor on one file, or on several together. `peak_bytes` is the memory of the largest process."""
 
     compressor: str
     raw_bytes: int
@@ -90,7 +90,7 @@ print(code, wall, peak)
 
 @dataclass(frozen=True)
 class Compressor:
-    """A name, and a function that measures: it takes a raw file and a scratch folder, and returns a result or raises NncompError."""
+    """A name, and a function that measures: from a raw file and a scratch folder to a result. The function may raise NncompError."""
 
     name: str
     measure: Callable[[Path, Path], Result]
@@ -113,7 +113,7 @@ def total(results: Iterable[Result]) -> Result:
 
 
 def front(results: Iterable[Result], speed: Callable[[Result], float]) -> list[Result]:
-    """Return the results that no other result beats. A result beats another if it is as small and as fast, and better in one of both.
+    """Return the results that no other result beats. A result beats another if it is as small and as fast, and not equal.
 
     >>> sizes_and_seconds = [("a", 1, 9), ("b", 2, 1), ("c", 3, 2)]
     >>> results = [Result(name, 9, size, 0, seconds, seconds, None) for name, size, seconds in sizes_and_seconds]
