@@ -105,12 +105,12 @@ class Topics:
         return topics, np.minimum(np.array(drawn), self.p.shape[1] - 1)
 
     def told_bits(self, topics: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return what each block truly costs to one who knows its topic, shape (blocks,); the topic's own price comes on top."""
+        """Return the bits of each block if its topic is known, shape (blocks,), without the bits of the topic."""
         bits: NDArray[np.float64] = -np.log2(self.p[topics[:, None], symbols]).sum(1)
         return bits
 
     def untold_bits(self, symbols: NDArray[np.int64], lanes: int) -> NDArray[np.float64]:
-        """Return what each block costs to the best predictor that is told nothing, in lanes that do not see each other."""
+        """Return the bits of each block for the best predictor without its topic, in lanes that do not see each other."""
         blocks, count = symbols.shape
         log_p = np.log2(self.p.T)[symbols.reshape(blocks, lanes, count // lanes)].sum(2)  # blocks, lanes, K
         most = log_p.max(-1)

@@ -90,7 +90,7 @@ print(code, wall, peak)
 
 @dataclass(frozen=True)
 class Compressor:
-    """A name, and a function that measures: from a raw file and a scratch folder to a result. The function may raise NncompError."""
+    """A name, and a function that measures: from a raw file and a scratch folder to a result or an NncompError."""
 
     name: str
     measure: Callable[[Path, Path], Result]

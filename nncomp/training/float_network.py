@@ -1,4 +1,4 @@
-"""The network in float, to be trained: a gated linear recurrence over tokens with a two-level output.
+"""The network in float, to be trained: a gated linear recurrence over tokens with an output in two stages.
 
 Layer: x += Wo (h * silu(g)) with h a gated running mean of c, then x += W2 relu(W1 norm(x))^2. Token shift (RWKV,
 arXiv:2305.13048) lets each channel see the step before. The output is a class-factored softmax (Goodman 2001,
