@@ -1,8 +1,9 @@
-"""A corpus of mixed files on one worker and on two, and what the cluster itself costs: `python -m benchmarks.cluster TEXT...`.
+"""A corpus of mixed files on one worker and on two, and the cluster's own overhead: `python -m benchmarks.cluster TEXT...`.
 
-Files of 1 KB to 20 MB, small ones more often, are cut from the texts given, compressed on `--workers` processes here, compared
-with what one process makes, decompressed and compared. Beside wall time, which needs quiet cores, processor time is counted: of
-this process, which is client and scheduler, and of the workers. Then blocks pass that take no work: the cluster's own part.
+Files of 1 KB to 20 MB, small ones more often, are cut from the given texts. They are compressed on `--workers` processes of this
+machine, compared with the output of one process, decompressed and compared again. Wall time needs quiet cores, so processor time
+is counted too: of this process, which is client and scheduler, and of the workers. Then stored blocks, which take no work, give
+the cluster's own overhead.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from nncomp.stream import pipeline
 
 
 class Kept(io.BytesIO):
-    """A result that is still there when it is closed."""
+    """A buffer that keeps its content when it is closed."""
 
     made = b""
 
@@ -41,7 +42,7 @@ class Kept(io.BytesIO):
 
 
 def mixed(texts: list[bytes], count: int, total_bytes: int, largest: int) -> dict[str, bytes]:
-    """Return so many files with sizes from 1,000 bytes to `largest`, about `total_bytes` in all."""
+    """Return `count` files with sizes from 1,000 bytes to `largest`, about `total_bytes` in all."""
     random.seed(1)
     drawn = [(i + 0.5) / count for i in range(count)]
     random.shuffle(drawn)
@@ -59,7 +60,7 @@ def mixed(texts: list[bytes], count: int, total_bytes: int, largest: int) -> dic
 
 
 def through(cluster: Cluster, kind: Kind, files: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, float]]:
-    """Return what files become, and the seconds: wall, in tasks, and of processors here and on the workers."""
+    """Return the results of files, and seconds: wall time, in tasks, and processor time here and on the workers."""
     kept = {name: Kept() for name in files}
 
     def work(name: str) -> Work:

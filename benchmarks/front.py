@@ -1,10 +1,10 @@
-"""nncomp at several levels beside other compressors: bytes, KB/s both ways and memory of every file, all in one run.
+"""nncomp at several levels and other compressors (peers), in one run: bytes, KB/s in both directions and memory for each file.
 
     python -m benchmarks.front PATH... [--levels 1 5] [-T 2] [--json FILE] [--plot FILE.svg]
 
-Without --levels all of them, of equal ones the first. A peer that is not installed is left out; paq8px and cmix are measured if
-they are on the PATH (some KB/s and less). Nothing is counted that does not come back byte for byte. Commands are timed with their
-start. The others work with one thread; an archive of zpaq or 7z carries a few hundred bytes to 1 KB of its own.
+Without --levels all levels are measured; of equal levels only the first. A peer that is not installed is left out. paq8px and
+cmix are measured if they are on the PATH (a few KB/s or less). Only files that come back byte for byte count. The time of a
+command includes its start. Peers use one thread. An archive of zpaq or 7z has a few hundred bytes to 1 KB besides the data.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from nncomp.network.registry import open_model
 
 
 def all_levels() -> list[int]:
-    """Return the numbers of the levels that differ."""
+    """Return the numbers of all levels, of equal levels only the first."""
     return [number for number, each in levels.LEVELS.items() if each not in [levels.LEVELS[n] for n in range(1, number)]]
 
 
 def compressors(numbers: list[int], threads: int) -> list[Compressor]:
-    """Return nncomp at each of the levels, and all peers that are installed."""
+    """Return nncomp at each level, and all installed peers."""
     sizes = {number: open_model(levels.level(number).model).size_bytes for number in numbers}
     ours = [measure.nncomp_compressor(None, sizes[number], threads, number) for number in numbers]
     return [*ours, *peers(with_slow=True)]

@@ -1,8 +1,8 @@
-"""How speed and memory of nncomp go with the size of a file, and with cores: `python -m benchmarks.large TEXT...`.
+"""Speed and memory of nncomp by size of the file and by cores: `python -m benchmarks.large TEXT...`.
 
-Files of mixed text are put together from the texts given, 64 KB of each in turn, so that a longer one is of the same kind. That
-suits to measure speed, not size: models may have been trained on the texts. Each file goes there and back and is compared. For
-each number of cores a line a file: KB/s both ways, start included, and the most memory that the command's own process had.
+Files of mixed text are made from the given texts, 64 KB of each in turn, so that a longer file has the same mixture. Only
+speed is measured, not size, as models may have been trained on the texts. Each file is compressed, decompressed and compared. For
+each number of cores there is a line for each file: KB/s in both directions, start included, and the largest memory of a process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PIECE_BYTES = 65_536
 
 
 def mixed(texts: list[bytes], size: int) -> bytes:
-    """Return so many bytes of the texts, a piece of each in turn from where its last one ended, over and over."""
+    """Return `size` bytes of the texts: a piece of each text in turn, then the next piece of each, and so on."""
     found = bytearray()
     for start in itertools.count(0, PIECE_BYTES):
         for text in texts:

@@ -1,8 +1,8 @@
-"""Bytes per file for mixing alone on bytes: each file is coded, decoded and compared; sizes are of the coded words.
+"""Mixing alone on bytes: each file is coded, decoded and compared; the sizes are those of the coded words.
 
     python -m benchmarks.mixing_bytes FOLDER_OR_FILE... [--table-bits 26]
 
-Prints a row a file: bytes in, bytes out, bits per byte, KB/s of CPU time in each direction; then the totals.
+Prints a row for each file: bytes in, bytes out, bits per byte, KB/s of CPU time in each direction; then the totals.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nncomp.mixing import byte_predictor
 
 
 def files_under(paths: list[Path]) -> list[Path]:
-    """Return the files named and those in the folders named, sorted."""
+    """Return the given files and the files in the given folders, sorted."""
     return sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 
@@ -35,7 +35,7 @@ def measure(data: np.ndarray[tuple[int], np.dtype[np.uint8]], table_bits: int) -
 
 
 def main() -> None:
-    """Run over the files of the command line."""
+    """Measure the files of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--table-bits", type=int, default=MAX_TABLE_BITS)

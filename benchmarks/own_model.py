@@ -1,6 +1,6 @@
-"""What a model of one's own is worth: `python -m benchmarks.own_model FOLDER MODEL`.
+"""Sizes of files with a model of your own and with the shipped one: `python -m benchmarks.own_model FOLDER MODEL`.
 
-Each file of the folder is compressed at the usual level with the shipped model and with one's own, decompressed and compared.
+Each file of the folder is compressed at the usual level with both models, decompressed and compared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nncomp.bench import measure
 
 
 def sizes(data: bytes, model: str) -> tuple[int, int]:
-    """Return how long the file is with the shipped model and with one's own; raises AssertionError when one is not lossless."""
+    """Return the size of the file with the shipped model and with your own. Raises AssertionError if one is not lossless."""
     shipped, own = nncomp.compress(data), nncomp.compress(data, model=model)
     assert nncomp.decompress(shipped) == data and nncomp.decompress(own, model=model) == data, "not lossless"
     return len(shipped), len(own)

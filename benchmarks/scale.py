@@ -1,8 +1,8 @@
 """A terabyte on N workers, by formula and by simulation: `python -m benchmarks.scale`.
 
-The simulation takes task times that were measured (benchmarks/results/2026-11-25-front.json: the texts of 100 KB and more, at
--1 and -5) and what the cluster costs a task (docs/SCALE.md says where each figure is from), draws blocks at random and lets a
-client, a scheduler and workers do them, each one thing at a time, as many blocks in work as nncomp/cluster/window.py allows.
+The simulation uses measured task times (benchmarks/results/2026-11-25-front.json: the texts of 100 KB and more, at -1 and -5) and
+the cluster's measured overhead (docs/SCALE.md gives the source of each figure). It draws blocks at random. Client with scheduler,
+network and workers do one thing at a time each, with as many blocks in work as nncomp/cluster/window.py allows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BINARY = "kennedy.xls", "ptt5", "sum"
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one core: of client and scheduler for a block and for a byte that passes, of a worker beside a block."""
+    """Seconds of one core: of client and scheduler for each block and each byte, and of a worker for each block."""
 
     fixed_s: float = 0.0040
     byte_s: float = 3.0e-9  # in each direction
@@ -33,7 +33,7 @@ class Costs:
 
 
 def speeds(compressor: str, key: str) -> list[tuple[int, float, float]]:
-    """Return for each text its size, and the bytes a second and the ratio that were measured."""
+    """Return for each text its size, the measured bytes a second and the measured ratio."""
     rows = []
     for file in json.loads(RESULTS.read_text())["files"]:
         name = file["file"].rsplit("/")[-1]
@@ -51,7 +51,7 @@ def limit_bytes(workers: int) -> int:
 def simulate(
     workers: int, blocks: int, mean_bytes_per_s: float, kinds: list[tuple[int, float, float]], costs: Costs
 ) -> dict[str, float]:
-    """Return time and what each part was busy, for so many blocks whose mean speed on one core is given."""
+    """Return the time of `blocks` blocks at a mean speed of one core, and how busy each part was."""
     random.seed(1)
     total = sum(size for size, _, _ in kinds)
     mean_s = sum(size / speed for size, speed, _ in kinds) / total  # of a byte, as measured: with two threads, start included
@@ -98,7 +98,7 @@ def simulate(
 
 
 def formula(workers: int, blocks: int, mean_bytes_per_s: float, ratio: float, costs: Costs) -> float:
-    """Return the time by docs/SCALE.md: the slowest of workers, client with scheduler, and network, and the start."""
+    """Return the time by the formula of docs/SCALE.md: the start, and the slowest of workers, hub and network."""
     work_s = blocks * (BLOCK_BYTES / mean_bytes_per_s + costs.worker_s) / workers
     hub_s = blocks * (costs.fixed_s + BLOCK_BYTES * (1 + 1 / ratio) * costs.byte_s)
     network_s = blocks * BLOCK_BYTES / costs.network_bytes_per_s
@@ -119,7 +119,7 @@ def main() -> None:
         ratio = sum(size for size, _, _ in kinds) / sum(size / ratio for size, _, ratio in kinds)
         for workers in asked.workers:
             costs = Costs()
-            share = min(asked.bytes // BLOCK_BYTES, 60 * workers)  # of the blocks; the rest is like it
+            share = min(asked.bytes // BLOCK_BYTES, 60 * workers)  # the blocks that are simulated; the rest is like them
             blocks = asked.bytes / BLOCK_BYTES
             found = simulate(workers, share, 1000 * float(speed), kinds, costs)
             simulated_s = costs.start_s + (found["time_s"] - costs.start_s) * blocks / share

@@ -1,12 +1,12 @@
-"""Small networks of other shapes, and other ways to train them, for equal seconds of the processor.
+"""Small networks of other shapes, and other ways to train them, each for the same processor time.
 
     python -m benchmarks.search TRAIN_FOLDER VALID_FOLDER [--seconds 150] [--arms NAME...] [--seeds 0 1 2] [--work FOLDER]
     python -m benchmarks.search --table
 
-Each arm (`benchmarks.search_arms`) is trained from nothing on the same text, one thread, and measured on the first 30,000 bytes
-of each held-out file, one lane each: bits per byte of the network alone, in float, not quantised. Where the integer engine can
-run it, it is exported and a step is timed, with four lanes of that text. Results are lines of benchmarks/results/search.jsonl;
-`--table` prints them as Markdown. Text and vocabularies are prepared in the work folder and found there again.
+Each arm (`benchmarks.search_arms`) is a new network, trained on the same text by one thread. It is measured on the first 30,000
+bytes of each held-out file, one lane each: bits per byte of the network alone, in float, not quantised. If the integer engine
+can run the network, it is exported, and a step with four lanes of that text is timed. Results are lines of
+benchmarks/results/search.jsonl; `--table` prints them as Markdown. Text and vocabularies stay in the work folder for later runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.paper import runner
 from benchmarks.paper.runner import block_bits, save_line, stretches, tokens_of
 from benchmarks.paper.tables import spread, table
-from benchmarks.search_arms import ARMS, BASE, Arm, new_model, train
+from benchmarks.search_arms import ARMS, BASE, Arm, new_network, train
 from nncomp.machine.kernels import compiled
 from nncomp.network.engine import Network, step, token_frequencies
 from nncomp.network.model import Model, parse_model
@@ -37,9 +37,9 @@ from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenize
 from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork
-from nncomp.training.loop import lane_streams, rows_of
-from nncomp.training.prepare import vocabulary_from_json, vocabulary_to_json
+from nncomp.training.prepared_text import vocabulary_from_json, vocabulary_to_json
 from nncomp.training.restore import restore
+from nncomp.training.trainer import lane_streams, rows_of
 
 NAME = "search"  # of the file of results
 TRAIN_BYTES, PIECE_BYTES, VALID_BYTES = 24_000_000, 10_000, 30_000
@@ -122,20 +122,20 @@ def _code(constants: Any, state: Any, scratch: Any, ids_TL: Any) -> None:
             token_frequencies(constants, scratch, lane, ids_TL[t + 1, lane] // scratch.tokens.size)
 
 
-def coding_us(model: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uint16]) -> float:
+def coding_us(network: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uint16]) -> float:
     """Return the microseconds of a token in the integer engine, step and tokens of one group: the least of 195 times 20 steps."""
     chunk = torch.from_numpy(rows_of(lane_streams(ids, 32, 1), 0, 257))
-    model.set_quantization("observe")
+    network.set_quantization("observe")
     with torch.no_grad():
-        model(chunk[:-1], chunk[1:], model.initial_state(32))
-    model.set_quantization("off")
-    network, times = Network(export(model, vocabulary, {})), []
-    state, scratch = new_state(network.model, TIMED_LANES), new_scratch(network.model.sizes, TIMED_LANES)
+        network(chunk[:-1], chunk[1:], network.initial_state(32))
+    network.set_quantization("off")
+    packed, times = Network(export(network, vocabulary, {})), []
+    state, scratch = new_state(packed.model, TIMED_LANES), new_scratch(packed.model.sizes, TIMED_LANES)
     lanes = np.ascontiguousarray(lane_streams(ids, TIMED_LANES, TIMED_STEPS), dtype=np.int32)
     for number in range(TIMES + 1):
         at = number * TIMED_STEPS % (len(lanes) - TIMED_STEPS)
         began = time.perf_counter()
-        _code(network.constants, state, scratch, lanes[at : at + TIMED_STEPS + 1])
+        _code(packed.constants, state, scratch, lanes[at : at + TIMED_STEPS + 1])
         times.append(time.perf_counter() - began)
     return min(times[1:]) / TIMED_STEPS / TIMED_LANES * 1e6
 
@@ -146,22 +146,24 @@ def run(name: str, seed: int, seconds: float, texts: Texts) -> dict[str, Any]:
     vocabulary = texts.vocabulary(arm.shape.vocab_size, arm.is_word_bound)
     ids, start = texts.ids(arm, vocabulary, seed), vocabulary.tokens.index(b"\n")
     teacher = restore(default_model()) if arm.is_taught else None
-    train(new_model(arm, seed, start), arm, ids, seconds / 100, seed, teacher)  # what is slow the first time is not counted
-    model = new_model(arm, seed, start)
-    tokens, cpu_s = train(model, arm, ids, seconds, seed, teacher)
+    if teacher is not None:
+        teacher.set_quantization("off")  # in float, as all arms
+    train(new_network(arm, seed, start), arm, ids, seconds / 100, seed, teacher)  # what is slow the first time is not counted
+    network = new_network(arm, seed, start)
+    tokens, cpu_s = train(network, arm, ids, seconds, seed, teacher)
     held_out = tokens_of(stretches(texts.valid, VALID_BYTES, VALID_BYTES), vocabulary)
     kinds = [path.stem for path in sorted(texts.valid.glob("*.txt"))]
-    by_kind = dict(zip(kinds, block_bits(model, None, held_out, 1).net / VALID_BYTES, strict=True))
+    by_kind = dict(zip(kinds, block_bits(network, None, held_out, 1).net / VALID_BYTES, strict=True))
     share = {kind: size for kind, size in texts.sizes().items() if kind in by_kind}
     figures = {
         "cpu_s": round(cpu_s, 1),
         "tokens": tokens,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "multiply_adds": arm.multiply_adds,
         "bpb": round(mean(map(float, by_kind.values())), 4),
         "bpb_by_size": round(float(sum(by_kind[kind] * size for kind, size in share.items())) / sum(share.values()), 4),
         "bytes_per_token": round(held_out.raw_bytes / len(held_out.ids), 3),
-        "coding_us": round(coding_us(model, vocabulary, held_out.ids), 2) if arm.is_runnable else None,
+        "coding_us": round(coding_us(network, vocabulary, held_out.ids), 2) if arm.is_runnable else None,
         "kinds": {kind: round(float(each), 4) for kind, each in by_kind.items()},
     }
     return {"arm": name, "seed": seed, **figures}

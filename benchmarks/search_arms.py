@@ -1,6 +1,6 @@
-"""The arms of the search: a small network and its training, and in each arm one thing that is otherwise.
+"""The arms of the search: a small network and its training. Each arm differs from the base in one thing.
 
-The base is the network of the level "fast" with the optimiser of `nncomp train`. An arm is trained for some seconds of the
+The base is the shape "fast" with the optimiser of `nncomp train`. An arm is trained for some seconds of the
 processor's time, whatever they come to in tokens. Everything is in float, products in bfloat16 where the processor has it;
 nothing is rounded. Knows nothing of where text comes from.
 """
@@ -21,9 +21,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
 from nncomp.training.float_network import SHAPES, FloatNetwork, Layer, Linear, NetworkShape, State, products_by_group
-from nncomp.training.loop import lane_streams, rows_of
 from nncomp.training.processes import autocast
 from nncomp.training.recurrence import scan
+from nncomp.training.trainer import lane_streams, rows_of
 
 BASE, RATE = SHAPES["fast"], 3e-3
 LANES, STEPS, WARMUP_STEPS = 16, 128, 50
@@ -33,12 +33,12 @@ AVERAGED_SHARE = 0.1  # of the run: the time constant of a mean of weights
 
 @dataclass(frozen=True)
 class Arm:
-    """What is otherwise than in the base, and in words."""
+    """The difference from the base, as settings and in words."""
 
     says: str
     shape: NetworkShape = BASE
     is_word_bound: bool = False  # no token crosses a space
-    is_even: bool = False  # of each kind of text as much, in place of by size
+    is_even: bool = False  # the same amount of each kind of text, instead of an amount by size
     has_shift: bool = True
     has_gate: bool = True
     is_tied: bool = False
@@ -46,7 +46,7 @@ class Arm:
     rate: float = RATE
     muon_rate: float = 0.0  # of the matrices of the layers; 0: AdamW has them too
     is_averaged: bool = False
-    is_constant: bool = False  # the rate, in place of falling to zero
+    is_constant: bool = False  # the rate does not fall to zero
     is_taught: bool = False  # by the default model
 
     @property
@@ -119,24 +119,24 @@ class ArmLayer(Layer):
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
-def new_model(arm: Arm, seed: int, start_token: int) -> FloatNetwork:
+def new_network(arm: Arm, seed: int, start_token: int) -> FloatNetwork:
     """Return the untrained network of an arm."""
     torch.manual_seed(seed)
-    model = FloatNetwork(replace(arm.shape, start_token=start_token))
+    network = FloatNetwork(replace(arm.shape, start_token=start_token))
     if not (arm.has_shift and arm.has_gate) or arm.dropout:
-        model.layers = nn.ModuleList(ArmLayer(arm) for _ in range(arm.shape.layer_count))
+        network.layers = nn.ModuleList(ArmLayer(arm) for _ in range(arm.shape.layer_count))
     if arm.is_tied:
-        model.token_out.weight = model.embedding
-    return model
+        network.token_out.weight = network.embedding
+    return network
 
 
-def optimizers(model: FloatNetwork, arm: Arm) -> list[torch.optim.Optimizer]:
+def optimizers(network: FloatNetwork, arm: Arm) -> list[torch.optim.Optimizer]:
     """Return AdamW as `nncomp train` has it, and Muon (Jordan 2024) for the matrices of the layers if the arm says so.
 
     Each group of parameters holds its highest rate. Muon's steps are scaled to the size of AdamW's (arXiv:2502.16982).
     """
-    learned = [p for p in model.parameters() if p.requires_grad]
-    of_layers = [p for p in model.layers.parameters() if p.ndim == 2] if arm.muon_rate else []
+    learned = [p for p in network.parameters() if p.requires_grad]
+    of_layers = [p for p in network.layers.parameters() if p.ndim == 2] if arm.muon_rate else []
     known = {id(p) for p in of_layers}
     others = {"params": [p for p in learned if id(p) not in known], "highest": arm.rate}
     made: list[torch.optim.Optimizer] = [torch.optim.AdamW([others], betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)]
@@ -146,44 +146,44 @@ def optimizers(model: FloatNetwork, arm: Arm) -> list[torch.optim.Optimizer]:
     return made
 
 
-def log_probabilities(model: FloatNetwork, hidden_TLD: Tensor, targets_TL: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a network says of all groups, shape (N, G), and of the tokens in each target's group, shape (N, S).
+def log_probabilities(network: FloatNetwork, hidden_TLD: Tensor, targets_TL: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities of all groups, shape (N, G), and of the tokens in each target's group, shape (N, S).
 
     Rows are sorted by the targets' group, as `torch.argsort` sorts them.
     """
-    size, weight, bias = model.config.group_size, model.token_out.weight, model.token_out.bias
+    size, weight, bias = network.config.group_size, network.token_out.weight, network.token_out.bias
     assert bias is not None
     group = targets_TL.flatten() // size
     order = torch.argsort(group, stable=True)
     rows = hidden_TLD.flatten(0, -2)[order]
     products = products_by_group(rows, group[order], weight.view(-1, size, weight.shape[1]))
     in_group = products.float() + bias.view(-1, size)[group[order]]
-    return F.log_softmax(model.group_logits(rows).float(), -1), F.log_softmax(in_group, -1)
+    return F.log_softmax(network.group_logits(rows).float(), -1), F.log_softmax(in_group, -1)
 
 
-def taught_loss(model: FloatNetwork, teacher: FloatNetwork, hidden: tuple[Tensor, Tensor], targets_TL: Tensor) -> Tensor:
+def taught_loss(network: FloatNetwork, teacher: FloatNetwork, hidden: tuple[Tensor, Tensor], targets_TL: Tensor) -> Tensor:
     """Return half the cross-entropy and half the divergence from the teacher, in nats, summed over the tokens.
 
     The divergence is that of the groups and that within the target's group; within other groups it is not asked for.
     """
-    group, in_group = log_probabilities(model, hidden[0], targets_TL)
+    group, in_group = log_probabilities(network, hidden[0], targets_TL)
     with torch.no_grad():
         taught_group, taught_in_group = log_probabilities(teacher, hidden[1], targets_TL)
     target = targets_TL.flatten()
-    target = target[torch.argsort(target // model.config.group_size, stable=True)]
-    entropy = F.nll_loss(group, target // model.config.group_size, reduction="sum")
-    entropy = entropy + F.nll_loss(in_group, target % model.config.group_size, reduction="sum")
+    target = target[torch.argsort(target // network.config.group_size, stable=True)]
+    entropy = F.nll_loss(group, target // network.config.group_size, reduction="sum")
+    entropy = entropy + F.nll_loss(in_group, target % network.config.group_size, reduction="sum")
     divergence = F.kl_div(group, taught_group, reduction="sum", log_target=True)
     divergence = divergence + F.kl_div(in_group, taught_in_group, reduction="sum", log_target=True)
     return (entropy + divergence) / 2
 
 
 class Chunks:
-    """Text in lanes, chunk after chunk, again from its beginning when it ends; with the state of each network that reads it."""
+    """Text in lanes, chunk after chunk, repeated when it ends, and the state of each network that reads it."""
 
     def __init__(self, models: list[FloatNetwork], ids: NDArray[np.uint16], seed: int) -> None:
         self.models, self.streams, self.position = models, lane_streams(ids, LANES, STEPS), 0
-        self.states: list[State] = [model.initial_state(LANES) for model in models]
+        self.states: list[State] = [network.initial_state(LANES) for network in models]
         self.random = np.random.default_rng(seed)
 
     def next(self) -> Tensor:
@@ -199,7 +199,7 @@ class Chunks:
         return torch.from_numpy(chunk)
 
     def hidden(self, number: int, chunk: Tensor) -> Tensor:
-        """Return what a network makes of a chunk, and keep its state."""
+        """Return a network's hidden values for a chunk, and keep its state."""
         hidden, self.states[number] = self.models[number].hidden(chunk[:-1], self.states[number])
         return hidden
 
@@ -217,16 +217,16 @@ def _loss(chunks: Chunks) -> Tensor:
 
 
 def train(
-    model: FloatNetwork, arm: Arm, ids: NDArray[np.uint16], seconds: float, seed: int, teacher: FloatNetwork | None = None,
+    network: FloatNetwork, arm: Arm, ids: NDArray[np.uint16], seconds: float, seed: int, teacher: FloatNetwork | None = None,
     clock: Callable[[], float] = time.process_time,
 ) -> tuple[int, float]:  # fmt: skip
     """Train for so much of the processor's time, teacher and mean of weights included; return tokens and seconds."""
-    chunks, made = Chunks([model] if teacher is None else [model, teacher], ids, seed), optimizers(model, arm)
+    chunks, made = Chunks([network] if teacher is None else [network, teacher], ids, seed), optimizers(network, arm)
     groups = [group for each in made for group in each.param_groups]
     learned = [p for group in groups for p in group["params"]]
     mean: list[Tensor] = []
     began, step, averaged_at = clock(), 0, 0.0
-    model.train()
+    network.train()
     while (share := (clock() - began) / seconds) < 1:
         torch.autograd.backward(_loss(chunks))
         nn.utils.clip_grad_norm_(learned, 1.0)
@@ -246,5 +246,5 @@ def train(
     if mean:
         with torch.no_grad():
             torch._foreach_copy_(learned, mean)
-    model.eval()
+    network.eval()
     return step * LANES * STEPS, clock() - began

@@ -19,12 +19,14 @@ from nncomp.network import registry
 from nncomp.network.base_model import LAYERS
 from nncomp.network.model import load_model, parse_model, save_model
 from nncomp.network.registry import model_file, open_model
-from nncomp.training import run
-from nncomp.training.coded import add_code
+from nncomp.training import whole_run
+from nncomp.training.checkpoint import load_checkpoint
+from nncomp.training.coded_trainer import add_code
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, Layer
-from nncomp.training.loop import TrainingConfig, load_checkpoint
 from nncomp.training.restore import grow
+from nncomp.training.run_plan import RunPlan
+from nncomp.training.trainer import TrainingConfig
 from tests.models import TEXT, small_model
 
 
@@ -39,8 +41,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     init = load_model(base)
     lines: list[str] = []
     layers = init.sizes["layer_count"] + 1
-    run.train(str(text), str(text), folder / "work", init, config, "test", lines.append, layers=layers)
-    run.finish(folder / "work", str(text), str(text), "max", init, out, lines.append, base.read_bytes())
+    plan = RunPlan(str(text), str(text), folder / "work", init, config, layer_count=layers, base=base.read_bytes())
+    whole_run.train(plan, lines.append)
+    whole_run.finish(plan, out, lines.append)
     return base, out
 
 

@@ -41,10 +41,10 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
 from nncomp.network.model import save_model
-from nncomp.network.registry import shipped_path, open_model
+from nncomp.network.registry import open_model, shipped_path
 from nncomp.stream import pipeline
 from nncomp.training.float_network import Layer
-from nncomp.training.loop import Trainer, TrainingConfig
+from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import environment
 from tests.models import SHAPE, TEXT, small_decoder, small_model
 from tests.test_byte_predictor import some_text
@@ -274,7 +274,7 @@ def test_the_base_of_the_search_is_trained_as_the_product_trains(tmp_path: Path,
     steps, lanes, rate = 3, search_arms.LANES, search_arms.RATE
     ids = np.random.default_rng(0).integers(SHAPE.vocab_size, size=lanes * search_arms.STEPS * 4).astype(np.uint16)
     arm = replace(search_arms.ARMS["base"], shape=SHAPE)
-    ours, theirs = (search_arms.new_model(arm, 0, SHAPE.start_token) for _ in range(2))
+    ours, theirs = (search_arms.new_network(arm, 0, SHAPE.start_token) for _ in range(2))
     clock = iter([0, *range(steps + 2)])
     tokens, _ = search_arms.train(ours, arm, ids, steps, 0, clock=lambda: next(clock))
     config = TrainingConfig(

@@ -26,8 +26,8 @@ from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model, load_model, parse_model, save_model
 from nncomp.network.registry import open_model
-from nncomp.training.coded import conditioned, decoder_loss, restore_encoder, saved_encoder
-from nncomp.training.coded import new_encoder as untrained_encoder
+from nncomp.training.coded_trainer import conditioned, network_loss, restore_encoder, saved_encoder
+from nncomp.training.coded_trainer import new_encoder as untrained_encoder
 from nncomp.training.export import export
 from nncomp.training.float_code_tables import one_hot
 from nncomp.training.restore import restore
@@ -83,7 +83,7 @@ def test_the_integers_follow_the_decoder() -> None:
         state, row = conditioned(decoder, choice, torch.ones(1), 4)
         targets = ids[1:]
         loss, _ = decoder(ids[:-1], targets, state, row)
-        same, _ = decoder_loss(decoder, ids[:-1], targets, state, row)
+        same, _ = network_loss(decoder, ids[:-1], targets, state, row)
         unlike, _ = decoder(ids[:-1], targets, decoder.initial_state(4))
         bits = float(decoder.code.bits(choice))
     decoder.set_quantization("off")
@@ -286,7 +286,7 @@ def test_the_encoder_in_numpy_is_the_trained_one(tmp_path: Path) -> None:
             position = trained.position(torch.from_numpy(encoder.sample(ids))[None])[0].detach().numpy()
             digits = own.code(ids)
             assert (np.abs(digits - position) <= 0.5 + 1e-4).all()
-            assert (np.abs(restored.indices(torch.from_numpy(encoder.sample(ids))[None])[0].numpy() - position) <= 0.501).all()
+            assert (np.abs(restored.digits(torch.from_numpy(encoder.sample(ids))[None])[0].numpy() - position) <= 0.501).all()
             seen.add(tuple(digits))
     assert len(seen) > 5
 

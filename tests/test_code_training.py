@@ -22,12 +22,13 @@ from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.network.vocabulary import byte_vocabulary
-from nncomp.training import run
-from nncomp.training.coded import CodedTrainer, add_code, new_encoder, saved_encoder, worth
+from nncomp.training import whole_run
+from nncomp.training.code_groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
+from nncomp.training.coded_trainer import CodedTrainer, add_code, coded_bits, new_encoder, saved_encoder
 from nncomp.training.export import export
-from nncomp.training.float_network import NetworkShape
-from nncomp.training.groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
-from nncomp.training.loop import TrainingConfig, new_model
+from nncomp.training.float_network import NetworkShape, new_network
+from nncomp.training.run_plan import RunPlan
+from nncomp.training.trainer import TrainingConfig
 from tests.models import SHAPE, TEXT
 from tests.topics import LANES, STEPS, TEXT_TOKENS, ideal_bits, texts
 
@@ -60,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Return a model that learned the topics, exported."""
     torch.set_num_threads(1)
     ids, ends, _ = texts(4000, 1)
-    decoder = new_model(TINY, 0)
+    decoder = new_network(TINY, 0)
     add_code(decoder, 4, 4, 0)
     config = TrainingConfig(
         time_s=1, tokens=820_000, lanes=256, steps=STEPS, group_lanes=LANES, group_chunks=1, learning_rate=6e-3, warmup_steps=20,
@@ -121,7 +122,7 @@ def test_files_with_a_code_that_pays(trained: Trained, tmp_path: Path, monkeypat
 
 def small_run(folder: Path, name: str, **changes: Any) -> CodedTrainer:
     ids, ends, _ = texts(200, 4)
-    decoder = new_model(replace(TINY, width=16, state_width=16, mlp_width=16, group_mlp_width=16), 0)
+    decoder = new_network(replace(TINY, width=16, state_width=16, mlp_width=16, group_mlp_width=16), 0)
     add_code(decoder, 3, 3, 0)
     config = TrainingConfig(
         time_s=1, tokens=110 * 64, lanes=8, steps=8, group_lanes=4, group_chunks=3, warmup_steps=5, quantized_share=0.5
@@ -144,7 +145,7 @@ def test_a_run_with_a_code_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_pa
     again.restore()
     parts += [row["bits_per_token"] for row in again.run()]
     assert parts == losses and len(losses) >= 4
-    for ours, other in ((whole.model, again.model), (whole.encoder, again.encoder)):
+    for ours, other in ((whole.network, again.network), (whole.encoder, again.encoder)):
         assert ours is not None and other is not None
         for (name, before), after in zip(ours.state_dict().items(), other.state_dict().values(), strict=True):
             assert torch.equal(before, after), name
@@ -154,8 +155,8 @@ def test_every_part_learns(tmp_path: Path) -> None:
     """A few steps move the tables, the prior and the encoder; groups that are told no code do not."""
     for dropout, moves in ((0.0, True), (1.0, False)):
         trainer = small_run(tmp_path, f"c{dropout}", code_dropout=dropout, code_warmup=0.0, weight_decay=0.0, quantized_share=0.0)
-        assert trainer.encoder is not None and trainer.model.code is not None
-        parts = [*trainer.model.code.named_parameters(), *trainer.encoder.named_parameters()]
+        assert trainer.encoder is not None and trainer.network.code is not None
+        parts = [*trainer.network.code.named_parameters(), *trainer.encoder.named_parameters()]
         before = [part.detach().clone() for _, part in parts]
         for _ in range(6):
             trainer._step(1e-3)
@@ -171,18 +172,19 @@ def test_lanes_that_are_no_whole_groups_are_named(tmp_path: Path) -> None:
 def test_what_a_code_is_worth_is_charged(tmp_path: Path) -> None:
     trainer = small_run(tmp_path, "c")
     ids, ends, _ = texts(5, 5)
-    assert trainer.encoder is not None and trainer.model.code is not None
-    found = {codes: worth(trainer.model, trainer.encoder, ids, ends, GroupShape(4, 8, 8), codes, 2) for codes in ("own", "none")}
+    assert trainer.encoder is not None and trainer.network.code is not None
+    shape = GroupShape(4, 8, 8)
+    found = {codes: coded_bits(trainer.network, trainer.encoder, ids, ends, shape, codes, 2) for codes in ("own", "none")}
     assert found["none"].code_bits == 0 and found["own"].code_bits == pytest.approx(5 * 3 * np.log2(3)), "an untrained prior"
     assert found["own"].tokens == found["none"].tokens == len(ids)
-    assert found["own"].total_bits == found["own"].decoder_bits + found["own"].code_bits
-    alone = worth(trainer.model, None, ids, ends, GroupShape(4, 8, 8), batch=2)
+    assert found["own"].total_bits == found["own"].token_bits + found["own"].code_bits
+    alone = coded_bits(trainer.network, None, ids, ends, shape, batch=2)
     assert alone == found["none"]
 
 
 def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`nncomp train --code`: the model and its encoder, which go on from where they are, and code a file."""
-    monkeypatch.setattr(run, "_START_BYTES", 30_000)
+    monkeypatch.setattr(whole_run, "_START_BYTES", 30_000)
     corpus, out = tmp_path / "corpus", tmp_path / "own.safetensors"
     corpus.mkdir()
     (corpus / "text.txt").write_bytes(TEXT * 2)
@@ -190,8 +192,9 @@ def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pyte
         time_s=600, tokens=4 * 32 * 60, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4, group_lanes=2, group_chunks=2
     )
     lines: list[str] = []
-    run.train(str(corpus), str(corpus), tmp_path / "work", SHAPE, config, "test", lines.append, code_dimensions=4)
-    run.finish(tmp_path / "work", str(corpus), str(corpus), "default", None, out, lines.append)
+    plan = RunPlan(str(corpus), str(corpus), tmp_path / "work", SHAPE, config, code_dimensions=4)
+    whole_run.train(plan, lines.append)
+    whole_run.finish(plan, out, lines.append)
     model = load_model(out)
     assert model.code is not None and model.sizes["code_dimensions"] == 4
     record = json.loads((tmp_path / "work/record.json").read_text(encoding="utf-8"))
@@ -201,9 +204,10 @@ def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pyte
     coded = codec._encode(BlockKind.TOKENS, TEXT[5000:9000])
     assert codec.decode_block(coded.kind, coded.payload, 4000) == TEXT[5000:9000]
 
-    more = replace(config, tokens=4 * 32 * 10)
-    run.train(str(corpus), str(corpus), tmp_path / "more", model, more, "test", lines.append, encoder=codec._encoder)
-    run.finish(tmp_path / "more", str(corpus), str(corpus), "default", model, tmp_path / "more.safetensors", lines.append)
+    config = replace(config, tokens=4 * 32 * 10)
+    more = RunPlan(str(corpus), str(corpus), tmp_path / "more", model, config, encoder=codec._encoder)
+    whole_run.train(more, lines.append)
+    whole_run.finish(more, tmp_path / "more.safetensors", lines.append)
     again = load_model(tmp_path / "more.safetensors")
     assert again.sizes == model.sizes and again.code is not None
     assert np.abs(again.code.p1.astype(int) - model.code.p1).max() < 6000, "it went on from what was learned"

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from nncomp.errors import DataError
-from nncomp.training import data
+from nncomp.training import text_files
 from nncomp.training.corpus import Corpus, find_corpus, read_documents
-from nncomp.training.data import encode_pieces
+from nncomp.training.text_files import encode_pieces
 from tests.models import TEXT, small_vocabulary
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_tokens_on_disk_are_those_in_memory(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "PIECE_BYTES", 700)
+    monkeypatch.setattr(text_files, "PIECE_BYTES", 700)
     corpus, documents = find_corpus(str(folder)), read_documents(str(folder))
     assert [len(d.text) for d in documents] == [9000, 2000, 1000, 2500, 100, 100], "cut where the file ends, empty ones left out"
     assert [d.name for d in documents] == ["a.txt", *["b.txt"] * 4, "d.txt"] and len(corpus) == 6
@@ -88,7 +88,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
 def test_text_that_changed_meanwhile_is_named(folder: Path, tmp_path: Path, text: bytes) -> None:
     corpus: Corpus = find_corpus(str(folder))
     (folder / "a.txt").write_bytes(text)
-    with pytest.raises(DataError, match=r"a\.txt is not what it was"):
+    with pytest.raises(DataError, match=r"a\.txt has changed since"):
         corpus.write_tokens(small_vocabulary(), 0, tmp_path / "ids.npy", tmp_path / "ends.npy")
     assert not list(tmp_path.glob("*ids*"))
 

@@ -17,8 +17,9 @@ from nncomp.format.payloads import TokensHead
 from nncomp.mixing.start_values import start_values
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.model import parse_model
-from nncomp.training import run
+from nncomp.training import whole_run
 from nncomp.training.mixture import mixing_losses, silent_model, token_losses
+from nncomp.training.run_plan import RunPlan
 from tests.models import SHAPE, TEXT, small_vocabulary
 from tests.test_objectives import CONFIG
 
@@ -55,12 +56,13 @@ def test_pieces_are_predicted_apart() -> None:
 def test_a_training_of_the_mixture(tmp_path: Path) -> None:
     corpus, work = tmp_path / "text.txt", tmp_path / "work"
     corpus.write_bytes(TEXT)
-    config, lines = replace(CONFIG, objective="mixture"), list[str]()
-    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
+    lines: list[str] = []
+    plan = RunPlan(str(corpus), str(corpus), work, SHAPE, replace(CONFIG, objective="mixture"))
+    whole_run.train(plan, lines.append)
     assert json.loads((work / "record.json").read_text(encoding="utf-8"))["training"]["objective"] == "mixture"
     assert len(np.load(work / "mixing.npy")) == len(np.load(work / "ids.npy"))
-    assert any(line.startswith("what mixing knows") for line in lines)
-    run.finish(work, str(corpus), str(corpus), "default", None, tmp_path / "own.safetensors", lines.append)
+    assert any(line.startswith("losses of mixing alone") for line in lines)
+    whole_run.finish(plan, tmp_path / "own.safetensors", lines.append)
     assert parse_model((tmp_path / "own.safetensors").read_bytes(), "own").record["training"]["objective"] == "mixture"
     with pytest.raises(DataError, match="by another objective"):
-        run.train(str(corpus), str(corpus), work, SHAPE, CONFIG, "test", lines.append)
+        whole_run.train(replace(plan, config=CONFIG), lines.append)

@@ -15,10 +15,13 @@ from nncomp.entropy.report import unit_lines
 from nncomp.errors import DataError
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, open_model
-from nncomp.training import loop, run
-from nncomp.training.data import Document, encode_shuffled, shuffled_pieces
-from nncomp.training.loop import Trainer, TrainingConfig, new_model
+from nncomp.training import trainer as trainer_module
+from nncomp.training import whole_run
+from nncomp.training.float_network import new_network
 from nncomp.training.objectives import distance, read_estimates, token_estimates
+from nncomp.training.run_plan import RunPlan
+from nncomp.training.text_files import Document, encode_shuffled, shuffled_pieces
+from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import Run
 from tests.models import SHAPE, TEXT, small_model, small_vocabulary
 
@@ -109,7 +112,7 @@ def test_a_file_of_another_text_is_named(tmp_path: Path, lines: bytes, said: str
 
 def losses_of(objective: str, estimates: np.ndarray | None, folder: Path) -> list[float]:
     ids = encode_shuffled([Document("a", TEXT)], small_vocabulary(), 0)
-    trainer = Trainer(new_model(SHAPE, 0), replace(CONFIG, objective=objective), ids, folder / objective, estimates)
+    trainer = Trainer(new_network(SHAPE, 0), replace(CONFIG, objective=objective), ids, folder / objective, estimates)
     return [row["bits_per_token"] for row in trainer.run()]
 
 
@@ -128,10 +131,10 @@ def test_a_run_towards_nothing_is_one_of_cross_entropy(tmp_path: Path) -> None:
 def test_each_token_has_its_own_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates that are the token's number come back with that token, also where the corpus begins again."""
     ids = encode_shuffled([Document("a", TEXT[:4000])], small_vocabulary(), 0)
-    trainer = Trainer(new_model(SHAPE, 0), replace(CONFIG, objective="hinge"), ids, tmp_path / "c", ids.astype(np.float32))
+    trainer = Trainer(new_network(SHAPE, 0), replace(CONFIG, objective="hinge"), ids, tmp_path / "c", ids.astype(np.float32))
     seen: list[torch.Tensor] = []
     targets: list[torch.Tensor] = []
-    token_losses = trainer.model.token_losses
+    token_losses = trainer.network.token_losses
 
     def note_targets(hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         targets.append(ids)
@@ -141,8 +144,8 @@ def test_each_token_has_its_own_estimate(tmp_path: Path, monkeypatch: pytest.Mon
         seen.append(estimates)
         return losses.sum()
 
-    monkeypatch.setattr(trainer.model, "token_losses", note_targets)
-    monkeypatch.setattr(loop, "distance", note_estimates)
+    monkeypatch.setattr(trainer.network, "token_losses", note_targets)
+    monkeypatch.setattr(trainer_module, "distance", note_estimates)
     list(trainer.run())
     assert len(seen) == len(targets) == 25
     assert all(torch.equal(a, b) for a, b in zip(seen, targets, strict=True))
@@ -152,19 +155,19 @@ def test_a_training_with_targets(tmp_path: Path, tiny: ModelFile) -> None:
     corpus, targets = tmp_path / "text.txt", tmp_path / "t.jsonl"
     corpus.write_bytes(TEXT)
     targets.write_bytes(b"".join(unit_lines(compress_and_analyse(TEXT, tiny, None, 0))))
-    config = replace(CONFIG, objective="absolute")
     lines: list[str] = []
-    work = tmp_path / "work"
-    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets=targets)
+    work, config = tmp_path / "work", replace(CONFIG, objective="absolute")
+    plan = RunPlan(str(corpus), str(corpus), work, SHAPE, config, targets=targets)
+    whole_run.train(plan, lines.append)
     assert json.loads((work / "record.json").read_text(encoding="utf-8"))["training"]["objective"] == "absolute"
     np.save(work / "ids.npy", np.load(work / "ids.npy")[:-1])
     with pytest.raises(DataError, match="holds the tokens of another text"):
-        run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append, targets=targets)
-    with pytest.raises(DataError, match="told a code learns by cross-entropy"):
-        run.train(str(corpus), str(corpus), tmp_path / "coded", SHAPE, config, "test", lines.append, 4, targets=targets)
+        whole_run.train(plan, lines.append)
+    with pytest.raises(DataError, match="with a code learns by cross-entropy"):
+        whole_run.train(replace(plan, code_dimensions=4), lines.append)
     corpus.write_bytes(TEXT + b"more")
     with pytest.raises(DataError, match=r"ends after .* bytes, and the training text has"):
-        run.train(str(corpus), str(corpus), tmp_path / "other", SHAPE, config, "test", lines.append, targets=targets)
+        whole_run.train(replace(plan, folder=tmp_path / "other"), lines.append)
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,11 @@ def test_rounding_learned_from_noise_sends_what_is_nearest() -> None:
     assert not torch.equal(encoder(ids), encoder(ids)), "drawn anew each time"
     told.square().sum().backward()
     assert encoder.code_out.weight.grad is not None and encoder.code_out.weight.grad.abs().sum() > 0
-    assert torch.equal(encoder.indices(ids), (still + 0.5).floor().long())
+    assert torch.equal(encoder.digits(ids), (still + 0.5).floor().long())
     plain = new_small_encoder(model, 0)
     plain.load_state_dict(encoder.state_dict())
     plain.eval()
-    assert torch.equal(plain.indices(ids), encoder.indices(ids))
+    assert torch.equal(plain.digits(ids), encoder.digits(ids))
 
 
 def test_the_figures_of_the_document_are_those_of_the_results() -> None:

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from nncomp.errors import DataError
-from nncomp.training.loop import Trainer, load_checkpoint, new_model
-from nncomp.training.processes import Peers
+from nncomp.training.checkpoint import load_checkpoint
+from nncomp.training.float_network import new_network
+from nncomp.training.processes import Processes
+from nncomp.training.trainer import Trainer
 from tests import train_together
 from tests.conftest import ROOT, environment
 from tests.models import TEXT
@@ -28,7 +30,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command += ["tests.train_together", str(corpus), str(two)]
     other = subprocess.Popen(command, cwd=ROOT, env=environment() | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-    train_together.train(str(corpus), one, Peers())
+    train_together.train(str(corpus), one, Processes())
     _, said = other.communicate(timeout=300)
     assert other.returncode == 0, said.decode()
     assert json.loads((two / "record.json").read_text(encoding="utf-8"))["processes"] == 2
@@ -47,21 +49,21 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         assert float((a - b).norm()) < 0.1 * float(a.norm()) < float((a - b.flip(0)).norm())
 
     longer = replace(train_together.CONFIG, tokens=80 * 4 * 16)
-    again = Trainer(new_model(ours.config, 0), longer, np.load(two / "ids.npy"), two / "checkpoint.pt")
+    again = Trainer(new_network(ours.config, 0), longer, np.load(two / "ids.npy"), two / "checkpoint.pt")
     again.restore()
     list(again.run())
     assert again.progress.step == 80 and np.isfinite(again.progress.window).all()
 
 
 def test_lanes_are_shared_evenly_or_not_at_all() -> None:
-    assert [Peers(number, 4).lanes(32) for number in (0, 3)] == [slice(0, 8), slice(24, 32)]
+    assert [Processes(number, 4).lanes(32) for number in (0, 3)] == [slice(0, 8), slice(24, 32)]
     with pytest.raises(DataError, match="32 lanes cannot be shared evenly by 3 processes"):
-        Peers(0, 3).lanes(32)
+        Processes(0, 3).lanes(32)
 
 
 def test_one_process_has_nobody_to_wait_for() -> None:
-    peers = Peers()
-    peers.wait()
-    peers.leave()
+    processes = Processes()
+    processes.wait()
+    processes.leave()
     rows = torch.ones(2, 3)
-    assert peers.is_first and peers.total([1.5], torch.device("cpu")) == [1.5] and peers.joined(rows) is rows
+    assert processes.is_first and processes.total([1.5], torch.device("cpu")) == [1.5] and processes.joined(rows) is rows

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import search, search_arms
 from benchmarks.paper import runner
-from benchmarks.search_arms import ARMS, LANES, STEPS, Arm, Chunks, log_probabilities, new_model, optimizers, taught_loss, train
+from benchmarks.search_arms import ARMS, LANES, STEPS, Arm, Chunks, log_probabilities, new_network, optimizers, taught_loss, train
 from nncomp.network.model import Model
 from tests.models import SHAPE, TEXT, small_decoder, small_model
 
@@ -21,7 +21,7 @@ IDS = np.random.default_rng(0).integers(SHAPE.vocab_size, size=LANES * STEPS * 3
 
 def moved(arm: Arm) -> float:
     """Return how far the weights of an arm move in 20 steps."""
-    model, start = new_model(arm, 0, SHAPE.start_token), new_model(arm, 0, SHAPE.start_token)
+    model, start = new_network(arm, 0, SHAPE.start_token), new_network(arm, 0, SHAPE.start_token)
     ticks = iter(range(30))
     train(model, arm, IDS, 20.5, 0, clock=lambda: next(ticks))
     return sum(float((p - q).detach().abs().sum()) for p, q in zip(model.parameters(), start.parameters(), strict=True))
@@ -66,12 +66,12 @@ def test_a_taught_loss_is_half_the_cross_entropy_where_teacher_and_pupil_agree()
 
 def test_arms_leave_out_what_they_say() -> None:
     before = replace(ARMS["base"], shape=SHAPE)
-    plain, tied = new_model(before, 0, 0), new_model(replace(before, is_tied=True), 0, 0)
+    plain, tied = new_network(before, 0, 0), new_network(replace(before, is_tied=True), 0, 0)
     assert sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in tied.parameters()) == tied.embedding.numel()
     ids = torch.randint(SHAPE.vocab_size, (8, 1))
     for arm in (replace(before, has_shift=False), replace(before, dropout=0.5)):
-        model = new_model(arm, 0, 0).eval()
-        same = new_model(before, 0, 0)
+        model = new_network(arm, 0, 0).eval()
+        same = new_network(before, 0, 0)
         same.load_state_dict(model.state_dict())
         for mine, theirs in zip(*(each.hidden(ids, each.initial_state(1)) for each in (model, same)), strict=True):
             torch.testing.assert_close(mine, theirs)

@@ -9,19 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nncomp.cli import train_display
 from nncomp.cli.train_display import Display
-from nncomp.network.model import parse_model
+from nncomp.network.model import TRAINED_ON, load_model, parse_model
 from nncomp.network.registry import open_model
 from nncomp.plots.training_run import draw
 from nncomp.training.corpus import find_corpus
-from nncomp.training.loop import Trainer, TrainingConfig, new_model
-from nncomp.training.prepare import prepare, read_prepared
+from nncomp.training.float_network import new_network
+from nncomp.training.prepared_text import prepare, read_prepared
 from nncomp.training.restore import restore
-from nncomp.training.run import read_log
+from nncomp.training.run_log import read_log
+from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import Run, environment
 from tests.models import SHAPE, TEXT
 
@@ -47,6 +49,22 @@ def test_less_text_than_a_batch(run: Run, tmp_path: Path) -> None:
     result = run("train", "--data", "text", *MORE)
     assert result.returncode == 1
     assert re.search(r"The corpus has \d+ tokens; 2 lanes of 257 steps need 514. Add text", result.stderr.decode())
+
+
+def test_one_file_is_text_enough(run: Run, tmp_path: Path) -> None:
+    """Pieces of a single file are held out. The model file has figures of them, and the hash of the file."""
+    (tmp_path / "text").write_bytes(TEXT * 3)
+    more = ["--init", "fast", "--tokens", "1024", "--lanes", "2", "--threads", "1", "-o", "own.safetensors"]
+    result = run("train", "--data", "text", *more)
+    said = result.stderr.decode()
+    assert result.returncode == 0, said
+    held_bytes = len(TEXT * 3) // 50 // 2 * 2
+    assert f"1 documents, {len(TEXT * 3) - held_bytes:,} bytes of text; {held_bytes:,} bytes to measure on" in said
+    model = load_model(tmp_path / "own.safetensors")
+    record = model.record
+    assert record["documents"] == 1 and record["data_bytes"] + held_bytes == len(TEXT * 3)
+    assert 0 < record["valid_bpb_integer"]["text"] == record["valid_bpb_integer"]["all"]
+    assert np.isin(find_corpus(str(tmp_path / "text")).short_digests(), model.extra[TRAINED_ON]).all(), "the whole file's hash"
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +114,13 @@ def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path) ->
     checkpoint = started / "own.work/checkpoint.pt"
     good = checkpoint.read_bytes()
     _, ids, _ = read_prepared(started / "own.work")
-    Trainer(new_model(SHAPE, 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    Trainer(new_network(SHAPE, 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
     code, said = again(started)
     assert code == 1 and "is a checkpoint of another configuration" in said
     decoder = restore(parse_model(open_model("fast").read(), "fast"))
     Trainer(decoder, TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
     code, said = again(started, file_limit_bytes=1 << 20)
-    assert code == 1 and "checkpoint.pt cannot be written" in said and "The one before it is kept" in said
+    assert code == 1 and "checkpoint.pt cannot be written" in said and "The checkpoint before is kept" in said
     (started / "own.work/ids.npy").unlink()
     code, said = again(started, file_limit_bytes=1 << 10)
     assert code == 1 and "cannot be written" in said and not (started / "own.work/ids.npy").exists()

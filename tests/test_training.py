@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import lzma
 import math
@@ -17,16 +18,20 @@ from nncomp.blocks.codec import Codec
 from nncomp.errors import DataError
 from nncomp.format.numbers import BlockKind
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model
+from nncomp.network.model import load_model, parse_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
-from nncomp.training import run
-from nncomp.training.corpus import find_corpus, hold_out, read_documents
-from nncomp.training.data import Document, encode_shuffled
+from nncomp.training import whole_run
+from nncomp.training.checkpoint import load_checkpoint
+from nncomp.training.corpus import find_corpus, read_documents
 from nncomp.training.export import export
-from nncomp.training.loop import Trainer, TrainingConfig, lane_streams, load_checkpoint, new_model
+from nncomp.training.float_network import FloatNetwork, new_network
+from nncomp.training.held_out import Texts, hold_out, hold_out_pieces
 from nncomp.training.recurrence import scan, scan_naive
 from nncomp.training.restore import restore
+from nncomp.training.run_plan import RunPlan
+from nncomp.training.text_files import Document, encode_shuffled
+from nncomp.training.trainer import Trainer, TrainingConfig, lane_streams
 from tests.models import SHAPE, TEXT, small_model, small_vocabulary
 
 
@@ -83,11 +88,47 @@ def test_documents_are_held_out_by_their_hash(tmp_path: Path) -> None:
     (tmp_path / "documents.tsv").write_text("file\toffset\tbytes\n" + "".join(rows))
     corpus = find_corpus(str(tmp_path))
     halves = corpus.part(np.arange(1000)), corpus.part(np.arange(1000, 2000))
-    kept, held = ([d.text for d in part.documents()] for part in hold_out(halves[0]))
+    texts = hold_out(halves[0])
+    kept, held = ([d.text for d in part.documents()] for part in (texts.learned, texts.held_out))
     assert 5 < len(held) < 50 and sorted(kept + held) == sorted(d.text for d in halves[0].documents())
-    assert [d.text for d in hold_out(halves[1])[1].documents()] == held[::-1], "the same ones in any order"
+    assert [d.text for d in hold_out(halves[1]).held_out.documents()] == held[::-1], "the same ones in any order"
+    assert np.array_equal(texts.documents.digests, texts.learned.digests)
     with pytest.raises(DataError, match="too few"):
         hold_out(corpus.part(np.arange(1)))
+
+
+def overlap(texts: Texts) -> int:
+    """Return how many bytes of the files are both learned from and held out."""
+    spans = [
+        {(int(f), at) for f, o, s in zip(part.files, part.offsets, part.sizes, strict=True) for at in range(o, o + s)}
+        for part in (texts.learned, texts.held_out)
+    ]
+    return len(spans[0] & spans[1])
+
+
+@pytest.mark.parametrize("sizes", [(50_000,), (123_457,), (9_000, 1, 250_001, 77), (3_000_000,)])
+def test_pieces_are_held_out_where_documents_are_few(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    """All text is learned from or held out, none of it both; each piece has the hash of its own bytes."""
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number}.txt").write_bytes((TEXT * (size // len(TEXT) + 1))[:size])
+    corpus = find_corpus(str(tmp_path))
+    texts = hold_out_pieces(corpus)
+    learned, held = texts.learned, texts.held_out
+    assert learned.total_bytes + held.total_bytes == sum(sizes) and overlap(texts) == 0
+    assert 0.99 * sum(sizes) / 50 - 2 <= held.total_bytes <= sum(sizes) / 50
+    assert len(held) == max(1, sum(sizes) // 50 // 40_000)
+    for part in (learned, held):
+        for document, digest in zip(part.documents(), part.digests, strict=True):
+            assert hashlib.sha256(document.text).digest() == digest.tobytes()
+    assert texts.documents is corpus, "the model file remembers whole documents"
+    again = hold_out_pieces(find_corpus(str(tmp_path)))
+    assert np.array_equal(again.held_out.offsets, held.offsets)
+
+
+def test_a_file_too_small_to_hold_some_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT[:1000] * 49 + TEXT[:999])
+    with pytest.raises(DataError, match="The text has 49,999 bytes, too few to hold some out: give 50,000 bytes or more"):
+        hold_out_pieces(find_corpus(str(tmp_path / "a.txt")))
 
 
 def test_a_corpus_smaller_than_a_batch_is_named() -> None:
@@ -102,30 +143,31 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "own.safetensors"
     lines: list[str] = []
     config = TrainingConfig(time_s=600, tokens=4 * 32 * 225, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
-    run.train(str(corpus), str(corpus), work, SHAPE, config, "test", lines.append)
+    plan = RunPlan(str(corpus), str(corpus), work, SHAPE, config, has_quick_mixing=True)
+    whole_run.train(plan, lines.append)
     rows = [json.loads(line) for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[-1]["train_bpb"] < 0.5 * rows[0]["train_bpb"]
     decoder, document = load_checkpoint(work / "checkpoint.pt")
     assert document["mode"] == "on", "the run ends quantised"
 
     longer = replace(config, tokens=4 * 32 * 230)
-    again = Trainer(new_model(decoder.config, 0), longer, np.load(work / "ids.npy"), work / "checkpoint.pt")
+    again = Trainer(new_network(decoder.config, 0), longer, np.load(work / "ids.npy"), work / "checkpoint.pt")
     again.restore()
-    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), decoder.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(again.network.parameters(), decoder.parameters(), strict=True))
     assert again.progress.step == document["progress"]["step"]  # type: ignore[index]
     list(again.run())
     assert again.progress.step > document["progress"]["step"]  # type: ignore[index]
 
-    run.finish(work, str(corpus), str(corpus), "fast", None, out, lines.append)
+    whole_run.finish(plan, out, lines.append)
     model = load_model(out)
     ids = encode_shuffled(read_documents(str(corpus)), model.vocabulary, 0)
     bits = surprisal_bits(Network(model), ids, 16)
     assert model.record["valid_bpb_integer"]["all"] == round(bits / len(TEXT * 2), 4)
-    again.model.set_quantization("on")
+    again.network.set_quantization("on")
     targets = torch.from_numpy(lane_streams(ids, 16, 1).astype(np.int64))
     start = torch.full((1, 16), model.sizes["start_token"])
     with torch.no_grad():
-        loss, _ = again.model(torch.cat([start, targets[:-1]]), targets, again.model.initial_state(16))
+        loss, _ = again.network(torch.cat([start, targets[:-1]]), targets, again.network.initial_state(16))
     float_bits = float(loss) / math.log(2) * len(ids) / targets.numel()
     assert bits == pytest.approx(float_bits, rel=0.005), "the same tokens, float and integer"
     coded = Codec(open_model(out)).encode_block(TEXT[5000:9000])
@@ -144,13 +186,43 @@ def test_a_restored_model_exports_the_same_integers() -> None:
             assert np.abs(before.astype(np.int64) - after).max() <= 1, name
 
 
+def test_training_goes_on_where_the_model_is(tmp_path: Path) -> None:
+    """The first loss of a run that goes on from a model is the model's own, and an export at once gives the model's integers.
+
+    A chunk of one lane that begins with the start token, so that the coder and the trainer see the same steps.
+    """
+    model = parse_model(open_model("fast").read(), "fast")
+    start = model.sizes["start_token"]
+    ids = np.concatenate([[start], model.vocabulary.encode(TEXT[:4000])]).astype(np.uint16)
+    config = TrainingConfig(time_s=1, lanes=1, steps=len(ids) - 1, reset_probability=0)
+    exact = surprisal_bits(Network(model), ids[1:], 1)
+
+    def first_bits(network: FloatNetwork) -> float:
+        loss, count = Trainer(network, config, ids, tmp_path / "c.pt")._next_loss()
+        assert count == len(ids) - 1
+        return float(loss.detach()) / math.log(2)
+
+    trainer = Trainer(restore(model), config, ids, tmp_path / "c.pt")
+    assert trainer.mode == "on"
+    rounded = first_bits(restore(model))
+    plain = restore(model)
+    plain.set_quantization("off")
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert abs(first_bits(plain) - exact) > 5 * abs(rounded - exact)
+    trainer.quantize_now()
+    again = export(trainer.network, model.vocabulary, {}).arrays
+    for name, before in model.arrays._asdict().items():
+        if name != "embedding_scale":  # see test_a_restored_model_exports_the_same_integers
+            assert np.abs(before.astype(np.int64) - getattr(again, name)).max() <= 1, name
+
+
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Measured in tokens: the same losses and the same weights, through warm-up, observing and quantised training."""
     ids = encode_shuffled([Document("a", TEXT)], small_vocabulary(), 0)
     config = TrainingConfig(time_s=1, tokens=110 * 4 * 16, lanes=4, steps=16, warmup_steps=5, quantized_share=0.5)
 
     def trainer(name: str) -> Trainer:
-        return Trainer(new_model(SHAPE, 0), config, ids, tmp_path / name)
+        return Trainer(new_network(SHAPE, 0), config, ids, tmp_path / name)
 
     whole = trainer("whole")
     losses = [row["bits_per_token"] for row in whole.run()]
@@ -166,17 +238,17 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
     parts += [row["bits_per_token"] for row in again.run()]
     assert parts == losses and len(losses) == 4
     assert whole.progress.tokens == again.progress.tokens == config.tokens
-    for (name, before), after in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+    for (name, before), after in zip(whole.network.state_dict().items(), again.network.state_dict().values(), strict=True):
         assert torch.equal(before, after), name
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     ids = encode_shuffled([Document("a", TEXT)], small_vocabulary(), 0)
-    trainer = Trainer(new_model(SHAPE, 0), TrainingConfig(time_s=60, lanes=4, steps=16), ids, tmp_path / "c.pt")
+    trainer = Trainer(new_network(SHAPE, 0), TrainingConfig(time_s=60, lanes=4, steps=16), ids, tmp_path / "c.pt")
     trainer.save()
     good = trainer.checkpoint.read_bytes()
     with torch.no_grad():
-        trainer.model.embedding.fill_(math.nan)
+        trainer.network.embedding.fill_(math.nan)
     with pytest.raises(DataError, match="not a number"):
         list(trainer.run())
     assert trainer.checkpoint.read_bytes() == good
@@ -184,7 +256,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(tmp_path: Path) -> 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
-    trainer = Trainer(new_model(SHAPE, 0), TrainingConfig(time_s=1, lanes=4, steps=16), np.zeros(400, np.uint16), path)
+    trainer = Trainer(new_network(SHAPE, 0), TrainingConfig(time_s=1, lanes=4, steps=16), np.zeros(400, np.uint16), path)
     trainer.save()
     data = path.read_bytes()
     for damaged in (b"", b"not a checkpoint", data[: len(data) // 2]):
@@ -196,12 +268,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     ids = np.zeros(4 * 40, np.uint16)
     config = TrainingConfig(time_s=1, lanes=4, steps=32)
-    trainer = Trainer(new_model(SHAPE, 0), config, ids, tmp_path / "c.pt")
+    trainer = Trainer(new_network(SHAPE, 0), config, ids, tmp_path / "c.pt")
     trainer.save()
-    other = Trainer(new_model(type(SHAPE)(**{**SHAPE.to_json(), "width": 16}), 0), config, ids, tmp_path / "c.pt")
+    other = Trainer(new_network(type(SHAPE)(**{**SHAPE.to_json(), "width": 16}), 0), config, ids, tmp_path / "c.pt")
     with pytest.raises(DataError, match="another configuration"):
         other.restore()
-    other = Trainer(new_model(SHAPE, 0), replace(config, lanes=2), ids, tmp_path / "c.pt")
+    other = Trainer(new_network(SHAPE, 0), replace(config, lanes=2), ids, tmp_path / "c.pt")
     with pytest.raises(DataError, match="another configuration: it has 4 lanes"):
         other.restore()
 

@@ -1,4 +1,4 @@
-"""A small training for test_peers.py, which runs it alone and under torchrun: python -m tests.train_together CORPUS WORK."""
+"""A small training for test_processes.py, which runs it alone and under torchrun: python -m tests.train_together CORPUS WORK."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from unittest.mock import patch
 
 import torch
 
-from nncomp.training import run
-from nncomp.training.loop import TrainingConfig
-from nncomp.training.processes import Peers, join_peers
+from nncomp.training import whole_run
+from nncomp.training.processes import Processes, join_processes
+from nncomp.training.run_plan import RunPlan
+from nncomp.training.trainer import TrainingConfig
 from tests.models import SHAPE
 
 # 75 steps: 23 in float, 40 while activations are observed, the others quantised.
@@ -19,12 +20,12 @@ CONFIG = TrainingConfig(
 )
 
 
-def train(corpus: str, work: Path, peers: Peers) -> None:
+def train(corpus: str, work: Path, processes: Processes) -> None:
     """Train in float32, where two processes and one differ by rounding alone."""
     with patch.object(torch.cpu, "get_capabilities", dict):  # no bfloat16 here
-        run.train(corpus, corpus, work, SHAPE, CONFIG, "test", lambda line: None, peers=peers)
-    peers.leave()
+        whole_run.train(RunPlan(corpus, corpus, work, SHAPE, CONFIG), lambda line: None, processes)
+    processes.leave()
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], Path(sys.argv[2]), join_peers())
+    train(sys.argv[1], Path(sys.argv[2]), join_processes())

@@ -1,10 +1,10 @@
-"""A decoder that is told a code of the text, beside causal models: same text, tokens and steps, several seeds.
+"""A network with a code of the text, beside networks without a code: same text, tokens and steps, several seeds.
 
     python -m benchmarks.paper.architectures TRAIN_FOLDER VALID_FOLDER [--seeds 0 1 2] [--tokens 2000000] [--arms NAME...]
 
-Groups of 8 lanes x 512 tokens share a code, in training and in what is measured; the code's bits under its learned prior are
-charged. Arms: the decoder told a code; the causal decoder of the same shape; a wider one with as many parameters as
-decoder, code and encoder together; the causal decoder trained for as many processor seconds; a causal transformer.
+Groups of 8 lanes x 512 tokens share a code, in training and in measurements; the code's bits under its learned prior are
+charged. Arms: the network with a code; without ("causal"); a wider network without a code, with as many parameters as network,
+code and encoder together; the causal network, trained for as many processor seconds; a causal transformer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.paper.transformer import Transformer
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.float_encoder import Encoder
 from nncomp.training.float_network import FloatNetwork, NetworkShape
-from nncomp.training.loop import TrainingConfig
+from nncomp.training.trainer import TrainingConfig
 
 SHAPE = NetworkShape(
     vocab_size=1024, group_count=32, width=96, layer_count=2, state_width=128, mlp_width=256, group_mlp_width=128
@@ -45,7 +45,7 @@ POINTS = 8
 
 
 def texts(train_folder: Path, valid_folder: Path) -> tuple[Text, Text, Text, Vocabulary]:
-    """Return text to train on, to measure on (10 KB of each file as a block), and to follow a training on (less of it)."""
+    """Return text to train on, text to measure on (in blocks of 10 KB), and a part of the latter for measurements in a run."""
     learned = stretches(train_folder, STRETCH_BYTES, TRAIN_BYTES)
     vocabulary = vocabulary_of(learned, SHAPE.vocab_size)
     held_out = [text[:VALID_BYTES] for text in stretches(valid_folder, VALID_BYTES, VALID_BYTES)]
@@ -54,50 +54,51 @@ def texts(train_folder: Path, valid_folder: Path) -> tuple[Text, Text, Text, Voc
 
 
 def config(tokens: int, seed: int) -> TrainingConfig:
-    """Return how all arms are trained: in float, in groups."""
+    """Return the configuration of all arms: in float, in groups."""
     return TrainingConfig(
         1e9, tokens, seed, LANES, STEPS, quantized_share=0, checkpoint_s=1e9, group_lanes=GROUP_LANES, group_chunks=GROUP_CHUNKS
     )
 
 
-def measure(model: FloatNetwork, encoder: Encoder | None, text: Text) -> dict[str, float]:
-    """Return bits per byte: with the code, all charged; of the code alone; of the better with and without it, and a bit to
-    say which; with no code told; and with the code of another block."""
-    none = block_bits(model, None, text, GROUP_LANES)
+def measure(network: FloatNetwork, encoder: Encoder | None, text: Text) -> dict[str, float]:
+    """Return bits per byte: "net" with the code, code included; "code" alone; "chosen", the better of with and without a code,
+    and a bit for the choice; "none" without a code; "shuffled" with the code of another block."""
+    none = block_bits(network, None, text, GROUP_LANES)
     if encoder is None:
         return {"net": none.net.sum() / text.raw_bytes}
-    own = block_bits(model, encoder, text, GROUP_LANES, "own")
+    own = block_bits(network, encoder, text, GROUP_LANES, "own")
     chosen = np.minimum(own.net, none.net) + 1
     return {
         "net": own.net.sum() / text.raw_bytes,
         "code": own.code.sum() / text.raw_bytes,
         "chosen": chosen.sum() / text.raw_bytes,
         "none": none.net.sum() / text.raw_bytes,
-        "shuffled": block_bits(model, encoder, text, GROUP_LANES, "shuffled").net.sum() / text.raw_bytes,
+        "shuffled": block_bits(network, encoder, text, GROUP_LANES, "shuffled").net.sum() / text.raw_bytes,
     }
 
 
 def make(arm: str, seed: int, start_token: int) -> tuple[FloatNetwork, Encoder | None]:
-    """Return the untrained model of an arm."""
+    """Return the untrained network of an arm, and its encoder."""
     torch.manual_seed(seed)
     shape = replace(SHAPE, start_token=start_token)
     if arm == "coded":
-        model = FloatNetwork(replace(shape, **CODE))
-        return model, new_small_encoder(model, seed)
+        network = FloatNetwork(replace(shape, **CODE))
+        return network, new_small_encoder(network, seed)
     if arm == "transformer":  # as many parameters: the layers' products of 128 wide states go to the inner layer
         return Transformer(replace(shape, mlp_width=SHAPE.mlp_width + 64)), None
     return FloatNetwork(replace(shape, width=112, state_width=160) if arm == "wider" else shape), None
 
 
 def run(arm: str, seed: int, tokens: int, data: tuple[Text, Text, Text, Vocabulary]) -> float:
-    """Train an arm, save its line, and return the processor's seconds it took."""
+    """Train an arm, save its line, and return the processor seconds of its training."""
     learned, held_out, part, vocabulary = data
-    model, encoder = make(arm, seed, vocabulary.tokens.index(b"\n"))
-    trainer = group_trainer(model, encoder, config(tokens, seed), learned)
-    curve, cpu_s = train(trainer, POINTS, lambda: measure(model, encoder, part))
-    line = {"arm": arm, "seed": seed, "tokens": tokens, "parameters": parameters(model, encoder), "cpu_s": round(cpu_s, 1)}
+    network, encoder = make(arm, seed, vocabulary.tokens.index(b"\n"))
+    trainer = group_trainer(network, encoder, config(tokens, seed), learned)
+    curve, cpu_s = train(trainer, POINTS, lambda: measure(network, encoder, part))
+    line = {"arm": arm, "seed": seed, "tokens": tokens, "parameters": parameters(network, encoder), "cpu_s": round(cpu_s, 1)}
     save(
-        "architectures", line | {"final": {k: round(v, 5) for k, v in measure(model, encoder, held_out).items()}, "curve": curve}
+        "architectures",
+        line | {"final": {k: round(v, 5) for k, v in measure(network, encoder, held_out).items()}, "curve": curve},
     )
     return cpu_s
 

@@ -1,11 +1,10 @@
-"""What a code is worth against controls: lanes, sizes of blocks, a common prefix, another block's code, dimensions and price.
+"""A code against controls: numbers of lanes, sizes of blocks, a common prefix, another block's code, dimensions, prices.
 
     python -m benchmarks.paper.controls TRAIN_FOLDER VALID_FOLDER [--seeds 0] [--only grid variants]
 
-Grid: one decoder that is told a code and one causal decoder, trained as in `benchmarks.paper.architectures`, measured on blocks
-of other text of the training's kinds. Prefix: the first tokens of a block are coded in one lane, and all lanes go on from the
-state after them. Variants: codes of other sizes, one whose price is no part of the loss, and one whose rounding is learned from
-noise.
+Grid: one network with a code and one without ("causal"), trained as in `benchmarks.paper.architectures`, measured on blocks of
+other text of the training's kinds. Prefix: the first tokens of a block are coded in one lane, and all lanes go on from the state
+after them. Variants: codes of other sizes, a code without a price in the loss, a code whose rounding is learned from noise.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ BLOCKS = {  # bytes of a block: bytes taken of each of these files
 }
 LONG_BYTES = 1_000_000  # blocks of which a prefix is next to nothing
 PREFIXES = 64, 512
-VARIANTS: dict[str, tuple[Any, ...]] = {  # dimensions, levels, share of the run in which the price rises, encoder
+VARIANTS: dict[str, tuple[Any, ...]] = {  # dimensions, values of a digit, share of the run in which the price rises, encoder
     "2 dimensions": (2, 5, 0.2),
     "32 dimensions": (32, 5, 0.2),
     "8 dimensions, no price": (8, 5, 1e9),
@@ -60,26 +59,26 @@ def trained(
     seed: int,
     start_token: int,
     dimensions: int,
-    levels: int,
+    values: int,
     warmup: float,
     kind: type[Encoder] = Encoder,
 ) -> tuple[FloatNetwork, Encoder | None]:
-    """Return a trained decoder, and its encoder if it has a code."""
+    """Return a trained network, and its encoder if it has a code."""
     torch.manual_seed(seed)
-    shape = replace(setting.SHAPE, start_token=start_token, code_dimensions=dimensions, code_levels=levels)
-    model = FloatNetwork(shape)
-    encoder = new_small_encoder(model, seed, kind) if dimensions else None
+    shape = replace(setting.SHAPE, start_token=start_token, code_dimensions=dimensions, code_levels=values)
+    network = FloatNetwork(shape)
+    encoder = new_small_encoder(network, seed, kind) if dimensions else None
     config = replace(setting.config(tokens, seed), code_warmup=warmup)
-    train(group_trainer(model, encoder, config, learned), 1, dict)
-    return model, encoder
+    train(group_trainer(network, encoder, config, learned), 1, dict)
+    return network, encoder
 
 
 def measure_grid(train_folder: Path, tokens: int, seed: int, data: tuple[Text, Text, Text, Vocabulary]) -> None:
     """Save a line for each size of block and number of lanes."""
     learned, _, _, vocabulary = data
     start_token = vocabulary.tokens.index(b"\n")
-    dimensions, levels = setting.CODE.values()
-    coded, encoder = trained(learned, tokens, seed, start_token, dimensions, levels, 0.2)
+    dimensions, values = setting.CODE.values()
+    coded, encoder = trained(learned, tokens, seed, start_token, dimensions, values, 0.2)
     causal, _ = trained(learned, tokens, seed, start_token, 0, 0, 0)
     for block_bytes, (of_each, names) in BLOCKS.items():
         text = tokens_of(stretches(train_folder, block_bytes, of_each, SKIP_BYTES, names), vocabulary)
@@ -100,9 +99,9 @@ def measure_variants(names: list[str], tokens: int, seed: int, data: tuple[Text,
     """Save a line for each variant of the code."""
     learned, held_out, _, vocabulary = data
     for name in names:
-        model, encoder = trained(learned, tokens, seed, vocabulary.tokens.index(b"\n"), *VARIANTS[name])
-        figures = {key: round(value, 5) for key, value in setting.measure(model, encoder, held_out).items()}
-        size = parameters(model, encoder)
+        network, encoder = trained(learned, tokens, seed, vocabulary.tokens.index(b"\n"), *VARIANTS[name])
+        figures = {key: round(value, 5) for key, value in setting.measure(network, encoder, held_out).items()}
+        size = parameters(network, encoder)
         save("variants", {"variant": name, "seed": seed, "tokens": tokens, "parameters": size, "final": figures})
 
 

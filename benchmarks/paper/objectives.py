@@ -2,8 +2,8 @@
 
     python -m benchmarks.paper.objectives CORPUS HELD_OUT [--seeds 0 1 2] [--epochs 20] [--arms NAME...]
 
-The estimates are what `nncomp entropy --per-token` writes of the corpus. CORPUS is a file of which the first 300 KB are learned
-from, HELD_OUT one of which 12 stretches of 15 KB are held out: every other one decides where to stop early, the rest is reported.
+The estimates are those that `nncomp entropy --per-token` writes for the corpus. The training uses the first 300 KB of the file
+CORPUS. 12 stretches of 15 KB of the file HELD_OUT are held out: half of them decide where to stop early, the others are reported.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from torch.nn import functional as F  # noqa: N812
 from benchmarks.paper.architectures import SHAPE
 from benchmarks.paper.runner import Text, parameters, save, tokens_of, train, vocabulary_of
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.data import Document
 from nncomp.training.float_network import FloatNetwork
-from nncomp.training.loop import Trainer, TrainingConfig, evaluate
 from nncomp.training.objectives import read_estimates, token_estimates
+from nncomp.training.text_files import Document
+from nncomp.training.trainer import Trainer, TrainingConfig, evaluate
 
 CORPUS_BYTES, STRETCH_BYTES, STRETCHES = 300_000, 15_000, 12
 DROPOUT = 0.2
@@ -43,13 +43,13 @@ ARMS = {  # objective, dropout, share of the epochs
 POINTS = 10
 
 
-def drop_out(model: FloatNetwork, rate: float) -> None:
-    """Drop a share of what each product adds to the stream of a layer, while training."""
+def drop_out(network: FloatNetwork, rate: float) -> None:
+    """Apply dropout in training to the outputs of both products that each layer adds."""
 
     def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         return F.dropout(output, rate, module.training)
 
-    for layer in model.layers:
+    for layer in network.layers:
         for name in ("state_out", "mlp_out"):
             layer.get_submodule(name).register_forward_hook(hook)
 
@@ -65,16 +65,16 @@ def run(arm: str, seed: int, epochs: int, learned: Text, estimates: NDArray[np.f
     """Train an arm and save its line."""
     objective, dropout, share = ARMS[arm]
     torch.manual_seed(seed)
-    model = FloatNetwork(SHAPE)
+    network = FloatNetwork(SHAPE)
     if dropout:
-        drop_out(model, dropout)
+        drop_out(network, dropout)
     tokens = round(epochs * share * len(learned.ids))
     config = TrainingConfig(1e9, tokens, seed, 16, 128, quantized_share=0, checkpoint_s=1e9, objective=objective)
 
     def bits_per_byte(text: Text) -> float:
-        model.eval()
-        found = evaluate(model, text.ids, 16) / text.raw_bytes
-        model.train()
+        network.eval()
+        found = evaluate(network, text.ids, 16) / text.raw_bytes
+        network.train()
         return found
 
     def measure() -> dict[str, float]:
@@ -82,10 +82,10 @@ def run(arm: str, seed: int, epochs: int, learned: Text, estimates: NDArray[np.f
 
     with tempfile.TemporaryDirectory() as folder:
         given = None if objective == "cross-entropy" else estimates
-        trainer = Trainer(model, config, learned.ids, Path(folder) / "checkpoint.pt", given)
+        trainer = Trainer(network, config, learned.ids, Path(folder) / "checkpoint.pt", given)
         curve, cpu_s = train(trainer, POINTS, measure)
     best = min(curve, key=lambda point: point["stop"])
-    line = {"arm": arm, "seed": seed, "epochs": epochs * share, "tokens": tokens, "parameters": parameters(model)}
+    line = {"arm": arm, "seed": seed, "epochs": epochs * share, "tokens": tokens, "parameters": parameters(network)}
     figures = {"final": curve[-1]["held_out"], "stopped": best["held_out"], "stopped_share": best["tokens"] / tokens}
     entropy = {"estimate": float(estimates.sum()) / math.log(2) / learned.raw_bytes, "learned": bits_per_byte(learned)}
     figures = {name: round(value, 5) for name, value in (figures | entropy).items()}

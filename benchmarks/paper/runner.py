@@ -1,10 +1,10 @@
-"""What the experiments of the paper share: texts, runs that leave a curve, the bits of blocks, a line of results for each run.
+"""What the experiments of docs/PAPER.md share: texts, runs with a curve of figures, the bits of blocks, lines of results.
 
-A result is a line of JSON in benchmarks/results/paper-NAME.jsonl: what was run, seed, commit, machine and figures. Lines are
-added as runs end; `benchmarks.paper.tables` makes docs/PAPER.md of them. All models are trained and measured in float.
+A result is a line of JSON in benchmarks/results/paper-NAME.jsonl: the run, the seed, commit, machine and figures. A run adds its
+line at its end; `benchmarks.paper.tables` fills docs/PAPER.md. All networks are trained and measured in float.
 """
 
-# G blocks at a time, L lanes of each, T steps, C dimensions of the code, K levels
+# G blocks at a time, L lanes of each, T steps, C dimensions of the code (digits), K values of a digit
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 
 from nncomp.bench.measure import surroundings
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
-from nncomp.training.coded import CodedTrainer, conditioned, read_groups
+from nncomp.training.code_groups import NO_TARGET, GroupShape, chunk_of
+from nncomp.training.coded_trainer import CodedTrainer, conditioned, read_groups
 from nncomp.training.float_code_tables import one_hot
-from nncomp.training.float_encoder import Encoder, EncoderConfig, between_levels
+from nncomp.training.float_encoder import Encoder, EncoderConfig, shares_of_values
 from nncomp.training.float_network import FloatNetwork, State
-from nncomp.training.groups import NO_TARGET, GroupShape, chunk_of
-from nncomp.training.loop import Trainer, TrainingConfig
+from nncomp.training.trainer import Trainer, TrainingConfig
 
 RESULTS = Path(__file__).parents[1] / "results"
-_FED = 1 << 15  # tokens through a model at a time, while measuring
+_FED = 1 << 15  # tokens through a network at a time, in a measurement
 ENCODER_WIDTH = 48
 
 
@@ -46,7 +46,7 @@ class Text:
 
 
 def stretches(folder: Path, stretch_bytes: int, of_each: int, skip: int = 0, names: tuple[str, ...] = ("*",)) -> list[bytes]:
-    """Return stretches of so many bytes, `of_each` bytes in all of each file of a folder, from byte `skip` on."""
+    """Return stretches of `stretch_bytes` bytes: `of_each` bytes of each file of a folder, from byte `skip` on."""
     found = []
     for path in sorted(path for name in names for path in folder.glob(f"{name}.txt")):
         with path.open("rb") as file:
@@ -75,30 +75,30 @@ def byte_vocabulary() -> Vocabulary:
 class NoisyEncoder(Encoder):
     """An encoder that learns rounding from noise (Balle et al. 2017, arXiv:1611.01704), to compare with straight-through.
 
-    In training each place on the scale is moved by up to half a level, either way, and the decoder is told it as it is, between
-    two levels, at their prices in the same shares; what is sent, and measured, is rounded.
+    In training each position moves by up to half a value, either way, and is not rounded: the network gets the rows of the two
+    nearest values in shares, and pays their prices in the same shares. In measurements, digits are rounded.
     """
 
     def forward(self, ids_GN: torch.Tensor) -> torch.Tensor:
         position = self.position(ids_GN)
         moved = position + torch.rand_like(position) - 0.5
-        return between_levels(moved.clamp(0, self.config.levels - 1), self.config.levels)
+        return shares_of_values(moved.clamp(0, self.config.values - 1), self.config.values)
 
 
-def new_small_encoder(model: FloatNetwork, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
-    """Return an untrained encoder that is small beside a small decoder; the same for the same seed."""
+def new_small_encoder(network: FloatNetwork, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
+    """Return an untrained encoder, small as the networks here, the same for the same seed."""
     torch.manual_seed(seed + 1)
-    c = model.config
+    c = network.config
     return kind(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, ENCODER_WIDTH))
 
 
 def parameters(*modules: torch.nn.Module | None) -> int:
-    """Return how many parameters modules have together."""
+    """Return the number of parameters of all modules."""
     return sum(p.numel() for module in modules if module is not None for p in module.parameters())
 
 
 def train(trainer: Trainer, points: int, measure: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], float]:
-    """Run a training; return what `measure` says at so many points of it, and the processor's seconds without measuring."""
+    """Run a training. Return the figures of `measure` at `points` points of the run, and the processor's seconds without them."""
     curve: list[dict[str, float]] = []
     cpu_s, began = 0.0, time.process_time()
     for row in trainer.run():
@@ -112,68 +112,68 @@ def train(trainer: Trainer, points: int, measure: Callable[[], dict[str, float]]
     return curve, cpu_s
 
 
-def group_trainer(model: FloatNetwork, encoder: Encoder | None, config: TrainingConfig, text: Text) -> CodedTrainer:
-    """Return a training on groups of lanes, with a code or without; its checkpoint is not kept."""
+def group_trainer(network: FloatNetwork, encoder: Encoder | None, config: TrainingConfig, text: Text) -> CodedTrainer:
+    """Return a training on groups of lanes, with a code or without. Its checkpoint goes to a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="nncomp-paper-"))
-    return CodedTrainer(model, encoder, config, text.ids, text.ends, folder / "checkpoint.pt")
+    return CodedTrainer(network, encoder, config, text.ids, text.ends, folder / "checkpoint.pt")
 
 
 @dataclass(frozen=True)
 class BlockBits:
-    """Bits of each block, shape (B,): the decoder's, and the code's."""
+    """Bits of each block, shape (B,): of its tokens, and of its code."""
 
-    decoder: NDArray[np.float64]
+    tokens: NDArray[np.float64]
     code: NDArray[np.float64]
 
     @property
     def net(self) -> NDArray[np.float64]:
-        return self.decoder + self.code
+        return self.tokens + self.code
 
 
 @torch.no_grad()
 def block_bits(
-    model: FloatNetwork, encoder: Encoder | None, text: Text, lanes: int, code: str = "none", prefix: int = 0
+    network: FloatNetwork, encoder: Encoder | None, text: Text, lanes: int, code: str = "none", prefix: int = 0
 ) -> BlockBits:
-    """Return the bits of each stretch of a text as a block of so many lanes, with its price for the code.
+    """Return the bits of each stretch of a text, as a block of `lanes` lanes, and the bits of its code.
 
-    `code` is "own", "none" or "shuffled" (another block's: a random one, the same each time). With a prefix, so many tokens of
-    each block are coded first, in one lane, and all lanes go on from the state after them.
+    `code` is "own", "none" or "shuffled" (of another block, chosen at random, the same each time). With a prefix, the first
+    `prefix` tokens of each block are coded in one lane, and all lanes go on from the state after them.
     """
     starts = np.concatenate([[0], text.ends[:-1]])
     groups = [(int(a) + prefix, int(b - a) - prefix) for a, b in zip(starts, text.ends, strict=True)]
-    indices = None
+    digits_GC = None
     if code != "none":
         assert encoder is not None
         encoder.eval()
-        indices = torch.cat([encoder.indices(read_groups(text.ids, groups[i : i + 16])) for i in range(0, len(groups), 16)])
+        digits_GC = torch.cat([encoder.digits(read_groups(text.ids, groups[i : i + 16])) for i in range(0, len(groups), 16)])
         encoder.train()
         if code == "shuffled":
-            indices = indices[torch.from_numpy(_elsewhere(len(groups)))]
+            digits_GC = digits_GC[torch.from_numpy(_elsewhere(len(groups)))]
     most = -(-max(tokens for _, tokens in groups) // lanes)
     steps = min(256, most)
     batch = max(1, _FED // (lanes * steps))
     shape = GroupShape(lanes, -(-most // steps), steps)
-    decoder_bits, code_bits = [], []
+    token_bits, code_bits = [], []
     for i in range(0, len(groups), batch):
         part = groups[i : i + batch]
-        state, row = model.initial_state(len(part) * lanes), None
+        state, row = network.initial_state(len(part) * lanes), None
         bits = np.zeros(len(part))
         if prefix:
             before = [(first - prefix, prefix) for first, _ in part]
-            bits, state = _bits(model, text, before, GroupShape(1, 1, prefix), model.initial_state(len(part)), None)
+            bits, state = _bits(network, text, before, GroupShape(1, 1, prefix), network.initial_state(len(part)), None)
             state = [(h.repeat_interleave(lanes, 0), y.repeat_interleave(lanes, 0)) for h, y in state]
-        if indices is not None and model.code is not None:
-            choice = one_hot(indices[i : i + batch], model.config.code_levels)
-            state, row = conditioned(model, choice, torch.ones(len(part)), lanes)
-            code_bits.append(model.code.bits(choice).double().numpy())
-        bits = bits + _bits(model, text, part, shape, state, row)[0]
-        decoder_bits.append(bits)
-    decoder = np.concatenate(decoder_bits)
-    return BlockBits(decoder, np.concatenate(code_bits) if code_bits else np.zeros(len(decoder)))
+        if digits_GC is not None and network.code is not None:
+            choice = one_hot(digits_GC[i : i + batch], network.config.code_levels)
+            state, row = conditioned(network, choice, torch.ones(len(part)), lanes)
+            code_bits.append(network.code.bits(choice).double().numpy())
+        bits = bits + _bits(network, text, part, shape, state, row)[0]
+        token_bits.append(bits)
+    tokens = np.concatenate(token_bits)
+    return BlockBits(tokens, np.concatenate(code_bits) if code_bits else np.zeros(len(tokens)))
 
 
 def _elsewhere(count: int) -> NDArray[np.int64]:
-    """Return for each of some blocks another one, at random."""
+    """Return for each of `count` blocks the number of another block, at random."""
     order = np.random.default_rng(1).permutation(count)
     other = np.empty(count, np.int64)
     other[order] = np.roll(order, 1)
@@ -181,23 +181,23 @@ def _elsewhere(count: int) -> NDArray[np.int64]:
 
 
 def _bits(
-    model: FloatNetwork, text: Text, groups: list[tuple[int, int]], shape: GroupShape, state: State, row: torch.Tensor | None
+    network: FloatNetwork, text: Text, groups: list[tuple[int, int]], shape: GroupShape, state: State, row: torch.Tensor | None
 ) -> tuple[NDArray[np.float64], State]:
     """Return the bits of each group, shape (G,), and the state after it."""
     bits = np.zeros(len(groups))
     for number in range(shape.chunks):
-        fed, targets = (torch.from_numpy(a) for a in chunk_of(text.ids, groups, shape, number, model.config.start_token))
+        fed, targets = (torch.from_numpy(a) for a in chunk_of(text.ids, groups, shape, number, network.config.start_token))
         known = targets != NO_TARGET
         with torch.autocast("cpu", torch.bfloat16):
-            hidden, state = model.hidden(fed, state, row)
+            hidden, state = network.hidden(fed, state, row)
             losses = torch.zeros(targets.shape)
-            losses[known] = model.token_losses(hidden[known], targets[known])
+            losses[known] = network.token_losses(hidden[known], targets[known])
         bits += losses.double().sum(0).view(len(groups), -1).sum(1).numpy() / math.log(2)
     return bits, state
 
 
 def rounded(figures: dict[str, float], digits: int = 5) -> dict[str, float]:
-    """Return figures with so many decimals."""
+    """Return figures rounded to `digits` decimals."""
     return {name: round(value, digits) for name, value in figures.items()}
 
 

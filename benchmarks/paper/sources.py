@@ -4,7 +4,7 @@
 
 Letters: a small network is trained on the source, exported to integers, and measured on other text of the source: alone, in
 float; and as the bound that nncomp estimates, network and mixing together. Topics: blocks of one hidden topic each, in lanes;
-what a decoder that is told a code costs, the code charged, beside one that is trained the same and told nothing.
+the bits of a network with a code, the code charged, beside a network without a code from the same training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nncomp.network.registry import open_model
 from nncomp.training.export import export
 from nncomp.training.float_encoder import Encoder
 from nncomp.training.float_network import FloatNetwork, NetworkShape
-from nncomp.training.loop import Trainer, TrainingConfig, evaluate
+from nncomp.training.trainer import Trainer, TrainingConfig, evaluate
 
 SHAPE = NetworkShape(vocab_size=256, group_count=16, width=64, layer_count=2, state_width=64, mlp_width=128, group_mlp_width=64)
 LETTERS, PERIOD = 8, 500
@@ -65,18 +65,18 @@ def sources(seed: int, learned: int, held_out: int) -> dict[str, Letters]:
 def measure_letters(source: Letters, tokens: int, seed: int) -> dict[str, float]:
     """Train a network on a source and return bits a letter: the truth, and the estimates of it."""
     torch.manual_seed(seed)
-    decoder, vocabulary, count = FloatNetwork(SHAPE), byte_vocabulary(), len(source.held_out)
+    network, vocabulary, count = FloatNetwork(SHAPE), byte_vocabulary(), len(source.held_out)
     with tempfile.TemporaryDirectory() as folder:
         ids = (source.learned + synthetic.FIRST_LETTER).astype(np.uint16)
         config = TrainingConfig(1e9, tokens, seed, 16, 64, warmup_steps=30, checkpoint_s=1e9)
-        trainer = Trainer(decoder, config, ids, Path(folder) / "checkpoint.pt")
+        trainer = Trainer(network, config, ids, Path(folder) / "checkpoint.pt")
         list(trainer.run())
-        network = evaluate(decoder, (source.held_out + synthetic.FIRST_LETTER).astype(np.uint16), 4)
+        network_bits = evaluate(network, (source.held_out + synthetic.FIRST_LETTER).astype(np.uint16), 4)
         path = Path(folder) / "model.safetensors"
-        save_model(export(decoder, vocabulary, {}), path)
+        save_model(export(network, vocabulary, {}), path)
         text = synthetic.as_bytes(source.held_out)
         bound = EstimateTask(text, open_model(str(path))).run().bits
-    figures = {"truth": source.rate_bits, "network": network / count, "bound": bound.sum() / count}
+    figures = {"truth": source.rate_bits, "network": network_bits / count, "bound": bound.sum() / count}
     figures["mixing"] = EstimateTask(text, None).run().total_bits / count
     if source.true_bits is not None:
         figures["sample"] = source.true_bits.mean()
@@ -103,15 +103,15 @@ def measure_topics(
     for name, kind in {"coded": Encoder, "noise": NoisyEncoder, "causal": None}.items():
         torch.manual_seed(seed)
         code = {"code_dimensions": 4, "code_levels": 4} if kind else {}
-        model = FloatNetwork(NetworkShape(**(SHAPE.to_json() | code)))
-        encoder = new_small_encoder(model, seed, kind) if kind else None
-        list(group_trainer(model, encoder, config, texts[0]).run())
-        figures[name] = block_bits(model, None, texts[1], lanes).net.mean()
+        network = FloatNetwork(NetworkShape(**(SHAPE.to_json() | code)))
+        encoder = new_small_encoder(network, seed, kind) if kind else None
+        list(group_trainer(network, encoder, config, texts[0]).run())
+        figures[name] = block_bits(network, None, texts[1], lanes).net.mean()
         if encoder is not None:
-            own = block_bits(model, encoder, texts[1], lanes, "own")
+            own = block_bits(network, encoder, texts[1], lanes, "own")
             figures[f"{name}, none"], figures[name] = figures[name], own.net.mean()
             figures["code" if name == "coded" else f"{name}, code"] = own.code.mean()
-            figures[f"{name}, shuffled"] = block_bits(model, encoder, texts[1], lanes, "shuffled").net.mean()
+            figures[f"{name}, shuffled"] = block_bits(network, encoder, texts[1], lanes, "shuffled").net.mean()
     theory = figures["untold"] - figures["told"]
     figures["gain"] = (figures["causal"] - figures["coded"]) / theory
     figures["gain over the best untold"] = (figures["untold"] - figures["coded"]) / theory

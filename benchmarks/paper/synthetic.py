@@ -32,7 +32,7 @@ class Markov:
 
     @property
     def rate_bits(self) -> float:
-        """The entropy of a letter, in bits: that of each pair's row, weighed by how often the pair comes."""
+        """The entropy of a letter in bits: the mean of the rows' entropies, weighted by the frequency of each pair."""
         size = len(self.p)
         step = np.zeros((size, size, size, size))  # from the pair (a, b) to the pair (b, c)
         for b in range(size):
@@ -44,11 +44,11 @@ class Markov:
         return float(share @ entropy_bits(self.p).ravel())
 
     def corrupted(self, rate: float) -> Markov:
-        """Return the source in which that share of letters is any letter, all alike; what follows goes on from it."""
+        """Return the source in which a share of the letters is uniformly random, and later letters depend on these."""
         return Markov((1 - rate) * self.p + rate / len(self.p))
 
     def sample(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Return so many letters, 0 to A - 1."""
+        """Return `count` letters, 0 to A - 1."""
         upto, chance = np.cumsum(self.p, -1), random.random(count)
         out, a, b = np.zeros(count, np.int64), 0, 0
         for i in range(count):
@@ -57,25 +57,25 @@ class Markov:
         return out
 
     def surprisal_bits(self, letters: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return what each letter truly costs, in bits; the first two are taken to come after 0, 0."""
+        """Return the true surprisal of each letter in bits; the letters before the first are taken as 0, 0."""
         padded = np.concatenate([[0, 0], letters])
         bits: NDArray[np.float64] = -np.log2(self.p[padded[:-2], padded[1:-1], padded[2:]])
         return bits
 
 
 def random_markov(letters: int, evenness: float, seed: int) -> Markov:
-    """Return a source with random rows; the smaller `evenness`, the more one letter of each row stands out."""
+    """Return a source with random rows; with a smaller `evenness`, one letter of each row is more likely."""
     return Markov(np.random.default_rng(seed).dirichlet(np.full(letters, evenness), (letters, letters)))
 
 
 def repeated_rate_bits(letters: int, rate: float) -> float:
-    """Return the entropy of a letter of a known text of which a share is replaced by any letter, all alike."""
+    """Return the entropy of a letter of a known text, a share of which is replaced by uniformly random letters."""
     other = rate / letters
     return float(entropy_bits(np.array([1 - rate + other, *[other] * (letters - 1)])))
 
 
 def repeated(period: int, letters: int, rate: float, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Return the same random paragraph again and again, a share of its letters replaced by any letter."""
+    """Return a random paragraph, repeated, with a share of its letters replaced by random letters."""
     text = np.resize(np.random.default_rng(7).integers(letters, size=period), count)
     return np.where(random.random(count) < rate, random.integers(letters, size=count), text)
 
@@ -87,13 +87,13 @@ def as_bytes(letters: NDArray[Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Topics:
-    """Blocks of one hidden topic each, all topics alike likely: a block's symbols are drawn from its topic's distribution."""
+    """Blocks with one hidden topic each; all topics are equally likely. A block's symbols come from its topic's distribution."""
 
     p: NDArray[np.float64]  # K, A
 
     @property
     def code_bits(self) -> float:
-        """What it costs to say the topic of a block."""
+        """The bits that name the topic of a block."""
         return math.log2(len(self.p))
 
     def sample(self, blocks: int, symbols: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -105,12 +105,12 @@ class Topics:
         return topics, np.minimum(np.array(drawn), self.p.shape[1] - 1)
 
     def told_bits(self, topics: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return what each block truly costs to one who knows its topic, shape (blocks,); the topic's own price comes on top."""
+        """Return the bits of each block if its topic is known, shape (blocks,), without the bits of the topic."""
         bits: NDArray[np.float64] = -np.log2(self.p[topics[:, None], symbols]).sum(1)
         return bits
 
     def untold_bits(self, symbols: NDArray[np.int64], lanes: int) -> NDArray[np.float64]:
-        """Return what each block costs to the best predictor that is told nothing, in lanes that do not see each other."""
+        """Return the bits of each block for the best predictor without its topic, in lanes that do not see each other."""
         blocks, count = symbols.shape
         log_p = np.log2(self.p.T)[symbols.reshape(blocks, lanes, count // lanes)].sum(2)  # blocks, lanes, K
         most = log_p.max(-1)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.paper.tables
 
-Between `<!-- NAME -->` and `<!-- end -->` of the document stands what the function of that name here makes of the results.
+The function NAME of this module makes the text between `<!-- NAME -->` and `<!-- end -->` of the document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def spread(values: list[float], form: str = "{:.3f}") -> str:
-    """Return the mean of some values, and the lowest and the highest of them.
+    """Return the mean of values, with the lowest and the highest.
 
     >>> spread([1.0, 2.0]), spread([1.0])
     ('1.500 (1.000 to 2.000)', '1.000')
@@ -36,7 +36,7 @@ def spread(values: list[float], form: str = "{:.3f}") -> str:
 
 
 def grouped(name: str, *keys: str) -> dict[tuple[Any, ...], list[Line]]:
-    """Return the latest line of each seed, by some of its fields, in the order in which they first came."""
+    """Return the latest line of each seed, grouped by the fields `keys`, in the order of the first lines."""
     latest: dict[tuple[Any, ...], Line] = {}
     for line in load(name):
         latest[*(line.get(key) for key in keys), line["seed"]] = line
@@ -47,8 +47,8 @@ def grouped(name: str, *keys: str) -> dict[tuple[Any, ...], list[Line]]:
 
 
 ARMS = {
-    "causal": "causal decoder",
-    "coded": "the same, told a code",
+    "causal": "causal network",
+    "coded": "the same, with a code",
     "wider": "causal, as many parameters",
     "longer": "causal, as many processor seconds",
     "transformer": "causal transformer",
@@ -56,7 +56,7 @@ ARMS = {
 
 
 def architectures() -> str:
-    """Net bits per byte of each arm, and against the causal decoder of the same seed."""
+    """Net bits per byte of each arm, and against the causal network of the same seed."""
     found = {arm: {line["seed"]: line for line in lines} for (arm,), lines in grouped("architectures", "arm").items()}
     rows = []
     for arm, says in ARMS.items():
@@ -69,23 +69,23 @@ def architectures() -> str:
         net = spread([line["final"]["net"] for line in lines.values()])
         size = [f"{first['parameters']:,}", f"{mean(line['tokens'] for line in lines.values()) / 1e6:.2f} M", f"{cpu_s:.0f}"]
         rows.append([says, *size, str(len(lines)), net, spread(against, "{:+.2%}") if arm != "causal" else ""])
-    return table(["arm", "parameters", "tokens", "CPU s", "seeds", "net bits per byte", "against the causal decoder"], rows)
+    return table(["arm", "parameters", "tokens", "CPU s", "seeds", "net bits per byte", "against the causal network"], rows)
 
 
 def code_in_architectures() -> str:
-    """The arm with a code, with the code taken away or swapped."""
+    """The arm with a code, measured also without a code and with the code of another block."""
     lines = [line["final"] for line in grouped("architectures", "arm")[("coded",)]]
     rows = [
         [says, spread([line[key] for line in lines], "{:.4f}")]
         for key, says in {
-            "net": "its own code, charged",
-            "code": "of which the code",
-            "chosen": "the better of its own code and none for each block, and a bit to say which",
-            "none": "no code (zeroed)",
-            "shuffled": "another block's code, charged as such",
+            "net": "its own",
+            "code": "of which code",
+            "chosen": "its own or none, whichever is smaller, and a bit for the choice",
+            "none": "none",
+            "shuffled": "another block's",
         }.items()
     ]
-    return table(["decoder told", "bits per byte"], rows)
+    return table(["code of each block", "bits per byte"], rows)
 
 
 def curve() -> str:
@@ -104,7 +104,7 @@ def curve() -> str:
 
 
 def letters() -> str:
-    """Estimates against the truth on sources of letters: how far above, in percent of the truth."""
+    """Estimates on sources of letters: how far above the truth, in percent of the truth."""
     rows = []
     for (source,), lines in grouped("sources", "source").items():
         if source == "topics":
@@ -136,8 +136,9 @@ def topics() -> str:
             bits = [f"{mean(line[key] for line in lines):.1f}" if key in lines[0] else "" for key in keys]
             gains = [spread([line[key] for line in lines], "{:.0%}") for key in ("gain", "gain over the best untold")]
             rows.append([f"{count} topics, {lanes} lanes of {symbols // lanes}", str(len(lines)), *bits, *gains])
-    head = ["source", "seeds", "truth, topic told and charged", "truth, untold", "decoder told a code", "of which the code"]
-    return table([*head, "code learned from noise", "causal decoder", "gain over it", "gain over the truth, untold"], rows)
+    head = ["source", "seeds", "truth, topic known and charged", "truth, topic unknown", "network with a code", "of which code"]
+    head += ["rounding learned from noise", "causal network", "gain over it", "gain over the truth, topic unknown"]
+    return table(head, rows)
 
 
 def grid() -> str:
@@ -186,7 +187,7 @@ def objectives() -> str:
 
 
 def made() -> str:
-    """What the figures were made with."""
+    """Dates, commits and machines of the results."""
     names = "architectures", "sources", "grid", "variants", "objectives"
     lines = [line for name in names for line in load(name)]
     commits = sorted({line["commit"][:12] for line in lines})

@@ -1,8 +1,8 @@
-"""A causal transformer with the decoder's token table and output, to compare with its recurrence.
+"""A causal transformer with the embedding and the output of nncomp's network, for comparison with its recurrence.
 
 Attention over the chunk at hand and the one before it, which is kept as the state of a lane (Transformer-XL, Dai et al. 2019,
-arXiv:1901.02860), rotary positions (Su et al. 2021, arXiv:2104.09864), squared ReLU as in the decoder. What differs from the
-decoder is how a token learns of those before it, and nothing else.
+arXiv:1901.02860), rotary positions (Su et al. 2021, arXiv:2104.09864), squared ReLU as in the network. Only the
+way in which a token gets information of earlier tokens differs.
 """
 
 # T steps, L lanes, D width, H heads, M steps remembered
@@ -27,7 +27,7 @@ def rotate(x_LHTK: Tensor, first: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """One layer: attention, then the decoder's own two products with a squared ReLU between."""
+    """One layer: attention, then two products with a squared ReLU between, as in nncomp's network."""
 
     def __init__(self, width: int, mlp_width: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
 
 class Transformer(FloatNetwork):
-    """A decoder whose layers attend. The state of a lane: what each layer saw of the last `memory` steps, and their number."""
+    """A network with layers of attention. The state of a lane: each layer's last `memory` inputs, and their count."""
 
     def __init__(self, config: NetworkShape, memory: int = 256) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
-"""Well-known corpora by name: from a folder, from the cache, or downloaded; every file is verified in either case.
+"""Well-known corpora by name: from a folder, from the cache, or downloaded. Every file is verified.
 
-Sizes and SHA-256 are those of the files as their authors give them. They were taken from several public lists that agree,
-and compared with the MD5 on the authors' own pages (enwik8, enwik9, silesia) and with copies at hand (canterbury, silesia's xml).
+Sizes and SHA-256 are those of the authors' files. They come from several public lists that agree. They were compared with the MD5
+on the authors' pages (enwik8, enwik9, silesia) and with copies of the files (canterbury, silesia's xml).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OpenUrl = Callable[[str], IO[bytes]]
 
 @dataclass(frozen=True)
 class Original:
-    """What a file of a corpus is told by."""
+    """Size and hash of a file of a corpus."""
 
     size_bytes: int
     sha256: str
@@ -45,7 +45,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The archive, zip or tar.gz, that a corpus is downloaded as, and the files in it."""
+    """The URL of a corpus's archive (zip or tar.gz), and the files in the archive."""
 
     url: str
     files: dict[str, Original]
@@ -97,15 +97,15 @@ CORPORA = {
 
 
 def cache_folder() -> Path:
-    """Return where nncomp keeps what it downloaded."""
+    """Return the folder of downloaded corpora."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "nncomp"
 
 
 def find_corpus(name: str, cache: Path, folder: Path | None = None, open_url: OpenUrl | None = None) -> list[Path]:
-    """Return the paths of the verified files of a corpus: those in `folder` if it is given, else in `cache`, else downloaded.
+    """Return the paths of the verified files of a corpus: from `folder` if given, else from `cache`, else downloaded.
 
-    Raises DataError when there is no such file, when it is not the original, or when nothing can be downloaded.
+    Raises DataError when a file is absent, is not the original, or cannot be downloaded.
     """
     corpus = CORPORA[name]
     if folder is not None:
@@ -126,7 +126,7 @@ def find_corpus(name: str, cache: Path, folder: Path | None = None, open_url: Op
 
 
 def _taken_from(folder: Path, name: str, corpus: Corpus) -> list[Path]:
-    """Return the files of a corpus in a folder, or in one inside it that is named like the corpus."""
+    """Return the files of a corpus in a folder, or in a folder inside it with the name of the corpus."""
     place = next((each for each in (folder / name, folder) if each.is_dir()), folder)
     for file, original in corpus.files.items():
         path = place / file
@@ -149,7 +149,7 @@ def _fetch(name: str, corpus: Corpus, folder: Path, open_url: OpenUrl) -> None:
             _copy(response, file, _PIECE_BYTES + sum(each.size_bytes for each in corpus.files.values()))
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
-        reason = getattr(reason, "strerror", None) or reason  # without its number
+        reason = getattr(reason, "strerror", None) or reason  # without the error number
         raise DataError(
             f"{name} is not in the cache and cannot be downloaded from {corpus.url} ({reason}). "
             "Where there is no network, give the path of a copy: nncomp bench PATH, or its folder with --corpus-dir."
@@ -161,10 +161,10 @@ def _fetch(name: str, corpus: Corpus, folder: Path, open_url: OpenUrl) -> None:
                 with stream, (folder / "files" / found).open("wb") as file:
                     _copy(stream, file, original.size_bytes)
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"What {corpus.url} gave is not the archive it should be ({error}); try again later.") from error
+        raise DataError(f"The download from {corpus.url} is not a valid archive ({error}); try again later.") from error
     for found, original in corpus.files.items():
         if not original.is_at(folder / "files" / found):
-            raise DataError(f"What {corpus.url} gave does not hold the original {found}; try again later.")
+            raise DataError(f"The download from {corpus.url} does not hold the original {found}; try again later.")
 
 
 def _members(archive: Path, url: str) -> Iterator[tuple[str, IO[bytes]]]:
@@ -181,7 +181,7 @@ def _members(archive: Path, url: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
-    """Copy at most one byte more than is wanted, whatever the source says of its length."""
+    """Copy at most `count` + 1 bytes, so that a source that is too long is noticed and does not fill the disk."""
     remaining = count + 1
     while remaining and (piece := source.read(min(_PIECE_BYTES, remaining))):
         target.write(piece)

@@ -1,7 +1,7 @@
-"""Measuring compressors on files: size, speed and memory, given only for what came back byte for byte.
+"""Measurement of compressors on files: size, speed and memory, reported only if the file came back byte for byte.
 
-nncomp is measured as a person runs it: the real command in a process of its own, start-up included; the other compressors
-(`nncomp.bench.peers`) alike where they are commands. Knows nothing of how nncomp works, and prints nothing.
+nncomp is measured as a user runs it: the real command in a process of its own, start-up included. Other compressors
+(`nncomp.bench.peers`) are measured in the same way if they are commands. Knows nothing of how nncomp works, and prints nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
 
 @dataclass(frozen=True)
 class Result:
-    """What one compressor made of one file, or of several together; `peak_bytes` is that of the largest process."""
+    """The figures of one compressor on one file, or on several together. `peak_bytes` is the memory of the largest process."""
 
     compressor: str
     raw_bytes: int
@@ -67,13 +67,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: seconds, and the most memory of it or of one of its own processes, where that is known."""
+    """Seconds of a process, and the largest memory of the process or one of its child processes; None if unknown."""
 
     wall_s: float
     peak_bytes: int | None
 
 
-# Prints exit code, seconds, and the largest memory of any process below it: Linux counts in KiB, macOS in bytes.
+# Prints exit status, seconds, and the largest memory of its child processes, which Linux counts in KiB and macOS in bytes.
 _LAUNCHER = """
 import subprocess, sys, time
 start = time.perf_counter()
@@ -90,14 +90,14 @@ print(code, wall, peak)
 
 @dataclass(frozen=True)
 class Compressor:
-    """A name and a way to measure: from a raw file and a scratch folder to a result, or an NncompError."""
+    """A name, and a function that measures: from a raw file and a scratch folder to a result or an NncompError."""
 
     name: str
     measure: Callable[[Path, Path], Result]
 
 
 def total(results: Iterable[Result]) -> Result:
-    """Return the results of one compressor on several files as one: sums of bytes and seconds, the largest memory."""
+    """Return one result for several files of one compressor: sums of bytes and seconds, and the largest memory."""
     all_results = list(results)
     assert len({each.compressor for each in all_results}) == 1
     peaks = [each.peak_bytes for each in all_results if each.peak_bytes is not None]
@@ -113,7 +113,7 @@ def total(results: Iterable[Result]) -> Result:
 
 
 def front(results: Iterable[Result], speed: Callable[[Result], float]) -> list[Result]:
-    """Return the results that no other one beats: none is as small and as quick, and one of both better.
+    """Return the results that no other result beats. A result beats another if it is as small and as fast, and not equal.
 
     >>> sizes_and_seconds = [("a", 1, 9), ("b", 2, 1), ("c", 3, 2)]
     >>> results = [Result(name, 9, size, 0, seconds, seconds, None) for name, size, seconds in sizes_and_seconds]
@@ -130,12 +130,12 @@ def front(results: Iterable[Result], speed: Callable[[Result], float]) -> list[R
 
 
 def ranked(results: Iterable[Result]) -> list[Result]:
-    """Return results by size, the smallest first."""
+    """Return the results by size, the smallest first."""
     return sorted(results, key=lambda result: result.packed_bytes)
 
 
 def bound_bits(path: Path, model: str | None, workers: int) -> float:
-    """Return the estimated bound of a text in bits, as `nncomp entropy` gives it; raises NncompError when that fails."""
+    """Return the bound of a text in bits, as `nncomp entropy` estimates it. Raises NncompError when the command fails."""
     chosen = ["--model", model] if model else []
     command = [sys.executable, "-m", "nncomp", "entropy", "--json", "-q", "-T", str(workers), *chosen, "--", str(path.resolve())]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -145,7 +145,7 @@ def bound_bits(path: Path, model: str | None, workers: int) -> float:
 
 
 def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int = STANDARD) -> Compressor:
-    """Return nncomp itself, with the `--model`, `-T` and level given."""
+    """Return nncomp as a compressor, with a `--model`, `-T` and level."""
     command = [sys.executable, "-m", "nncomp"]
     options = ["-q", "-T", str(workers)]
     packing = [*command, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
@@ -169,13 +169,13 @@ def expand(paths: list[Path]) -> Iterator[Path]:
 
 
 def measure_file(path: Path, compressors: list[Compressor]) -> list[Result]:
-    """Return what each compressor makes of a file; raises NncompError when one fails or does not bring it back."""
+    """Return the result of each compressor on a file. Raises NncompError when one fails or does not give the file back."""
     with tempfile.TemporaryDirectory(prefix="nncomp-bench-") as folder:
         return [each.measure(path, Path(folder)) for each in compressors]
 
 
 def warm_up(compressor: Compressor) -> None:
-    """Let a compressor do once what it does only the first time on a machine (compile), so that it counts for no file."""
+    """Run a compressor once on a small file, so that work of the first run on a machine (compiling) counts for no file."""
     with tempfile.TemporaryDirectory(prefix="nncomp-bench-") as folder:
         small = Path(folder) / "small"
         small.write_bytes(b"A few words, so that every kind of block is tried.\n")
@@ -183,7 +183,7 @@ def warm_up(compressor: Compressor) -> None:
 
 
 def surroundings(peers: dict[str, str]) -> dict[str, object]:
-    """Return what the figures depend on: versions (`peers`: those of other commands), machine, command."""
+    """Return everything that the figures depend on: versions (`peers`: of other commands), machine, command."""
     return {
         "nncomp": VERSION,
         "commit": commit(),
@@ -205,7 +205,7 @@ def command_compressor(
     unpack: Callable[[str, str], list[str]],
     model_bytes: int = 0,
 ) -> Compressor:
-    """Return what is measured as two commands, from a file to another, in processes of their own."""
+    """Return a compressor of two commands, each from a file to another file, measured in processes of their own."""
 
     def measure(raw: Path, folder: Path) -> Result:
         packed, back = folder / "packed", folder / "back"
@@ -223,7 +223,7 @@ def command_compressor(
 
 
 def function_compressor(name: str, pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> Compressor:
-    """Return what is measured in this process; its memory is not known."""
+    """Return a compressor of two functions, measured in this process; its memory is unknown."""
 
     def measure(raw: Path, _folder: Path) -> Result:
         data = raw.read_bytes()
@@ -240,21 +240,21 @@ def function_compressor(name: str, pack: Callable[[bytes], bytes], unpack: Calla
 
 
 def _run(name: str, command: list[str]) -> Spent:
-    """Run a command to its end; raises NncompError with what it said when it fails.
+    """Run a command to its end. When it fails, raises NncompError with its output.
 
-    A small Python in between starts it: a process counts the memory of the one that started it, up to the moment it
-    becomes another program, as its own.
+    A small Python process starts the command. Otherwise the memory of this process would count as the command's: a new process
+    has the memory of its parent until it becomes another program.
     """
     with tempfile.TemporaryFile() as said:
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
         result = subprocess.run(launcher, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True, check=False)
         said.seek(0)
-        text = said.read().decode(errors="replace").strip() or "it says nothing"
+        text = said.read().decode(errors="replace").strip() or "it printed nothing"
     if result.returncode:
         raise NncompError(f"{name} cannot be started: {text.splitlines()[-1]}.")
     code, wall_s, peak = result.stdout.split()
     if int(code):
-        raise NncompError(f"{name} failed with exit code {code}: {text}")
+        raise NncompError(f"{name} failed with exit status {code}: {text}")
     return Spent(float(wall_s), int(peak) or None)
 
 

@@ -1,7 +1,7 @@
-"""The compressors that nncomp is measured beside, if they are installed, each at its strongest usual setting.
+"""The peers: other compressors that nncomp is compared with, if they are installed, each at its strongest usual setting.
 
-Commands where there are, for of those the memory is known; gzip, bzip2, xz, zstd and brotli else as Python's modules. All work
-with one thread. Knows how each is called; measuring is `nncomp.bench.measure`'s.
+A command is preferred, because its memory can be measured. Without a command, gzip, bzip2, xz, zstd and brotli are used as Python
+modules. All use one thread. Knows how each is called; `nncomp.bench.measure` measures.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from nncomp.bench.measure import Compressor, command_compressor, function_compressor
 
 _XZ_PRESET = 9 | lzma.PRESET_EXTREME
-_ANSWER_S = 10.0  # to say which version it is
+_ANSWER_S = 10.0  # for the answer of --version
 
-# What makes "$2" of "$1" and back, after the command's name.
+# The command, and its arguments from "$1" to "$2", to compress and to decompress.
 FILTERS = {
     "gzip -9": ("gzip", '-9nc "$1" > "$2"', '-dc "$1" > "$2"'),
     "bzip2 -9": ("bzip2", '-9c "$1" > "$2"', '-dc "$1" > "$2"'),
@@ -30,7 +30,7 @@ FILTERS = {
     "zstd -22": ("zstd", '-q --ultra -22 -o "$2" "$1"', '-q -d -o "$2" "$1"'),
     "brotli -q 11": ("brotli", '-q 11 --lgwin=24 -o "$2" "$1"', '-d -o "$2" "$1"'),
 }
-# In a folder with the raw file as "raw": what makes "made", and what makes "back" of it; {} is the command.
+# The command {}, and two scripts in a folder with the raw file "raw": from "raw" to "made", and from "made" to "back".
 ARCHIVERS = {
     "7z PPMd": (("7z", "7zz", "7za"), "{} a -bd -m0=PPMd:o16:mem256m made.7z raw && mv made.7z made", "{} e -bd -so made > back"),
     "zpaq -m5": (
@@ -39,14 +39,14 @@ ARCHIVERS = {
         "mv made made.zpaq && {} x made.zpaq raw -to back -threads 1",
     ),
 }
-SLOW_ARCHIVERS = {  # some KB/s and less
+SLOW_ARCHIVERS = {  # a few KB/s or less
     "paq8px -8": (("paq8px",), "{} -8 raw made", "{} -d made back"),
     "cmix": (("cmix",), "{} -c raw made", "{} -d made back"),
 }
 
 
 def peers(with_slow: bool = False) -> list[Compressor]:
-    """Return the compressors that are installed; the slowest ones, paq8px and cmix, only if they are asked for."""
+    """Return the installed compressors; the slowest, paq8px and cmix, only `with_slow`."""
     found = [peer for name in FILTERS if (peer := _filter(name) or _module_compressor(name))]
     archivers = ARCHIVERS | SLOW_ARCHIVERS if with_slow else ARCHIVERS
     for name, (commands, pack, unpack) in archivers.items():
@@ -56,7 +56,7 @@ def peers(with_slow: bool = False) -> list[Compressor]:
 
 
 def versions() -> dict[str, str]:
-    """Return the first line that each installed command says of itself."""
+    """Return the first line of each installed command's answer to --version, or to no arguments."""
     found = {command: _first_line([command, "--version"]) for command, *_ in FILTERS.values()}
     found |= {commands[0]: _first_line([*_of(commands)]) for commands, *_ in (ARCHIVERS | SLOW_ARCHIVERS).values()}
     return {name: line for name, line in found.items() if line}
@@ -96,7 +96,7 @@ def _module_compressor(name: str) -> Compressor | None:
 
 
 def _archiver(name: str, pack: str, unpack: str) -> Compressor:
-    """Return a compressor that wants its file in a folder; copying it there is part of its time."""
+    """Return a compressor that needs its file in a folder. The copy to that folder is part of its time."""
 
     def command(line: str, source: str, name_there: str, made: str, target: str) -> list[str]:
         folder = shlex.quote(str(Path(target).parent / "archive"))

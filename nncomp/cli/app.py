@@ -322,16 +322,16 @@ def train(
     valid: Annotated[
         str | None,
         typer.Option(
-            help="Other text of the same kinds, to measure on; without it, one document in 50 is held out.",
+            help="Other text of the same kinds, to measure on. Without it, one document or one byte in 50 is held out.",
             metavar="PATH",
             show_default=False,
         ),
     ] = None,
-    level: Annotated[
+    shape: Annotated[
         Shape,
         typer.Option(
-            help="Of which size the new model is. If it only has more layers than that of --init, these are trained.",
-            metavar="LEVEL",
+            help="Size of the new network. If it only has more layers than --init, only the new layers are trained.",
+            metavar="NAME",
         ),
     ] = Shape.DEFAULT,
     time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
@@ -404,7 +404,7 @@ def train(
                 Wanted(
                     data,
                     valid,
-                    level.value,
+                    shape.value,
                     time,
                     path,
                     folder,

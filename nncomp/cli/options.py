@@ -83,7 +83,7 @@ class Shell(StrEnum):
 
 
 class Shape(StrEnum):
-    """The levels a new model can be trained for."""
+    """The shapes of a new network: those of the models that come with nncomp."""
 
     FAST = "fast"
     DEFAULT = "default"

@@ -1,4 +1,4 @@
-"""`nncomp train`: the command around `nncomp.training.run`."""
+"""`nncomp train`: from the options of the command to a plan, and the run of it by `nncomp.training.whole_run`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
 from nncomp.errors import DataError
+
+if TYPE_CHECKING:
+    from nncomp.training.run_plan import RunPlan
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -28,19 +32,14 @@ def parse_time(text: str) -> float:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be trained: the options of the command.
-
-    `init` names a start, or else the new model has the shape of `level`. A start that only has fewer layers than the level gets
-    the others on top, and these are what is trained. With `code`, an encoder comes with it that tells it so many numbers;
-    `targets` is the file of estimates that an `objective` other than cross-entropy needs.
-    """
+    """The options of the command. `out` is a local path and `work` the work folder."""
 
     data: str
     valid: str | None
-    level: str
+    shape: str
     time: str
     out: Path
-    work: Path | None
+    work: Path
     threads: int
     seed: int
     init: str | None
@@ -53,67 +52,90 @@ class Wanted:
 
 
 def train(wanted: Wanted) -> None:
-    """Train a model and write it; one of several processes if torchrun started them, of which only the first writes."""
-    time_s, out, init = parse_time(wanted.time), wanted.out, wanted.init
+    """Train a model and write its file. Of several processes that torchrun started, only the first one writes."""
+    time_s, out = parse_time(wanted.time), wanted.out
     _check_outputs(out, wanted.plot)
     try:
         import torch
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
-    from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
-    from nncomp.format.numbers import OWN_MODEL
-    from nncomp.network.encoder import Encoder, open_encoder
-    from nncomp.network.model import Model, parse_model
-    from nncomp.network.registry import open_model
-    from nncomp.training import run
-    from nncomp.training.float_network import SHAPES, NetworkShape, load_config
-    from nncomp.training.loop import TrainingConfig
-    from nncomp.training.processes import join_peers
+    from nncomp.training.processes import join_processes
+    from nncomp.training.whole_run import finish
+    from nncomp.training.whole_run import train as run
 
     if wanted.threads:
         torch.set_num_threads(wanted.threads)
-    folder = wanted.work or out.with_suffix(".work")
-    command = shlex.join(["nncomp", *sys.argv[1:]])
-    config = TrainingConfig(time_s=time_s, tokens=wanted.tokens, seed=wanted.seed, lanes=wanted.lanes, objective=wanted.objective)
-    start: NetworkShape | Model = SHAPES[wanted.level]
-    encoder: Encoder | None = None
-    layers, base = 0, None
-    if init is not None:
-        file = open_model(model_path(init))
-        start = parse_model(file.read(), init, file.read_base())
-        encoder = open_encoder(file.path, start.sizes)
-        shape = SHAPES[wanted.level]
-        if load_config(start.sizes | {"layer_count": shape.layer_count, "start_token": 0}) == shape:
-            layers = shape.layer_count if shape.layer_count > start.sizes["layer_count"] else 0
-            if layers and file.model_id != OWN_MODEL:  # one's own would not be found again: see registry.model_file
-                base = file.read()
-        config = replace(config, learning_rate=config.learning_rate / (3 if layers else 2))
-        known = start.sizes.get("code_dimensions", 0)
-        if known and (encoder is None or wanted.code not in (0, known)):
-            raise DataError(
-                f"The model {init} takes a code of {known} dimensions"
-                + (": give --code as many, or leave it out." if encoder else ", but its encoder is not beside it.")
-            )
-    peers = join_peers()
-    begun = start if isinstance(start, Model) else None
-    with Display(config, is_silent=not peers.is_first) as display:
-        run.train(
-            wanted.data, wanted.valid, folder, start, config, command, display.report, wanted.code, encoder, wanted.targets,
-            peers, display.on_row, layers,
-        )  # fmt: skip
-        peers.leave()
-        if not peers.is_first:
+    plan = _plan(wanted, time_s)
+    processes = join_processes()
+    with Display(plan.config, is_silent=not processes.is_first) as display:
+        run(plan, display.report, processes, display.on_row)
+        processes.leave()
+        if not processes.is_first:
             return
         display.end_training()
-        digest = run.finish(folder, wanted.data, wanted.valid, wanted.level, begun, out, display.report, base)
+        digest = finish(plan, out, display.report)
     if wanted.plot is not None:
-        _write_plot(wanted.plot, folder, out.name)
-    say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {folder}")
+        _write_plot(wanted.plot, plan.folder, out.name)
+    say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {plan.folder}")
+
+
+def _plan(wanted: Wanted, time_s: float) -> RunPlan:
+    """Return the plan of a run: a new network of the shape, or the model `init` and what is added to it."""
+    from nncomp.training.float_network import SHAPES
+    from nncomp.training.run_plan import RunPlan
+    from nncomp.training.trainer import TrainingConfig
+
+    config = TrainingConfig(time_s, wanted.tokens, wanted.seed, wanted.lanes, objective=wanted.objective)
+    plan = RunPlan(
+        data=wanted.data,
+        valid=wanted.valid,
+        folder=wanted.work,
+        start=SHAPES[wanted.shape],
+        config=config,
+        command=shlex.join(["nncomp", *sys.argv[1:]]),
+        has_quick_mixing=wanted.shape == "fast",
+        code_dimensions=wanted.code,
+        targets=wanted.targets,
+    )
+    return plan if wanted.init is None else _begun_with(wanted.init, plan)
+
+
+def _begun_with(init: str, plan: RunPlan) -> RunPlan:
+    """Return the plan with the model `init` as its beginning; if the shape only has more layers, these are added."""
+    from nncomp.cli.fetched import model_path
+    from nncomp.format.numbers import OWN_MODEL
+    from nncomp.network.encoder import open_encoder
+    from nncomp.network.model import parse_model
+    from nncomp.network.registry import open_model
+    from nncomp.training.float_network import NetworkShape, load_config
+
+    file, shape = open_model(model_path(init)), plan.start
+    assert isinstance(shape, NetworkShape)
+    model = parse_model(file.read(), init, file.read_base())
+    encoder = open_encoder(file.path, model.sizes)
+    is_taller = shape.layer_count > model.sizes["layer_count"]
+    same = {"vocab_size": shape.vocab_size, "group_count": shape.group_count, "layer_count": shape.layer_count, "start_token": 0}
+    is_grown = is_taller and load_config(model.sizes | same) == shape  # the model keeps its own vocabulary
+    known = model.sizes.get("code_dimensions", 0)
+    if known and (encoder is None or plan.code_dimensions not in (0, known)):
+        raise DataError(
+            f"The model {init} has a code of {known} dimensions"
+            + (": give --code the same number, or leave --code out." if encoder else ", but its encoder is not beside it.")
+        )
+    return replace(
+        plan,
+        start=model,
+        config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_grown else 2)),
+        layer_count=shape.layer_count if is_grown else 0,
+        # A file of new layers alone needs a base that nncomp finds by its hash (registry.model_file): a shipped model.
+        base=file.read() if is_grown and file.model_id != OWN_MODEL else None,
+        encoder=encoder,
+    )
 
 
 def _check_outputs(out: Path, plot: str | None) -> None:
-    """Refuse what could not be written in the end, before hours of training."""
+    """Raise DataError for outputs that could not be written after hours of training."""
     if out.exists():
         raise DataError(f"{out} exists already; remove it or give another --out.")
     for path in (out, Path(plot or out)):
@@ -130,9 +152,9 @@ def _check_outputs(out: Path, plot: str | None) -> None:
 def _write_plot(plot: str, folder: Path, title: str) -> None:
     from nncomp.plots.picture import kind_of
     from nncomp.plots.training_run import draw
-    from nncomp.training.run import read_log
+    from nncomp.training.run_log import read_log
 
     try:
         Path(plot).write_bytes(draw(read_log(folder), title, kind_of(plot)))
     except OSError as error:
-        raise DataError(f"{plot} cannot be written: {error.strerror}. The model is.") from error
+        raise DataError(f"{plot} cannot be written: {error.strerror}. The model file is complete.") from error

@@ -1,4 +1,4 @@
-"""What is seen of a training on stderr: on a terminal one line that moves, else a line now and then."""
+"""The display of a training on stderr: on a terminal one line that moves, elsewhere a line every 25 steps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nncomp.cli.progress import STYLES
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from nncomp.training.loop import TrainingConfig
+    from nncomp.training.trainer import TrainingConfig
 
 
 class Display:
-    """Takes lines (`report`) and, on a terminal, rows of figures (`on_row`, else None: rows become lines)."""
+    """`report` takes lines, and `on_row` rows of figures. Without a terminal `on_row` is None, and rows come as lines."""
 
     def __init__(self, config: TrainingConfig, is_silent: bool) -> None:
         self._config, self._is_silent = config, is_silent
@@ -35,7 +35,7 @@ class Display:
         self.end_training()
 
     def report(self, line: str) -> None:
-        """Print a line, above the one that moves if there is one."""
+        """Print a line, above the moving line if there is one."""
         if self._is_silent:
             return
         if self._shown:
@@ -44,13 +44,13 @@ class Display:
             say(line)
 
     def end_training(self) -> None:
-        """Leave the last figures where they are; what follows is lines."""
+        """Stop the moving line with the last figures in it."""
         if self._shown:
             self._shown.stop()
             self._shown = None
 
     def _show(self, row: dict[str, float]) -> None:
-        from nncomp.training.run import left_s
+        from nncomp.training.run_log import left_s
 
         if self._shown is None:
             self._shown = _new_progress()

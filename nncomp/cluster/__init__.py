@@ -1,5 +1,5 @@
-"""Blocks of many files on the workers of a Dask cluster: the same bytes as from one process.
+"""Compression and decompression of many files on a Dask cluster, with the same bytes as from one process.
 
-Knows streams, blocks and models, as `nncomp/stream/pipeline.py` does; nothing of file names or terminals. Needs the extra
-nncomp[cluster], so it is imported only where a cluster is asked for.
+Knows streams, blocks and models, like `nncomp/stream/pipeline.py`; nothing of file names or terminals. It needs the extra
+nncomp[cluster], so only commands with --cluster import it.
 """

@@ -1,4 +1,4 @@
-"""The way to a Dask cluster: one that runs somewhere, or one of worker processes here for as long as it is needed."""
+"""The connection to a Dask cluster: a running one, or a temporary one of worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_N
 
 @dataclass
 class Cluster:
-    """A scheduler that answers, at `address`; `dashboard` is the address of its pages, None where there are none."""
+    """A connected scheduler at `address`. `dashboard` is the address of its web pages, or None."""
 
     client: Any
     address: str
@@ -40,17 +40,17 @@ class Cluster:
     _count: int = 0
 
     def workers(self) -> int:
-        """Return how many worker processes there are now."""
+        """Return the number of worker processes."""
         return len(self.client.nthreads())
 
     def has_idle_threads(self) -> bool:
-        """Return whether a worker has several threads: it is given one block at a time."""
+        """Return whether a worker has several threads. Only one of them works, as a worker gets one block at a time."""
         return any(threads > 1 for threads in self.client.nthreads().values())
 
     def send_model(self, model: ModelFile) -> str:
-        """See to it that each worker has a model, those too that come later; return the name it has there.
+        """Send a model to each worker, also to workers that join later. Return the model's name on the workers.
 
-        Raises ModelError when a worker gets another one.
+        Raises ModelError when a worker gets altered data.
         """
         if model not in self._sent:
             sent = SentModel(model)
@@ -64,7 +64,7 @@ class Cluster:
         return self._sent[model]
 
     def submit(self, order: Order) -> Any:
-        """Let a worker run an order and return the future of it; when the worker ends before, the engine takes another."""
+        """Let a worker run an order, and return its future. If the worker ends before, Dask gives the order to another worker."""
         self._count += 1
         key = f"nncomp-{self._run}-{self._count}"
         try:
@@ -75,8 +75,8 @@ class Cluster:
 
 @contextmanager
 def connect(address: str, local_workers: int) -> Iterator[Cluster]:
-    """Reach the cluster at an address, or start one of so many processes for "local"; raises WorkerError when there is none."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in sentences
+    """Connect to the cluster at an address; for "local", start one with `local_workers` processes. Raises WorkerError."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # nncomp prints its own messages
     with _local(local_workers) if address == LOCAL else _remote(address) as client:
         try:
             client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
@@ -91,7 +91,7 @@ def _remote(address: str) -> Iterator[Any]:
     try:
         _knock(address)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other versions of libraries: nncomp's own is compared, and decides
+            warnings.simplefilter("ignore")  # of other library versions; only nncomp's own sources must agree, see Order
             client = _engine.Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, OverflowError) as error:
         raise WorkerError(f"There is no scheduler at {address}; give local, or an address like tcp://host:8786.") from error
@@ -102,7 +102,7 @@ def _remote(address: str) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError at once when nobody listens at an address: the engine would try again for long."""
+    """Raise OSError at once when nobody listens at an address; Dask would repeat the attempt for a long time."""
     if found := re.fullmatch(r"(?:tcp|tls)://(.+):([0-9]+)/?", address):
         socket.create_connection((found[1].strip("[]"), int(found[2])), _CONNECT_S).close()
 
@@ -115,7 +115,7 @@ def _local(workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             host=_LOOPBACK,
             dashboard_address=f"{_LOOPBACK}:0",
-            memory_limit=0,  # nncomp keeps its own
+            memory_limit=0,  # nncomp has its own limit
             silence_logs=logging.CRITICAL,
             env=_ONE_THREAD,
             preload="nncomp.cluster.remote_task",
@@ -139,19 +139,19 @@ def _close(client: Any) -> None:
 
 
 def _failed(error: BaseException) -> WorkerError:
-    """Return the sentence for what the engine raised."""
+    """Return an error with a sentence for an exception of Dask."""
     name, said = type(error).__name__, " ".join(str(error).split())
     if name == "KilledWorker":
-        return WorkerError("A block ended every worker that was given it (killed, or out of memory); give workers more memory.")
+        return WorkerError("A block ended every worker that had it (killed, or out of memory); give the workers more memory.")
     if isinstance(error, ImportError) or "deserializ" in said or "No module named" in said:
-        return WorkerError("The cluster cannot load nncomp; install the same one on client, scheduler and workers.")
+        return WorkerError("The cluster cannot load nncomp; install the same nncomp on client, scheduler and workers.")
     if "Cancel" in name or isinstance(error, OSError):
         return WorkerError("The connection to the scheduler was lost; go on with the same command and --resume.")
     return WorkerError(f"The cluster failed ({name}: {said[:200]}).")
 
 
 def failure(future: Any) -> WorkerError:
-    """Return why a future has no result."""
+    """Return an error that says why a future has no result."""
     try:
         error = future.exception(timeout=_CONNECT_S)
     except BaseException as found:

@@ -1,6 +1,6 @@
-"""Many files, block by block, on a cluster: what each file becomes is put together in order and is complete, or is not there.
+"""Many files, block by block, on a cluster. The results of a file's blocks are written in order; a file is complete or absent.
 
-The blocks of several files are in work at once; one result is written at a time. A file that fails does not stop the others.
+Blocks of several files are in work at the same time; one file is written at a time. A file that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Sink = AbstractContextManager[Writable]
 
 @dataclass
 class Work:
-    """One file: how its source and its result are opened, and what has come of it.
+    """One file: how its source and its result are opened, and what happened to it.
 
-    `is_finished` is asked first, and says whether the result is there already; `open_sink` is asked when there is a first part
-    of it, and is None where the result is only checked. `is_over`: it is complete now or has failed.
+    `is_finished` is called first and returns whether a valid result exists already. `open_sink` is called for the first part
+    of the result; it is None if results are only checked. `is_over` is true once the file is complete or has failed.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Work:
 
 
 class Kind(Protocol):
-    """What is done with files: the orders that a source gives, in order, and what takes their results."""
+    """Compression or decompression: the orders of a source, in their sequence, and what receives their results."""
 
     def orders(self, work: Work) -> Iterator[Order]: ...
 
@@ -83,7 +83,7 @@ class Compressing:
 
 @dataclass(frozen=True)
 class Decompressing:
-    """Without `open_sink`, blocks are decoded and checked, and their bytes stay where they are."""
+    """Decompression. Without `open_sink`, workers decode and check blocks and return only their sizes."""
 
     cluster: Cluster
     find_model: FindModel
@@ -111,7 +111,7 @@ class Decompressing:
                 work.summary.raw_bytes += len(data)
 
 
-_Queue = deque[tuple[Work, "Flight | None"]]  # None: the source of this file is at its end
+_Queue = deque[tuple[Work, "Flight | None"]]  # None: the end of this file's source
 
 
 def run(
@@ -121,9 +121,9 @@ def run(
     over: Callable[[Work], None],
     progress: Callable[[Work, int], None] | None = None,
 ) -> Window:
-    """Do the work; `over` is told of each file when it is complete or has failed, in order.
+    """Compress or decompress all files. `over` gets each file when it is complete or has failed, in the files' order.
 
-    `progress` is told how many bytes of a file's input are done. Raises WorkerError when the cluster itself fails.
+    `progress` gets the number of input bytes of a file that are done. Raises WorkerError when the cluster itself fails.
     """
     window = Window(cluster)
     queue: _Queue = deque()
@@ -155,7 +155,7 @@ def run(
                 except NncompError as error:
                     work.error = error
             if work.error is not None and assembly is not None:
-                assembly.close()  # what is written so far goes away
+                assembly.close()  # removes the incomplete result
                 assembly = None
             if flight is None:
                 assembly, work.is_over = None, True
@@ -172,7 +172,7 @@ def run(
 
 
 def _deliver(work: Work, flight: Flight | None, window: Window, assembly: Generator[None, Any, None]) -> int:
-    """Hand a result to what takes it, or the end of them; return the bytes of input that are done with it."""
+    """Give a result, or the end of the results, to `assembly`. Return the input bytes of the result."""
     if flight is None:
         try:
             assembly.send(None)
@@ -188,7 +188,7 @@ def _deliver(work: Work, flight: Flight | None, window: Window, assembly: Genera
 
 
 class _Feed:
-    """The orders of all files, one after another; a source that cannot be read ends its file with an error."""
+    """The orders of all files, one after another. A source that cannot be read makes its file fail."""
 
     def __init__(self, works: Iterable[Work], kind: Kind) -> None:
         self._works, self._kind = iter(works), kind
@@ -197,7 +197,7 @@ class _Feed:
         self.is_over = False
 
     def next(self) -> tuple[Work, Order | None] | None:
-        """Return a file and an order of it, None for its end; or nothing at the end of all."""
+        """Return a file and its next order, or a file and None at the end of the file. Return None after the last file."""
         if self._work is None:
             self._work = next(self._works, None)
             if self._work is None:

@@ -1,4 +1,4 @@
-"""What runs on a worker: one block at a time, with models that were sent ahead and are known by their hash.
+"""The part that runs on a worker: one block at a time, with models that the client sent before.
 
 The scheduler imports this module too, so it imports nothing heavy.
 """
@@ -21,13 +21,13 @@ from nncomp.network.registry import ModelFile, model_file
 from nncomp.stream.pipeline import DecodeTask, EncodeTask
 from nncomp.version import VERSION, source_digest
 
-_models: dict[str, ModelFile] = {}  # of this process, by the name of what was sent
+_models: dict[str, ModelFile] = {}  # of this process, by `SentModel.name`
 _turn = threading.Lock()  # a process has one codec, and one block in work
 
 
 @dataclass(frozen=True)
 class Order:
-    """A task as it travels: without its model, which the worker has; `is_checked_only` asks for the size of the result."""
+    """A task for a worker, without the model, which the worker has. With `is_checked_only` the result is only its size."""
 
     task: EncodeTask | DecodeTask = field(repr=False)
     model_name: str | None  # see SentModel
@@ -36,13 +36,13 @@ class Order:
 
     @property
     def held_bytes(self) -> int:
-        """The most bytes that are held for it, before it is done and after."""
+        """The largest number of bytes that the order or its result takes."""
         return self.task.input_bytes if self.is_checked_only else max(self.task.input_bytes, self.task.raw_bytes)
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of an order: the task's result, or why there is none; and the seconds of work."""
+    """The outcome of an order: the task's result or an error, and the seconds of work."""
 
     result: Any = field(repr=False)
     error: NncompError | None
@@ -50,7 +50,7 @@ class Done:
 
 
 def run_order(packed: bytes) -> Done:
-    """Run an order (pickled); a fault comes back as an error in `Done`, for a task that fails once always fails."""
+    """Run a pickled order. Errors are returned in `Done`, not raised, so that Dask does not repeat the order."""
     with _turn:
         start_s = time.perf_counter()
         result, error = None, None
@@ -68,8 +68,8 @@ def run_order(packed: bytes) -> Done:
 def _run(order: Order) -> Any:
     if order.sources != source_digest():
         raise WorkerError(
-            f"A worker has another nncomp (its version is {VERSION}), whose files could differ; "
-            "install the same one on client, scheduler and workers."
+            f"A worker has another nncomp (version {VERSION}), whose files could differ; "
+            "install the same nncomp on client, scheduler and workers."
         )
     model = None
     if order.model_name is not None:
@@ -81,12 +81,12 @@ def _run(order: Order) -> Any:
 
 
 class SentModel(WorkerPlugin):
-    """A model, and its encoder if it has one, on its way to each worker, once, also to those that come later.
+    """A model, and its encoder if it has one, that Dask sends once to each worker, also to workers that join later.
 
-    Its hash is checked there, and again whenever it is loaded. `name` tells hashes of both.
+    The worker checks the model's hash, and again whenever it loads the model. `name` comes from the hashes of both.
     """
 
-    idempotent = True  # a model that the cluster has is not sent again
+    idempotent = True  # Dask does not send the same model again
 
     def __init__(self, model: ModelFile) -> None:
         from nncomp.network.encoder import encoder_path
@@ -98,14 +98,14 @@ class SentModel(WorkerPlugin):
         self.name = f"nncomp-model-{both[:32]}"
 
     def setup(self, worker: Any) -> None:
-        """Write the model into the worker's own folder; raises ModelError when it is not what was sent."""
+        """Write the model into the worker's own folder. Raises ModelError when its data were altered."""
         self.install(Path(worker.local_directory))
 
     def install(self, folder: Path) -> None:
         from nncomp.network.encoder import encoder_path
 
         if hashlib.sha256(self.data).digest() != self.content_hash:
-            raise ModelError("A model came to a worker altered: its hash is not that of the one that was sent.")
+            raise ModelError("A model arrived altered at a worker: its hash is not that of the model that was sent.")
         path = folder / f"{self.name}.safetensors"
         path.write_bytes(self.data)
         if self.encoder is not None:
@@ -114,10 +114,10 @@ class SentModel(WorkerPlugin):
 
 
 def dask_setup(_worker: Any) -> None:
-    """Let a worker process that belongs to a command ignore Ctrl-C: the command answers it (Dask calls this at its start)."""
+    """Make a local worker process ignore Ctrl-C, which the command handles. Dask calls this function at the start of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def model_count() -> int:
-    """Return how many models this process was sent."""
+    """Return the number of models that this process has received."""
     return len(_models)

@@ -1,4 +1,4 @@
-"""Whether a .nnc file and its content belong together, without decoding: each block's checksum is that of its raw bytes."""
+"""Whether a .nnc file is the result of a text, without decoding: the checksum of each block is compared with the text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nncomp.format.frames import Readable, checksum, read_blocks
 
 
 def belong_together(packed: Readable, raw: Readable) -> bool:
-    """Return whether `packed` is laid out as a .nnc file, whole, and its checksums are those of `raw`, all of it.
+    """Return whether `packed` is a complete .nnc file by its layout, and its checksums are those of the whole of `raw`.
 
     >>> import io
     >>> from nncomp.stream.pipeline import compress

@@ -1,4 +1,4 @@
-"""Orders in work on a cluster, few enough that memory stays bounded however many there are."""
+"""The orders in work on a cluster, so few at a time that memory stays bounded for any number of orders."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nncomp.errors import WorkerError
 from nncomp.format.frames import Block
 from nncomp.format.numbers import SPLIT_BYTES
 
-_LOOK_S = 2.0  # between looks at how many workers there are
-_ALONE_S = 300.0  # so long without any worker, and the work is given up
-_COUNT = 8  # orders in work for each worker: small ones are done before the next could come
+_LOOK_S = 2.0  # between two counts of the workers
+_ALONE_S = 300.0  # without any worker, then the command fails
+_COUNT = 8  # orders in work for each worker, so that workers with small orders do not wait
 
 
 @dataclass(eq=False)
 class Flight:
-    """An order on its way, the bytes that are held for it, and what came of it."""
+    """An order in work, the bytes that it or its result takes, and its outcome."""
 
     future: Any
     input_bytes: int
@@ -29,10 +29,10 @@ class Flight:
 
 
 class Window:
-    """Orders that are in work, or done and not yet taken.
+    """The orders in work, and the results that wait for their turn.
 
-    In work are at most the bytes of one block more than there are workers; with the results that wait for their turn, twice as
-    many. Both are held by the client or the scheduler.
+    Orders in work take at most one block for each worker and one more; with the waiting results, twice as many bytes. Client and
+    scheduler hold both.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -42,14 +42,14 @@ class Window:
         self._working_bytes = self._waiting_bytes = self._waiting = 0
         self.workers = max(1, cluster.workers())
         self._looked_s = self._seen_s = time.monotonic()
-        self.most_bytes = 0  # that were held at any time
+        self.most_bytes = 0  # the largest sum at any time
 
     @property
     def limit_bytes(self) -> int:
         return (self.workers + 1) * SPLIT_BYTES
 
     def has_room(self) -> bool:
-        """Return whether one more order may be made."""
+        """Return whether another order may be sent."""
         is_short = len(self._working) + self._waiting < _COUNT * (self.workers + 1)
         working_bytes = self._working_bytes + SPLIT_BYTES
         return is_short and working_bytes <= self.limit_bytes and working_bytes + self._waiting_bytes <= 2 * self.limit_bytes
@@ -63,7 +63,7 @@ class Window:
         return flight
 
     def wait(self, timeout_s: float) -> None:
-        """Fetch what is done, once there is something; raises WorkerError when there are no workers for long."""
+        """Wait for results and fetch them. Raises WorkerError after five minutes without workers."""
         ready = []
         try:
             ready.append(self._finished.get(timeout=timeout_s))
@@ -75,14 +75,14 @@ class Window:
         self._fetch([future for future in ready if future.key in self._working])
 
     def take(self, flight: Flight) -> Done:
-        """Return what came of a flight that is done, and forget it."""
+        """Return the outcome of a finished flight, and forget the flight."""
         assert flight.done is not None
         self._waiting_bytes -= flight.held_bytes
         self._waiting -= 1
         return flight.done
 
     def drop(self, flight: Flight) -> None:
-        """Forget a flight whatever came of it."""
+        """Forget a flight, finished or not."""
         if flight.done is not None:
             self.take(flight)
         elif self._working.pop(flight.future.key, None):
@@ -91,7 +91,7 @@ class Window:
 
     def _fetch(self, futures: list[Any]) -> None:
         while futures:
-            part = futures[: self.workers + 1]  # few enough to be held at once
+            part = futures[: self.workers + 1]  # few enough for the memory of the client
             del futures[: self.workers + 1]
             good = [future for future in part if future.status == "finished"]
             results = dict(zip([future.key for future in good], self._gather(good), strict=True))
@@ -101,7 +101,7 @@ class Window:
     def _gather(self, futures: list[Any]) -> list[Any]:
         try:
             return list(self._cluster.client.gather(futures))
-        except Exception:  # which of them it was is asked of each
+        except Exception:  # `_settle` asks each future for its error
             return [None] * len(futures)
 
     def _settle(self, future: Any, done: Done) -> None:
@@ -111,7 +111,7 @@ class Window:
         self._waiting_bytes += flight.held_bytes
         self._waiting += 1
         self._note()
-        flight.future = None  # releases it, and what the scheduler holds for it
+        flight.future = None  # releases the result that the scheduler holds
 
     def _look(self) -> None:
         now_s = time.monotonic()
@@ -128,7 +128,7 @@ class Window:
 
 
 def _size(result: Any) -> int:
-    """Return the bytes of a result: a coded block and its cost, raw bytes, or only how many they are."""
+    """Return the bytes that a result takes: of a coded block, or of raw bytes; a mere size takes none."""
     if isinstance(result, bytes):
         return len(result)
     if isinstance(result, tuple) and isinstance(result[0], Block):

@@ -1,8 +1,8 @@
-"""A corpus that may be larger than memory: where its documents lie, and what is made of them piece by piece.
+"""A corpus that may be larger than memory: where the documents are, and how they are read piece by piece.
 
-A folder may hold `documents.tsv` (file, offset, bytes, ... a row a document); without it every file is one document. Files are
-read through once to learn sizes and SHA-256, and again for each thing that is made of them; no more than a piece of 400,000
-bytes is in memory at a time. What cannot be read, or is not text, is left out and named. Knows nothing of models.
+Every file is one document, unless its folder has a `documents.tsv`, with a row (file, offset, bytes, ...) for each document.
+All files are read once for sizes and SHA-256, and again for each use of the text. At most a piece of 400,000 bytes is in
+memory at a time. Files that cannot be read or are not text are left out and named. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from numpy.typing import NDArray
 
 from nncomp.errors import DataError
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.data import Document, Report, cut, find_files, plain_name, read_up_to, readable, shuffled
+from nncomp.training.text_files import Document, Report, cut, find_files, plain_name, read_up_to, readable, shuffled
 
-_BINARY_SHARE = 0.001  # of NUL bytes: text has none
-_HELD_OUT = 50  # one document in so many is held out, when no other text is given
-_HELD_OUT_BYTES = 3_000_000
+_BINARY_SHARE = 0.001  # a file with a larger share of NUL bytes is not text
 _SPAN_BYTES = 4000
 _READ_BYTES = 1 << 20
 
 Span = tuple[int, int, int]  # the number of a document, where in it, how many bytes
-Lie = tuple[int, int, bytes]  # of a document in its file: offset, size, SHA-256
+Place = tuple[int, int, bytes]  # of a document in its file: offset, size, SHA-256
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Corpus:
         return replace(self, **columns)
 
     def read(self, spans: Iterable[Span]) -> Iterator[bytes]:
-        """Give the text of spans one after another; quick if they are in the order of the documents.
+        """Give the text of spans one after another; fastest in the order of the documents.
 
         Raises DataError for a file that cannot be read any more, or is shorter than it was.
         """
@@ -101,7 +99,7 @@ class Corpus:
             yield Document(self.name(number), text)
 
     def heads(self, bytes_of_each: int) -> list[Document]:
-        """Return the documents that begin in the first so many bytes of each file, so much of each."""
+        """Return the beginning of each file: its documents until they have `bytes_of_each` bytes, each cut to that size."""
         taken: dict[str, int] = {}
         chosen: list[Span] = []
         for number, size in enumerate(self.sizes.tolist()):
@@ -112,7 +110,7 @@ class Corpus:
         return [Document(self.name(span[0]), text) for span, text in zip(chosen, self.read(chosen), strict=True)]
 
     def sample(self, total_bytes: int, seed: int) -> list[bytes]:
-        """Return about `total_bytes` of text as spans of 4,000 bytes from random documents, by size."""
+        """Return about `total_bytes` of text as spans of 4,000 bytes from random documents; larger ones are drawn more often."""
         random = np.random.default_rng(seed)
         picks = random.choice(len(self), size=max(1, total_bytes // _SPAN_BYTES), p=self.sizes / self.total_bytes)
         chosen = []
@@ -123,7 +121,7 @@ class Corpus:
         return self.spans(chosen)
 
     def pieces(self) -> Iterator[bytes]:
-        """Give all text in pieces, none of them of two documents; raises DataError when a document is not what it was."""
+        """Give all text in pieces; no piece has text of two documents. Raises DataError when a document has changed."""
         spans = ((number, begin, part) for number, size in enumerate(self.sizes.tolist()) for begin, part in cut(size))
         texts = self.read(spans)
         for number, size in enumerate(self.sizes.tolist()):
@@ -137,9 +135,9 @@ class Corpus:
     def write_tokens(self, vocabulary: Vocabulary, seed: int, ids_path: Path, ends_path: Path, joined_bytes: int = 0) -> None:
         """Write the tokens of all pieces in random order, uint16, and where each piece ends, int64, as .npy files.
 
-        Pieces that follow one another are one, up to about `joined_bytes`.
-        The pieces go to a temporary file in the order they are read, and from there to their places, one at a time; a file
-        is complete under its name or is not there. Raises DataError for text that cannot be read or a full disk.
+        Neighbouring pieces are joined until they have `joined_bytes` bytes. The pieces go to a temporary file in the order of
+        reading, and from there to their places, one at a time. A file is complete under its name or absent. Raises DataError
+        for text that cannot be read or a full disk.
         """
         read, sorted_out, counts = ids_path.with_suffix(".read"), ids_path.with_suffix(".part"), array("q")
         try:
@@ -165,17 +163,17 @@ class Corpus:
             sorted_out.unlink(missing_ok=True)
 
     def short_digests(self) -> NDArray[np.uint64]:
-        """Return the first 8 bytes of each document's SHA-256, little-endian, sorted: what a model remembers."""
+        """Return the first 8 bytes of each document's SHA-256, little-endian, sorted; the model file holds them."""
         return np.unique(np.ascontiguousarray(self.digests[:, :8]).view("<u8").ravel().astype(np.uint64))
 
     def fingerprint(self) -> str:
-        """Return a hash of what was trained on: SHA-256 over the sorted SHA-256 of every document, hexadecimal."""
+        """Return the SHA-256 of the sorted SHA-256 of all documents, hexadecimal."""
         order = np.lexsort(self.digests.view(">u8").T[::-1])
         return hashlib.sha256(self.digests[order].tobytes()).hexdigest()
 
 
 def joined(pieces: Iterable[bytes], least_bytes: int) -> Iterator[bytes]:
-    """Give pieces that follow one another as one, as soon as they have so many bytes together.
+    """Join neighbouring pieces until they have `least_bytes` bytes.
 
     >>> list(joined([b"a", b"b", b"cde", b"f"], 2))
     [b'ab', b'cde', b'f']
@@ -191,17 +189,17 @@ def joined(pieces: Iterable[bytes], least_bytes: int) -> Iterator[bytes]:
 
 
 def _changed(path: str) -> DataError:
-    return DataError(f"{path} is not what it was when it was read first; train on text that nobody changes meanwhile.")
+    return DataError(f"{path} has changed since it was read first; train on text that does not change meanwhile.")
 
 
 def find_corpus(location: str, report: Report = lambda line: None) -> Corpus:
-    """Return the documents of a file, a folder or a glob pattern, in a fixed order; tell `report` what is left out.
+    """Return the documents of a file, a folder or a glob pattern, in a fixed order; `report` gets a line for each file left out.
 
-    Raises DataError when there is no text in it.
+    Raises DataError when there is no text.
     """
     paths, index = find_files(location)
     rows = _read_index(index) if index else {}
-    lies, digests = array("q"), bytearray()
+    places, digests = array("q"), bytearray()
     left_out = 0
     for number, path in enumerate(paths):
         try:
@@ -211,13 +209,13 @@ def find_corpus(location: str, report: Report = lambda line: None) -> Corpus:
             report(f"left out: {error}")
             continue
         for offset, size, digest in found:
-            lies.extend((number, offset, size))
+            places.extend((number, offset, size))
             digests += digest
     if left_out:
         report(f"{left_out} of {len(paths)} files left out")
-    if not lies:
+    if not places:
         raise DataError(f"There is no training text at {location}: give a file, a folder or a glob pattern.")
-    files, offsets, sizes = np.array(lies, np.int64).reshape(-1, 3).T
+    files, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
     return Corpus(tuple(paths), files, offsets, sizes, np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32))
 
 
@@ -238,8 +236,8 @@ def _read_index(path: str) -> dict[str, list[tuple[int, int]]]:
     return rows
 
 
-def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Lie]:
-    """Return the documents of a file: by the rows of the index, or the whole of it; raises DataError when it is no text."""
+def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Place]:
+    """Return the documents of a file: those in the rows of the index, else the whole file. Raises DataError for a binary file."""
     whole, total, zeros = hashlib.sha256(), 0, 0
     with readable(path) as file:
         while text := file.read(_READ_BYTES):
@@ -251,7 +249,7 @@ def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Lie]:
         raise DataError(f"{path} is not text: it has NUL bytes.")
     if rows is None:
         return [(0, total, whole.digest())] if total else []
-    found: list[Lie] = []
+    found: list[Place] = []
     with readable(path) as file:
         for offset, size in rows:
             sha, left = hashlib.sha256(), min(size, total - offset)
@@ -271,16 +269,3 @@ def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Lie]:
 def read_documents(location: str, report: Report = lambda line: None) -> list[Document]:
     """Return all documents at a location, in memory."""
     return list(find_corpus(location, report).documents())
-
-
-def hold_out(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """Return the documents to train on and those held out: one in 50 by its hash, 3 MB at most.
-
-    A document held out once is held out always. Raises DataError when there are too few to hold any out.
-    """
-    may_be = np.ascontiguousarray(corpus.digests[:, :4]).view("<u4").ravel() % _HELD_OUT == 0
-    held_before = np.cumsum(corpus.sizes * may_be) - corpus.sizes * may_be
-    held = may_be & (held_before < _HELD_OUT_BYTES)
-    if held.all() or not held.any():
-        raise DataError(f"{len(corpus)} documents are too few to hold some out; give other text with --valid.")
-    return corpus.part(~held), corpus.part(held)

@@ -1,6 +1,7 @@
-"""The one crossing from float to integer: a trained decoder becomes an Model.
+"""From float to integers: a trained network becomes a model.
 
-Done once, on the trainer's machine; its result is data, so the floats in here decide no probability afterwards.
+The export runs once, on the machine of the training. Its result is a file, so no float of this module decides a probability
+when a text is coded.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ LOG2E = math.log2(math.e)
 
 
 def _int8_rows(weight: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Return the rows as int8 and the real value of one step in each row."""
+    """Return the rows as int8, and for each row the value of one step."""
     scale = row_scale(weight)
     values = torch.clamp(torch.floor(weight.detach() / scale + 0.5), -127, 127)
     return values.to(torch.int8).numpy(), scale.double().squeeze(1).numpy()
@@ -48,12 +49,12 @@ def _int8_rows(weight: Tensor) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
 def _round(values: Any, dtype: Any) -> Any:
     info, rounded = np.iinfo(dtype), np.rint(np.asarray(values, dtype=np.float64))
     if not (np.isfinite(rounded).all() and rounded.min() >= info.min and rounded.max() <= info.max):
-        raise ModelError("The trained weights are too large for the integer model; train with a lower learning rate.")
+        raise ModelError("The trained weights are too large for the integer model; train again with another --seed.")
     return rounded.astype(dtype)
 
 
 def _bias(linear: Linear, factor: float | NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return bias * factor; `factor` is the accumulator's units a real 1.0."""
+    """Return bias * factor, rounded; `factor` is how many units of the accumulator 1.0 has."""
     assert linear.bias is not None
     result: NDArray[np.int64] = _round(linear.bias.detach().double().numpy() * factor, np.int64)
     return result
@@ -85,7 +86,7 @@ def _export_layer(layer: Layer) -> dict[str, Any]:
 
 
 def tables() -> dict[str, NDArray[np.int32]]:
-    """Return the tables of the nonlinear functions; they travel in the model file."""
+    """Return the tables of the nonlinear functions, which the model file holds."""
     z = (np.arange(2 * TABLE_HALF) - TABLE_HALF) / TABLE_STEPS
     sigmoid = 1 / (1 + np.exp(-z))
     exp2 = 2.0 ** (FREQUENCY_BITS - np.arange(EXP2_STEPS) / EXP2_STEPS)
@@ -97,35 +98,35 @@ def tables() -> dict[str, NDArray[np.int32]]:
 
 
 def _export_code(code: CodeTables) -> CodeArrays:
-    """Return the tables in steps of 1 / 4096, and the prior as the probability of going on from each level."""
+    """Return the tables in steps of 1 / 4096, and the prior as the probability of a greater value at each value."""
 
     def steps(table: Tensor) -> NDArray[np.int16]:
         rounded = torch.clamp(torch.floor(table.detach() * CODE_STEPS + 0.5), -CODE_MAX, CODE_MAX)
         return np.asarray(rounded.to(torch.int16).numpy())
 
     share = torch.softmax(code.prior.detach().double(), -1)
-    from_here = share.flip(1).cumsum(1).flip(1)  # that the level is k or greater
+    from_here = share.flip(1).cumsum(1).flip(1)  # that the digit is k or greater
     p1 = torch.clamp(torch.floor(from_here[:, 1:] / from_here[:, :-1] * 65536 + 0.5), 1, 65535)
     return CodeArrays(steps(code.input), steps(code.state), p1.numpy().astype(np.uint16))
 
 
 @torch.no_grad()
-def export(model: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]) -> Model:
-    """Return the integer model of a decoder whose activation scales were observed."""
+def export(network: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]) -> Model:
+    """Return the integer model of a network; the scales of its activations must be known."""
     arrays: dict[str, Any] = dict(tables())
-    layers = [_export_layer(layer) for layer in model.layers if isinstance(layer, Layer)]
+    layers = [_export_layer(layer) for layer in network.layers if isinstance(layer, Layer)]
     arrays |= {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
-    arrays["embedding"], row = _int8_rows(norm(model.embedding))
+    arrays["embedding"], row = _int8_rows(norm(network.embedding))
     arrays["embedding_scale"] = _round(row * 2**RESIDUAL_BITS * 256, np.int32)
-    activation = float(model.group_quantizer.scale)
-    arrays["group_in_weight"], row = _int8_rows(model.group_in.weight)
+    activation = float(network.group_quantizer.scale)
+    arrays["group_in_weight"], row = _int8_rows(network.group_in.weight)
     arrays["group_in_scale"] = _relu2_scale(row, activation)
     unit = LOG2E * 2**LOGIT_BITS * ONE
-    arrays["group_out_weight"], row = _int8_rows(model.group_out.weight)
+    arrays["group_out_weight"], row = _int8_rows(network.group_out.weight)
     arrays["group_out_scale"] = _round(row * activation * unit, np.int32)
-    arrays["group_out_bias"] = _bias(model.group_out, unit) + ONE // 2
-    arrays["token_weight"], row = _int8_rows(model.token_out.weight)
+    arrays["group_out_bias"] = _bias(network.group_out, unit) + ONE // 2
+    arrays["token_weight"], row = _int8_rows(network.token_out.weight)
     arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
-    arrays["token_bias"] = _bias(model.token_out, unit) + ONE // 2
-    code = _export_code(model.code) if model.code is not None else None
-    return Model(Arrays(**arrays), vocabulary, model.config.to_json(), record, code=code)
+    arrays["token_bias"] = _bias(network.token_out, unit) + ONE // 2
+    code = _export_code(network.code) if network.code is not None else None
+    return Model(Arrays(**arrays), vocabulary, network.config.to_json(), record, code=code)

@@ -1,7 +1,7 @@
 """Fake quantisation: float tensors that take only the values the integer network can represent.
 
-Gradients pass straight through the rounding; they are cut where a value is clipped (Bengio et al. 2013,
-arXiv:1308.3432). Knows nothing of layers. The integer side is `nncomp.network`.
+The rounding passes gradients on unchanged (Bengio et al. 2013, arXiv:1308.3432); a clipped value gets no gradient. Knows
+nothing of layers. The integer side is `nncomp.network`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 INT8_MAX = 127
-NORM_STEPS = 16  # a normalised activation y is coded as round(y * 16): |y| <= 7.94
+NORM_STEPS = 16  # a normalised activation y is coded as round(y * 16), so |y| <= 7.94
 
 
 class _Round(torch.autograd.Function):
@@ -26,7 +26,7 @@ class _Round(torch.autograd.Function):
 
 
 def round_straight_through(x: Tensor) -> Tensor:
-    """Return round(x), half away from floor, with the gradient of the identity."""
+    """Return floor(x + 0.5), with the gradient of the identity."""
     result: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
     return result
 
@@ -57,5 +57,5 @@ def row_scale(weight_NK: Tensor) -> Tensor:
 
 
 def fake_int8_rows(weight_NK: Tensor) -> Tensor:
-    """Return the weight as int8 with one scale per row would hold it."""
+    """Return the weight rounded to int8 with one scale per row."""
     return fake_int8(weight_NK, row_scale(weight_NK))

@@ -1,16 +1,17 @@
-"""The encoder: reads the tokens of a text and says a code z of it, a level for each of a few dimensions.
+"""The encoder reads the tokens of a text and returns a code: one digit for each of a few dimensions.
 
-Float, and the sender's own matter: the receiver only ever sees the levels. Tokens in pairs, embedded, one product, squared
-ReLU, the mean over the text, one more layer; then each dimension is bounded and rounded to its levels (finite scalar
-quantisation, Mentzer et al. 2023, arXiv:2309.15505), with the gradient of linear interpolation between levels.
-`nncomp.network.encoder` runs it without torch, and says which tokens of a long text it reads.
+The encoder computes in float, which is safe: only the sender runs it, and the receiver gets the digits. Its layers: pairs of
+embedded tokens, one product, squared ReLU, the mean over the text, one more layer. Then each dimension is bounded and rounded
+to a digit (finite scalar quantisation, Mentzer et al. 2023, arXiv:2309.15505). The gradient is that of linear interpolation
+between neighbouring digits. `nncomp.network.encoder` is the same encoder without torch; its `sample` picks the tokens that
+are read of a long text.
 """
 
-# G groups (texts), N tokens read of each, V tokens, W width, C dimensions of the code, K levels
+# G groups (texts), N tokens read of each, V tokens, W width, C dimensions of the code (digits), K values of a digit
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,28 +23,25 @@ _MEMORY = 0.98  # of the running mean and deviation of each dimension
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Shape of an encoder; stored with its weights."""
+    """The sizes of an encoder."""
 
     vocab_size: int
     dimensions: int
-    levels: int
+    values: int
     width: int = 128
 
-    def to_json(self) -> dict[str, int]:
-        return asdict(self)
 
+def shares_of_values(position_GC: Tensor, values: int) -> Tensor:
+    """Return the share of each value at a position from 0 to K - 1, shape (G, C, K): the two nearest values share 1.
 
-def between_levels(position_GC: Tensor, levels: int) -> Tensor:
-    """Return how near each level is to a place from 0 to K - 1, shape (G, C, K): two levels side by side share 1.
-
-    >>> between_levels(torch.tensor([[0.25]]), 3).tolist()
+    >>> shares_of_values(torch.tensor([[0.25]]), 3).tolist()
     [[[0.75, 0.25, 0.0]]]
     """
-    return (1 - (position_GC[..., None] - torch.arange(levels, device=position_GC.device)).abs()).clamp_min(0)
+    return (1 - (position_GC[..., None] - torch.arange(values, device=position_GC.device)).abs()).clamp_min(0)
 
 
 class Encoder(nn.Module):
-    """From the tokens of texts to their codes; see the module docstring."""
+    """The encoder; see the module docstring."""
 
     mean: Tensor
     deviation: Tensor
@@ -60,7 +58,7 @@ class Encoder(nn.Module):
         self.register_buffer("deviation", torch.ones(config.dimensions))
 
     def read(self, ids_GN: Tensor) -> Tensor:
-        """Return what is read in each text before it is bounded, shape (G, C), float32."""
+        """Return the output of the last layer for each text, not yet bounded, shape (G, C), float32."""
         known = (ids_GN != NO_TOKEN)[..., None]
         x = F.embedding(ids_GN.clamp_min(0), self.embedding) * known
         y = F.relu(self.pair_in(torch.cat([x, F.pad(x[:, :-1], (0, 0, 1, 0))], -1))) ** 2
@@ -70,9 +68,10 @@ class Encoder(nn.Module):
         return result.float()
 
     def position(self, ids_GN: Tensor) -> Tensor:
-        """Return the place of each text on the scale of levels, from 0 to K - 1, shape (G, C).
+        """Return the position of each text in each dimension, from 0 to K - 1, shape (G, C); the digit is the nearest integer.
 
-        Centred on what it read in training, so that all levels are used from the first.
+        A running mean and deviation of the training's texts centre the positions, so that all values are in use from the
+        first step.
         """
         value = self.read(ids_GN)
         if self.training:
@@ -80,16 +79,16 @@ class Encoder(nn.Module):
                 self.mean.lerp_(value.mean(0), 1 - _MEMORY)
                 self.deviation.lerp_((value - self.mean).square().mean(0).sqrt(), 1 - _MEMORY)
         standard = (value - self.mean) / self.deviation.clamp_min(1e-4)
-        return (torch.tanh(standard) + 1) * ((self.config.levels - 1) / 2)
+        return (torch.tanh(standard) + 1) * ((self.config.values - 1) / 2)
 
     def forward(self, ids_GN: Tensor) -> Tensor:
-        """Return the choice of levels, one-hot, shape (G, C, K) float32, with the gradient of interpolating between levels."""
+        """Return the digits, one-hot, shape (G, C, K) float32, with the gradient of interpolation between values."""
         position = self.position(ids_GN)
-        near = between_levels(position, self.config.levels)
-        chosen = F.one_hot(torch.floor(position + 0.5).long(), self.config.levels).float()
+        near = shares_of_values(position, self.config.values)
+        chosen = F.one_hot(torch.floor(position + 0.5).long(), self.config.values).float()
         return chosen + near - near.detach()
 
     @torch.no_grad()
-    def indices(self, ids_GN: Tensor) -> Tensor:
-        """Return the levels, shape (G, C) int64: what is sent."""
+    def digits(self, ids_GN: Tensor) -> Tensor:
+        """Return the digits that are sent, shape (G, C) int64."""
         return torch.floor(self.position(ids_GN) + 0.5).long()

@@ -1,10 +1,10 @@
-"""The trainable decoder: a gated linear recurrence over tokens with a two-level output.
+"""The network in float, to be trained: a gated linear recurrence over tokens with an output in two stages.
 
 Layer: x += Wo (h * silu(g)) with h a gated running mean of c, then x += W2 relu(W1 norm(x))^2. Token shift (RWKV,
 arXiv:2305.13048) lets each channel see the step before. The output is a class-factored softmax (Goodman 2001,
 arXiv:cs/0108006): first the group (the upper bits of the token id, tokens being in byte order), then the token in it.
-So a coder that walks the token tree needs one product over G groups and one over the tokens of one group, not one
-over V. Knows nothing of files, tokenizers or coding; `nncomp.training.export` turns it into integers.
+A coder that walks the token tree so needs one product over G groups and one over the tokens of one group, instead of
+one over V. Knows nothing of files, tokenizers or coding; `nncomp.training.export` turns it into integers.
 """
 
 # T steps, L lanes, V tokens, G groups, S tokens a group, D width, E state width, F mlp width, H group mlp width
@@ -26,7 +26,7 @@ from nncomp.training.recurrence import scan
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """Shape of a decoder; stored with its weights."""
+    """The sizes of a network; stored with the weights."""
 
     vocab_size: int = 8192
     group_count: int = 128
@@ -36,8 +36,8 @@ class NetworkShape:
     mlp_width: int = 1024
     group_mlp_width: int = 512
     start_token: int = 0
-    code_dimensions: int = 0  # 0: a decoder that can be told no code
-    code_levels: int = 0
+    code_dimensions: int = 0  # 0: a network without a code
+    code_levels: int = 0  # values of a digit of the code
 
     @property
     def group_size(self) -> int:
@@ -52,7 +52,7 @@ SHAPES = {
     "fast": NetworkShape(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
     "default": NetworkShape(),
     "max": NetworkShape(layer_count=6),
-}  # of the levels that nncomp comes with
+}  # of the models that come with nncomp
 
 State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
 
@@ -142,9 +142,10 @@ def products_by_group(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor) -> T
 
 
 def products_in_tiles(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor, tile: int = 64) -> Tensor:
-    """The same in one batch of products of tiles of rows, with no word between host and GPU about how many are in a group.
+    """Return what `products_by_group` returns, from one batch of products of tiles of rows.
 
-    Each group begins a tile, so there are at most N / tile + G; those past the last are zeros.
+    The host need not wait for the GPU to learn how many rows each group has. Each group begins a new tile, so there are at
+    most N / tile + G tiles; unused tiles are zeros.
     """
     groups, count = len(weight_GSD), len(rows_ND)
     counts_G = torch.bincount(group_N, minlength=groups)
@@ -176,10 +177,14 @@ class FloatNetwork(nn.Module):
             shape = (config.code_dimensions, config.code_levels, config.width, config.layer_count, config.state_width)
             self.code = CodeTables(*shape)
         self.quantized = False
+        self.quantization = "off"
         self.frozen_layers = 0
 
     def freeze(self, layers: int) -> None:
-        """Let only the layers after so many learn, and what gives the groups; the rest stays, rounded as integers hold it."""
+        """Keep the first `layers` layers, the embedding and the token weights as they are, rounded as in the integer network.
+
+        Only later layers and the weights of the groups learn.
+        """
         self.frozen_layers = layers
         for parameter in self.parameters():
             parameter.requires_grad = False
@@ -197,7 +202,8 @@ class FloatNetwork(nn.Module):
         return self.embedding.device
 
     def set_quantization(self, mode: str) -> None:
-        """Set "off", "observe" (collect activation scales) or "on" (everything as the integer network has it)."""
+        """Set "off" (no rounding), "observe" (take the scales of activations) or "on" (all values as in the integer network)."""
+        self.quantization = mode
         for module in self.modules():
             if isinstance(module, Quantizer):
                 module.mode = mode
@@ -218,19 +224,19 @@ class FloatNetwork(nn.Module):
         ]
 
     def coded_state(self, states_NLE: Tensor) -> State:
-        """Return the state of lanes that start from the states of a code, as `CodeTables` gives them."""
+        """Return the initial state of lanes with a code; `states_NLE` is what `CodeTables` gives for the code."""
         zero = self.initial_state(states_NLE.shape[1])
         return [(h, y) for h, (_, y) in zip(states_NLE, zero, strict=True)]
 
     def embedding_rows(self) -> Tensor:
-        """Return the table of step inputs, shape (V, D): each row of unit root mean square."""
+        """Return the embedding, shape (V, D), each row divided by its root mean square."""
         rows = norm(self.embedding)
         return fake_int8_rows(rows) if self.quantized or self.frozen_layers else rows
 
     def hidden(self, ids_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step.
 
-        `code_LD` is added to the input of each step: what `CodeTables` gives of each lane's code; none is no code.
+        `code_LD` is the input that `CodeTables` gives for each lane's code; each step adds it to its own input.
         """
         is_rounded = self.quantized or self.frozen_layers > 0
         rows = F.embedding(ids_TL, self.embedding_rows() if is_rounded else self.embedding)
@@ -278,5 +284,11 @@ class FloatNetwork(nn.Module):
 
 
 def load_config(document: dict[str, Any]) -> NetworkShape:
-    """Return the configuration that `NetworkShape.to_json` wrote."""
+    """Return the shape that `NetworkShape.to_json` wrote."""
     return NetworkShape(**{k: int(v) for k, v in document.items()})
+
+
+def new_network(config: NetworkShape, seed: int) -> FloatNetwork:
+    """Return an untrained network, the same for the same seed."""
+    torch.manual_seed(seed)
+    return FloatNetwork(config)

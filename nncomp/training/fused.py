@@ -1,6 +1,6 @@
-"""The elementwise parts of a layer, each with its own gradient: fewer passes over memory than autograd makes of their formulas.
+"""The elementwise parts of a layer, each with a gradient of its own, which passes over memory fewer times than autograd.
 
-Half of a training step on a CPU is such passes. The definitions are in the docstrings; tests compare values and gradients.
+Half of a training step on a CPU is such passes. The docstrings define the functions; tests compare values and gradients.
 """
 
 # T steps, L lanes, D width
@@ -79,6 +79,6 @@ class _Shift(torch.autograd.Function):
 
 
 def shift_lanes(y_TLD: Tensor, first_LD: Tensor, shift_D: Tensor) -> Tensor:
-    """Return y[t] + (y[t-1] - y[t]) * shift, with `first` for what is before the first step; it gets no gradient."""
+    """Return y[t] + (y[t-1] - y[t]) * shift, where `first` comes before the first step. `first` gets no gradient."""
     result: Tensor = _Shift.apply(y_TLD, first_LD, shift_D)  # type: ignore[no-untyped-call]
     return result

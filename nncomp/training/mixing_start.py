@@ -1,7 +1,7 @@
-"""What mixing knows before it has seen a byte: weights and maps learned on short documents, shipped with the model.
+"""The start values of mixing: weights and maps learned on short documents, stored in the model file.
 
-Each document is coded as a file of its own, with empty tables; only the learned weights, histories and maps are handed
-on. So small files start well mixed. Knows nothing of how mixing works.
+Each document is coded like a file of its own, with empty tables. The learned weights, histories and maps pass from document to
+document. So mixing is already good at the start of a small file. Knows nothing of how mixing works.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
 _ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB = range(6)  # reaches
-# The contexts of the token tree that a model uses, by source and reach; those of a quick level, and its sets of weight rows.
+# Contexts of the token tree, by source and reach: a usual model, then a quick model and its sets of weight rows.
 _USUAL = (
     *((source, _ALL) for source in (2, 3, 4, 7, 9, 11, 14, 21, 22, 23, 24)),
     *((source, _LANE) for source in (0, 1, 6, 10, 12, 13, 15, 17, 19)),
@@ -34,17 +34,22 @@ _QUICK = (
 _QUICK_SETS = (1, 3)
 
 
-def plain_values(level: str, init: Model | None) -> dict[str, NDArray[Any]]:
-    """Return what mixing begins with, before anything is learned: with as many parts as a level has, or the model begun with."""
+def plain_values(init: Model | None, is_quick: bool = False) -> dict[str, NDArray[Any]]:
+    """Return start values that nothing was learned for, with the contexts of the model `init` or of a new model.
+
+    With `is_quick` a new model has few contexts, as `fast` has.
+    """
     if init is not None:
         return start_values(*chosen_parts(start_of(init.extra)))
-    chosen, sets = (_QUICK, _QUICK_SETS) if level == "fast" else (_USUAL, ALL_ROW_SETS)
+    chosen, sets = (_QUICK, _QUICK_SETS) if is_quick else (_USUAL, ALL_ROW_SETS)
     return start_values(tuple(sorted(context(*one) for one in chosen)), sets, is_joint=True)
 
 
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:
-    """Return the model with start values of mixing, learned from `plain` ones on about `total_bytes` of the corpus, all
-    files alike."""
+    """Return the model with start values of mixing, learned from `plain` values on about `total_bytes` of the corpus.
+
+    Each file of the corpus gives as many documents as each other file.
+    """
     packed, values = Network(model), plain
     for piece in corpus.spans(_draw(corpus, total_bytes, np.random.default_rng(seed))):
         values = encode_and_learn(packed, piece, values).learned
@@ -52,7 +57,7 @@ def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int
 
 
 def _draw(corpus: Corpus, total_bytes: int, random: np.random.Generator) -> list[Span]:
-    """Return spans of random documents, one of each file in turn, until they are as long as is asked for."""
+    """Return spans of random documents, one of each file in turn, until they have `total_bytes` bytes."""
     by_name, spans, done = corpus.by_name(), [], 0
     while True:
         for name in random.permutation(list(by_name)):

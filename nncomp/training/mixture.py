@@ -1,9 +1,9 @@
-"""What mixing alone knows of the training text, for the objective "mixture": the network need not learn that again.
+"""The losses of mixing alone on the training text, for the objective "mixture".
 
-In a file the probability of a token is a mixture of the network's, p, and of what mixing has learned from the file itself, q.
-The objective is the loss of the simplest mixture, -log((p + q) / 2), whose gradient is that of the cross-entropy times
-p / (p + q): next to nothing where mixing knows better. So a small network spends itself on what mixing cannot know. q is what
-mixing gives when its network finds all tokens alike, in a block of neighbouring documents.
+In a file the probability of a token is a mixture of two: p from the network, and q from the statistics of the file itself. The
+objective is the loss of the simplest mixture, -log((p + q) / 2). Its gradient is that of the cross-entropy times p / (p + q),
+near zero where q is much larger than p. So the network learns what mixing cannot know. q comes from mixing with a network that
+gives all tokens the same probability, in a block of neighbouring documents.
 """
 
 # N tokens of the text, V tokens of the vocabulary
@@ -28,7 +28,7 @@ from nncomp.network.vocabulary import Vocabulary
 from nncomp.range_coder import PROBABILITY_ONE
 from nncomp.training.mixing_start import plain_values
 
-BLOCK_BYTES = 200_000  # documents that follow one another are predicted together, as a file of their kind would be
+BLOCK_BYTES = 200_000  # neighbouring documents are predicted together, like one file
 _LEARNED_FROM = 1_500_000  # bytes of the text that the start values of mixing are learned on
 _GROUPS, _WIDTH = 128, 64
 
@@ -36,7 +36,7 @@ Values = dict[str, NDArray[Any]]
 
 
 def silent_model(vocabulary: Vocabulary) -> Model:
-    """Return the smallest network there is, which finds all tokens alike: every group and every token in it weighs the same."""
+    """Return a small model whose network gives all tokens the same probability."""
     v = len(vocabulary.tokens)
     sizes = {
         "vocab_size": v,
@@ -54,7 +54,7 @@ def silent_model(vocabulary: Vocabulary) -> Model:
 
 
 def token_losses(model: Network, ids: NDArray[np.integer[Any]], start: Values) -> tuple[NDArray[np.float32], Values]:
-    """Return the loss of each token of a piece in nats, shape (N,), and what mixing has learned from `start` on."""
+    """Return the loss of each token of a piece in nats, shape (N,), and the values that mixing ended with after `start`."""
     vocabulary = model.model.vocabulary
     text = b"".join(vocabulary.tokens[i] for i in ids.tolist())
     p = predict_tokens(model, text, start, TokensHead(0, lines_log2(len(text))), lane_ids=[ids.astype(np.int32)])
@@ -67,7 +67,7 @@ def mixing_losses(
     vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
 ) -> NDArray[np.float32]:
     """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`."""
-    model, values = Network(silent_model(vocabulary)), plain_values("default", None)
+    model, values = Network(silent_model(vocabulary)), plain_values(None)
     spans = list(zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True))
     size_V, learned_bytes = np.diff(vocabulary.offsets), 0
     for low, high in spans:
@@ -79,15 +79,18 @@ def mixing_losses(
     for number, (low, high) in enumerate(spans):
         losses[low:high], _ = token_losses(model, ids[low:high], values)
         if number % max(1, len(spans) // 10) == 0:
-            report(f"what mixing knows by itself: {high / len(ids):.0%} of the text")
-    report(f"mixing by itself: {float(losses.sum(dtype=np.float64)) / math.log(2) / len(ids):.3f} bits a token")
+            report(f"losses of mixing alone: {high / len(ids):.0%} of the text")
+    report(f"mixing alone: {float(losses.sum(dtype=np.float64)) / math.log(2) / len(ids):.3f} bits a token")
     return losses
 
 
 def known_losses(
     folder: Path, vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
 ) -> NDArray[np.float32]:
-    """Return what `mixing_losses` does, from the run's folder, where it is written the first time; raises DataError."""
+    """Return what `mixing_losses` returns. The first call writes `mixing.npy` to the run's folder; later calls read the file.
+
+    Raises DataError when the file cannot be written.
+    """
     path, temporary = folder / "mixing.npy", folder / "mixing.part.npy"
     with suppress(OSError, ValueError):
         found: NDArray[np.float32] = np.load(path, mmap_mode="r")

@@ -1,8 +1,8 @@
-"""What a training minimises: cross-entropy, that of a mixture, or a distance to the estimated entropy of each token.
+"""What a training minimises: the cross-entropy, the loss of a mixture, or the distance of each token's loss from an estimate.
 
-For the mixture see `nncomp.training.mixture`. The other estimates ("approach, not exceed") are those that `nncomp entropy
---per-token` writes of the very training text (arXiv 2511.10618). They are laid out over its bytes, so the text may be cut into
-other tokens than the estimate was. Knows nothing of models.
+For the mixture see `nncomp.training.mixture`. The estimates of the distances are entropies of the training text's tokens
+(arXiv 2511.10618), in a file that `nncomp entropy --per-token` writes. They are spread over the bytes of the text, so the
+training may use other tokens. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch.nn import functional as F  # noqa: N812
 
 from nncomp.errors import DataError
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.data import Document, shuffled_pieces
+from nncomp.training.text_files import Document, shuffled_pieces
 
 CROSS_ENTROPY, MIXTURE = "cross-entropy", "mixture"
 DISTANCES: dict[str, Callable[[Tensor], Tensor]] = {
-    "hinge": F.relu,  # no gradient where a token's loss is at or below its estimate
-    "absolute": lambda excess: excess.abs(),  # and back up to it where it is below
-    MIXTURE: lambda excess: -F.softplus(-excess),  # the loss of the mean of both probabilities, but for a constant
+    "hinge": F.relu,  # no gradient for a loss at or below the estimate
+    "absolute": lambda excess: excess.abs(),  # a loss below the estimate is raised
+    MIXTURE: lambda excess: -F.softplus(-excess),  # the loss of the mean of both probabilities, up to a constant
 }
 
 
 def distance(objective: str, losses: Tensor, estimates: Tensor) -> Tensor:
-    """Return the summed distance of the losses of tokens from the estimates of their entropy, all in nats.
+    """Return the summed distance of the losses of tokens from their estimates, all in nats.
 
     >>> import torch
     >>> losses, estimates = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 2.0])
@@ -44,9 +44,9 @@ def distance(objective: str, losses: Tensor, estimates: Tensor) -> Tensor:
 
 
 def read_estimates(path: Path, documents: list[Document]) -> NDArray[np.float64]:
-    """Return the bits of the first 0, 1, 2, .. bytes of all documents one after the other, from a file of estimates.
+    """Return the estimated bits of the first 0, 1, 2, ... bytes of the documents, taken as one text, from a file of estimates.
 
-    The bits of a token are spread evenly over its bytes. Raises DataError for a file of another text, or none of estimates.
+    The bits of a token are spread evenly over its bytes. Raises DataError for a file of another text or of another kind.
     """
     text = b"".join(document.text for document in documents)
     offsets, bits = [0], [0.0]

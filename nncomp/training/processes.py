@@ -1,7 +1,7 @@
-"""The processes that train one model together, each some lanes of the same batch; most often it is one.
+"""The processes that train one network together. Each works on some lanes of the same batch; usually there is one process.
 
-`torchrun` starts them and says which is which; they speak by torch.distributed: NCCL between GPUs, else Gloo. Only the first
-writes files. Knows nothing of models.
+`torchrun` starts and numbers them. They communicate through torch.distributed, by NCCL between GPUs, else by Gloo. Only the
+first one writes files. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nncomp.errors import DataError
 
-_PATIENCE = timedelta(days=1)  # that a process waits for another: the first one reads the corpus while the others wait
+_PATIENCE = timedelta(days=1)  # of a process that waits for another: the others wait while the first one reads the corpus
 
 
 def choose_device() -> torch.device:
@@ -30,7 +30,7 @@ def choose_device() -> torch.device:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Return the context for products: in bfloat16 where the device has it, else in float32."""
+    """Return the context in which products are in bfloat16 if the device has it, else in float32."""
     if device.type == "cuda":
         enabled = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -39,12 +39,12 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-class Peers:
-    """This process among those that train together: its number, and how many there are."""
+class Processes:
+    """The processes that train together, as one of them knows them: its own number, and the count of all."""
 
     def __init__(self, number: int = 0, count: int = 1) -> None:
         self.number, self.count = number, count
-        self.is_stopped = False  # Ctrl-C was pressed: all of them stop after the same step
+        self.is_stopped = False  # after Ctrl-C, all processes stop after the same step
         self._handlers: dict[signal.Signals, Any] = {}
 
     @property
@@ -52,14 +52,14 @@ class Peers:
         return self.number == 0
 
     def lanes(self, total: int) -> slice:
-        """Return the lanes of a batch that are this process's; raises DataError when they cannot be shared evenly."""
+        """Return this process's lanes of a batch. Raises DataError when the lanes cannot be shared evenly."""
         if total % self.count:
             raise DataError(f"{total} lanes cannot be shared evenly by {self.count} processes; choose another --lanes.")
         each = total // self.count
         return slice(each * self.number, each * (self.number + 1))
 
     def total(self, values: list[float], device: torch.device) -> list[float]:
-        """Return the sums over all processes of some figures of each."""
+        """Return the sum of each value over all processes."""
         if self.count == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=device)
@@ -70,7 +70,7 @@ class Peers:
         return [float(value) for value in tensor.tolist()]
 
     def joined(self, tensor: Tensor) -> Tensor:
-        """Return the rows of all processes, one's after another's."""
+        """Return the rows of all processes, in the order of their numbers."""
         if self.count == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.count)]
@@ -78,12 +78,12 @@ class Peers:
         return torch.cat(parts)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have come to this call."""
         if self.count > 1:
             self.total([0.0], choose_device())
 
     def hold_signals(self) -> None:
-        """Note a signal from here on: a process that left in the middle of a step would let the others wait."""
+        """From now on note a signal and go on: if one process stopped within a step, the others would wait for it."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._note)
 
@@ -91,20 +91,20 @@ class Peers:
         self.is_stopped = True
 
     def leave(self) -> None:
-        """Go on alone: the training is over."""
+        """Leave the group of processes after the training."""
         if self.count > 1:
             dist.destroy_process_group()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
 
-def join_peers() -> Peers:
-    """Return this process among those that torchrun started; alone if it was started otherwise."""
+def join_processes() -> Processes:
+    """Return the processes that torchrun started; without torchrun, this process alone."""
     if not dist.is_available() or not dist.is_torchelastic_launched():
-        return Peers()
+        return Processes()
     device = choose_device()
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    peers = Peers(dist.get_rank(), dist.get_world_size())
-    if peers.count > 1:
-        peers.hold_signals()
-    return peers
+    processes = Processes(dist.get_rank(), dist.get_world_size())
+    if processes.count > 1:
+        processes.hold_signals()
+    return processes

@@ -74,7 +74,7 @@ class _Scan(torch.autograd.Function):
 def linear_scan(keep_TN: Tensor, x_TN: Tensor) -> Tensor:
     """Return h[t] = keep[t] * h[t-1] + x[t], with h[-1] = 0, in log2 T rounds of products over all steps (Hillis, Steele 1986).
 
-    After a round each step has taken in twice as many before it; `keep` becomes what is left of the last one not taken in.
+    After each round a step holds the sum of twice as many steps, and `keep` the factor of the step before those.
     """
     h, keep, reach = x_TN, keep_TN, 1
     while reach < len(h):
@@ -85,7 +85,7 @@ def linear_scan(keep_TN: Tensor, x_TN: Tensor) -> Tensor:
 
 
 class _ParallelScan(torch.autograd.Function):
-    """The gradient of a linear recurrence is one that runs backwards."""
+    """The gradient of a linear recurrence is a linear recurrence from the last step to the first."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, c: Tensor, h0: Tensor) -> Tensor:
@@ -100,14 +100,14 @@ class _ParallelScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, c, h0, h = ctx.saved_tensors
         keep = 1 - a
-        later = torch.cat([torch.zeros_like(keep[:1]), keep[1:].flip(0)])  # of the step after, seen from the end
+        later = torch.cat([torch.zeros_like(keep[:1]), keep[1:].flip(0)])  # of the following step, in reverse order
         g = linear_scan(later, grads[0].float().flip(0)).flip(0)
         before = torch.cat([h0[None], h[:-1]])
         return g * (c - before), g * a, g[0] * keep[0]
 
 
 def scan_parallel(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
-    """Return h_TN (float32) as `scan_naive` does, with few large operations in place of T small ones: for a GPU."""
+    """Return h_TN (float32) as `scan_naive` does, with few large operations instead of T small ones: for a GPU."""
     result: Tensor = _ParallelScan.apply(a_TN, c_TN, h0_N)  # type: ignore[no-untyped-call]
     return result
 

@@ -1,7 +1,7 @@
-"""From an integer model back to a decoder that can be trained on: what `nncomp train --init` starts from.
+"""From an integer model back to a network in float: what `nncomp train --init` begins with.
 
-The inverse of `nncomp.training.export`, as far as int8 allows. Two scales are free in the integer model (a squared
-activation and the rows around it trade them); they are chosen so that the weights before and after are alike in size.
+The inverse of `nncomp.training.export`, as far as int8 allows. One factor is free in the integer model: the weights before a
+squared activation may be larger if the weights after it are smaller. It is chosen so that both have about the same size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nncomp.training.fake_int8 import NORM_STEPS
 from nncomp.training.float_code_tables import CODE_STEPS
 from nncomp.training.float_network import FloatNetwork, Layer, load_config
 
-_EMBEDDING_RMS = 0.2  # of a row: the norm takes it away again, but it decides how fast a row turns in training
+_EMBEDDING_RMS = 0.2  # of a row: the norm divides by it again; a smaller row changes its direction faster in training
 
 
 def _rows(weight: NDArray[np.int8], step: NDArray[Any]) -> NDArray[np.float64]:
@@ -48,30 +48,31 @@ def _around_square(
 
 @torch.no_grad()
 def restore(model: Model) -> FloatNetwork:
-    """Return a decoder with the weights of the integer model; exporting it again gives its integers, give or take 1.
+    """Return a network with the weights and the scales of activations of the integer model, and quantisation on.
 
-    The mode of quantisation is "off", its activation scales are those of the model.
+    So the network computes what the model computes, up to float rounding. The export of the network gives the model's
+    integers, give or take 1.
     """
-    a, decoder = model.arrays, FloatNetwork(load_config(model.sizes))
+    a, network = model.arrays, FloatNetwork(load_config(model.sizes))
 
     def put(parameter: Tensor | None, values: Any) -> None:
         assert parameter is not None
         parameter.copy_(torch.from_numpy(np.asarray(values, dtype=np.float32)))
 
-    put(decoder.embedding, _EMBEDDING_RMS * _rows(a.embedding, a.embedding_scale / (2.0**RESIDUAL_BITS * 256)))
+    put(network.embedding, _EMBEDDING_RMS * _rows(a.embedding, a.embedding_scale / (2.0**RESIDUAL_BITS * 256)))
     logit = LOG2E * 2**LOGIT_BITS * ONE
     before, after, scale = _around_square(a.group_in_weight, a.group_in_scale, a.group_out_weight, a.group_out_scale, logit)
-    put(decoder.group_in.weight, before)
-    put(decoder.group_out.weight, after)
-    put(decoder.group_out.bias, (a.group_out_bias - ONE // 2) / logit)
-    put(decoder.group_quantizer.scale, scale)
-    put(decoder.token_out.weight, _rows(a.token_weight, a.token_scale * (NORM_STEPS / logit)))
-    put(decoder.token_out.bias, (a.token_bias - ONE // 2) / logit)
+    put(network.group_in.weight, before)
+    put(network.group_out.weight, after)
+    put(network.group_out.bias, (a.group_out_bias - ONE // 2) / logit)
+    put(network.group_quantizer.scale, scale)
+    put(network.token_out.weight, _rows(a.token_weight, a.token_scale * (NORM_STEPS / logit)))
+    put(network.token_out.bias, (a.token_bias - ONE // 2) / logit)
     e = model.sizes["state_width"]
     unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
     half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
     residual = 2.0**RESIDUAL_BITS * ONE
-    for n, layer in enumerate(decoder.layers):
+    for n, layer in enumerate(network.layers):
         assert isinstance(layer, Layer)
         put(layer.shift, a.shift[n] / 128)
         put(layer.gates_in.weight, _rows(a.gates_weight[n], a.gates_scale[n] * NORM_STEPS / unit))
@@ -85,24 +86,28 @@ def restore(model: Model) -> FloatNetwork:
         put(layer.mlp_in.weight, before)
         put(layer.mlp_out.weight, after)
         put(layer.mlp_quantizer.scale, scale)
-    if decoder.code is not None and model.code is not None:
-        put(decoder.code.input, model.code.input / CODE_STEPS)
-        put(decoder.code.state, model.code.state / CODE_STEPS)
+    if network.code is not None and model.code is not None:
+        put(network.code.input, model.code.input / CODE_STEPS)
+        put(network.code.state, model.code.state / CODE_STEPS)
         on = model.code.p1 / 65536
-        share = np.cumprod(np.concatenate([np.ones((len(on), 1)), on], 1), 1)  # that the level is k or greater
-        put(decoder.code.prior, np.log(share * (1 - np.concatenate([on, np.zeros((len(on), 1))], 1))))
-    return decoder
+        share = np.cumprod(np.concatenate([np.ones((len(on), 1)), on], 1), 1)  # that the digit is k or greater
+        put(network.code.prior, np.log(share * (1 - np.concatenate([on, np.zeros((len(on), 1))], 1))))
+    network.set_quantization("on")
+    return network
 
 
 def grow(model: Model, layer_count: int, seed: int) -> FloatNetwork:
-    """Return the decoder of the model with more layers on top, which do nothing yet; they, and the groups, are to be trained."""
+    """Return the restored network with new layers on top, up to `layer_count`. Only they and the weights of the groups learn.
+
+    The new layers add nothing yet. They have no scales of activations, so quantisation is off except in the model's layers.
+    """
     base = restore(model)
     torch.manual_seed(seed)
-    decoder = FloatNetwork(replace(base.config, layer_count=layer_count))
-    decoder.load_state_dict(base.state_dict(), strict=False)
-    for layer in decoder.layers[base.config.layer_count :]:
+    network = FloatNetwork(replace(base.config, layer_count=layer_count))
+    network.load_state_dict(base.state_dict(), strict=False)
+    for layer in network.layers[base.config.layer_count :]:
         assert isinstance(layer, Layer)
         torch.nn.init.zeros_(layer.state_out.weight)
         torch.nn.init.zeros_(layer.mlp_out.weight)
-    decoder.freeze(base.config.layer_count)
-    return decoder
+    network.freeze(base.config.layer_count)
+    return network

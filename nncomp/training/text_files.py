@@ -1,7 +1,7 @@
-"""Training text: where its files are, how they are read, and documents in pieces and tokens.
+"""The files of the training text: how they are found and read, and how documents become pieces and tokens.
 
-A location is a file, a folder or a glob pattern, and any path that fsspec knows (s3://, https://, ...). Compressed files are
-read as what they hold. What is in them is `nncomp.training.corpus`. Knows nothing of models.
+A location is a file, a folder or a glob pattern, as a path or as a URL that fsspec knows (s3://, https://, ...). Compressed
+files are decompressed. `nncomp.training.corpus` says which documents they hold. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nncomp.errors import DataError
 from nncomp.network.vocabulary import Vocabulary
 
-PIECE_BYTES = 400_000  # longer documents are cut, so that one does not fill a lane for long
+PIECE_BYTES = 400_000  # longer documents are cut, so that no lane stays in one document for long
 _INDEX = "documents.tsv"
 _COMPRESSED = ".xz", ".gz", ".bz2", ".zst", ".lzma"
 
@@ -36,7 +36,10 @@ class Document:
 
 
 def find_files(location: str) -> tuple[list[str], str | None]:
-    """Return the paths of the files at a location, sorted, and of the index of documents among them; raises DataError."""
+    """Return the sorted paths of the files at a location, and the path of an index of documents among them.
+
+    Raises DataError for a location that cannot be listed.
+    """
     try:
         import fsspec
 
@@ -52,7 +55,7 @@ def find_files(location: str) -> tuple[list[str], str | None]:
 
 
 def plain_name(path: str) -> str:
-    """Return the name of a file without folders and without what says how it is compressed.
+    """Return the name of a file without folders and without the suffix of a compressed file.
 
     >>> plain_name("corpus/news.txt.xz")
     'news.txt'
@@ -63,7 +66,7 @@ def plain_name(path: str) -> str:
 
 @contextmanager
 def readable(path: str) -> Iterator[Any]:
-    """Give the file at a path, decompressed by its suffix; what fails to be read in it becomes a DataError."""
+    """Give the file at a path, decompressed by its suffix. A failure to read becomes a DataError."""
     import fsspec
 
     try:
@@ -74,7 +77,7 @@ def readable(path: str) -> Iterator[Any]:
 
 
 def read_up_to(file: Any, size: int) -> bytes:
-    """Return the next `size` bytes of a file, fewer only at its end; some readers give less than they are asked for."""
+    """Return the next `size` bytes of a file, fewer only at its end. (Some readers return less than asked.)"""
     parts, missing = [], size
     while missing and (part := file.read(missing)):
         parts.append(part)
@@ -98,7 +101,7 @@ def shuffled(count: int, seed: int) -> NDArray[np.int64]:
 
 
 def shuffled_pieces(documents: list[Document], seed: int) -> list[tuple[int, bytes]]:
-    """Return pieces of at most 400,000 bytes of the documents in random order, each with its place in all of them."""
+    """Return the documents in pieces of at most 400,000 bytes, in random order, each with its offset in the whole text."""
     pieces, place = [], 0
     for text in (document.text for document in documents):
         pieces += [(place + begin, text[begin : begin + size]) for begin, size in cut(len(text))]
@@ -114,6 +117,6 @@ def encode_pieces(documents: list[Document], vocabulary: Vocabulary, seed: int) 
 def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
     """Return the tokens of all documents in random order, cut into pieces of at most 400,000 bytes, uint16.
 
-    The definition of what `Corpus.write_tokens` does without holding the documents in memory.
+    `Corpus.write_tokens` does the same without holding the documents in memory.
     """
     return np.concatenate(encode_pieces(documents, vocabulary, seed))

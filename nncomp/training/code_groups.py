@@ -1,7 +1,7 @@
-"""Groups for a decoder with a code: a stretch of one document, cut into lanes as a block is, that shares one code.
+"""Groups of lanes, for a network with a code. A group is a part of one document, cut into lanes like a block, with one code.
 
-All groups of a batch begin and end together and are as long as their documents let them, up to a limit; what is missing to
-it is no target. Knows nothing of models.
+All groups of a batch begin and end together. A group may be shorter than the limit, as its document is; after its end there
+are no targets. Knows nothing of networks.
 """
 
 # G groups, L lanes of all groups, T steps
@@ -19,7 +19,7 @@ NO_TARGET = -1
 
 @dataclass(frozen=True)
 class GroupShape:
-    """How groups are cut: `lanes` lanes each, at most `chunks` times `steps` tokens a lane."""
+    """The limits of a group: `lanes` lanes, each of at most `chunks` times `steps` tokens."""
 
     lanes: int
     chunks: int
@@ -31,9 +31,9 @@ class GroupShape:
 
 
 def draw_groups(ends: NDArray[np.int64], shape: GroupShape, count: int, random: np.random.Generator) -> list[tuple[int, int]]:
-    """Return `count` random groups as (first, tokens): a document by its size, then a place in it.
+    """Return `count` random groups as (first token, number of tokens). Every token of the text is as likely to be drawn.
 
-    `ends` are the documents' ends in the corpus.
+    `ends` are the ends of the documents in the corpus.
     """
     groups = []
     for _ in range(count):
@@ -45,7 +45,7 @@ def draw_groups(ends: NDArray[np.int64], shape: GroupShape, count: int, random: 
 
 
 def all_groups(ends: NDArray[np.int64], shape: GroupShape) -> list[tuple[int, int]]:
-    """Return the groups that cover every document once, the last of a document as long as is left."""
+    """Return the groups that cover every document once; the last group of a document has the rest."""
     groups = []
     for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
         groups += [(first, min(shape.tokens, end - first)) for first in range(begin, end, shape.tokens)]
@@ -55,7 +55,7 @@ def all_groups(ends: NDArray[np.int64], shape: GroupShape) -> list[tuple[int, in
 def chunk_of(
     ids: NDArray[Any], groups: list[tuple[int, int]], shape: GroupShape, number: int, start_token: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return what the lanes of all groups are fed in a chunk, shape (T, L), and what comes next; NO_TARGET past the end."""
+    """Return the input of all lanes in chunk `number`, shape (T, L), and the targets, NO_TARGET after the end of a lane."""
     fed = np.full((len(groups) * shape.lanes, shape.steps), start_token, np.int64)
     targets = np.full(fed.shape, NO_TARGET, np.int64)
     for g, (first, tokens) in enumerate(groups):

@@ -1,6 +1,6 @@
-"""From text to what a training reads: documents to learn from and to measure on, a vocabulary, tokens on disk.
+"""The training text as tokens: a vocabulary and token ids in the work folder of a run.
 
-Everything goes to the run's folder, complete or not at all, and is found there again. Knows nothing of models.
+A file is complete under its name or absent. A later run finds the files and uses them. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from nncomp.errors import DataError
 from nncomp.network.vocabulary import Vocabulary, from_tokenizer_json, train_vocabulary
-from nncomp.training.corpus import Corpus, find_corpus, hold_out
-from nncomp.training.data import Report
+from nncomp.training.corpus import Corpus
+from nncomp.training.text_files import Report
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 
@@ -32,17 +32,11 @@ def vocabulary_from_json(text: str) -> Vocabulary:
     return Vocabulary(tuple(bytes.fromhex(token) for token in document["tokens"]), tuple((a, b) for a, b in document["merges"]))
 
 
-def find_texts(data: str, valid: str | None, report: Report) -> tuple[Corpus, Corpus]:
-    """Return the documents to train on and to measure on: other text, or some of the documents held out."""
-    corpus = find_corpus(data, report)
-    return (corpus, find_corpus(valid, report)) if valid else hold_out(corpus)
-
-
 def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, report: Report, joined_bytes: int = 0) -> None:
-    """Write vocabulary and tokens to the folder, where they are not there yet; `known` is a vocabulary, or the size of a new one.
+    """Write vocabulary and tokens to the folder, unless they are there. `known` is a vocabulary, or the size of a new one.
 
-    For `joined_bytes` see `Corpus.write_tokens`.
-    Raises DataError when the folder belongs to a training on other text or with other tokens, or the disk is full.
+    For `joined_bytes` see `Corpus.write_tokens`. Raises DataError when the folder belongs to a training on other text or with
+    other tokens, or the disk is full.
     """
     tokens, ids, ends, belongs = (folder / name for name in ("tokens.json", "ids.npy", "ends.npy", "corpus.json"))
     text: dict[str, object] = {
@@ -54,7 +48,7 @@ def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, re
         if belongs.exists() and json.loads(belongs.read_text()) != text:
             if (folder / "checkpoint.pt").exists():
                 raise DataError(f"{folder} belongs to a training on other text, or by another objective; give another --work.")
-            for path in (tokens, ids, ends):  # it came to no training
+            for path in (tokens, ids, ends):  # no training began
                 path.unlink(missing_ok=True)
         if not tokens.exists():
             if isinstance(known, int):
@@ -73,9 +67,9 @@ def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, re
 
 
 def read_prepared(folder: Path) -> tuple[Vocabulary, NDArray[np.uint16], NDArray[np.int64]]:
-    """Return vocabulary, tokens (on disk) and ends of pieces from a run's folder.
+    """Return the vocabulary, the tokens (on disk) and the ends of the pieces from a run's folder.
 
-    Raises DataError when they are not there, which is so where processes on several machines have no folder in common.
+    Raises DataError when they are absent, for example if processes on several machines do not share the folder.
     """
     try:
         vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())

@@ -1,0 +1,217 @@
+"""Training of a network together with its encoder, and the bits of a text with a code: the network's and the code's.
+
+The lanes of a group (`nncomp.training.code_groups`) are parts of one document and share one code. Their state begins with what
+the code says. Some groups get no code, and their state begins with zeros. The loss is the cross-entropy of the tokens, plus
+the bits of each code under the prior, spread over the tokens of the group. Knows nothing of the coder or the file format.
+"""
+
+# G groups, L lanes of all groups, T steps, C dimensions of the code (digits), K values of a digit
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomp.errors import DataError
+from nncomp.network.encoder import Encoder as SavedEncoder
+from nncomp.network.encoder import sample
+from nncomp.training.code_groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
+from nncomp.training.float_code_tables import CodeTables, one_hot
+from nncomp.training.float_encoder import NO_TOKEN, Encoder, EncoderConfig
+from nncomp.training.float_network import FloatNetwork, State
+from nncomp.training.processes import autocast
+from nncomp.training.trainer import Trainer, TrainingConfig
+
+Groups = list[tuple[int, int]]
+CODE_VALUES = 4  # of each digit of a new code
+
+
+def add_code(network: FloatNetwork, dimensions: int, values: int, seed: int) -> None:
+    """Give a network without a code untrained tables for a code, the same for the same seed."""
+    torch.manual_seed(seed + 2)
+    c = network.config = replace(network.config, code_dimensions=dimensions, code_levels=values)
+    network.code = CodeTables(dimensions, values, c.width, c.layer_count, c.state_width)
+    network.set_quantization(network.quantization)
+
+
+def new_encoder(network: FloatNetwork, seed: int, width: int = 128) -> Encoder:
+    """Return an untrained encoder for a network with a code, the same for the same seed."""
+    torch.manual_seed(seed + 1)
+    c = network.config
+    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, width))
+
+
+def restore_encoder(saved: SavedEncoder) -> Encoder:
+    """Return the encoder of an encoder file, to train it further."""
+    s = saved.sizes
+    encoder = Encoder(EncoderConfig(s["vocab_size"], s["dimensions"], s["levels"], s["width"]))
+    encoder.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()})
+    return encoder
+
+
+def saved_encoder(weights: dict[str, Tensor], values: int) -> SavedEncoder:
+    """Return the encoder for an encoder file, from the weights in a checkpoint and the number of values of a digit."""
+    vocab_size, width = weights["embedding"].shape
+    sizes = {"vocab_size": vocab_size, "dimensions": len(weights["mean"]), "levels": values, "width": width}
+    return SavedEncoder(sizes, {name: array.float().cpu().numpy() for name, array in weights.items()})
+
+
+def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:
+    """Return the tokens that the encoder reads of each group, shape (G, N); shorter rows end with NO_TOKEN."""
+    parts = [sample(ids[first : first + tokens]) for first, tokens in groups]
+    read = np.full((len(parts), max(map(len, parts))), NO_TOKEN, np.int64)
+    for row, part in zip(read, parts, strict=True):
+        row[: len(part)] = part
+    return torch.from_numpy(read)
+
+
+def conditioned(network: FloatNetwork, choice_GCK: Tensor, told_G: Tensor, lanes: int) -> tuple[State, Tensor]:
+    """Return the initial states of `lanes` lanes of each group, and what is added to each step's input, shape (L, D).
+
+    Both are zero where `told_G` is 0: such a group gets no code.
+    """
+    assert network.code is not None
+    row, states = network.code(choice_GCK * told_G[:, None, None])
+    state = network.coded_state(states.repeat_interleave(lanes, 1))
+    return state, row.repeat_interleave(lanes, 0)
+
+
+def network_loss(
+    network: FloatNetwork, fed: Tensor, targets: Tensor, state: State, code_LD: Tensor | None
+) -> tuple[Tensor, State]:
+    """Return the summed cross-entropy in nats of the targets that are not NO_TARGET, and the state after the last step."""
+    with autocast(fed.device):
+        hidden, after = network.hidden(fed, state, code_LD)
+        known = targets != NO_TARGET
+        return network.loss_sum(hidden[known], targets[known]), after
+
+
+class CodedTrainer(Trainer):
+    """A run of a network together with its encoder; or of a network alone on the same groups, for comparison."""
+
+    def __init__(
+        self,
+        network: FloatNetwork,
+        encoder: Encoder | None,
+        config: TrainingConfig,
+        train_ids: NDArray[np.uint16],
+        ends: NDArray[np.int64],
+        checkpoint: Path,
+    ) -> None:
+        """`ends` are the ends of the documents in `train_ids`. Raises DataError when the lanes are not whole groups."""
+        if config.lanes % config.group_lanes:
+            raise DataError(f"{config.lanes} lanes are not whole groups of {config.group_lanes}.")
+        super().__init__(network, config, train_ids, checkpoint)
+        self.encoder, self.ids, self.ends = encoder, train_ids, ends
+        self.shape = GroupShape(config.group_lanes, config.group_chunks, config.steps)
+        if encoder is not None:
+            self.optimizer = self._new_optimizer(chain(network.parameters(), encoder.parameters()))
+        self.groups: Groups = []
+        self.told = torch.zeros(0)  # for each group 1, or 0 for a group without its code
+        self.chunk = config.group_chunks  # the next chunk of the groups; at first no chunk is left
+
+    def _begin_groups(self) -> None:
+        c, count = self.config, self.config.lanes // self.config.group_lanes
+        self.groups = draw_groups(self.ends, self.shape, count, self.random)
+        self.told = torch.from_numpy((self.random.random(count) >= c.code_dropout).astype(np.float32))
+        self.chunk = 0
+
+    def _next_loss(self) -> tuple[Tensor, int]:
+        c, network, lanes = self.config, self.network, self.config.group_lanes
+        if self.chunk * c.steps >= max((-(-tokens // lanes) for _, tokens in self.groups), default=0):
+            self._begin_groups()
+        fed, targets = chunk_of(self.ids, self.groups, self.shape, self.chunk, network.config.start_token)
+        device = network.device
+        known = (targets != NO_TARGET).sum(0).reshape(len(self.groups), lanes).sum(1)
+        code_LD, price = None, torch.zeros((), device=device)
+        start = network.initial_state(c.lanes)
+        if self.encoder is not None and network.code is not None:
+            choice, told = self.encoder(read_groups(self.ids, self.groups).to(device)), self.told.to(device)
+            start, code_LD = conditioned(network, choice, told, lanes)
+            share = torch.from_numpy((known / np.array([tokens for _, tokens in self.groups])).astype(np.float32)).to(device)
+            price = self._weighed((network.code.bits(choice) * told * share).sum() * math.log(2))
+        if self.chunk == 0:
+            self.state = start
+        fed_TL, targets_TL = torch.from_numpy(fed).to(device), torch.from_numpy(targets).to(device)
+        loss, self.state = network_loss(network, fed_TL, targets_TL, self.state, code_LD)
+        self.chunk += 1
+        return loss + price, int(known.sum())
+
+    def _weighed(self, price: Tensor) -> Tensor:
+        """Return the price. Its gradient has a weight that rises from 0 to 1 in the first part of the run."""
+        p, warmup = self.progress, self.config.code_warmup
+        weight = min(1.0, self.config.share(p.elapsed_s, p.tokens) / warmup) if warmup else 1.0
+        return weight * price + (1 - weight) * price.detach()
+
+    def document(self) -> dict[str, Any]:
+        groups = {"spans": self.groups, "told": self.told, "chunk": self.chunk}
+        weights = self.encoder.state_dict() if self.encoder is not None else {}
+        return super().document() | {"encoder": weights, "groups": groups}
+
+    def go_on_from(self, document: dict[str, Any]) -> None:
+        super().go_on_from(document)
+        if self.encoder is not None:
+            self.encoder.load_state_dict(document["encoder"])
+        groups = document["groups"]
+        self.groups = [(int(first), int(tokens)) for first, tokens in groups["spans"]]
+        self.told, self.chunk = groups["told"], groups["chunk"]
+
+
+@dataclass(frozen=True)
+class CodedBits:
+    """The bits of a text: the network's bits for the tokens, and the bits of the codes."""
+
+    tokens: int
+    token_bits: float
+    code_bits: float
+
+    @property
+    def total_bits(self) -> float:
+        return self.token_bits + self.code_bits
+
+
+@torch.no_grad()
+def coded_bits(
+    network: FloatNetwork,
+    encoder: Encoder | None,
+    ids: NDArray[Any],
+    ends: NDArray[np.int64],
+    shape: GroupShape,
+    codes: str = "own",
+    batch: int = 16,
+) -> CodedBits:
+    """Return the bits of all documents, cut into groups. `codes` is "own", "none" or "shuffled" (the next group's code).
+
+    A code costs its bits under the prior; no code costs nothing.
+    """
+    groups = all_groups(ends, shape)
+    token_bits, code_bits, device = 0.0, 0.0, network.device
+    digits_GC = torch.zeros(len(groups), network.config.code_dimensions, dtype=torch.long, device=device)
+    if encoder is not None and codes != "none":
+        encoder.eval()
+        parts = [read_groups(ids, groups[i : i + batch]).to(device) for i in range(0, len(groups), batch)]
+        digits_GC = torch.cat([encoder.digits(part) for part in parts])
+        encoder.train()
+        if codes == "shuffled":
+            digits_GC = digits_GC.roll(1, 0)
+    for i in range(0, len(groups), batch):
+        part = groups[i : i + batch]
+        state, code_LD = network.initial_state(len(part) * shape.lanes), None
+        if encoder is not None and codes != "none" and network.code is not None:
+            choice = one_hot(digits_GC[i : i + batch], network.config.code_levels)
+            state, code_LD = conditioned(network, choice, torch.ones(len(part), device=device), shape.lanes)
+            code_bits += float(network.code.bits(choice).sum())
+        for number in range(-(-max(-(-tokens // shape.lanes) for _, tokens in part) // shape.steps)):
+            fed, targets = chunk_of(ids, part, shape, number, network.config.start_token)
+            fed_TL, targets_TL = torch.from_numpy(fed).to(device), torch.from_numpy(targets).to(device)
+            loss, state = network_loss(network, fed_TL, targets_TL, state, code_LD)
+            token_bits += float(loss) / math.log(2)
+    return CodedBits(sum(tokens for _, tokens in groups), token_bits, code_bits)

@@ -1,0 +1,53 @@
+"""What decides a training run, in one frozen configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nncomp.network.encoder import Encoder
+from nncomp.network.model import Model
+from nncomp.training.float_network import NetworkShape
+from nncomp.training.trainer import TrainingConfig
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is trained, from what, on which text, and where the work goes. `config` says how, and for how long.
+
+    data: file, folder, glob pattern or URL of the text to learn from.
+    valid: the same for the text to measure on; None: a part of the training text is held out.
+    folder: the work folder, for checkpoint, log, vocabulary and tokens.
+    start: the shape of a new network, or the model to go on from, which also gives the vocabulary.
+    command: the command line, for the record in the model file.
+    layer_count: of the trained network, if it is the model `start` with new layers on top; only these learn. 0: no new layers.
+    base: the file of `start`, if the new file is to hold only the new layers and to name that file.
+    has_quick_mixing: whether a new model gets the few contexts of `fast`; a model that goes on keeps those of `start`.
+    code_dimensions: digits of the code that the network learns to use; 0: no code.
+    encoder: the encoder of `start`, if that model has a code.
+    targets: the file of estimates for the objectives "hinge" and "absolute".
+    """
+
+    data: str
+    valid: str | None
+    folder: Path
+    start: NetworkShape | Model
+    config: TrainingConfig
+    command: str = ""
+    layer_count: int = 0
+    base: bytes | None = None
+    has_quick_mixing: bool = False
+    code_dimensions: int = 0
+    encoder: Encoder | None = None
+    targets: Path | None = None
+
+    @property
+    def init(self) -> Model | None:
+        """The model to go on from, or None for a new network."""
+        return self.start if isinstance(self.start, Model) else None
+
+    @property
+    def has_code(self) -> bool:
+        """Whether the trained network has a code."""
+        sizes = self.start.sizes if isinstance(self.start, Model) else self.start.to_json()
+        return bool(self.code_dimensions or sizes.get("code_dimensions"))
