@@ -14,7 +14,7 @@ import typer
 from nncomp.cli import file_commands, measuring_commands  # noqa: F401 (they add their commands to the app)
 from nncomp.cli.failures import COMPLETE, guarded
 from nncomp.cli.options import Objective, Shape, Shell
-from nncomp.cli.root import app
+from nncomp.cli.root import app as app
 
 
 @app.command()

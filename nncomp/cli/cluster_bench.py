@@ -11,7 +11,7 @@ from nncomp.bench.measure import Compressor, Result
 from nncomp.blocks.levels import level
 from nncomp.blocks.memory import Memory
 from nncomp.cli.files import open_sink, open_source
-from nncomp.cli.transfer import model_finder
+from nncomp.cli.model_choice import model_finder
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
 from nncomp.errors import NncompError

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
-from nncomp.cli.failures import FAILED, say
-from nncomp.cli.failures import describe as describe_error
+from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.files import SUFFIX, Sink, Source, open_sink, open_source
 from nncomp.cli.inputs import planned
+from nncomp.cli.model_choice import model_finder
 from nncomp.cli.progress import Bar
-from nncomp.cli.transfer import Options, describe, describe_blocks, model_finder
+from nncomp.cli.result_line import describe_blocks, describe_sizes
+from nncomp.cli.transfer import Options
 from nncomp.errors import DataError, OutputError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import storage
@@ -218,9 +219,9 @@ class _Report:
         self.sums.packed_bytes += work.summary.packed_bytes
         self._bar.update(self._done_bytes)
         if work.error:
-            say(f"nncomp: {work.name}: {describe_error(work.error)}")
+            say(f"nncomp: {work.name}: {describe(work.error)}")
         elif self.options.is_verbose and row_of(work, place.target).state is State.DONE:
-            what = describe(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
+            what = describe_sizes(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
             say(f"{work.name}: {what}; {describe_blocks(work.summary)}")
 
 

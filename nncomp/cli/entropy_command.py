@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
+from nncomp.cli.model_choice import choose_model, given_models, model_finder
 from nncomp.cli.progress import Bar
-from nncomp.cli.transfer import Options, choose_model, given_models, listen, model_finder, worker_count
+from nncomp.cli.transfer import Options, listen, worker_count
 from nncomp.errors import OutputError
 from nncomp.format.frames import MAGIC
 from nncomp.network.registry import strongest_model

@@ -60,7 +60,7 @@ def compress(
     """
     with guarded():
         from nncomp.blocks import levels
-        from nncomp.cli import inputs, transfer
+        from nncomp.cli import inputs, model_choice, transfer
 
         check(
             cluster,
@@ -73,7 +73,7 @@ def compress(
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
-        chosen = transfer.choose_model(model, level, device)
+        chosen = model_choice.choose_model(model, level, device)
         if cluster:
             from nncomp.cli import cluster_command as far
 
@@ -113,7 +113,7 @@ def decompress(
     the lost ranges are named, and the exit code is 1.
     """
     with guarded():
-        from nncomp.cli import inputs, transfer
+        from nncomp.cli import inputs, model_choice, transfer
 
         check(
             cluster,
@@ -130,7 +130,7 @@ def decompress(
             raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
-        given = transfer.given_models(model, device)
+        given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
 
@@ -156,7 +156,7 @@ def cat(
     With --range only the blocks are decoded that hold some of it, each of 3.5 MiB or a little more.
     """
     with guarded():
-        from nncomp.cli import inputs, transfer
+        from nncomp.cli import inputs, model_choice, transfer
 
         names = inputs.expand(files, False, is_packed=True)
         part = inputs.parse_range(range_)
@@ -164,7 +164,7 @@ def cat(
             raise typer.BadParameter(f"--range is for one FILE, and there are {len(names)}.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
-        given = transfer.given_models(model)
+        given = model_choice.given_models(model)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
 
@@ -184,13 +184,13 @@ def test(
 ) -> None:
     """Decompress each FILE.nnc without writing it, to see that it is whole."""
     with guarded():
-        from nncomp.cli import inputs, transfer
+        from nncomp.cli import inputs, model_choice, transfer
 
         check(cluster, {}, {"--device": device})
         names = [] if cluster else inputs.expand(files, recursive, is_packed=True)
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
-        given = transfer.given_models(model, device)
+        given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
 

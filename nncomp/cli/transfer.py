@@ -7,22 +7,19 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
 
-from nncomp.blocks import levels
-from nncomp.blocks.codec import BlockKind
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
-from nncomp.cli.failures import describe as describe_error
-from nncomp.cli.failures import for_each, say
-from nncomp.cli.fetched import model_path
+from nncomp.cli.failures import describe, for_each, say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
+from nncomp.cli.model_choice import model_finder, require_models
 from nncomp.cli.progress import Bar, Total
+from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
-from nncomp.format.frames import ModelReference, Readable, Writable, read_blocks
+from nncomp.format.frames import Readable, Writable
 from nncomp.machine import watch
-from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
+from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.workers import usable_cores
@@ -78,23 +75,6 @@ def worker_count(asked: int) -> int:
     return asked or usable_cores()
 
 
-def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
-    """Return the model to compress with: the level's if it is installed, unless another one or none is asked for."""
-    if asked == "none":
-        return None
-    chosen = open_model(model_path(asked)) if asked is not None else installed_model(levels.level(level).model)
-    return replace(chosen, device=device) if chosen else None
-
-
-def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
-    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways.
-
-    For a device those that come with nncomp are given too.
-    """
-    given = [] if asked in (None, "none") else [open_model(model_path(asked))]
-    return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
-
-
 def each_file(names: list[str], options: Options, work: Callable[[str, Options], None]) -> None:
     """Do the work for each file, with progress in total where there are several; exit with 1 if any failed."""
     if len(names) == 1:
@@ -122,7 +102,7 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         remove_source(name, source.status)
     if options.says_result(name == target == STANDARD):
         verified = "; verified" if options.is_verified else ""
-        say(f"{name}: {describe(summary)}{verified}")
+        say(f"{name}: {describe_sizes(summary)}{verified}")
     if options.is_verbose:
         used = f"{model.path} ({model.hash8.hex()})" if model else "none, so no network is used"
         say(f"{name}: {describe_blocks(summary)}; model: {used}")
@@ -141,7 +121,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         if options.is_recovered:
             recover_file(name, source, target, given, options)
             return
-        _find_models(source, find_model)
+        require_models(source, find_model)
         with open_sink(target, options.is_forced, source.status) as sink:
             _check_removable(source, sink, options)
             written, summary = _HashedSink(sink), Summary()
@@ -262,7 +242,7 @@ def test_files(names: list[str], given: list[ModelFile], options: Options, is_js
         try:
             summary = _test_file(name, given, known, is_json)
         except NncompError as error:
-            row["error"] = describe_error(error)
+            row["error"] = describe(error)
             raise
         row |= {"is_whole": True, "raw_bytes": summary.raw_bytes, "blocks": dict(summary.kinds)}
 
@@ -283,56 +263,3 @@ def _test_file(name: str, given: list[ModelFile], options: Options, is_json: boo
     if options.is_verbose:
         say(f"{name}: {describe_blocks(summary)}")
     return summary
-
-
-def model_finder(given: list[ModelFile]) -> pipeline.FindModel:
-    """Return what finds the model that a frame names, among those given and those that come with nncomp."""
-
-    @cache  # to find a model takes reading the files it may be, and each block asks
-    def find_model(reference: ModelReference) -> ModelFile:
-        return find(reference.model_id, reference.content_hash, given)
-
-    return find_model
-
-
-def _find_models(source: Source, find_model: pipeline.FindModel) -> None:
-    """Raise ModelError before there is any output when a model is missing that a block of the file needs.
-
-    A pipe cannot be read twice: there the block itself, when its turn comes, finds its model missing.
-    """
-    if source.status is None:
-        return
-    for found in read_blocks(source):
-        if found.model and found.block.kind == BlockKind.TOKENS:
-            find_model(found.model)
-    source.stream.seek(0)
-
-
-def describe(summary: Summary) -> str:
-    """Return sizes, ratio, bits per byte, cross-entropy and what the file takes above it.
-
-    >>> describe(Summary(raw_bytes=1000, packed_bytes=250, cost_bits=1880.0))
-    '1,000 -> 250 bytes, ratio 4.00, 2.000 bpb; cross-entropy 1.880 bpb, file 15 bytes above it'
-    """
-    sizes = f"{summary.raw_bytes:,} -> {summary.packed_bytes:,} bytes"
-    if not summary.raw_bytes:
-        return sizes
-    ratio = summary.raw_bytes / summary.packed_bytes
-    bpb = 8 * summary.packed_bytes / summary.raw_bytes
-    above = summary.packed_bytes - summary.cost_bits / 8
-    return (
-        f"{sizes}, ratio {ratio:.2f}, {bpb:.3f} bpb; "
-        f"cross-entropy {summary.cost_bits / summary.raw_bytes:.3f} bpb, file {above:,.0f} bytes above it"
-    )
-
-
-def describe_blocks(summary: Summary) -> str:
-    """Return how many blocks of each kind there are.
-
-    >>> from collections import Counter
-    >>> describe_blocks(Summary(kinds=Counter(lzma=2, stored=1)))
-    '3 blocks (lzma: 2, stored: 1)'
-    """
-    count = summary.kinds.total()
-    kinds = ", ".join(f"{kind}: {n}" for kind, n in summary.kinds.most_common())
-    return f"{count} block{'' if count == 1 else 's'} ({kinds})"
