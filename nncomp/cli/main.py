@@ -26,8 +26,35 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _run_app() -> int:
+    """Run the command that the arguments name; return its exit status. Typer ends every command with SystemExit."""
+    from nncomp.cli.app import app, command_names
+    from nncomp.cli.shorthand import spell_out
+
+    is_terminal = sys.stdin is None or sys.stdin.isatty()
+    try:
+        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
+    except SystemExit as error:
+        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
+            raise KeyboardInterrupt from None
+        return error.code if isinstance(error.code, int) else 0
+    return 0
+
+
+def _flush(status: int) -> None:
+    """Write what stdout still holds. After a failure, what cannot be written is dropped: Python would exit with 120."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        forget_stdout()
+        if not status:
+            raise
+
+
 def main() -> NoReturn:
-    """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
+    """Run nncomp; SIGTERM and SIGHUP end it as Ctrl-C does."""
     try:
         _print_any_name()
         for name in ("SIGTERM", "SIGHUP"):
@@ -37,22 +64,12 @@ def main() -> NoReturn:
             from typer._completion_classes import completion_init
 
             completion_init()
-        from nncomp.cli.app import app, command_names
-        from nncomp.cli.shorthand import spell_out
-
-        is_terminal = sys.stdin is None or sys.stdin.isatty()
-        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except SystemExit as error:
-        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
-            say(f"nncomp: {describe(KeyboardInterrupt())}")
-            sys.exit(FAILED)
-        raise
+        status = _run_app()
+        _flush(status)
     except BrokenPipeError:
         forget_stdout()
-        sys.exit(FAILED)
+        status = FAILED
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {describe(error)}")
-        sys.exit(FAILED)
-    sys.exit(0)
+        status = FAILED
+    sys.exit(status)
