@@ -119,9 +119,9 @@ def open(
     """
     is_text = "t" in mode
     if is_text and "b" in mode:
-        raise ValueError(f"A mode is binary (b) or text (t), and {mode!r} is both.")
+        raise ValueError(f"The mode {mode!r} is both binary (b) and text (t). Use one of them.")
     if not is_text and (encoding, errors, newline) != (None, None, None):
-        raise ValueError(f"Encoding, errors and newline are for text: give a mode with t, not {mode!r}.")
+        raise ValueError(f"encoding, errors and newline are for text. Use a mode with t, not {mode!r}.")
     binary = NncompFile(file, mode.replace("t", ""), level=level, model=model)
     if not is_text:
         return binary

@@ -97,15 +97,15 @@ class _Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if self._located is None:
-            raise io.UnsupportedOperation("The compressed file is a stream that cannot seek.")
+            raise io.UnsupportedOperation("The compressed file cannot seek.")
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
             offset += self._located.places[-1].raw_end
         elif whence != io.SEEK_SET:
-            raise ValueError(f"There is no way {whence} to seek.")
+            raise ValueError(f"whence is {whence}. It must be 0, 1 or 2.")
         if offset < 0:
-            raise ValueError(f"There is no position {offset}.")
+            raise ValueError(f"The position {offset} is negative.")
         self._position = offset
         return offset
 
@@ -159,7 +159,7 @@ class NncompFile(io.BufferedIOBase):
     def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "x", "a"):
-            raise ValueError(f"The mode is r, w, x or a, with b or without it, not {mode!r}.")
+            raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
         self._compressor = None if kind == "r" else Compressor(level=level, model=model)
         find_model = find_with(model) if kind == "r" else None
@@ -236,7 +236,7 @@ class NncompFile(io.BufferedIOBase):
         """Take all of `data`, bytes or what has bytes; return how many they are. Writes a block whenever there is one."""
         file = self._check_open()
         if self._compressor is None:
-            raise io.UnsupportedOperation("The file is open for reading.")
+            raise io.UnsupportedOperation("The file is open for reading only.")
         view = memoryview(data).cast("B")
         file.write(self._compressor.compress(view))
         self._written_bytes += len(view)
@@ -258,5 +258,5 @@ class NncompFile(io.BufferedIOBase):
     def _check_reader(self) -> io.BufferedReader:
         self._check_open()
         if self._reader is None:
-            raise io.UnsupportedOperation("The file is open for writing.")
+            raise io.UnsupportedOperation("The file is open for writing only.")
         return self._reader

@@ -47,7 +47,7 @@ class Compressor:
     def compress(self, data: Bytes) -> bytes:
         """Take a piece; return what is complete, possibly nothing."""
         if self._is_over:
-            raise ValueError("The compressor was flushed; make a new one for another frame.")
+            raise ValueError("The compressor was flushed. Make a new one for another frame.")
         self._held += data
         while len(self._held) >= SPLIT_BYTES:
             block = bytes(self._held[:BLOCK_BYTES])
@@ -105,7 +105,7 @@ class Decompressor:
     def decompress(self, data: Bytes) -> bytes:
         """Take a piece of the frame; return the bytes of the blocks that are complete with it, possibly none."""
         if self.eof:
-            raise EOFError("The frame is over; make a new Decompressor for another one.")
+            raise EOFError("The frame has ended. Make a new Decompressor for the next frame.")
         self._held += data
         blocks: list[bytes] = []
         while not self.eof and self._step(blocks):

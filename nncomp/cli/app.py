@@ -127,8 +127,8 @@ def train(
 
 
 @app.command()
-def completion(shell: Annotated[Shell, typer.Argument(help="Whose completions to print.")]) -> None:
-    """Print what makes SHELL complete nncomp's commands and options.
+def completion(shell: Annotated[Shell, typer.Argument(help="Shell to print the script for.", metavar="SHELL")]) -> None:
+    """Print the script that lets SHELL complete nncomp's commands and options.
 
     bash: nncomp completion bash > ~/.local/share/bash-completion/completions/nncomp
 

@@ -69,7 +69,7 @@ def run_bench(names: list[str], asked: Asked) -> None:
         from nncomp.plots.picture import check_can_plot
 
         if asked.plot == STANDARD:
-            raise OutputError("Standard output is for the figures; give the picture a name.")
+            raise OutputError("Standard output is for the figures. Give the picture a name.")
         check_can_plot(asked.plot)
     chosen = choose_model(asked.model, asked.level)
     workers = worker_count(asked.workers)
@@ -80,7 +80,7 @@ def run_bench(names: list[str], asked: Asked) -> None:
         names_of = _found(names, asked.corpus_dir, stack)
         files = list(names_of)
         if asked.plot is not None and not any(path.stat().st_size for path in files):
-            raise DataError("Of empty files there is nothing to draw.")
+            raise DataError("All files are empty, so there is nothing to plot.")
         sink = stack.enter_context(open_sink(asked.plot, asked.is_forced, None)) if asked.plot is not None else None
         measure.warm_up(ours)
         seen = _trained_on(chosen, files)

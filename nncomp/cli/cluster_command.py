@@ -49,14 +49,14 @@ def connected(address: str, local_workers: int, is_quiet: bool) -> Iterator[Clus
     try:
         from nncomp.cluster.connection import connect
     except ImportError as error:
-        raise DataError(f"A cluster needs Dask ({error}): pip install 'nncomp[cluster]'.") from error
+        raise DataError(f"--cluster needs Dask, which is not installed ({error}): pip install 'nncomp[cluster]'.") from error
     with connect(address, local_workers) as cluster:
         if not is_quiet:
             count = cluster.workers()
             pages = f"; dashboard: {cluster.dashboard}" if cluster.dashboard else ""
             say(f"nncomp: cluster {cluster.address}, {count} worker{'' if count == 1 else 's'}{pages}")
             if cluster.has_idle_threads():
-                say("nncomp: a worker process does one block at a time, so more threads in it are idle; see docs/CLUSTER.md.")
+                say("nncomp: a worker process codes one block at a time, so its other threads are idle. See docs/CLUSTER.md.")
         yield cluster
 
 
@@ -129,7 +129,7 @@ class Place:
         if not self.is_resumed:
             if self.is_forced:
                 return False
-            raise OutputError(f"{self.target} exists already; overwrite it with -f, or go on with --resume.")
+            raise OutputError(f"{self.target} already exists. Overwrite it with -f, or skip finished files with --resume.")
         with open_source(self.name) as source, open_source(self.target) as made:
             packed, raw = (made, source) if self.command == COMPRESS else (source, made)
             self._is_replaced = not belong_together(packed, raw)
@@ -143,9 +143,9 @@ def _places(names: list[tuple[str, str]], asked: Asked, options: Options) -> lis
     for name, inner in names:
         target = None if asked.command == TEST else _target(name, inner, asked, options.target)
         if target in seen:
-            raise OutputError(f"{seen[target]} and {name} would both become {target}; give one of them alone.")
+            raise OutputError(f"{seen[target]} and {name} would both become {target}. Give one of them alone.")
         if target == name:
-            raise OutputError(f"{name} does not end in {SUFFIX}, so there is no name for its result; give --output-dir.")
+            raise OutputError(f"{name} does not end in {SUFFIX}, so its result would overwrite it. Give --output-dir.")
         if target:
             seen[target] = name
         places.append(Place(name, target, asked.command, options.is_forced, asked.is_resumed))

@@ -59,9 +59,9 @@ def show_entropy(name: str, wanted: Wanted, is_forced: bool, is_quiet: bool, wor
 
 def _check_names(wanted: Wanted) -> None:
     if STANDARD in wanted.names:
-        raise OutputError("Standard output is for the summary; give files a name.")
+        raise OutputError("Standard output is for the summary. Give the files names.")
     if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
-        raise OutputError("Two of the files to write have the same name; give each its own.")
+        raise OutputError("Two of the files to write have the same name. Give each its own.")
     if wanted.plot is not None:
         from nncomp.plots.picture import check_can_plot
 

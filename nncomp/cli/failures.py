@@ -28,14 +28,14 @@ def describe(error: BaseException) -> str:
     if isinstance(error, NncompError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted; no partial file is left."
+        return "Interrupted. No partial file is left."
     if isinstance(error, MemoryError):
-        return "There is not enough memory; try again with fewer workers, for example -T 1."
+        return "There is not enough memory. Use fewer cores, for example -T 1."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"A fault of nncomp, not of your file ({type(error).__name__}: {error}; "
+        f"This is a bug in nncomp, not in your file ({type(error).__name__}: {error}; "
         f"{Path(where.filename).name}:{where.lineno}). Please report it."
     )
 

@@ -38,7 +38,7 @@ def compress(
     force: Force = False,
     keep: Keep = False,
     rm: Remove = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Decode what was written and compare; --rm always does.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare it with FILE, as --rm does.")] = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -54,9 +54,10 @@ def compress(
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
 
-    One line says what came out: sizes, ratio, bits per byte (bpb), cross-entropy
-    (what the prediction alone would need) and what the file takes above it.
-    This is the running estimate, which costs nothing; the full one is nncomp entropy.
+    One line for each file gives sizes, ratio, bits per byte (bpb), cross-entropy
+    and overhead. The cross-entropy is what the predictions alone would need, and
+    the overhead is the rest of the file. nncomp entropy estimates how few bits
+    the text needs.
     """
     with guarded():
         from nncomp.blocks import levels
@@ -93,7 +94,7 @@ def decompress(
     keep: Keep = False,
     rm: Remove = False,
     range_: Range = None,
-    recover: Annotated[bool, typer.Option("--recover", help="Of a damaged FILE, write all blocks that are whole.")] = False,
+    recover: Annotated[bool, typer.Option("--recover", help="Write the undamaged blocks of a damaged FILE.")] = False,
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -108,9 +109,12 @@ def decompress(
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
-    Every block is compared with its checksum. If anything is wrong, there is no output file.
-    With --recover there is: one damaged block costs that block only, zeros stand in its place,
-    the lost ranges are named, and the exit code is 1.
+    Every block is compared with its checksum. After an error there is no output
+    file.
+
+    With --recover, the undamaged blocks of a damaged file are written, with zeros
+    in place of the others. If blocks are lost, their ranges are printed and the
+    exit status is 1.
     """
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer
@@ -125,9 +129,9 @@ def decompress(
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
-            raise typer.BadParameter("--range is for one FILE, with -o or -c, and without --rm.")
+            raise typer.BadParameter("--range takes one FILE, needs -o or -c, and cannot be used with --rm.")
         if recover and (part or is_removed):
-            raise typer.BadParameter("--recover takes all that is left of FILE and keeps FILE: leave --range and --rm away.")
+            raise typer.BadParameter("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = model_choice.given_models(model, device)
@@ -153,7 +157,8 @@ def cat(
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
-    With --range only the blocks are decoded that hold some of it, each of 3.5 MiB or a little more.
+    With --range, only the blocks that hold these bytes are decoded. A block has
+    3.5 MiB, the last block of a file up to 6 MiB.
     """
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer
@@ -161,7 +166,7 @@ def cat(
         names = inputs.expand(files, False, is_packed=True)
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
-            raise typer.BadParameter(f"--range is for one FILE, and there are {len(names)}.")
+            raise typer.BadParameter(f"--range takes one FILE, and {len(names)} are given.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
         given = model_choice.given_models(model)
@@ -182,7 +187,7 @@ def test(
     device: Device = "",
     cluster: Cluster = None,
 ) -> None:
-    """Decompress each FILE.nnc without writing it, to see that it is whole."""
+    """Check that each FILE.nnc is undamaged: decompress it and write nothing."""
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer
 
@@ -202,10 +207,11 @@ def test(
 
 @app.command("list")
 def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
-    """Show what is in each FILE.nnc: frames, blocks by kind, sizes, ratio, bits per byte (bpb), bound and model.
+    """Show the sizes, ratio, bits per byte (bpb), bound, kinds of block and model of each FILE.nnc.
 
-    Nothing is decoded, so the bound is the running estimate of nncomp compress with the
-    coder's rounding (some 0.001 bpb); nncomp entropy gives the full estimate.
+    Nothing is decoded. The bound is the size without headers and checksums: the
+    cross-entropy of nncomp compress and the coder's rounding, about 0.001 bpb.
+    nncomp entropy gives the full estimate.
     """
     with guarded():
         from nncomp.cli import inputs, listing
@@ -214,11 +220,11 @@ def list_(files: Files = None, recursive: Recursive = False, json: Json = False)
 
 
 def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: bool) -> str | None:
-    """Return where everything goes, or None for beside each file; raises BadParameter when that is not one place."""
+    """Return the one output of all files, or None for an output beside each file; raises BadParameter for wrong options."""
     if output is not None and is_stdout:
-        raise typer.BadParameter("-o and -c exclude each other.")
+        raise typer.BadParameter("-o and -c cannot be used together.")
     if output is not None and len(names) > 1:
-        raise typer.BadParameter(f"-o takes the result of one FILE, and there are {len(names)}; leave -o away or use -c.")
+        raise typer.BadParameter(f"-o takes one FILE, and {len(names)} are given. Leave out -o, or use -c.")
     target = "-" if is_stdout else output
     if is_removed and target == "-":
         raise typer.BadParameter("--rm needs a result in a file, not on standard output.")

@@ -47,7 +47,7 @@ class Source:
         try:
             return self.stream.read(count)
         except OSError as error:
-            raise DataError(f"It cannot be read: {error.strerror}.") from error
+            raise DataError(f"The file cannot be read: {error.strerror}.") from error
 
 
 @dataclass
@@ -77,17 +77,18 @@ class Sink:
             yield stream
 
     def failures(self) -> AbstractContextManager[None]:
-        return _failures(self.name)
+        return _failures(self.name, is_file=self.path is not None)
 
 
 @contextmanager
-def _failures(name: str) -> Iterator[None]:
+def _failures(name: str, is_file: bool = True) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"{name} cannot be written: {error.strerror}. No partial file is left.") from error
+        left = " No partial file is left." if is_file else ""
+        raise OutputError(f"{name} cannot be written: {error.strerror}.{left}") from error
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -107,7 +108,7 @@ def open_source(name: str) -> Iterator[Source]:
     """Open a file, or stdin for "-"; raises DataError when it cannot be read."""
     if name == STANDARD:
         if sys.stdin is None:
-            raise DataError("Standard input is closed; give a file.")
+            raise DataError("Standard input is closed. Give a file.")
         yield Source(sys.stdin.buffer, None)
         return
     if storage.is_url(name):
@@ -117,10 +118,10 @@ def open_source(name: str) -> Iterator[Source]:
     try:
         if Path(name).is_dir():
             os.scandir(name).close()  # says what is wrong if it cannot be read
-            raise DataError("It is a folder; give files, or -r for all files in it.")
+            raise DataError("This is a folder. Give files, or -r to take all files in it.")
         stream = Path(name).open("rb")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise DataError(f"It cannot be read: {error.strerror}.") from error
+        raise DataError(f"The file cannot be read: {error.strerror}.") from error
     with stream:
         status = os.fstat(stream.fileno())
         yield Source(stream, status if stat.S_ISREG(status.st_mode) else None)
@@ -135,8 +136,8 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
     """
     if name == STANDARD:
         if sys.stdout is None:
-            raise OutputError("Standard output is closed; give a file with -o.")
-        sink = Sink(sys.stdout.buffer, "stdout")
+            raise OutputError("Standard output is closed. Give a file with -o.")
+        sink = Sink(sys.stdout.buffer, "Standard output")
         yield sink
         with sink.failures():
             sys.stdout.buffer.flush()
@@ -149,11 +150,11 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
     with _failures(name):
         existing = path.stat() if path.exists() else None
     if existing and stat.S_ISDIR(existing.st_mode):
-        raise OutputError(f"{name} is a folder; give the name of a file.")
+        raise OutputError(f"{name} is a folder. Give the name of a file.")
     if existing and source and os.path.samestat(existing, source):
-        raise OutputError("It would be overwritten with its own result; give another name.")
+        raise OutputError("The result would overwrite its own source. Give another name.")
     if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe: nothing to complete or rename
-        with _failures(name), path.open("wb", buffering=0) as stream:
+        with _failures(name, is_file=False), path.open("wb", buffering=0) as stream:
             yield Sink(stream, name)
         return
     _refuse_existing(path, name, is_forced)
@@ -166,15 +167,15 @@ def remove_source(name: str, source: os.stat_result) -> None:
     try:
         now = Path(name).stat()
         if not os.path.samestat(now, source) or (now.st_size, now.st_mtime_ns) != (source.st_size, source.st_mtime_ns):
-            raise OutputError("It was changed while it was read, so it is not removed; what was read is in the result.")
+            raise OutputError("The file changed while it was read, so it is not removed. The result holds what was read.")
         Path(name).unlink()
     except OSError as error:
-        raise OutputError(f"It cannot be removed: {error.strerror}. The result is complete.") from error
+        raise OutputError(f"The file cannot be removed: {error.strerror}. The result is complete.") from error
 
 
 def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
     if not is_forced and path.exists():
-        raise OutputError(f"{name} exists already; overwrite it with -f, or give another name.")
+        raise OutputError(f"{name} already exists. Overwrite it with -f, or give another name.")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list
     """
     if not names:
         if sys.stdin is None or is_terminal(sys.stdin):
-            raise typer.BadParameter("No FILE, and nothing is piped in. Give a FILE, or - for standard input.")
+            raise typer.BadParameter("No FILE is given, and nothing is piped in. Give a FILE, or - for standard input.")
         return [STANDARD]
     return [found for name in names for found in _meant(name, is_recursive, is_packed)[1]]
 
@@ -39,7 +39,7 @@ def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> lis
     That is its name below the folder that was given, or below the part of a pattern that is fixed; else its last part.
     """
     if not names or STANDARD in names:
-        raise typer.BadParameter("A cluster takes files that have a name: give FILEs, folders with -r, or patterns.")
+        raise typer.BadParameter("--cluster needs files with names. Give FILEs, folders with -r, or patterns.")
     found: list[tuple[str, str]] = []
     for name in names:
         is_pattern = not storage.is_url(name) and glob.has_magic(name) and not Path(name).exists()
@@ -106,7 +106,7 @@ def parse_range(text: str | None) -> Range | None:
         return None
     found = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", text)
     if not found:
-        raise typer.BadParameter(f"A range is START:END in bytes, for example 1000:2000, 1000: or :2000, not {text!r}.")
+        raise typer.BadParameter(f"{text!r} is not a range. Write START:END in bytes, for example 1000:2000, 1000: or :2000.")
     start, end = int(found[1] or 0), int(found[2]) if found[2] else None
     if end is not None and end < start:
         raise typer.BadParameter(f"The range {text} ends before it begins.")
@@ -123,6 +123,6 @@ def parse_memory(text: str | None) -> Memory:
         return Memory()
     found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
     if not found:
-        raise typer.BadParameter(f"A size of memory is a number of bytes, for example 500M or 2G, not {text!r}.")
+        raise typer.BadParameter(f"{text!r} is not a size. Write a number of bytes, for example 500M or 2G.")
     power = 0 if found[2] is None else "KMG".index(found[2].upper()) + 1
     return Memory(int(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -15,7 +15,7 @@ from nncomp.cli.files import open_source
 from nncomp.format.frames import FrameBlock, Readable, read_blocks
 from nncomp.network.registry import MODEL_IDS
 
-_NOTE = "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE"
+_NOTE = "bound: without headers and checksums; nncomp entropy FILE estimates it in full"
 _GAP = "  "
 _HIDDEN = 10  # hexadecimal digits of a model's hash that a table leaves out
 

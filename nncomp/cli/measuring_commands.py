@@ -15,31 +15,34 @@ from nncomp.cli.root import app
 
 @app.command()
 def bench(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, or the name of a corpus.", metavar="PATH")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, or names of corpora.", metavar="PATH...")],
     json: Json = False,
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
-    others: Annotated[bool, typer.Option(help="Measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq, too, if installed.")] = True,
-    bound: Annotated[bool, typer.Option("--bound", help="Estimate each text's bound, too; takes far longer.")] = False,
+    others: Annotated[bool, typer.Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq where installed.")] = True,
+    bound: Annotated[bool, typer.Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,
     plot: Annotated[
         str | None,
-        typer.Option(help="Draw bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+        typer.Option(help="Plot bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
     ] = None,
     corpus_dir: Annotated[
         Path | None,
-        typer.Option(help="Take corpora from this folder, or one in it of that name.", metavar="FOLDER", show_default=False),
+        typer.Option(
+            help="Read corpora from this folder, or from folders of their names in it.", metavar="FOLDER", show_default=False
+        ),
     ] = None,
     force: Force = False,
     cluster: Cluster = None,
 ) -> None:
-    """Compress, decompress and compare each file; then print sizes, speeds and memory, beside other compressors.
+    """Compress, decompress and compare each file; print sizes, speeds and memory beside those of other compressors.
 
-    Nothing is printed for a file that does not come back byte for byte.
-    bpb is of the files as they are; nncomp entropy estimates the bound of a text.
+    No figures are printed for a file that does not come back byte for byte.
+    bpb is bits of the compressed file for each byte of the file.
 
-    The corpora enwik8, enwik9, canterbury and silesia are downloaded once and kept
-    in the cache, or taken from --corpus-dir. Every file of them is verified.
+    The corpora enwik8, enwik9, canterbury and silesia are downloaded once and
+    kept in the cache, or read from --corpus-dir. Their files are checked by
+    SHA-256.
     """
     with guarded():
         from nncomp.cli.bench_command import Asked, run_bench
@@ -49,19 +52,19 @@ def bench(
 
 @app.command()
 def entropy(
-    file: Annotated[str, typer.Argument(help="A text, or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
+    file: Annotated[str, typer.Argument(help="A text or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
     json: Json = False,
     per_token: Annotated[
         str | None,
-        typer.Option(help="Write a line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
+        typer.Option(help="Write one line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
     ] = None,
     html: Annotated[
         str | None,
-        typer.Option(help="Write a page that shows the text coloured by surprisal.", metavar="FILE.html"),
+        typer.Option(help="Write a page with the text coloured by surprisal.", metavar="FILE.html"),
     ] = None,
     plot: Annotated[
         str | None,
-        typer.Option(help="Draw bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+        typer.Option(help="Plot bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -70,7 +73,7 @@ def entropy(
         str | None,
         typer.Option(
             "--model",
-            help="A model to compress a text with, or none; or the one a .nnc file was made with.",
+            help="Model to compress a text with, or none. For a .nnc file: the model it was made with.",
             metavar="MODEL",
             show_default=False,
         ),
@@ -78,9 +81,10 @@ def entropy(
 ) -> None:
     """Estimate how few bits a text needs, and say where a file takes more.
 
-    The bound is the surprisal of the whole text in one lane: network and mixing,
-    or mixing alone where that is lower. The parts above it add up to the file.
-    A text is compressed in memory first. docs/ENTROPY.md describes all output.
+    The bound is the lowest surprisal found for the text in one lane, by network
+    and mixing or by mixing alone. Bound and the parts above it add up to the
+    file. A text is first compressed in memory. docs/ENTROPY.md describes the
+    output.
     """
     with guarded(file):
         from nncomp.cli.entropy_command import Wanted, show_entropy

@@ -9,7 +9,7 @@ def describe_sizes(summary: Summary) -> str:
     """Return sizes, ratio, bits per byte, cross-entropy and what the file takes above it.
 
     >>> describe_sizes(Summary(raw_bytes=1000, packed_bytes=250, cost_bits=1880.0))
-    '1,000 -> 250 bytes, ratio 4.00, 2.000 bpb; cross-entropy 1.880 bpb, file 15 bytes above it'
+    '1,000 -> 250 bytes, ratio 4.00, 2.000 bpb; cross-entropy 1.880 bpb, overhead 15 bytes'
     """
     sizes = f"{summary.raw_bytes:,} -> {summary.packed_bytes:,} bytes"
     if not summary.raw_bytes:
@@ -19,7 +19,7 @@ def describe_sizes(summary: Summary) -> str:
     above = summary.packed_bytes - summary.cost_bits / 8
     return (
         f"{sizes}, ratio {ratio:.2f}, {bpb:.3f} bpb; "
-        f"cross-entropy {summary.cost_bits / summary.raw_bytes:.3f} bpb, file {above:,.0f} bytes above it"
+        f"cross-entropy {summary.cost_bits / summary.raw_bytes:.3f} bpb, overhead {above:,.0f} bytes"
     )
 
 

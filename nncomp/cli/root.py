@@ -1,4 +1,4 @@
-"""The app without its commands: `nncomp --help` and `nncomp --version`. The modules of commands add theirs to `app`."""
+"""The app without its commands: `nncomp --help` and `nncomp --version`. The modules of commands add commands to `app`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Compress text with a small network and exact integers: smaller than xz and zstd, and the same on any machine.\n\n"
-    "nncomp FILE compresses, nncomp -d FILE.nnc decompresses, -t tests, -l lists; with no FILE, standard input goes to "
-    "standard output. A file that is named like a command is given as ./compress.",
+    help="Compress text with a small neural network. Compressed text is smaller than with xz and zstd, and decodes to the "
+    "same bytes on every machine.\n\n"
+    "nncomp FILE compresses, nncomp -d FILE.nnc decompresses, -t tests, -l lists. Without FILE, nncomp reads standard input "
+    "and writes standard output. For a file with the name of a command, write ./compress.",
     epilog="Start with: nncomp notes.txt, and later nncomp -d notes.txt.nnc",
     no_args_is_help=True,
     subcommand_metavar="COMMAND | FILE [ARGS]...",

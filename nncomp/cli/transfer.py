@@ -24,8 +24,8 @@ from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.workers import usable_cores
 
-PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
-UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
+PREPARING = "nncomp: preparing kernels, on the first run only (about 20 seconds)."
+UNKEPT = "nncomp: preparing kernels (about 20 seconds, on every run: the cache folder cannot be written)."
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
     """Compress one file and say what came out."""
     target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
     if target == STANDARD and is_terminal(sys.stdout):
-        raise OutputError("Compressed bytes are not for a terminal; redirect them, or give a file with -o.")
+        raise OutputError("Compressed data is not written to a terminal. Redirect standard output, or give a file with -o.")
     with open_source(name) as source, open_sink(target, options.is_forced, source.status) as sink:
         _check_removable(source, sink, options)
         read, summary = _HashedSource(source), Summary()
@@ -112,7 +112,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
     """Decompress one file, or the part of it that is asked for."""
     target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
-        raise OutputError(f"Its name does not end in {SUFFIX}, so there is no name for the result; give one with -o, or use -c.")
+        raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
     find_model = model_finder(given)
     with open_source(name) as source:
         if options.part:
@@ -157,30 +157,30 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     from nncomp.stream.recovery import recover
 
     if not source.is_seekable:
-        raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")
+        raise DataError("Recovery reads a file from both ends, and this input can be read only once. Give a file.")
     others = [*given, *installed_models()]
     with open_sink(target, options.is_forced, source.status) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
             workers, find_model = options.fitting_workers(given), model_finder(given)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
         if not result.kept_blocks:
-            raise FormatError("Nothing of it can be recovered: no block is whole.")
+            raise FormatError("Nothing can be recovered: no block is undamaged.")
     kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
     for loss in result.lost:
         end = "the end" if loss.end is None else f"{loss.end:,}"
         say(f"{name}: lost from byte {loss.start:,} to {end}: {loss.why}")
     if result.lost:
-        raise FormatError(f"Not all of it can be recovered; {kept} are written, and zeros between them where bytes are lost.")
+        raise FormatError(f"Part of the file is lost. {kept} are written, with zeros in place of lost bytes between them.")
     if options.says_result(target == STANDARD):
-        say(f"{name}: nothing is lost, {kept}")
+        say(f"{name}: nothing lost, {kept}")
 
 
 def _check_removable(source: Source, sink: Sink, options: Options) -> None:
     """Raise, before there is any work, when the result cannot be read again or the source is nothing to remove."""
     if options.is_removed and source.status is None:
-        raise DataError("It is no file, so there is nothing to remove; leave --rm away.")
+        raise DataError("The input is not a regular file, so it cannot be removed. Leave out --rm.")
     if options.is_verified and sink.path is None:
-        raise OutputError(f"{sink.name} cannot be read again and compared; leave --rm and --verify away.")
+        raise OutputError(f"{sink.name} cannot be read back and compared. Leave out --rm and --verify.")
 
 
 def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
@@ -198,7 +198,7 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
         raise OutputError(_UNEQUAL)
 
 
-_UNEQUAL = "What was written, read again, is not what it should be; it is not kept, nothing is removed. Try again, and report it."
+_UNEQUAL = "The result was read back and is wrong. It is not kept, and the source is not removed. Please report this."
 
 
 def _new_hash() -> hashlib.blake2b:

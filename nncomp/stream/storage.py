@@ -76,7 +76,7 @@ def open_write(url: str, is_forced: bool) -> Iterator[Writer]:
     """
     if _protocol(url) not in WRITABLE:
         allowed = ", ".join(f"{name}://" for name in WRITABLE)
-        raise OutputError(f"{url} can be read only: nncomp writes to {allowed} and local files.")
+        raise OutputError(f"{url} cannot be written: nncomp writes to {allowed} and local files.")
     refuse_existing(url, is_forced)
     if bucket := _missing_bucket(url):  # else it would be known only after the work
         raise OutputError(f"{url} cannot be written: there is no bucket {bucket}.")
@@ -101,7 +101,7 @@ def open_write(url: str, is_forced: bool) -> Iterator[Writer]:
 def refuse_existing(url: str, is_forced: bool) -> None:
     """Raise OutputError when there is an object at a URL, unless it may be replaced."""
     if not is_forced and exists(url):
-        raise OutputError(f"{url} exists already; overwrite it with -f, or give another name.")
+        raise OutputError(f"{url} already exists. Overwrite it with -f, or give another name.")
 
 
 class _Reader(io.RawIOBase):
@@ -190,7 +190,7 @@ def _failures(url: str, kind: type[NncompError], done: str) -> Iterator[None]:
     except NncompError:
         raise
     except Exception as error:
-        subject = "It" if done == "read" else url
+        subject = "The file" if done == "read" else url
         raise kind(f"{subject} cannot be {done}: {_reason(url, error)}.") from error
 
 
@@ -200,7 +200,7 @@ def _reason(url: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return _missing(url)
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
-        return "access is refused; check the credentials in the environment and the rights they give"
+        return "access is refused; check the credentials in the environment and their rights"
     if isinstance(error, ValueError) and "rotocol" in str(error):
         return f"no storage of the kind {_protocol(url)}:// is known"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -173,8 +173,8 @@ class _Pool:
 
 def _worker_died() -> WorkerError:
     return WorkerError(
-        "A worker process ended before its block was done (killed, or out of memory). "
-        "No partial file is left; try again with fewer workers, for example -T 1."
+        "A worker process ended before its block was done: it was killed or ran out of memory. "
+        "No partial file is left. Use fewer cores, for example -T 1."
     )
 
 
@@ -215,7 +215,7 @@ def _work(connection: Connection, position: Any) -> None:
         except NncompError as error:
             result = error
         except MemoryError:
-            result = WorkerError("There is not enough memory for a block; try again with fewer workers, for example -T 1.")
+            result = WorkerError("There is not enough memory for a block. Use fewer cores, for example -T 1.")
         except Exception as error:
-            result = WorkerError(f"A worker process failed ({type(error).__name__}: {error}); this is a fault of nncomp.")
+            result = WorkerError(f"A worker process failed ({type(error).__name__}: {error}); this is a bug in nncomp.")
         connection.send(result)
