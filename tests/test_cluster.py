@@ -26,7 +26,7 @@ from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.network.registry import ModelFile, find, level_path, open_model
 from nncomp.stream import pipeline
 from tests.conftest import Run
-from tests.test_json import tables
+from tests.test_json import tables, words
 
 pytest.importorskip("distributed")
 
@@ -255,6 +255,7 @@ def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster)
     document = json.loads(result.stdout)
     of_document, of_file, of_total = tables("JSON.md", "nncomp compress, decompress --cluster --json")
     assert (list(document), list(document["total"])) == (of_document, of_total)
+    assert list(document["cluster"]) == words("JSON.md", "cluster")
     assert [list(row) for row in document["files"]] == [of_file] * 3
     assert [(row["file"], row["output"], row["state"]) for row in document["files"]] == [
         (f"in/{name}", f"out/{name}.nnc", "done") for name in texts
