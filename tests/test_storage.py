@@ -181,5 +181,5 @@ def test_without_the_extra_there_is_a_sentence(name: str, monkeypatch: pytest.Mo
         sys.modules["fsspec.registry"]._registry.pop("s3", None)
     with pytest.raises(DataError, match=r"s3:// needs packages that are not installed .*pip install 'nncomp\[cluster\]'"):
         storage.open_read("s3://bucket/text").__enter__()
-    with pytest.raises(DataError, match="no storage of the kind strange://" if name == "s3fs" else "pip install"):
+    with pytest.raises(DataError, match="knows no storage strange://" if name == "s3fs" else "pip install"):
         storage.open_read("strange://text").__enter__()

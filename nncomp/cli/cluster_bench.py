@@ -19,7 +19,7 @@ from nncomp.network.registry import ModelFile
 
 
 def cluster_compressor(cluster: Cluster, model: ModelFile | None, number: int) -> Compressor:
-    """Return nncomp at a level, its blocks on the workers of a cluster; times are wall time here, without its start."""
+    """Return nncomp at a level on a cluster. Times are wall times of this process, without the start of the cluster."""
     name = f"nncomp -{number}, cluster"
     compressing = Compressing(cluster, model, level(number).effort, Memory())
     decompressing = Decompressing(cluster, model_finder([model] if model else []), Memory())

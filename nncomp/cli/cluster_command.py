@@ -1,4 +1,4 @@
-"""`--cluster`: compress, decompress and test with the blocks of all files on the workers of a Dask cluster."""
+"""`--cluster`: compress, decompress and test on a Dask cluster, whose workers code the blocks of all files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPRESS, DECOMPRESS, TEST = "compress", "decompress", "test"
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command is asked to do, beside `Options`; `folder` is where results go, None for beside each source."""
+    """What the command has beside `Options`. `folder` is the output folder, None for outputs beside the sources."""
 
     address: str
     command: str
@@ -45,7 +45,7 @@ class Asked:
 
 @contextmanager
 def connected(address: str, local_workers: int, is_quiet: bool) -> Iterator[Cluster]:
-    """Reach or start a cluster and say where it is; raises DataError when what that needs is not installed."""
+    """Connect to a cluster or start one, and print its address; raises DataError if Dask is not installed."""
     try:
         from nncomp.cluster.connection import connect
     except ImportError as error:
@@ -61,7 +61,7 @@ def connected(address: str, local_workers: int, is_quiet: bool) -> Iterator[Clus
 
 
 def run(asked: Asked, options: Options, model: ModelFile | None = None, given: list[ModelFile] | None = None) -> None:
-    """Do the command on the cluster, then report each file; exits with 1 when any of them failed."""
+    """Run the command on the cluster and report each file; exits with 1 if any file failed."""
     import typer
 
     names = planned(asked.names, asked.is_recursive, asked.command != COMPRESS)
@@ -91,7 +91,7 @@ def _run_all(cluster: Cluster, kind: Kind, report: _Report) -> None:
 
 @dataclass
 class Place:
-    """A source and where its result goes; None where it is only checked."""
+    """A source and its output; `target` is None for `nncomp test`."""
 
     name: str
     target: str | None
@@ -121,7 +121,7 @@ class Place:
             yield sink
 
     def is_finished(self) -> bool:
-        """Return whether the result is there already and is that of the source; raises OutputError when it is in the way."""
+        """Return whether the output exists and belongs to the source; raises OutputError if it must not be overwritten."""
         from nncomp.cluster.resume import belong_together
 
         if not self.target or not _exists(self.target):
@@ -137,7 +137,7 @@ class Place:
 
 
 def _places(names: list[tuple[str, str]], asked: Asked, options: Options) -> list[Place]:
-    """Return where each result goes; raises OutputError when two go to the same place, or one to its source."""
+    """Return the output of each source; raises OutputError if two outputs are the same, or if one is its source."""
     seen: dict[str, str] = {}
     places: list[Place] = []
     for name, inner in names:
@@ -173,13 +173,13 @@ def _make_folder(folder: Path) -> None:
 
 @dataclass
 class _Report:
-    """What is shown while the work goes on and when it is over."""
+    """The progress bar during the work and the report after it."""
 
     asked: Asked
     options: Options
     cluster: Cluster
-    places: list[Place]  # in the order they are reported in
-    order: list[Place]  # and in the order they are begun in
+    places: list[Place]  # in the order of the report
+    order: list[Place]  # in the order of the work
     rows: list[tuple[Work, Place]] = field(default_factory=list)
     sums: Summary = field(default_factory=Summary)
 
@@ -226,7 +226,7 @@ class _Report:
 
 
 def _largest_first(places: list[Place]) -> list[Place]:
-    """Return the files in the order that leaves the least to wait for in the end; those at URLs, of unknown size, last."""
+    """Return the files with the largest first, so that none runs long alone at the end; files at URLs come last."""
     return sorted(places, key=lambda place: -(_size(place.name) or 0))
 
 
@@ -234,4 +234,4 @@ def _size(name: str) -> int | None:
     try:
         return None if storage.is_url(name) else Path(name).stat().st_size
     except OSError:
-        return 0  # it fails when its turn comes
+        return 0  # opening it fails later

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from nncomp.cli.options import WrongUse
+
 Cluster = Annotated[
     str | None,
     typer.Option(
@@ -25,7 +27,7 @@ ReportJson = Annotated[bool, typer.Option("--json", help="With --cluster: print 
 
 
 def check(cluster: str | None, with_cluster: dict[str, object], without: dict[str, object]) -> None:
-    """Raise BadParameter for an option that needs --cluster without it, or that cannot be used with it."""
+    """Raise WrongUse for an option that needs --cluster without it, or that cannot be used with it."""
     wrong = [name for name, value in (without if cluster else with_cluster).items() if value]
     if wrong:
-        raise typer.BadParameter(f"{wrong[0]} {'cannot be used with' if cluster else 'needs'} --cluster.")
+        raise WrongUse(f"{wrong[0]} {'cannot be used with' if cluster else 'needs'} --cluster.")

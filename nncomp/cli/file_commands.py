@@ -26,6 +26,7 @@ from nncomp.cli.options import (
     Stdout,
     Verbose,
     Workers,
+    WrongUse,
 )
 from nncomp.cli.root import app
 
@@ -129,9 +130,9 @@ def decompress(
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
-            raise typer.BadParameter("--range takes one FILE, needs -o or -c, and cannot be used with --rm.")
+            raise WrongUse("--range takes one FILE, needs -o or -c, and cannot be used with --rm.")
         if recover and (part or is_removed):
-            raise typer.BadParameter("--recover cannot be used with --range or --rm.")
+            raise WrongUse("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         given = model_choice.given_models(model, device)
@@ -166,7 +167,7 @@ def cat(
         names = inputs.expand(files, False, is_packed=True)
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
-            raise typer.BadParameter(f"--range takes one FILE, and {len(names)} are given.")
+            raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
         given = model_choice.given_models(model)
@@ -220,12 +221,12 @@ def list_(files: Files = None, recursive: Recursive = False, json: Json = False)
 
 
 def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: bool) -> str | None:
-    """Return the one output of all files, or None for an output beside each file; raises BadParameter for wrong options."""
+    """Return the one output of all files, or None for an output beside each file; raises WrongUse for wrong options."""
     if output is not None and is_stdout:
-        raise typer.BadParameter("-o and -c cannot be used together.")
+        raise WrongUse("-o and -c cannot be used together.")
     if output is not None and len(names) > 1:
-        raise typer.BadParameter(f"-o takes one FILE, and {len(names)} are given. Leave out -o, or use -c.")
+        raise WrongUse(f"-o takes one FILE, and {len(names)} are given. Leave out -o, or use -c.")
     target = "-" if is_stdout else output
     if is_removed and target == "-":
-        raise typer.BadParameter("--rm needs a result in a file, not on standard output.")
+        raise WrongUse("--rm needs a result in a file, not on standard output.")
     return target

@@ -1,4 +1,4 @@
-"""The process of the command line: signals, shell completion, exit statuses. `nncomp` on the PATH calls `main`."""
+"""The process of the command `nncomp`: signals, shell completion, exit status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TYPER_INTERRUPTED = 130
 
 
 def _print_any_name() -> None:
-    """Let stdout take every file name: bytes that are no UTF-8 as they are, letters that its encoding lacks as escapes."""
+    """Let stdout take every file name: bytes that are not UTF-8 unchanged, letters that its encoding lacks as escapes."""
     if isinstance(sys.stdout, TextIOWrapper):
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")

@@ -111,7 +111,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return text as roff takes it for text, without the escapes of the help's markup.
+    """Return text escaped for roff, without the escapes of the help's markup.
 
     >>> print(_plain("nncomp\\\\[plot] -d"))
     nncomp[plot] \\-d

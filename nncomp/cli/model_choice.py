@@ -1,4 +1,4 @@
-"""Which model a command works with: the one of a level, one that is given, or the one that a file names."""
+"""Which model a command uses: the model of a level, a given model, or the model that a .nnc file names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nncomp.stream.pipeline import FindModel
 
 
 def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
-    """Return the model to compress with: the level's if it is installed, unless another one or none is asked for."""
+    """Return the model to compress with: the model of `asked`, or the level's model if that is installed, or None."""
     if asked == "none":
         return None
     chosen = open_model(model_path(asked)) if asked is not None else installed_model(levels.level(level).model)
@@ -23,18 +23,18 @@ def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = 
 
 
 def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
-    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways.
+    """Return the models to search before the models of nncomp. `none` is no error: tar uses the same options both ways.
 
-    For a device those that come with nncomp are given too.
+    With a device, the models of nncomp are in the list, to run on the device.
     """
     given = [] if asked in (None, "none") else [open_model(model_path(asked))]
     return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
 
 
 def model_finder(given: list[ModelFile]) -> FindModel:
-    """Return what finds the model that a frame names, among those given and those that come with nncomp."""
+    """Return a function that finds the model of a frame among the given models and the models of nncomp."""
 
-    @cache  # to find a model takes reading the files it may be, and each block asks
+    @cache  # a search reads model files, and every block asks
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 
@@ -42,9 +42,9 @@ def model_finder(given: list[ModelFile]) -> FindModel:
 
 
 def require_models(source: Source, find_model: FindModel) -> None:
-    """Raise ModelError before there is any output when a model is missing that a block of the file needs.
+    """Raise ModelError, before there is any output, if a model that a block of the file needs is missing.
 
-    A pipe cannot be read twice: there the block itself, when its turn comes, finds its model missing.
+    A pipe cannot be read twice, so nothing is checked: the first block that needs a missing model raises ModelError.
     """
     if source.status is None:
         return

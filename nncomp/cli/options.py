@@ -84,6 +84,13 @@ GivenModel = Annotated[
 ]
 
 
+class WrongUse(typer.BadParameter):
+    """Arguments that do not go together: the message and exit status 2. BadParameter alone writes "Invalid value:" first."""
+
+    def format_message(self) -> str:
+        return self.message
+
+
 class Shell(StrEnum):
     """The shells there are completions for."""
 

@@ -1,4 +1,4 @@
-"""One file in, one file out: what compress, decompress and test do, and the lines they say."""
+"""What compress, decompress, cat, test and --recover do with each file, and the lines they print."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ UNKEPT = "nncomp: preparing kernels (about 20 seconds, on every run: the cache f
 
 @dataclass(frozen=True)
 class Options:
-    """What compress, decompress, test and cat have in common; `target` is None for a file beside each source."""
+    """Options of compress, decompress, cat and test. `target` is None for an output beside each source."""
 
     target: str | None
     is_forced: bool
     is_quiet: bool
     is_verbose: bool
     workers: int
-    is_verified: bool = False  # what was written is read again and compared with the source
-    is_removed: bool = False  # the source, once its result is complete
+    is_verified: bool = False  # read the result back and compare
+    is_removed: bool = False  # remove the source when its result is complete
     part: Range | None = None  # of the content
     memory: Memory = field(default_factory=Memory)
-    is_recovered: bool = False  # what is left of a damaged file is wanted
-    effort: Effort = USUAL  # that compressing may cost
-    total: Total | None = None  # of several files
+    is_recovered: bool = False  # write the undamaged blocks of a damaged file
+    effort: Effort = USUAL  # of compression
+    total: Total | None = None  # the progress of several files
 
     def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
-        """Return the progress bar of a file; there is none over what is written to the same terminal."""
+        """Return the progress bar of a file. It is hidden while data goes to the same terminal."""
         is_hidden = self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
         return Bar(name, total_bytes, is_hidden, sizes, self.total, is_counted)
 
     def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
-        """Return how many workers fit the memory with any of these models, or with those that come with nncomp."""
+        """Return how many workers fit the memory limit with the largest of these models and the models of nncomp."""
         shipped = [] if is_coding else installed_models()
         return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
-        """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
+        """Return whether to print a line about a result. In a pipe (`is_passing`), only -v prints the line."""
         return not self.is_quiet and (self.is_verbose or not is_passing)
 
 
 def listen(options: Options) -> None:
-    """Say it once on stderr when functions have to be compiled before the work can begin."""
+    """Print one line on stderr if kernels must be compiled before the work begins."""
 
     def say_once(is_kept: bool) -> None:
         watch.on_preparing(None)
@@ -71,12 +71,12 @@ def listen(options: Options) -> None:
 
 
 def worker_count(asked: int) -> int:
-    """Return how many workers there are to be: as many as cores for 0."""
+    """Return the number of workers: as many as cores for 0."""
     return asked or usable_cores()
 
 
 def each_file(names: list[str], options: Options, work: Callable[[str, Options], None]) -> None:
-    """Do the work for each file, with progress in total where there are several; exit with 1 if any failed."""
+    """Do the work for each file, with a total progress bar for several files; exit with 1 if any failed."""
     if len(names) == 1:
         for_each(names, lambda name: work(name, options))
         return
@@ -85,7 +85,7 @@ def each_file(names: list[str], options: Options, work: Callable[[str, Options],
 
 
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
-    """Compress one file and say what came out."""
+    """Compress one file and print a line about the result."""
     target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
     if target == STANDARD and is_terminal(sys.stdout):
         raise OutputError("Compressed data is not written to a terminal. Redirect standard output, or give a file with -o.")
@@ -109,7 +109,7 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
 
 
 def decompress_file(name: str, given: list[ModelFile], options: Options) -> None:
-    """Decompress one file, or the part of it that is asked for."""
+    """Decompress one file or a range of its bytes."""
     target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
         raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
@@ -153,7 +153,10 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 
 
 def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
-    """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
+    """Write the undamaged blocks of a file and print the lost ranges.
+
+    Raises FormatError, after the result is complete, if bytes are lost.
+    """
     from nncomp.stream.recovery import recover
 
     if not source.is_seekable:
@@ -176,7 +179,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
 
 
 def _check_removable(source: Source, sink: Sink, options: Options) -> None:
-    """Raise, before there is any work, when the result cannot be read again or the source is nothing to remove."""
+    """Raise before the work begins if the source cannot be removed or the result cannot be read back."""
     if options.is_removed and source.status is None:
         raise DataError("The input is not a regular file, so it cannot be removed. Leave out --rm.")
     if options.is_verified and sink.path is None:
@@ -184,9 +187,9 @@ def _check_removable(source: Source, sink: Sink, options: Options) -> None:
 
 
 def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
-    """Decode what was written and compare it with what was read; raises OutputError when they differ."""
+    """Decode the result and compare it with the source by digest; raises OutputError when they differ."""
     decoded = _HashedSink(Discard())
-    model = replace(model, device="") if model else None  # what a device has made is read by the engine that all have
+    model = replace(model, device="") if model else None  # verified by the loops that every reader has
     finder, summary = model_finder([model] if model else []), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
@@ -206,7 +209,7 @@ def _new_hash() -> hashlib.blake2b:
 
 
 class _HashedSource:
-    """A stream that knows the digest of what it gave."""
+    """A stream that keeps the digest of the bytes it gave."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
@@ -220,7 +223,7 @@ class _HashedSource:
 
 
 class _HashedSink:
-    """A sink that knows the digest of what it took."""
+    """A sink that keeps the digest of the bytes it took."""
 
     def __init__(self, sink: Writable) -> None:
         self._sink = sink
@@ -233,7 +236,7 @@ class _HashedSink:
 
 
 def test_files(names: list[str], given: list[ModelFile], options: Options, is_json: bool) -> None:
-    """Decompress files to nowhere; with `is_json`, print what docs/JSON.md describes, of those that fail too."""
+    """Decompress files and discard the bytes; with `is_json`, print the document of docs/JSON.md."""
     rows: list[dict[str, object]] = []
 
     def work(name: str, known: Options) -> None:
