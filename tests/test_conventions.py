@@ -1,4 +1,4 @@
-"""What people know from gzip, xz and zstd, through the real command: stdout, stderr, exit code and what is in the folder."""
+"""What people know from gzip, xz and zstd, through the real command: stdout, stderr, exit status and what is in the folder."""
 
 from __future__ import annotations
 

@@ -72,4 +72,5 @@ def main() -> NoReturn:
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {describe(error)}")
         status = FAILED
+        _flush(status)
     sys.exit(status)
