@@ -257,7 +257,7 @@ def wrong_places(place: Place) -> Iterator[str]:
         (["compress", "folder"], "This is a folder", "a folder as input"),
         (["compress", "text", "-o", "none/out"], "No such file or directory", "no such folder"),
         (["compress", "text", "-o", "n" * 256], "File name too long", "a name of 256 bytes"),
-        (["compress", "loop"], "It cannot be read", "a link to itself as input"),
+        (["compress", "loop"], "The file cannot be read", "a link to itself as input"),
         (["compress", "text", "-o", "/proc/out.nnc"], "cannot be written", "a file system that takes nothing"),
     ):
         place.reset("text", "text.nnc")
