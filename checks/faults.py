@@ -124,7 +124,7 @@ def kills(place: Place, is_packing: bool, count: int, number: int, seed: int) ->
             expected: tuple[int, ...] = (0, -number)
         else:  # before Python itself listens, a signal ends it as it ends any process
             expected = 0, 1, -number
-            if process.returncode == 1 and said.decode().strip() != "nncomp: Interrupted; no partial file is left.":
+            if process.returncode == 1 and said.decode().strip() != "nncomp: Interrupted. No partial file is left.":
                 raise FaultError(f"{said.decode()!r}")
             if place.leftovers():
                 raise FaultError("a temporary file is left, though there was time to remove it")
@@ -190,7 +190,7 @@ def cache() -> str:
 def read_errors(place: Place) -> Iterator[str]:
     """A source that cannot be read to its end."""
     place.reset()
-    spoken(start(place, "compress", "/proc/self/mem", "-o", "out.nnc"), 1, "It cannot be read: Input/output error.")
+    spoken(start(place, "compress", "/proc/self/mem", "-o", "out.nnc"), 1, "The file cannot be read: Input/output error.")
     place.check()
     yield "read error (EIO)"
     for cut in (0, 1, 5, 40, len(place.packed) // 2, len(place.packed) - 1):
@@ -223,7 +223,7 @@ def changing_inputs(place: Place) -> Iterator[str]:
         else:
             (place.folder / "other").write_bytes(place.text)
             (place.folder / "other").replace(source)
-        spoken(process, 1, "It was changed while it was read, so it is not removed")
+        spoken(process, 1, "The file changed while it was read, so it is not removed")
         if not source.exists():
             raise FaultError("the source is gone")
         yield f"input that changes while it is read: {change}"
@@ -245,19 +245,19 @@ def changing_inputs(place: Place) -> Iterator[str]:
 def wrong_places(place: Place) -> Iterator[str]:
     """Names that cannot be, or must not be, written."""
     for arguments, sentence, what in (
-        (["compress", "-f", "text", "-o", "text"], "overwritten with its own result", "the same input and output"),
+        (["compress", "-f", "text", "-o", "text"], "overwrite its own source", "the same input and output"),
         (["decompress", "-f", "text.nnc", "-o", "text.nnc"], "no name for the result", "the same input and output"),
-        (["compress", "-f", "link", "-o", "text"], "overwritten with its own result", "the same input and output, by a link"),
+        (["compress", "-f", "link", "-o", "text"], "overwrite its own source", "the same input and output, by a link"),
         (
             ["compress", "-f", "text", "-o", "hard"],
-            "overwritten with its own result",
+            "overwrite its own source",
             "the same input and output, by a hard link",
         ),
         (["compress", "text", "-o", "folder"], "is a folder", "a folder as output"),
-        (["compress", "folder"], "It is a folder", "a folder as input"),
+        (["compress", "folder"], "This is a folder", "a folder as input"),
         (["compress", "text", "-o", "none/out"], "No such file or directory", "no such folder"),
         (["compress", "text", "-o", "n" * 256], "File name too long", "a name of 256 bytes"),
-        (["compress", "loop"], "It cannot be read", "a link to itself as input"),
+        (["compress", "loop"], "The file cannot be read", "a link to itself as input"),
         (["compress", "text", "-o", "/proc/out.nnc"], "cannot be written", "a file system that takes nothing"),
     ):
         place.reset("text", "text.nnc")

@@ -138,7 +138,7 @@ def long_modules(known: Mapping[str, Path]) -> list[str]:
 def long_signatures(known: Mapping[str, Path]) -> list[str]:
     """Return the functions that take more parameters than are allowed: kernels MOST_KERNEL_PARAMETERS, others MOST_PARAMETERS.
 
-    The commands in `cli/app.py` are left out: there a parameter is an option of the command line.
+    Commands (functions decorated by `app`) are left out: there a parameter is an option of the command line.
     """
     found = []
     for name, path in known.items():

@@ -1,28 +1,28 @@
-"""The errors a caller may meet. Each message is a full sentence: what was found, what was expected, what to do."""
+"""The errors that nncomp raises. Each message says in a sentence or two what is wrong and what to do."""
 
 
 class NncompError(Exception):
-    """Anything from outside that stops the work: the base of all errors nncomp raises on purpose."""
+    """The base of all errors that nncomp raises for wrong data, files, models or machines."""
 
 
 class FormatError(NncompError):
-    """The bytes are not a .nnc file, are of an unknown version, truncated, altered, or claim what cannot be."""
+    """The bytes are not a valid .nnc file: another format, an unknown version, truncated or altered."""
 
 
 class ModelError(NncompError):
-    """A model file is missing, is not the one the .nnc file names, or is not a valid model."""
+    """A model file is missing, is not the model that the .nnc file names, or is not valid."""
 
 
 class DataError(NncompError):
-    """Training or benchmark data is missing, empty or unusable."""
+    """Input data is missing, unreadable or unusable."""
 
 
 class OutputError(NncompError):
-    """The result cannot go where it was asked to go: it exists, is a terminal, is the source, or cannot be written."""
+    """The output cannot be written, or must not be: it exists, is a terminal, or is the source."""
 
 
 class MemoryLimitError(NncompError):
-    """To decode or code a block would take more memory than is allowed."""
+    """A block needs more memory than the limit."""
 
 
 class WorkerError(NncompError):
@@ -30,4 +30,4 @@ class WorkerError(NncompError):
 
 
 class DeviceError(NncompError):
-    """The device that the network is to run on is not here, or does not give the exact integers."""
+    """The device for the network is missing, or computes wrong integers."""

@@ -203,7 +203,7 @@ def test_the_bound_the_gap_and_a_picture(run: Run, tmp_path: Path) -> None:
     assert document["bound_bits"] == row["bound_bits"]
     again = run("bench", "--no-others", "--model", "none", "--plot", "front.svg", "a")
     assert again.returncode == 1
-    assert b"front.svg exists already" in again.stderr
+    assert b"front.svg already exists" in again.stderr
 
 
 def test_a_picture_of_results() -> None:

@@ -44,7 +44,7 @@ def test_a_text_there_and_back(run: Run, tmp_path: Path, english: bytes) -> None
     assert result.returncode == 0, result.stderr
     said = result.stderr.decode()
     assert result.stdout == b""
-    for part in ("text.txt: 20,000 -> ", "ratio", "bpb; cross-entropy", "bytes above it", "1 block (", "model: "):
+    for part in ("text.txt: 20,000 -> ", "ratio", "bpb; cross-entropy", "bpb, overhead ", "1 block (", "model: "):
         assert part in said
     packed = tmp_path / "text.txt.nnc"
     assert packed.stat().st_size < 10_000
@@ -73,7 +73,7 @@ def test_several_files_go_on_after_a_failure(run: Run, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(name.encode())
     result = run("compress", "a", "missing", "b")
     assert result.returncode == 1
-    assert b"nncomp: missing: It cannot be read: No such file or directory." in result.stderr
+    assert b"nncomp: missing: The file cannot be read: No such file or directory." in result.stderr
     assert names(tmp_path) == {"a", "b", "a.nnc", "b.nnc"}
     both = run("decompress", "-c", "-q", "a.nnc", "b.nnc")
     assert (both.returncode, both.stdout) == (0, b"ab")
@@ -101,7 +101,7 @@ def test_it_overwrites_only_when_forced(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     result = run("decompress", "a.nnc")
     assert result.returncode == 1
-    assert b"a exists already; overwrite it with -f" in result.stderr
+    assert b"a already exists. Overwrite it with -f" in result.stderr
     assert (tmp_path / "a").read_bytes() == b"old"
     assert run("decompress", "-f", "a.nnc").returncode == 0
     assert (tmp_path / "a").read_bytes() == b"new"
@@ -188,7 +188,7 @@ def test_what_cannot_be_read_or_written(run: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "a.nnc").write_bytes(stored(b"text"))
     for arguments, sentence in (
-        (("compress", "folder"), "It is a folder"),
+        (("compress", "folder"), "This is a folder"),
         (("compress", "missing"), "No such file"),
         (("decompress", "a.nnc", "-o", "folder"), "is a folder"),
         (("decompress", "a.nnc", "-o", "missing/a"), "cannot be written: No such file or directory"),
@@ -283,7 +283,7 @@ def test_list(run: Run, tmp_path: Path) -> None:
     assert table == (
         "raw  packed  ratio     bpb  bound  frames  blocks     model    file\n"
         " 11      50   0.22  36.364  8.000       2  stored: 2  default  a.nnc\n"
-        "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE\n"
+        "bound: without headers and checksums; nncomp entropy FILE estimates it in full\n"
     )
     result = run("list", "--json", "a.nnc", "missing")
     assert result.returncode == 1
@@ -324,7 +324,7 @@ def test_compressed_bytes_do_not_go_to_a_terminal(tmp_path: Path) -> None:
         os.close(theirs)
         os.close(ours)
     assert result.returncode == 1
-    assert b"not for a terminal" in result.stderr
+    assert b"not written to a terminal" in result.stderr
 
 
 def test_list_at_any_width(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_what_is_written(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").unlink()
     again = run("entropy", "a.txt", *wanted)
     assert again.returncode == 1
-    assert b"a.html exists already; overwrite it with -f" in again.stderr
+    assert b"a.html already exists. Overwrite it with -f" in again.stderr
     assert again.stdout == b""
     assert not (tmp_path / "a.jsonl").exists(), "all or nothing"
     forced = run("entropy", "-q", "-f", "a.txt", *wanted)
@@ -72,14 +72,14 @@ def test_what_is_written(run: Run, tmp_path: Path) -> None:
 
 WRONG = {
     "missing": (["missing"], "cannot be read: No such file"),
-    "folder": (["."], "It is a folder"),
+    "folder": (["."], "This is a folder"),
     "not what its name says": (["text.nnc"], "not a .nnc file"),
     "truncated": (["cut.nnc"], "truncated"),
     "altered": (["altered.nnc"], "checksum"),
     "no picture": (["a", "--plot", "a.jpg"], "let it end in .png or .svg"),
     "same names": (["a", "--html", "b", "--per-token", "./b"], "the same name"),
     "standard output": (["a", "--html", "-"], "Standard output is for the summary"),
-    "its own source": (["a", "-f", "--html", "a"], "overwritten with its own result"),
+    "its own source": (["a", "-f", "--html", "a"], "overwrite its own source"),
     "no such folder": (["a", "--html", "missing/a.html"], "missing/a.html cannot be written"),
     "no such model": (["a", "--model", "missing"], "There is no model missing"),
 }

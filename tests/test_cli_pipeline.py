@@ -69,7 +69,7 @@ def test_results_come_in_order(workers: int) -> None:
     ("fault", "error", "sentence"),
     [
         ("named", FormatError, "This block is altered"),
-        ("bug", WorkerError, "fault of nncomp"),
+        ("bug", WorkerError, "bug in nncomp"),
         ("death", WorkerError, "ended before its block was done"),
     ],
 )

@@ -27,7 +27,7 @@ from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model, shipped_path
 from nncomp.stream import pipeline
 from tests.conftest import Run
-from tests.test_json import tables
+from tests.test_json import tables, words
 
 pytest.importorskip("distributed")
 
@@ -258,6 +258,7 @@ def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster)
     document = json.loads(result.stdout)
     of_document, of_file, of_total = tables("JSON.md", "nncomp compress, decompress --cluster --json")
     assert (list(document), list(document["total"])) == (of_document, of_total)
+    assert list(document["cluster"]) == words("JSON.md", "cluster")
     assert [list(row) for row in document["files"]] == [of_file] * 3
     assert [(row["file"], row["output"], row["state"]) for row in document["files"]] == [
         (f"in/{name}", f"out/{name}.nnc", "done") for name in texts
@@ -280,7 +281,7 @@ def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster)
     assert result.returncode == 1
     assert [row["is_whole"] for row in json.loads(result.stdout)["files"]] == [True, True, False]
     result = run("decompress", "out/a.txt.nnc", *there, "back")
-    assert result.returncode == 1 and b"exists already; overwrite it with -f, or go on with --resume" in result.stderr
+    assert result.returncode == 1 and b"already exists. Overwrite it with -f, or skip finished files" in result.stderr
 
 
 def test_a_cluster_of_its_own(run: Run, tmp_path: Path) -> None:
@@ -295,10 +296,10 @@ def test_what_cannot_be(run: Run, tmp_path: Path) -> None:
     for arguments, code, sentence in (
         (["--cluster", "tcp://127.0.0.1:9", "a"], 1, "There is no scheduler at tcp://127.0.0.1:9"),
         (["--cluster", "local", "none*"], 1, "none* matches no file."),
-        (["--cluster", "local", "-c", "a"], 2, "-c does not go with --cluster."),
-        (["--cluster", "local", "--device", "cpu", "a"], 2, "--device does not go with --cluster."),
+        (["--cluster", "local", "-c", "a"], 2, "-c cannot be used with --cluster."),
+        (["--cluster", "local", "--device", "cpu", "a"], 2, "--device cannot be used with --cluster."),
         (["--cluster", "local", "a", "./a", "--output-dir", "out"], 1, "would both become out/a.nnc"),
-        (["--resume", "a"], 2, "--resume is for --cluster."),
+        (["--resume", "a"], 2, "--resume needs --cluster."),
     ):
         result = run("compress", *arguments)
         assert result.returncode == code

@@ -1,4 +1,4 @@
-"""What people know from gzip, xz and zstd, through the real command: stdout, stderr, exit code and what is in the folder."""
+"""What people know from gzip, xz and zstd, through the real command: stdout, stderr, exit status and what is in the folder."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_named_like_a_command(run: Run, folder: Path) -> None:
     assert outcome(run("./list")) == (0, b"", b"./list: 0 -> 15 bytes\n")
     assert outcome(run("-f", "--", "list")) == (0, b"", b"list: 0 -> 15 bytes\n")
     assert (folder / "list.nnc").read_bytes() == stored(b"")
-    said = b"nncomp: fold: It cannot be read: No such file or directory.\n"
+    said = b"nncomp: fold: The file cannot be read: No such file or directory.\n"
     assert outcome(run("fold")) == (1, b"", said)
 
 
@@ -119,7 +119,7 @@ def test_cat(run: Run, folder: Path) -> None:
     assert outcome(run("cat", "a.nnc", "-", stdin=stored(b"piped"))) == (0, b"first piped", b"")
     assert outcome(run("cat", stdin=stored(b"piped") + stored(b" twice"))) == (0, b"piped twice", b"")
     assert outcome(run("-dc", "a.nnc", "b.nnc")) == (0, b"first second", b"")
-    missing = b"nncomp: missing: It cannot be read: No such file or directory.\n"
+    missing = b"nncomp: missing: The file cannot be read: No such file or directory.\n"
     assert outcome(run("cat", "a.nnc", "missing", "b.nnc")) == (1, b"first second", missing)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}
 
@@ -152,7 +152,7 @@ def test_rm_keeps_what_has_no_result(run: Run, folder: Path) -> None:
     (folder / "text.nnc").write_bytes(b"something else")
     result = run(*NO_MODEL, "--rm", "text")
     assert outcome(result)[:2] == (1, b"")
-    assert b"text.nnc exists already" in result.stderr
+    assert b"text.nnc already exists" in result.stderr
     for target in ("-c", "-o-"):
         result = run("--rm", target, "text")
         assert (result.returncode, result.stdout) == (2, b"")
@@ -161,10 +161,10 @@ def test_rm_keeps_what_has_no_result(run: Run, folder: Path) -> None:
     assert outcome(result) == (
         1,
         b"",
-        b"nncomp: text: /dev/null cannot be read again and compared; leave --rm and --verify away.\n",
+        b"nncomp: text: /dev/null cannot be read back and compared. Leave out --rm and --verify.\n",
     )
     result = run("--rm", "-o", "out", "-", stdin=TEXT)
-    assert outcome(result) == (1, b"", b"nncomp: -: It is no file, so there is nothing to remove; leave --rm away.\n")
+    assert outcome(result) == (1, b"", b"nncomp: -: The input is not a regular file, so it cannot be removed. Leave out --rm.\n")
     (folder / "a.nnc").write_bytes(stored(b"first ")[:-1])
     assert run("-d", "--rm", "a.nnc").returncode == 1
     assert names(folder) == {"text", "text.nnc", "a.nnc", "b.nnc"}
@@ -188,7 +188,7 @@ def test_what_does_not_come_back_is_not_kept(folder: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(pipeline, "compress", compress)
     options = transfer.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
-    with pytest.raises(OutputError, match="is not what it should be"):
+    with pytest.raises(OutputError, match="was read back and is wrong"):
         transfer.compress_file(str(folder / "text"), None, options)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}
 
@@ -201,7 +201,7 @@ def test_a_decompressed_file_that_is_not_what_was_decoded_is_not_kept(folder: Pa
 
     monkeypatch.setattr(transfer, "_HashedSink", Losing)
     options = transfer.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
-    with pytest.raises(OutputError, match="is not what it should be"):
+    with pytest.raises(OutputError, match="was read back and is wrong"):
         transfer.decompress_file(str(folder / "a.nnc"), [], options)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}
 
@@ -234,7 +234,7 @@ def test_folders(run: Run, folder: Path) -> None:
     (folder / "d" / ".nncomp-x.part").write_bytes(b"left behind")
     (folder / "d" / "link").symlink_to(folder / "text")
     (folder / "d" / "circle").symlink_to(folder / "d")
-    assert outcome(run("d")) == (1, b"", b"nncomp: d: It is a folder; give files, or -r for all files in it.\n")
+    assert outcome(run("d")) == (1, b"", b"nncomp: d: This is a folder. Give files, or -r to take all files in it.\n")
     assert outcome(run("-r", "d")) == (0, b"", b"d/z: 0 -> 15 bytes\nd/e/y: 0 -> 15 bytes\n")
     assert names(folder / "d") == {"z", "z.nnc", "done.nnc", ".nncomp-x.part", "link", "circle", "e"}
     assert names(folder / "d" / "e") == {"y", "y.nnc"}
@@ -248,7 +248,7 @@ def test_an_unreadable_folder_is_said(run: Run, folder: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
     (folder / "d").mkdir(0o000)
-    assert outcome(run("-r", "d")) == (1, b"", b"nncomp: d: It cannot be read: Permission denied.\n")
+    assert outcome(run("-r", "d")) == (1, b"", b"nncomp: d: The file cannot be read: Permission denied.\n")
 
 
 def test_a_range(run: Run, folder: Path) -> None:
@@ -307,7 +307,7 @@ def test_threads_from_the_environment(folder: Path) -> None:
 
 
 def test_a_terminal(folder: Path) -> None:
-    refused = b"nncomp: text: Compressed bytes are not for a terminal; redirect them, or give a file with -o.\n"
+    refused = b"nncomp: text: Compressed data is not written to a terminal. Redirect standard output, or give a file with -o.\n"
     assert on_a_terminal(folder, "-c", "text") == (1, b"", refused)
     assert on_a_terminal(folder, "cat", "a.nnc") == (0, b"first ", b"")
     code, shown, said = on_a_terminal(folder, stdin=True)
@@ -321,8 +321,8 @@ def test_a_terminal(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("- <&-", 1, b"nncomp: -: Standard input is closed; give a file.\n"),
-        ("-dc a.nnc >&-", 1, b"nncomp: a.nnc: Standard output is closed; give a file with -o.\n"),
+        ("- <&-", 1, b"nncomp: -: Standard input is closed. Give a file.\n"),
+        ("-dc a.nnc >&-", 1, b"nncomp: a.nnc: Standard output is closed. Give a file with -o.\n"),
         ("-dc a.nnc missing 2>&-", 1, b""),
         ("-d a.nnc b.nnc <&- >&- 2>&-", 0, b""),
     ],
@@ -374,7 +374,7 @@ def test_tar_of_this_repository(folder: Path) -> None:
 
 
 def test_quiet_still_says_what_fails(run: Run, folder: Path) -> None:
-    said = b"nncomp: missing.nnc: It cannot be read: No such file or directory.\n"
+    said = b"nncomp: missing.nnc: The file cannot be read: No such file or directory.\n"
     for option in ("-q", "-dq", "-tq"):
         assert outcome(run(option, "missing.nnc", *(["a.nnc"] if option == "-dq" else []))) == (1, b"", said)
     assert (folder / "a").read_bytes() == b"first "

@@ -73,7 +73,7 @@ def test_what_somebody_else_made_meanwhile_is_kept(way: str, tmp_path: Path) -> 
             sink.write(b"ours")
             out.write_bytes(b"theirs")
 
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         write()
     assert (names(tmp_path), out.read_bytes()) == (["out"], b"theirs")
 

@@ -1,4 +1,4 @@
-"""The documented schema: what docs/JSON.md and docs/ENTROPY.md say there is, is there, and nothing else."""
+"""Names and numbers that docs/JSON.md, docs/ENTROPY.md and docs/FAQ.md list: the same as in the code, and no others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nncomp.cli.cluster_report import State
+from nncomp.format.numbers import BLOCK_BYTES, MODEL_IDS, SPLIT_BYTES, BlockKind
 from tests.conftest import ROOT, Run
 from tests.test_cli import stored
 
@@ -19,6 +21,35 @@ def tables(page: str, heading: str) -> list[list[str]]:
     for table in re.findall(r"\|---\|---\|\n((?:\|.*\n)+)", text):
         found.append([key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])])
     return found
+
+
+def words(page: str, key: str) -> list[str]:
+    """Return the names that a page gives as the meaning of a key, where its first row has names; those in brackets too."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    rows = re.findall(rf"^\| `{key}` \|(.*)\|$", text, re.MULTILINE)
+    return next(found for row in rows if (found := re.findall(r"`([^`]+)`", row)))
+
+
+def test_kinds_models_and_states() -> None:
+    kinds = [kind.name.lower() for kind in BlockKind]
+    assert words("JSON.md", "blocks") == kinds
+    assert tables("FAQ.md", "What if the model does not know my kind of text?") == [kinds]
+    assert words("JSON.md", "models") == [*MODEL_IDS, "own"]
+    assert [word for word in words("JSON.md", "state") if word in set(State)] == list(State)
+
+
+def test_sizes_in_the_questions() -> None:
+    text = " ".join((ROOT / "docs" / "FAQ.md").read_text(encoding="utf-8").split())
+    assert f"Blocks have {BLOCK_BYTES / 2**20} MiB, the last block of a file up to {SPLIT_BYTES // 2**20} MiB." in text
+    models_bytes = sum(path.stat().st_size for path in (ROOT / "models").glob("*.safetensors"))
+    assert f"The models that come with nncomp have {models_bytes / 1e6:.0f} MB together." in text
+
+
+def test_exit_statuses(run: Run, tmp_path: Path) -> None:
+    (statuses,) = tables("FAQ.md", "What does the exit status say?")
+    (tmp_path / "a.nnc").write_bytes(stored(b"text"))
+    found = [run(*arguments).returncode for arguments in (["list", "a.nnc"], ["list", "missing"], ["list", "--odd"])]
+    assert [int(status) for status in statuses] == found
 
 
 def test_list(run: Run, tmp_path: Path) -> None:
@@ -53,8 +84,8 @@ def test_bench(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "text").write_bytes(b"some words, and some words again\n" * 9)
     document = json.loads(run("bench", "--json", "--model", "none", *arguments, "text").stdout)
     assert list(document) == of_document
-    assert list(document["machine"]) == ["cpu", "cores", "system"]
-    assert [set(row) for row in document["files"]] == [set(of_file)]
+    assert list(document["machine"]) == words("JSON.md", "machine")
+    assert [list(row) for row in document["files"]] == [of_file]
     for row in document["files"][0]["results"] + document["total"]:
         assert list(row) == of_result
     sizes = [row["packed_bytes"] for row in document["total"]]

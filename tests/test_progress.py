@@ -138,7 +138,7 @@ def test_the_command_shows_progress_on_a_terminal_only(tmp_path: Path) -> None:
     """
     import pty
 
-    program = "from nncomp.cli import progress; progress._DELAY_S = 0.0; from nncomp.cli.failures import run; run()"
+    program = "from nncomp.cli import progress; progress._DELAY_S = 0.0; from nncomp.cli.main import main; main()"
 
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"".join(b"%d: a line, and %d\n" % (i, i**7 % 9973) for i in range(6_000)))

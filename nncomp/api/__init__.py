@@ -1,7 +1,7 @@
-"""nncomp for programs: bytes to bytes, and files that are read and written as `lzma.open` does it.
+"""nncomp for programs: functions on bytes, and file objects like those of `lzma.open`.
 
-What `nncomp` itself offers is here. The work is done in the calling process: nothing is started, printed or left behind.
-Whatever is wrong with data or models raises an NncompError. Knows nothing of the command line.
+These are the public names of `nncomp`. All work is done in the calling process, and nothing is printed.
+Wrong data or models raise NncompError. Knows nothing of the command line.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TextMode = Literal["rt", "wt", "xt", "at"]
 
 
 def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEVEL, workers: int = 0) -> bytes:
-    """Return a .nnc file that holds `data`; the same bytes as the command writes.
+    """Return `data` compressed: the bytes of a .nnc file, the same bytes as the command writes.
 
-    `level` is 1 (quickest) to 9 (smallest), None for 5. `model` is in place of the level's own: the name of a model that comes
-    with nncomp ("default", "fast", "max"), the path of a model file, or None for mixing alone, which is quicker and packs less.
-    `workers` processes code that many blocks of 3.5 MiB at a time; with 0 it is done in this process. (Like all of
-    `multiprocessing`, workers need a script whose work stands under `if __name__ == "__main__":`.)
-    Raises ModelError when there is no such model or level.
+    `level` is 1 (quickest) to 9 (smallest); None is 5. `model` replaces the model of the level: the name of a model of nncomp
+    ("default", "fast", "max"), the path of a model file, or None for mixing without a network (quicker and larger).
+    `workers` is the number of processes, each with one block of 3.5 MiB at a time; 0 works in this process. (As always with
+    `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
+    Raises ModelError if there is no such model or level.
 
     >>> import nncomp
     >>> len(nncomp.compress(b"all work and no play, " * 50, model=None)) < 80
@@ -42,11 +42,11 @@ def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEV
 
 
 def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> bytes:
-    """Return what a .nnc file holds, or several that are concatenated.
+    """Return the content of a .nnc file, or of several concatenated .nnc files.
 
-    `model` is the path of the model that it was compressed with, if that does not come with nncomp. `workers`: see `compress`.
-    Raises FormatError for bytes that are not, or no longer, a .nnc file, ModelError when the model is missing, MemoryLimitError
-    when a block takes more than 1 GB (as only a large model of your own makes it).
+    `model` is the path of the model file that `data` was compressed with, if it is not a model of nncomp. `workers`: see
+    `compress`. Raises FormatError if `data` is not a valid .nnc file, ModelError if the model is missing, and MemoryLimitError
+    if a block needs more than 1 GB (only a large model of your own needs so much).
 
     >>> import nncomp
     >>> first, second = (nncomp.compress(part, model=None) for part in (b"one, ", b"two"))
@@ -97,11 +97,11 @@ def open(
     errors: str | None = None,
     newline: str | None = None,
 ) -> NncompFile | TextIO:
-    """Open a .nnc file, by its name or as a binary file object, and return a file object of what it holds.
+    """Open a .nnc file, given by name or as a binary file object, and return a file object of its content.
 
-    `mode` is "r", "w", "x" or "a" (which appends a frame) with "b" (as if there were neither) or "t" for text; then
-    `encoding`, `errors` and `newline` are those of the builtin `open`. `level` and `model`: see `compress` and `decompress`.
-    A file object that is given stays open. See `NncompFile` for `seek`.
+    `mode` is "r", "w", "x" or "a" (appends a frame), with "b" for bytes (the default) or "t" for text. Text takes `encoding`,
+    `errors` and `newline` as the builtin `open` does. `level` and `model`: see `compress` and `decompress`.
+    A given file object stays open. `NncompFile` describes `seek`.
 
     >>> import json, tempfile, nncomp
     >>> from pathlib import Path
@@ -119,9 +119,9 @@ def open(
     """
     is_text = "t" in mode
     if is_text and "b" in mode:
-        raise ValueError(f"A mode is binary (b) or text (t), and {mode!r} is both.")
+        raise ValueError(f"The mode {mode!r} is both binary (b) and text (t). Use one of them.")
     if not is_text and (encoding, errors, newline) != (None, None, None):
-        raise ValueError(f"Encoding, errors and newline are for text: give a mode with t, not {mode!r}.")
+        raise ValueError(f"encoding, errors and newline are for text. Use a mode with t, not {mode!r}.")
     binary = NncompFile(file, mode.replace("t", ""), level=level, model=model)
     if not is_text:
         return binary
@@ -129,10 +129,10 @@ def open(
 
 
 def register_fsspec() -> None:
-    """Let fsspec read and write .nnc files, as compression "nncomp"; also with "infer", by the suffix .nnc.
+    """Let fsspec read and write .nnc files with compression "nncomp", and with "infer" for the suffix .nnc.
 
-    fsspec finds file systems by entry points, but not compressions; so whoever wants this one calls this, once a process.
-    Raises ImportError when fsspec is not installed.
+    Call it once in each process: fsspec does not find compressions by entry points.
+    Raises ImportError if fsspec is not installed.
 
     >>> import nncomp, fsspec                                # doctest: +SKIP
     >>> nncomp.register_fsspec()                             # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""What the caller of the library says of models, as the rest of nncomp takes it."""
+"""From the `model` and `level` of a caller to model files and effort."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from nncomp.stream.pipeline import FindModel
 
 Bytes = bytes | bytearray | memoryview
 ModelName = str | os.PathLike[str] | None
-OF_LEVEL = "of the level"  # the model that the level has
+OF_LEVEL = "of the level"  # stands for the model of the level
 
 
 def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None, Effort]:
-    """Return the model and the effort of a level, or another model of this name or path, None for None.
+    """Return the model to compress with and the effort of the level. The model is None for None.
 
-    Raises ModelError when there is no such model or level.
+    Raises ModelError if there is no such model or level.
     """
     chosen = levels.level(levels.STANDARD if level is None else level)
     name = chosen.model if name == OF_LEVEL else name
@@ -29,7 +29,7 @@ def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None,
 
 
 def find_with(name: ModelName) -> FindModel:
-    """Return what finds the model that a frame names, among those that come with nncomp and this one."""
+    """Return a function that finds the model of a frame among the models of nncomp and this model."""
     is_own = name is not None and name not in (OF_LEVEL, *numbers.MODEL_IDS)
     given = [registry.open_model(_as_given(name))] if is_own and name is not None else []
 

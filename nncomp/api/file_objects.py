@@ -1,4 +1,4 @@
-"""A .nnc file as a file object: `NncompFile`, and how it finds the block that holds a byte."""
+"""A .nnc file as a file object: `NncompFile`, and the search for the block that holds a byte."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.I
 
 
 class _Blocks(Protocol):
-    """The raw bytes of the block that holds a position, and where it begins; None at the end of the content and beyond."""
+    """Finds the block that holds a position: where the block begins and its raw bytes; None at or after the end."""
 
     def at(self, position: int) -> tuple[int, bytes] | None: ...
 
 
 class _LocatedBlocks:
-    """Blocks of a file that can be read at any place; only those that are asked for are decoded."""
+    """The blocks of a file that can seek. Only a block that is asked for is decoded."""
 
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
         self._file = file
@@ -38,7 +38,7 @@ class _LocatedBlocks:
         return self._places
 
     def at(self, position: int) -> tuple[int, bytes] | None:
-        for place in self.places:  # some hundred for a gigabyte
+        for place in self.places:  # about 270 for a gigabyte
             if place.raw_start <= position < place.raw_end:
                 block = read_block(self._file, place)
                 return place.raw_start, DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
@@ -46,7 +46,7 @@ class _LocatedBlocks:
 
 
 class _PassingBlocks:
-    """Blocks of a stream that is read once, from front to end."""
+    """The blocks of a stream that cannot seek, read from front to end."""
 
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
         self._blocks: Iterator[FrameBlock] = read_blocks(file)
@@ -63,7 +63,7 @@ class _PassingBlocks:
 
 
 class _From:
-    """What a file holds from a place on, as a file of its own."""
+    """The part of a file from a position on, as a file that begins at 0."""
 
     def __init__(self, file: BinaryIO, first: int) -> None:
         self._file = file
@@ -75,7 +75,7 @@ class _From:
 
 
 class _Reader(io.RawIOBase):
-    """The content of a .nnc file, one decoded block of it in memory; io.BufferedReader makes the rest of it."""
+    """The content of a .nnc file as a raw stream, with one decoded block in memory. io.BufferedReader adds the other methods."""
 
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
         is_seekable = file.seekable()
@@ -84,7 +84,7 @@ class _Reader(io.RawIOBase):
         self._located = _LocatedBlocks(file, find_model) if is_seekable else None
         self._blocks: _Blocks = self._located or _PassingBlocks(file, find_model)
         self._position = 0
-        self._start, self._data = 0, b""  # of the block that was decoded last
+        self._start, self._data = 0, b""  # of the last decoded block
 
     def readable(self) -> bool:
         return True
@@ -97,15 +97,15 @@ class _Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if self._located is None:
-            raise io.UnsupportedOperation("The compressed file is a stream that cannot seek.")
+            raise io.UnsupportedOperation("The compressed file cannot seek.")
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
             offset += self._located.places[-1].raw_end
         elif whence != io.SEEK_SET:
-            raise ValueError(f"There is no way {whence} to seek.")
+            raise ValueError(f"whence is {whence}. It must be 0, 1 or 2.")
         if offset < 0:
-            raise ValueError(f"There is no position {offset}.")
+            raise ValueError(f"The position {offset} is negative.")
         self._position = offset
         return offset
 
@@ -122,7 +122,7 @@ class _Reader(io.RawIOBase):
         return b"".join(parts)
 
     def _next(self, count: int | None) -> memoryview:
-        """Return up to `count` bytes from here, or all of the block from here; nothing only at the end."""
+        """Return up to `count` bytes from the position, or for None the rest of the block; empty only at the end."""
         if not self._start <= self._position < self._start + len(self._data):
             found = self._blocks.at(self._position) if count is None or count else None
             if found is None:
@@ -135,13 +135,13 @@ class _Reader(io.RawIOBase):
 
 
 class NncompFile(io.BufferedIOBase):
-    """A .nnc file, read or written as what it holds; made by `nncomp.open`, as `lzma.LZMAFile` is by `lzma.open`.
+    """A file object of the content of a .nnc file, as `nncomp.open` returns it. `lzma.LZMAFile` is the model for it.
 
-    A file object that is given is used from where it stands.
+    A given file object is used from its position on.
 
-    Reading: `seek` needs a file that can seek itself; then a read decodes only the block of 3.5 to 6 MiB that holds the byte,
-    and the last one is kept. Without, it is read from front to end. Every block is compared with its checksum.
-    Writing: there is no `seek`; the file is complete when it is closed. `mode`, `level`, `model`: see `nncomp.open`.
+    Reading: if the file can seek, a read decodes only the block that holds the byte (up to 6 MiB) and keeps the last block.
+    Otherwise the file is read from front to end, without `seek`. Every block is compared with its checksum.
+    Writing: there is no `seek`, and `close` completes the file. `mode`, `level`, `model`: see `nncomp.open`.
 
     >>> import io, tarfile, nncomp
     >>> held = io.BytesIO()
@@ -159,7 +159,7 @@ class NncompFile(io.BufferedIOBase):
     def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "x", "a"):
-            raise ValueError(f"The mode is r, w, x or a, with b or without it, not {mode!r}.")
+            raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
         self._compressor = None if kind == "r" else Compressor(level=level, model=model)
         find_model = find_with(model) if kind == "r" else None
@@ -175,7 +175,7 @@ class NncompFile(io.BufferedIOBase):
             self._reader = io.BufferedReader(_Reader(self._file, find_model))
 
     def close(self) -> None:
-        """Write what is held and finish the frame; close the file unless it was given open. More calls do nothing."""
+        """Write the rest and the end of the frame. Close the file unless it was given as an object. Later calls do nothing."""
         if self._file is None:
             return
         file, self._file = self._file, None
@@ -217,7 +217,7 @@ class NncompFile(io.BufferedIOBase):
         return self._check_reader().readinto(buffer)
 
     def peek(self, size: int = 0) -> bytes:
-        """Return some bytes from here, at least one unless it is the end, without moving on."""
+        """Return at least one byte from the position, fewer only at the end, and keep the position."""
         return self._check_reader().peek(size)
 
     def readline(self, size: int | None = -1) -> bytes:
@@ -233,17 +233,17 @@ class NncompFile(io.BufferedIOBase):
         raise StopIteration
 
     def write(self, data: Any) -> int:
-        """Take all of `data`, bytes or what has bytes; return how many they are. Writes a block whenever there is one."""
+        """Take all of `data` (any bytes-like object) and return its length. Complete blocks are written at once."""
         file = self._check_open()
         if self._compressor is None:
-            raise io.UnsupportedOperation("The file is open for reading.")
+            raise io.UnsupportedOperation("The file is open for reading only.")
         view = memoryview(data).cast("B")
         file.write(self._compressor.compress(view))
         self._written_bytes += len(view)
         return len(view)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the content, as io.IOBase.seek says; it is decoded when it is read."""
+        """Go to a byte of the content, as in io.IOBase.seek. The block is decoded at the next read."""
         return self._check_reader().seek(offset, whence)
 
     def tell(self) -> int:
@@ -258,5 +258,5 @@ class NncompFile(io.BufferedIOBase):
     def _check_reader(self) -> io.BufferedReader:
         self._check_open()
         if self._reader is None:
-            raise io.UnsupportedOperation("The file is open for writing.")
+            raise io.UnsupportedOperation("The file is open for writing only.")
         return self._reader

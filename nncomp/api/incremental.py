@@ -1,4 +1,4 @@
-"""Compression and decompression of what comes piece by piece, as `lzma.LZMACompressor` and `LZMADecompressor` do it."""
+"""Compression and decompression in pieces, like `lzma.LZMACompressor` and `LZMADecompressor`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from nncomp.stream.pipeline import DecodeTask, EncodeTask, named_model, needed_m
 
 
 class Compressor:
-    """Makes one frame of what it is given in pieces.
+    """Makes one frame from data in pieces.
 
-    A block of 3.5 MiB is coded when 6 MiB are there; until then, nothing comes out. What comes out altogether does not
-    depend on the pieces. Raises ModelError when there is no such model (see `nncomp.compress`).
+    A block of 3.5 MiB is coded as soon as 6 MiB are held; until then `compress` returns nothing. The bytes of the frame do
+    not depend on the pieces. Raises ModelError if there is no such model (see `nncomp.compress`).
 
     >>> import nncomp
     >>> compressor = nncomp.Compressor(model=None)
@@ -43,9 +43,9 @@ class Compressor:
         self._is_over = False
 
     def compress(self, data: Bytes) -> bytes:
-        """Take a piece; return what is complete, possibly nothing."""
+        """Take a piece; return the complete part of the frame, possibly empty."""
         if self._is_over:
-            raise ValueError("The compressor was flushed; make a new one for another frame.")
+            raise ValueError("The compressor was flushed. Make a new one for another frame.")
         self._held += data
         while len(self._held) >= SPLIT_BYTES:
             block = bytes(self._held[:BLOCK_BYTES])
@@ -54,7 +54,7 @@ class Compressor:
         return self._taken()
 
     def flush(self) -> bytes:
-        """Return the rest of the frame; after that the compressor takes nothing more."""
+        """Return the rest of the frame. The compressor takes no data after that."""
         if self._is_over:
             raise ValueError("The compressor was flushed already.")
         self._is_over = True
@@ -76,11 +76,11 @@ class Compressor:
 
 
 class Decompressor:
-    """Gives what one frame holds, from pieces of it; each block when it is complete and found whole.
+    """Decodes one frame from pieces. Each block comes out when it is complete and equals its checksum.
 
-    At the end of the frame `eof` is true, and what came after it is in `unused_data`: another Decompressor takes that,
-    or it should be empty. Nothing tells a Decompressor that no more will come: look at `eof` then.
-    `model`: see `nncomp.decompress`, also for what is raised.
+    At the end of the frame `eof` is true, and `unused_data` holds the bytes after it: give them to another Decompressor if
+    another frame follows. At the end of the input, check `eof`: false means that the input is truncated.
+    `model` and errors: see `nncomp.decompress`.
 
     >>> import nncomp
     >>> packed = nncomp.compress(b"piece by piece", model=None)
@@ -101,9 +101,9 @@ class Decompressor:
         self.unused_data = b""
 
     def decompress(self, data: Bytes) -> bytes:
-        """Take a piece of the frame; return the bytes of the blocks that are complete with it, possibly none."""
+        """Take a piece of the frame; return the content of the blocks that it completes, possibly empty."""
         if self.eof:
-            raise EOFError("The frame is over; make a new Decompressor for another one.")
+            raise EOFError("The frame has ended. Make a new Decompressor for the next frame.")
         self._held += data
         blocks: list[bytes] = []
         while not self.eof and self._step(blocks):
@@ -111,7 +111,7 @@ class Decompressor:
         return b"".join(blocks)
 
     def _step(self, blocks: list[bytes]) -> bool:
-        """Take one part of the frame from what is held; return whether there was all of it."""
+        """Take the next part of the frame from the held bytes; return false if the part is incomplete."""
         source = ByteSource(io.BytesIO(bytes(self._held[:_LONGEST_HEADER])))
         try:
             if self._head is None or self._index is None:

@@ -1,4 +1,4 @@
-"""`nncomp bench`: which files, and how the figures look on a screen, in JSON and as a picture."""
+"""`nncomp bench`: finds the files, and shows the figures as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from nncomp.bench.corpora import CORPORA, cache_folder, find_corpus
 from nncomp.bench.peers import peers, versions
 from nncomp.cli.fetched import copies
 from nncomp.cli.files import STANDARD, Sink, open_sink
-from nncomp.cli.transfer import choose_model, worker_count
+from nncomp.cli.model_choice import choose_model
+from nncomp.cli.transfer import worker_count
 from nncomp.errors import DataError, OutputError
 from nncomp.stream.storage import is_url
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
     from nncomp.network.registry import ModelFile
 
-_TABLE_COLUMNS = 80  # what all figures of a row take; a narrower screen breaks the lines, and no digit is cut
+_TABLE_COLUMNS = 80  # for all figures of a row; a narrower screen breaks lines but cuts no digit
 _DERIVED = "ratio", "bits_per_byte", "bits_per_byte_with_model", "compress_kb_per_s", "decompress_kb_per_s"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be measured and told; `plot` is the name of a picture, or None."""
+    """The options of the command; `plot` is the file name of a plot, or None."""
 
     is_json: bool
     workers: int
@@ -41,12 +42,12 @@ class Asked:
     corpus_dir: Path | None
     plot: str | None
     is_forced: bool
-    cluster: str | None = None  # that nncomp is measured on, in place of the command
+    cluster: str | None = None  # address; nncomp is then measured on this cluster
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One file, or all of them: results by size, and the estimated bound if it was asked for."""
+    """The figures of one file or of all files: results sorted by size, and the estimated bound or None."""
 
     name: str
     results: list[measure.Result]
@@ -63,23 +64,23 @@ class Measured:
 
 
 def run_bench(names: list[str], asked: Asked) -> None:
-    """Measure all files; print a table after each one and of all, or one JSON document at the end; draw what is asked for."""
+    """Measure all files. Print a table for each file and for all, or one JSON document at the end; draw the plot."""
     if asked.plot is not None:
         from nncomp.plots.picture import check_can_plot
 
         if asked.plot == STANDARD:
-            raise OutputError("Standard output is for the figures; give the picture a name.")
+            raise OutputError("Standard output is for the figures. Give the picture a name.")
         check_can_plot(asked.plot)
     chosen = choose_model(asked.model, asked.level)
     workers = worker_count(asked.workers)
-    # Whatever is opened is opened before the work: a name that cannot be written is known at once.
+    # Outputs are opened before the work, so that a name that cannot be written fails at once.
     with ExitStack() as stack:
         ours = _ours(asked, chosen, workers, stack)
         compressors = [ours, *(peers() if asked.with_others else [])]
         names_of = _found(names, asked.corpus_dir, stack)
         files = list(names_of)
         if asked.plot is not None and not any(path.stat().st_size for path in files):
-            raise DataError("Of empty files there is nothing to draw.")
+            raise DataError("All files are empty, so there is nothing to plot.")
         sink = stack.enter_context(open_sink(asked.plot, asked.is_forced, None)) if asked.plot is not None else None
         measure.warm_up(ours)
         seen = _trained_on(chosen, files)
@@ -102,7 +103,7 @@ def run_bench(names: list[str], asked: Asked) -> None:
 
 
 def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack) -> measure.Compressor:
-    """Return nncomp as it is to be measured: the command, or its work on a cluster."""
+    """Return nncomp as a compressor to measure: the command, or nncomp on a cluster."""
     if asked.cluster is None:
         return measure.nncomp_compressor(asked.model, chosen.size_bytes if chosen else 0, workers, asked.level)
     from nncomp.cli.cluster_bench import cluster_compressor
@@ -113,7 +114,7 @@ def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack
 
 
 def _found(names: list[str], corpus_dir: Path | None, stack: ExitStack) -> dict[Path, str]:
-    """Return the files to measure and the names they go by: of what is at a URL a copy, for as long as the work takes."""
+    """Return the files to measure and their names. A file at a URL is copied to a temporary folder."""
     found: dict[Path, str] = {}
     for name in names:
         if is_url(name):
@@ -125,7 +126,7 @@ def _found(names: list[str], corpus_dir: Path | None, stack: ExitStack) -> dict[
 
 
 def document(measured: list[Measured], total: Measured, chosen: ModelFile | None) -> dict[str, object]:
-    """Return what docs/JSON.md describes."""
+    """Return the document of docs/JSON.md."""
     rows = [{"file": each.name, "trained_on": each.is_trained_on} | _rows(each) for each in measured]
     model = {"id": chosen.model_id, "sha256": chosen.content_hash.hex(), "bytes": chosen.size_bytes} if chosen else None
     return measure.surroundings(versions()) | {
@@ -152,7 +153,7 @@ def _total(measured: list[Measured]) -> Measured:
 
 
 def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
-    """Return which of the files the model was trained on: what it makes of them says nothing of other text."""
+    """Return the files that the model was trained on. Their figures say nothing about other text."""
     if model is None:
         return set()
     from nncomp.network.model import parse_model, was_trained_on
@@ -162,7 +163,7 @@ def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
 
 
 def _paths(name: str, corpus_dir: Path | None) -> list[Path]:
-    """Return the file or folder of this name, or else the files of the corpus; of a corpus that was given, the corpus."""
+    """Return the file or folder of this name, or the files of the corpus. With `corpus_dir`, the corpus comes first."""
     path = Path(name)
     if name in CORPORA and (corpus_dir is not None or not path.exists()):
         return find_corpus(name, cache_folder(), corpus_dir)
@@ -186,7 +187,7 @@ def _table(measured: Measured) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="italic")
-    table.add_column("compressor", overflow="fold")  # if there is too little room, rather this than a number
+    table.add_column("compressor", overflow="fold")  # in a narrow table, names are broken and numbers are not
     for heading in ("#", "bytes", "ratio", "bpb", "+model", "KB/s in", "KB/s out", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for rank, each in enumerate(measured.results, 1):
@@ -217,7 +218,7 @@ def _gap(measured: Measured) -> str | None:
 
 
 def _print_notes(total: Measured, has_model: bool, is_on_cluster: bool) -> None:
-    """Print where the figures come from, in lines of at most the screen's width."""
+    """Print how the figures were measured, in lines of at most the screen's width."""
     from rich.console import Console
     from rich.text import Text
 
@@ -233,16 +234,16 @@ def _notes(total: Measured, has_model: bool, is_on_cluster: bool) -> Iterator[st
     yield "Every file came back byte for byte."
     cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
     yield f"{', '.join(filter(None, [machine['cpu'], cores]))}; nncomp {about['nncomp']}."
-    yield "bpb: bits per byte" + ("; +model: with the model file counted." if has_model else ". No model is installed.")
+    yield "bpb: bits per byte" + ("; +model: with the model file." if has_model else ". No model is installed.")
     if total.bound_bits is None:
         yield "The estimated bound and the gap to it: --bound, or nncomp entropy FILE."
     if is_on_cluster:
-        yield "nncomp: on the cluster, which had been started."
-    yield "Commands: start included; MB: the largest process. Others: one thread."
+        yield "nncomp ran on the cluster; the start of the cluster is not counted."
+    yield "Times of commands include their start. MB: largest process. Others: one thread."
     if any(each.peak_bytes is None and not each.is_ours for each in total.results):
-        yield "Without MB: modules of Python, in-process."
+        yield "Rows without MB: Python modules in this process."
     if len(total.results) > 1:
-        yield "The front, which none beats in size and speed at once:"
+        yield "The front (no other compressor is both smaller and faster):"
         for label, speed in (("in", _speed_in), ("out", _speed_out)):
             ahead = sorted(measure.front(total.results, speed), key=lambda each: each.packed_bytes)
             yield f"  {label + ':':4} {', '.join(each.compressor for each in ahead)}"

@@ -1,4 +1,4 @@
-"""`--cluster`: compress, decompress and test with the blocks of all files on the workers of a Dask cluster."""
+"""`--cluster`: compress, decompress and test on a Dask cluster, whose workers code the blocks of all files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
-from nncomp.cli.failures import FAILED, say
-from nncomp.cli.failures import describe as describe_error
+from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.files import SUFFIX, Sink, Source, open_sink, open_source
 from nncomp.cli.inputs import planned
+from nncomp.cli.model_choice import model_finder
 from nncomp.cli.progress import Bar
-from nncomp.cli.transfer import Options, describe, describe_blocks, model_finder
+from nncomp.cli.result_line import describe_blocks, describe_sizes
+from nncomp.cli.transfer import Options
 from nncomp.errors import DataError, OutputError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import storage
@@ -31,7 +32,7 @@ COMPRESS, DECOMPRESS, TEST = "compress", "decompress", "test"
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command is asked to do, beside `Options`; `folder` is where results go, None for beside each source."""
+    """What the command has beside `Options`. `folder` is the output folder, None for outputs beside the sources."""
 
     address: str
     command: str
@@ -44,23 +45,23 @@ class Asked:
 
 @contextmanager
 def connected(address: str, local_workers: int, is_quiet: bool) -> Iterator[Cluster]:
-    """Reach or start a cluster and say where it is; raises DataError when what that needs is not installed."""
+    """Connect to a cluster or start one, and print its address; raises DataError if Dask is not installed."""
     try:
         from nncomp.cluster.connection import connect
     except ImportError as error:
-        raise DataError(f"A cluster needs Dask ({error}): pip install 'nncomp[cluster]'.") from error
+        raise DataError(f"--cluster needs Dask, which is not installed ({error}): pip install 'nncomp[cluster]'.") from error
     with connect(address, local_workers) as cluster:
         if not is_quiet:
             count = cluster.workers()
             pages = f"; dashboard: {cluster.dashboard}" if cluster.dashboard else ""
             say(f"nncomp: cluster {cluster.address}, {count} worker{'' if count == 1 else 's'}{pages}")
             if cluster.has_idle_threads():
-                say("nncomp: a worker process does one block at a time, so more threads in it are idle; see docs/CLUSTER.md.")
+                say("nncomp: a worker process codes one block at a time, so its other threads are idle. See docs/CLUSTER.md.")
         yield cluster
 
 
 def run(asked: Asked, options: Options, model: ModelFile | None = None, given: list[ModelFile] | None = None) -> None:
-    """Do the command on the cluster, then report each file; exits with 1 when any of them failed."""
+    """Run the command on the cluster and report each file; exits with 1 if any file failed."""
     import typer
 
     names = planned(asked.names, asked.is_recursive, asked.command != COMPRESS)
@@ -90,7 +91,7 @@ def _run_all(cluster: Cluster, kind: Kind, report: _Report) -> None:
 
 @dataclass
 class Place:
-    """A source and where its result goes; None where it is only checked."""
+    """A source and its output; `target` is None for `nncomp test`."""
 
     name: str
     target: str | None
@@ -120,7 +121,7 @@ class Place:
             yield sink
 
     def is_finished(self) -> bool:
-        """Return whether the result is there already and is that of the source; raises OutputError when it is in the way."""
+        """Return whether the output exists and belongs to the source; raises OutputError if it must not be overwritten."""
         from nncomp.cluster.resume import belong_together
 
         if not self.target or not _exists(self.target):
@@ -128,7 +129,7 @@ class Place:
         if not self.is_resumed:
             if self.is_forced:
                 return False
-            raise OutputError(f"{self.target} exists already; overwrite it with -f, or go on with --resume.")
+            raise OutputError(f"{self.target} already exists. Overwrite it with -f, or skip finished files with --resume.")
         with open_source(self.name) as source, open_source(self.target) as made:
             packed, raw = (made, source) if self.command == COMPRESS else (source, made)
             self._is_replaced = not belong_together(packed, raw)
@@ -136,15 +137,15 @@ class Place:
 
 
 def _places(names: list[tuple[str, str]], asked: Asked, options: Options) -> list[Place]:
-    """Return where each result goes; raises OutputError when two go to the same place, or one to its source."""
+    """Return the output of each source; raises OutputError if two outputs are the same, or if one is its source."""
     seen: dict[str, str] = {}
     places: list[Place] = []
     for name, inner in names:
         target = None if asked.command == TEST else _target(name, inner, asked, options.target)
         if target in seen:
-            raise OutputError(f"{seen[target]} and {name} would both become {target}; give one of them alone.")
+            raise OutputError(f"{seen[target]} and {name} would both become {target}. Give one of them alone.")
         if target == name:
-            raise OutputError(f"{name} does not end in {SUFFIX}, so there is no name for its result; give --output-dir.")
+            raise OutputError(f"{name} does not end in {SUFFIX}, so its result would overwrite it. Give --output-dir.")
         if target:
             seen[target] = name
         places.append(Place(name, target, asked.command, options.is_forced, asked.is_resumed))
@@ -172,13 +173,13 @@ def _make_folder(folder: Path) -> None:
 
 @dataclass
 class _Report:
-    """What is shown while the work goes on and when it is over."""
+    """The progress bar during the work and the report after it."""
 
     asked: Asked
     options: Options
     cluster: Cluster
-    places: list[Place]  # in the order they are reported in
-    order: list[Place]  # and in the order they are begun in
+    places: list[Place]  # in the order of the report
+    order: list[Place]  # in the order of the work
     rows: list[tuple[Work, Place]] = field(default_factory=list)
     sums: Summary = field(default_factory=Summary)
 
@@ -218,14 +219,14 @@ class _Report:
         self.sums.packed_bytes += work.summary.packed_bytes
         self._bar.update(self._done_bytes)
         if work.error:
-            say(f"nncomp: {work.name}: {describe_error(work.error)}")
+            say(f"nncomp: {work.name}: {describe(work.error)}")
         elif self.options.is_verbose and row_of(work, place.target).state is State.DONE:
-            what = describe(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
+            what = describe_sizes(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
             say(f"{work.name}: {what}; {describe_blocks(work.summary)}")
 
 
 def _largest_first(places: list[Place]) -> list[Place]:
-    """Return the files in the order that leaves the least to wait for in the end; those at URLs, of unknown size, last."""
+    """Return the files with the largest first, so that none runs long alone at the end; files at URLs come last."""
     return sorted(places, key=lambda place: -(_size(place.name) or 0))
 
 
@@ -233,4 +234,4 @@ def _size(name: str) -> int | None:
     try:
         return None if storage.is_url(name) else Path(name).stat().st_size
     except OSError:
-        return 0  # it fails when its turn comes
+        return 0  # opening it fails later

@@ -1,4 +1,4 @@
-"""The options of commands that can work on a cluster; see `nncomp/cli/cluster_command.py`."""
+"""The options of commands that can run on a cluster; `nncomp/cli/cluster_command.py` runs them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from typing import Annotated
 
 import typer
 
+from nncomp.cli.options import WrongUse
+
 Cluster = Annotated[
     str | None,
     typer.Option(
         "--cluster",
-        help="Work on a Dask cluster: its scheduler's address, tcp://HOST:8786, or local for processes here, as many as -T "
-        "says. FILE may be a pattern in quotes.",
+        help="Run on the Dask cluster at this scheduler address, such as tcp://HOST:8786. local starts -T processes on this "
+        "machine. FILE may be a quoted pattern.",
         metavar="ADDRESS",
         show_default=False,
     ),
 ]
 OutputDir = Annotated[
     str | None,
-    typer.Option("--output-dir", help="With --cluster: where results go.", metavar="FOLDER|URL", show_default=False),
+    typer.Option("--output-dir", help="With --cluster: write results to this folder.", metavar="FOLDER|URL", show_default=False),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="With --cluster: leave alone what is finished and valid.")]
-ReportJson = Annotated[bool, typer.Option("--json", help="With --cluster: print one JSON document in place of a table.")]
+Resume = Annotated[bool, typer.Option("--resume", help="With --cluster: skip files whose result is complete and valid.")]
+ReportJson = Annotated[bool, typer.Option("--json", help="With --cluster: print one JSON document instead of a table.")]
 
 
 def check(cluster: str | None, with_cluster: dict[str, object], without: dict[str, object]) -> None:
-    """Raise BadParameter for options that need a cluster when there is none, and for those that exclude one."""
+    """Raise WrongUse for an option that needs --cluster without it, or that cannot be used with it."""
     wrong = [name for name, value in (without if cluster else with_cluster).items() if value]
     if wrong:
-        raise typer.BadParameter(f"{wrong[0]} {'does not go with' if cluster else 'is for'} --cluster.")
+        raise WrongUse(f"{wrong[0]} {'cannot be used with' if cluster else 'needs'} --cluster.")

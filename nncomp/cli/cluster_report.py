@@ -1,4 +1,4 @@
-"""What is said of the files that a cluster worked on: a table, or JSON as docs/JSON.md describes."""
+"""The report on the files of a cluster: a table, or the JSON document of docs/JSON.md."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What became of a file."""
+    """The outcome of a file."""
 
     DONE = "done"
-    SKIPPED = "skipped"  # it was finished and valid
+    SKIPPED = "skipped"  # the output was complete and valid
     FAILED = "failed"
 
 
@@ -35,7 +35,7 @@ class Row:
 
 
 def row_of(work: Work, output: str | None) -> Row:
-    """Return what became of a file; sizes and blocks only of one that was done."""
+    """Return the row of a file; only a file that was done has sizes and blocks."""
     spent_s = round(work.worker_s, 3)
     if work.error:
         return Row(work.name, output, State.FAILED, None, None, None, spent_s, describe(work.error))

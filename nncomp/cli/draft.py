@@ -1,7 +1,7 @@
-"""A file that is being written: it has no name, or a temporary one, until it is complete.
+"""A file that is being written: it has no name or a temporary name until it is complete.
 
-Where the system can (Linux, most file systems), it is a file without a name: if the process is killed, nothing of it is left.
-Elsewhere it has a temporary name in the folder of the final one. Its mode is 0600. Raises OSError.
+Linux has files without a name on most file systems: if the process is killed, the file is gone. Elsewhere the file has a
+temporary name in the same folder. Its mode is 0600. Raises OSError.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 
 _TEMPORARY = ".nncomp-", ".part"
-_NAMES = 100  # that are tried, random ones
+_NAMES = 100  # random names to try
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a file is one that is being written, or was left behind by a process that was killed."""
+    """Return whether this is the temporary name of a draft, perhaps left behind by a killed process."""
     return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
 
 
 class Draft:
-    """A new file in a folder: `descriptor` writes it (and is its user's to close), `path` reads it while there is the draft."""
+    """A new file in a folder: `descriptor` writes it (the caller closes it), `path` reads it until it is published."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: int | None = None  # keeps a file that has no name
+        self._held: int | None = None  # keeps a file without a name open
         self.descriptor = self._open_unnamed()
         if self._held is None:
             self.descriptor, name = tempfile.mkstemp(_TEMPORARY[1], _TEMPORARY[0], folder)
@@ -34,10 +34,10 @@ class Draft:
     def _open_unnamed(self) -> int:
         try:
             descriptor = os.open(self._folder, os.O_TMPFILE | os.O_RDWR, 0o600)
-        except (AttributeError, OSError):  # what else is wrong with the folder, a named file will tell
+        except (AttributeError, OSError):  # mkstemp then raises any other error of the folder
             return -1
         path = Path(f"/proc/self/fd/{descriptor}")
-        if not path.exists():  # no /proc: it could never get a name
+        if not path.exists():  # without /proc the file could never get a name
             os.close(descriptor)
             return -1
         self._held = os.dup(descriptor)
@@ -45,7 +45,7 @@ class Draft:
         return descriptor
 
     def publish(self, target: Path, is_replacing: bool) -> None:
-        """Give the file its name; if it `is_replacing`, in place of a file that has it now."""
+        """Give the file its name. `is_replacing` lets it take the place of another file."""
         if self._held is None:
             self.path.replace(target)
             return
@@ -58,14 +58,14 @@ class Draft:
         self._close()
 
     def discard(self) -> None:
-        """Let there be nothing of the file; after `publish` this does nothing."""
+        """Delete the file; after `publish` this does nothing."""
         if self._held is None:
             with suppress(OSError):
                 self.path.unlink()
         self._close()
 
     def _replace(self, target: Path) -> None:
-        """Take the place of another file: a link cannot, so for a moment there is a temporary name."""
+        """Take the place of another file. A link cannot replace, so the file first gets a temporary name."""
         for _ in range(_NAMES):
             temporary = target.with_name(f"{_TEMPORARY[0]}{os.urandom(6).hex()}{_TEMPORARY[1]}")
             with suppress(FileExistsError):
@@ -78,7 +78,7 @@ class Draft:
             raise
 
     def _link(self, name: Path) -> None:
-        folder = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY)  # with a folder's descriptor, links are followed
+        folder = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY)  # os.link follows links only with a folder descriptor
         try:
             os.link(self.path, name.name, dst_dir_fd=folder, follow_symlinks=True)
         finally:

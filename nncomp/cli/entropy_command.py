@@ -1,4 +1,4 @@
-"""`nncomp entropy`: the bound of a text and what a file takes above it, on a terminal, as JSON, as a page, as a plot."""
+"""`nncomp entropy`: the estimated bound of a text and the parts of its file, as a table, JSON, a page or a plot."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
+from nncomp.cli.model_choice import choose_model, given_models, model_finder
 from nncomp.cli.progress import Bar
-from nncomp.cli.transfer import Options, choose_model, given_models, listen, model_finder, worker_count
+from nncomp.cli.transfer import Options, listen, worker_count
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import strongest_model
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to come out besides the summary; names of files, or None."""
+    """The outputs besides the summary: file names, or None."""
 
     is_json: bool
     per_token: str | None
@@ -36,13 +37,13 @@ class Wanted:
 
 
 def show_entropy(name: str, wanted: Wanted, is_forced: bool, is_quiet: bool, workers: int, model: str | None) -> None:
-    """Analyse one file, write what is wanted of it, and print the summary."""
+    """Analyse one file, write the outputs and print the summary."""
     options = Options(None, is_forced, is_quiet, False, worker_count(workers))
     listen(options)
     _check_names(wanted)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(name))
-        # Opened before the work: a name that cannot be written is known at once, and all are there at the end, or none.
+        # Outputs are opened before the work: a wrong name fails at once. At the end all of them exist, or none.
         sinks = {each: stack.enter_context(open_sink(each, is_forced, source.status, False)) for each in wanted.names}
         analysis = _analyse(name, source.read(-1), model, options)
         _write(name, analysis, wanted, sinks, options)
@@ -58,9 +59,9 @@ def show_entropy(name: str, wanted: Wanted, is_forced: bool, is_quiet: bool, wor
 
 def _check_names(wanted: Wanted) -> None:
     if STANDARD in wanted.names:
-        raise OutputError("Standard output is for the summary; give files a name.")
+        raise OutputError("Standard output is for the summary. Give the files names.")
     if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
-        raise OutputError("Two of the files to write have the same name; give each its own.")
+        raise OutputError("Two of the files to write have the same name. Give each its own.")
     if wanted.plot is not None:
         from nncomp.plots.picture import check_can_plot
 

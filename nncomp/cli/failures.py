@@ -1,4 +1,4 @@
-"""Failures, said in one sentence on stderr, and exit codes: 0 done, 1 failed, 2 used wrongly. No traceback comes out."""
+"""Failures: a message on stderr in place of a traceback, and the exit status: 0 done, 1 failed, 2 wrong arguments."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from pathlib import Path
 from nncomp.errors import NncompError
 
 FAILED = 1
-COMPLETE = "_NNCOMP_COMPLETE"  # the variable with which a shell asks for completions
+COMPLETE = "_NNCOMP_COMPLETE"  # a shell sets this variable to ask for completions
 
 
 def say(message: str) -> None:
-    """Write a line to stderr; a stderr that is gone is no reason to fail."""
-    if sys.stderr is None:  # print would take stdout for it
+    """Write a line to stderr. If stderr is closed, nothing happens."""
+    if sys.stderr is None:  # print would write to stdout
         return
     with suppress(OSError, ValueError):
         print(message, file=sys.stderr, flush=True)
 
 
 def describe(error: BaseException) -> str:
-    """Return the one sentence that says what happened."""
+    """Return the message for an error."""
     if isinstance(error, NncompError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted; no partial file is left."
+        return "Interrupted. No partial file is left."
     if isinstance(error, MemoryError):
-        return "There is not enough memory; try again with fewer workers, for example -T 1."
+        return "There is not enough memory. Use fewer cores, for example -T 1."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"A fault of nncomp, not of your file ({type(error).__name__}: {error}; "
+        f"This is a bug in nncomp, not in your file ({type(error).__name__}: {error}; "
         f"{Path(where.filename).name}:{where.lineno}). Please report it."
     )
 
 
 @contextmanager
 def guarded(subject: str = "") -> Iterator[None]:
-    """Turn whatever fails inside into one sentence about `subject` and exit code 1."""
+    """Turn any error inside into a message that begins with `subject`, and exit status 1."""
     import typer
 
     try:
@@ -58,7 +58,7 @@ def guarded(subject: str = "") -> Iterator[None]:
 
 
 def for_each(names: list[str], work: Callable[[str], None]) -> None:
-    """Do the work for each name; go on after a failure, but not after Ctrl-C; exit with 1 if any failed."""
+    """Do the work for each name. Go on after an NncompError, then exit with 1; Ctrl-C ends at once."""
     import typer
 
     failed = False
@@ -73,6 +73,6 @@ def for_each(names: list[str], work: Callable[[str], None]) -> None:
 
 
 def forget_stdout() -> None:
-    """Let nothing more be written to a stdout whose reader is gone, not even when Python ends."""
+    """Drop what stdout still holds, and all later output: Python flushes stdout once more when it ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())

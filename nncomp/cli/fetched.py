@@ -1,4 +1,4 @@
-"""Local copies of what is at a URL, for what needs a path: models, files to measure, results that are not a stream."""
+"""Local copies of files at URLs, for work that needs a path: models, files to measure, trained models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MODEL, _ENCODER = ".safetensors", ".encoder.safetensors"
 
 
 def model_path(name: str) -> str:
-    """Return a name that is no URL as it is, and of one where the model is kept: in the cache folder, by its hash."""
+    """Return a path unchanged, and for a URL the path of a copy of the model in the cache folder, named by its hash."""
     if not storage.is_url(name):
         return name
     data = _read(name)
@@ -40,11 +40,11 @@ def model_path(name: str) -> str:
 
 
 def copies(url: str, folder: Path) -> dict[Path, str]:
-    """Copy the file at a URL, all in a folder or all that match a pattern into a local folder; return which copy is of which."""
+    """Copy the files of a URL (a file, a folder or a pattern) into a local folder; return the URL of each copy."""
     names = storage.matches(url) if storage.is_pattern(url) else storage.inside(url) or [url]
     made: dict[Path, str] = {}
     for name in names:
-        place = folder / str(len(made))  # two may have the same name
+        place = folder / str(len(made))  # two files may have the same name
         place.mkdir(parents=True)
         path = place / (PurePosixPath(name).name or "file")
         with storage.open_read(name) as (stream, _), path.open("wb") as copy:
@@ -57,9 +57,9 @@ def copies(url: str, folder: Path) -> dict[Path, str]:
 
 @contextmanager
 def written_here(name: str) -> Iterator[Path]:
-    """Yield where a result is to be written that needs a path; what is there after the block goes to the URL that `name` may be.
+    """Yield a path to write a result to. If `name` is a URL, the result is uploaded after the `with` block.
 
-    Files that share its name up to the suffix, an encoder beside its model, go with it.
+    Files with the same name up to the suffix, such as the encoder of a model, are uploaded too.
     """
     if not storage.is_url(name):
         yield Path(name)
@@ -77,7 +77,7 @@ def _read(name: str) -> bytes:
     with storage.open_read(name) as (stream, _):
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise ModelError(f"The model {name} has more than {MAX_BYTES:,} bytes, the most that a model has.")
+        raise ModelError(f"The model {name} has more than {MAX_BYTES:,} bytes, the limit for a model.")
     return data
 
 

@@ -1,7 +1,7 @@
-"""Opening what is read and what is written, paths and URLs: an output is complete under its final name, or it is not there.
+"""Sources and sinks: paths, URLs and standard streams. An output is complete under its name, or absent.
 
-A regular file is a draft in the same folder (`nncomp/cli/draft.py`), brought to the disk before it gets its name.
-Knows nothing of what the bytes are.
+A regular file is written as a draft in the same folder (`nncomp/cli/draft.py`) and synced to the disk before it gets its name.
+Knows nothing of the contents.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ STANDARD = "-"  # stands for stdin or stdout
 
 @dataclass
 class Source:
-    """A stream to read, with its failures in sentences; `status` is None when it is no regular file.
+    """A stream to read. Failures raise DataError. `status` is None unless the stream is a regular file.
 
-    `remote_bytes` is the size of what is at a URL, None for others and where the storage does not tell.
+    `remote_bytes` is the size of an object at a URL, None if unknown and for everything else.
     """
 
     stream: BinaryIO
@@ -47,19 +47,19 @@ class Source:
         try:
             return self.stream.read(count)
         except OSError as error:
-            raise DataError(f"It cannot be read: {error.strerror}.") from error
+            raise DataError(f"The file cannot be read: {error.strerror}.") from error
 
 
 @dataclass
 class Sink:
-    """A stream to write, with its failures in sentences; `path` is where it can be read again, None for a pipe or a device."""
+    """A stream to write. Failures raise OutputError. `path` reads the written bytes back; it is None for a pipe or a device."""
 
     stream: BinaryIO
     name: str
     path: Path | None = None
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`; a stdout that Python was told not to buffer takes only a part at a time."""
+        """Write all of `data`. An unbuffered stdout takes only a part at a time."""
         rest = memoryview(data)
         with self.failures():
             while rest:
@@ -68,7 +68,7 @@ class Sink:
 
     @contextmanager
     def written(self) -> Iterator[io.BufferedReader]:
-        """Open what is written so far, to read it again."""
+        """Open the bytes written so far for reading."""
         assert self.path is not None
         with self.failures():
             self.stream.flush()
@@ -77,26 +77,27 @@ class Sink:
             yield stream
 
     def failures(self) -> AbstractContextManager[None]:
-        return _failures(self.name)
+        return _failures(self.name, is_file=self.path is not None)
 
 
 @contextmanager
-def _failures(name: str) -> Iterator[None]:
+def _failures(name: str, is_file: bool = True) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"{name} cannot be written: {error.strerror}. No partial file is left.") from error
+        left = " No partial file is left." if is_file else ""
+        raise OutputError(f"{name} cannot be written: {error.strerror}.{left}") from error
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a standard stream is a terminal; it is None when the process was started with it closed."""
+    """Return whether a standard stream is a terminal. A stream that was closed at the start is None."""
     return stream is not None and stream.isatty()
 
 
 class Discard:
-    """A sink for `nncomp test`: the bytes are checked and then forgotten."""
+    """A sink that drops all bytes, for `nncomp test`."""
 
     def write(self, data: bytes) -> int:
         return len(data)
@@ -107,7 +108,7 @@ def open_source(name: str) -> Iterator[Source]:
     """Open a file, or stdin for "-"; raises DataError when it cannot be read."""
     if name == STANDARD:
         if sys.stdin is None:
-            raise DataError("Standard input is closed; give a file.")
+            raise DataError("Standard input is closed. Give a file.")
         yield Source(sys.stdin.buffer, None)
         return
     if storage.is_url(name):
@@ -116,11 +117,11 @@ def open_source(name: str) -> Iterator[Source]:
         return
     try:
         if Path(name).is_dir():
-            os.scandir(name).close()  # says what is wrong if it cannot be read
-            raise DataError("It is a folder; give files, or -r for all files in it.")
+            os.scandir(name).close()  # raises OSError if it cannot be read
+            raise DataError("This is a folder. Give files, or -r to take all files in it.")
         stream = Path(name).open("rb")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise DataError(f"It cannot be read: {error.strerror}.") from error
+        raise DataError(f"The file cannot be read: {error.strerror}.") from error
     with stream:
         status = os.fstat(stream.fileno())
         yield Source(stream, status if stat.S_ISREG(status.st_mode) else None)
@@ -128,15 +129,15 @@ def open_source(name: str) -> Iterator[Source]:
 
 @contextmanager
 def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool = True) -> Iterator[Sink]:
-    """Open a file, or stdout for "-"; what is written is there under its name after the block, or not at all.
+    """Open a file, or stdout for "-". After the `with` block the file is complete under its name; after an error it is absent.
 
-    The file takes the mode and, if `keeps_time`, the modification time from `source`. Raises OutputError when it exists
-    and `is_forced` is false, and whenever it cannot be written.
+    The file takes the mode and, if `keeps_time`, the modification time of `source`. Raises OutputError if the file exists
+    and `is_forced` is false, or if it cannot be written.
     """
     if name == STANDARD:
         if sys.stdout is None:
-            raise OutputError("Standard output is closed; give a file with -o.")
-        sink = Sink(sys.stdout.buffer, "stdout")
+            raise OutputError("Standard output is closed. Give a file with -o.")
+        sink = Sink(sys.stdout.buffer, "Standard output")
         yield sink
         with sink.failures():
             sys.stdout.buffer.flush()
@@ -145,15 +146,15 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
         with storage.open_write(name, is_forced) as writer:
             yield Sink(cast(BinaryIO, writer), name)
         return
-    path = Path(os.path.realpath(name))  # through a link: the link stays, and its target is replaced
+    path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
     with _failures(name):
         existing = path.stat() if path.exists() else None
     if existing and stat.S_ISDIR(existing.st_mode):
-        raise OutputError(f"{name} is a folder; give the name of a file.")
+        raise OutputError(f"{name} is a folder. Give the name of a file.")
     if existing and source and os.path.samestat(existing, source):
-        raise OutputError("It would be overwritten with its own result; give another name.")
-    if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe: nothing to complete or rename
-        with _failures(name), path.open("wb", buffering=0) as stream:
+        raise OutputError("The result would overwrite its own source. Give another name.")
+    if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe has no draft
+        with _failures(name, is_file=False), path.open("wb", buffering=0) as stream:
             yield Sink(stream, name)
         return
     _refuse_existing(path, name, is_forced)
@@ -162,19 +163,19 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
 
 
 def remove_source(name: str, source: os.stat_result) -> None:
-    """Remove a file whose result is complete; raises OutputError when it is no longer the file that was read."""
+    """Remove a source whose result is complete; raises OutputError if the file has changed since it was read."""
     try:
         now = Path(name).stat()
         if not os.path.samestat(now, source) or (now.st_size, now.st_mtime_ns) != (source.st_size, source.st_mtime_ns):
-            raise OutputError("It was changed while it was read, so it is not removed; what was read is in the result.")
+            raise OutputError("The file changed while it was read, so it is not removed. The result holds what was read.")
         Path(name).unlink()
     except OSError as error:
-        raise OutputError(f"It cannot be removed: {error.strerror}. The result is complete.") from error
+        raise OutputError(f"The file cannot be removed: {error.strerror}. The result is complete.") from error
 
 
 def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
     if not is_forced and path.exists():
-        raise OutputError(f"{name} exists already; overwrite it with -f, or give another name.")
+        raise OutputError(f"{name} already exists. Overwrite it with -f, or give another name.")
 
 
 @contextmanager
@@ -184,7 +185,7 @@ def _complete_or_absent(
     with _failures(name):
         draft = Draft(path.parent)
     try:
-        with os.fdopen(draft.descriptor, "wb", buffering=0) as stream:  # a buffer would be written again when it is closed
+        with os.fdopen(draft.descriptor, "wb", buffering=0) as stream:  # close would write a buffer again after an error
             sink = Sink(stream, name, draft.path)
             yield sink
             with sink.failures():
@@ -197,7 +198,7 @@ def _complete_or_absent(
         with sink.failures():
             if source and keeps_time:
                 os.utime(draft.path, ns=(source.st_atime_ns, source.st_mtime_ns))
-            _refuse_existing(path, name, is_forced)  # somebody else may have made it meanwhile
+            _refuse_existing(path, name, is_forced)  # another process may have made the file meanwhile
             draft.publish(path, is_forced)
     except BaseException:
         draft.discard()
@@ -212,7 +213,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk; not every system can."""
+    """Sync the new name to the disk, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What is meant by the names on the command line: files, folders, standard input, and a part of a file."""
+"""Arguments of the command line: names of files, folders and patterns, byte ranges, memory sizes."""
 
 from __future__ import annotations
 
@@ -8,38 +8,36 @@ import re
 import sys
 from pathlib import Path
 
-import typer
-
 from nncomp.blocks.memory import Memory
 from nncomp.cli.draft import is_temporary
 from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
+from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
 from nncomp.stream import storage
 
-Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
+Range = tuple[int, int | None]  # start, and end (not included); None is the end of the content
 
 
 def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[str]:
-    """Return the files that are meant, in order: with `is_recursive` those in folders too; with no names, standard input.
+    """Return the files that the names mean, in order. Without names this is standard input.
 
-    A URL may be a pattern; for paths that is the shell's work. In folders, .nnc files are taken if `is_packed`, and otherwise all
-    the others; links are left alone.
-    Raises BadParameter when nothing is named and standard input is a terminal.
+    `is_recursive` takes the files in folders: .nnc files if `is_packed`, else all other files; never links. A URL may be a
+    pattern; the shell expands local patterns. Raises WrongUse without names if standard input is a terminal.
     """
     if not names:
         if sys.stdin is None or is_terminal(sys.stdin):
-            raise typer.BadParameter("No FILE, and nothing is piped in. Give a FILE, or - for standard input.")
+            raise WrongUse("No FILE is given, and nothing is piped in. Give a FILE, or - for standard input.")
         return [STANDARD]
     return [found for name in names for found in _meant(name, is_recursive, is_packed)[1]]
 
 
 def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[tuple[str, str]]:
-    """Return the files that are meant, local patterns among the names too, each with the name it has in another folder.
+    """Return the files that the names mean, each with its name in an output folder. Local names may be patterns.
 
-    That is its name below the folder that was given, or below the part of a pattern that is fixed; else its last part.
+    The name in the output folder is the path below the given folder or below the fixed part of a pattern, else the file name.
     """
     if not names or STANDARD in names:
-        raise typer.BadParameter("A cluster takes files that have a name: give FILEs, folders with -r, or patterns.")
+        raise WrongUse("--cluster needs files with names. Give FILEs, folders with -r, or patterns.")
     found: list[tuple[str, str]] = []
     for name in names:
         is_pattern = not storage.is_url(name) and glob.has_magic(name) and not Path(name).exists()
@@ -56,7 +54,7 @@ def _of_pattern(pattern: str) -> tuple[str, list[str]]:
 
 
 def _meant(name: str, is_recursive: bool, is_packed: bool) -> tuple[str, list[str]]:
-    """Return the files that a name means, and the folder they are in."""
+    """Return the files that a name means, and the folder that holds them."""
     if storage.is_url(name):
         if storage.is_pattern(name):
             if files := storage.matches(name):
@@ -71,7 +69,7 @@ def _meant(name: str, is_recursive: bool, is_packed: bool) -> tuple[str, list[st
 
 
 def _fixed(pattern: str) -> str:
-    """Return the folder before the first sign that stands for others.
+    """Return the folder before the first wildcard of a pattern.
 
     >>> _fixed("in/a*/b.txt"), _fixed("*.txt")
     ('in/', '')
@@ -84,7 +82,7 @@ def _inside(folder: str, is_packed: bool) -> list[str]:
     found: list[str] = []
 
     def unreadable(error: OSError) -> None:
-        found.append(error.filename)  # it fails when its turn comes
+        found.append(error.filename)  # opening it fails later
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders.sort()
@@ -97,7 +95,7 @@ def _inside(folder: str, is_packed: bool) -> list[str]:
 
 
 def parse_range(text: str | None) -> Range | None:
-    """Return the bytes that START:END means; raises BadParameter when it means none.
+    """Return the byte range of START:END; raises WrongUse for anything else.
 
     >>> parse_range("1000:2000"), parse_range("5:"), parse_range(":10")
     ((1000, 2000), (5, None), (0, 10))
@@ -106,15 +104,15 @@ def parse_range(text: str | None) -> Range | None:
         return None
     found = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", text)
     if not found:
-        raise typer.BadParameter(f"A range is START:END in bytes, for example 1000:2000, 1000: or :2000, not {text!r}.")
+        raise WrongUse(f"{text!r} is not a range. Write START:END in bytes, for example 1000:2000, 1000: or :2000.")
     start, end = int(found[1] or 0), int(found[2]) if found[2] else None
     if end is not None and end < start:
-        raise typer.BadParameter(f"The range {text} ends before it begins.")
+        raise WrongUse(f"The range {text} ends before it begins.")
     return start, end
 
 
 def parse_memory(text: str | None) -> Memory:
-    """Return the limit that a SIZE means: bytes, or with K, M, G thousands of them, with Ki, Mi, Gi of 1024; a B may follow.
+    """Return the memory limit of SIZE: a number of bytes, with K, M, G (powers of 1000) or Ki, Mi, Gi (of 1024), and perhaps B.
 
     >>> parse_memory("500M"), parse_memory("2GiB"), parse_memory(None)
     (Memory(limit_bytes=500000000), Memory(limit_bytes=2147483648), Memory(limit_bytes=None))
@@ -123,6 +121,6 @@ def parse_memory(text: str | None) -> Memory:
         return Memory()
     found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
     if not found:
-        raise typer.BadParameter(f"A size of memory is a number of bytes, for example 500M or 2G, not {text!r}.")
+        raise WrongUse(f"{text!r} is not a size. Write a number of bytes, for example 500M or 2G.")
     power = 0 if found[2] is None else "KMG".index(found[2].upper()) + 1
     return Memory(int(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -1,4 +1,4 @@
-"""`nncomp list`: what the frames of a file say of themselves, without decoding them."""
+"""`nncomp list`: the headers of a file's frames and blocks. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nncomp.cli.files import open_source
 from nncomp.format.frames import FrameBlock, Readable, read_blocks
 from nncomp.format.numbers import MODEL_IDS, BlockKind
 
-_NOTE = "bound: running estimate with the coder's rounding; in full: nncomp entropy FILE"
+_NOTE = "bound: without headers and checksums; nncomp entropy FILE estimates it in full"
 _GAP = "  "
-_HIDDEN = 10  # hexadecimal digits of a model's hash that a table leaves out
+_HIDDEN = 10  # hexadecimal digits of the hash that the table leaves out
 
 
 @dataclass
@@ -41,14 +41,14 @@ class Listing:
 
     @property
     def bound_bits_per_byte(self) -> float | None:
-        """The running estimate of `nncomp compress` as far as it can be known without decoding: with the coder's rounding."""
+        """The bits of the payloads: the cross-entropy of `nncomp compress` plus the range coder's rounding."""
         return 8 * self.payload_bytes / self.raw_bytes if self.raw_bytes else None
 
 
 def read_listing(name: str) -> Listing:
-    """Return the listing of one file; raises FormatError when it is not laid out as a .nnc file is."""
+    """Return the listing of one file; raises FormatError if the file is not laid out as a .nnc file."""
     listing, kinds = Listing(name), Counter[str]()
-    models: dict[str, None] = {}  # in the order in which they are met
+    models: dict[str, None] = {}  # in order of appearance
     with open_source(name) as source:
         counted = _Counted(source)
         for found in read_blocks(counted):
@@ -57,14 +57,14 @@ def read_listing(name: str) -> Listing:
             listing.payload_bytes += len(found.block.payload)
             kinds[_kind_name(found)] += 1
             if found.model:
-                models[f"{_level_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
+                models[f"{_model_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
         listing.packed_bytes = counted.position
     listing.blocks, listing.models = dict(kinds), list(models)
     return listing
 
 
 def list_files(names: list[str], is_json: bool) -> None:
-    """Print the listings of all files that can be read; the others are failures."""
+    """Print the listings of the files that can be read. Other files print an error, and the exit status is 1."""
     listings: list[Listing] = []
     try:
         for_each(names, lambda name: listings.append(read_listing(name)))
@@ -79,7 +79,7 @@ def list_files(names: list[str], is_json: bool) -> None:
 
 def _row(listing: Listing) -> dict[str, object]:
     row = asdict(listing)
-    payload_bytes = row.pop("payload_bytes")  # keys that came later come last
+    payload_bytes = row.pop("payload_bytes")  # docs/JSON.md states the order of the keys
     rates = listing.bits_per_byte, listing.bound_bits_per_byte
     rate, bound = (None if each is None else round(each, 4) for each in rates)
     return row | {
@@ -96,7 +96,7 @@ def _print_table(listings: list[Listing]) -> None:
     rows = [_cells(each, has_frames) for each in listings]
     widths = [max(len(line) for row in rows for line in (heading, *row[i])) for i, heading in enumerate(headings)]
     room = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * len(widths)
-    is_beside = max(len(each.file) for each in listings) <= room  # a name that is too long stands above its figures
+    is_beside = max(len(each.file) for each in listings) <= room  # a long name gets a line of its own
     print(_line(headings, widths, "file" if is_beside else ""))
     for each, row in zip(listings, rows, strict=True):
         if not is_beside:
@@ -117,14 +117,14 @@ def _cells(listing: Listing, has_frames: bool) -> list[list[str]]:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], name: str = "") -> str:
-    """Return numbers to the right, the last two cells, which are words, to the left, and a name."""
+    """Return a line: numbers right-aligned, the last two cells (words) left-aligned, then the name."""
     numbers = [cell.rjust(width) for cell, width in zip(cells[:-2], widths[:-2], strict=True)]
     words = [cell.ljust(width) for cell, width in zip(cells[-2:], widths[-2:], strict=True)]
     return _GAP.join([*numbers, *words, name]).rstrip()
 
 
 def _short_model(model: str) -> str:
-    """Return what tells models apart: the level of one that comes with nncomp, of others the hash, too.
+    """Return the name of a model of nncomp, and for other models the first digits of the hash too.
 
     >>> _short_model("default 0123456789abcdef"), _short_model("own 0123456789abcdef")
     ('default', 'own 012345')
@@ -137,12 +137,12 @@ def _kind_name(found: FrameBlock) -> str:
     return kinds.get(found.block.kind, f"kind {found.block.kind}")
 
 
-def _level_name(model_id: int) -> str:
+def _model_name(model_id: int) -> str:
     return next((name for name, known in MODEL_IDS.items() if known == model_id), "own")
 
 
 class _Counted:
-    """A stream that knows how many bytes it gave."""
+    """A stream that counts the bytes it gave."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The process of the command line: signals, shell completion, exit statuses. `nncomp` on the PATH calls `main`."""
+"""The process of the command `nncomp`: signals, shell completion, exit status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TYPER_INTERRUPTED = 130
 
 
 def _print_any_name() -> None:
-    """Let stdout take every file name: bytes that are no UTF-8 as they are, letters that its encoding lacks as escapes."""
+    """Let stdout take every file name: bytes that are not UTF-8 unchanged, letters that its encoding lacks as escapes."""
     if isinstance(sys.stdout, TextIOWrapper):
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
@@ -26,8 +26,35 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _run_app() -> int:
+    """Run the command that the arguments name; return its exit status. Typer ends every command with SystemExit."""
+    from nncomp.cli.app import app, command_names
+    from nncomp.cli.shorthand import spell_out
+
+    is_terminal = sys.stdin is None or sys.stdin.isatty()
+    try:
+        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
+    except SystemExit as error:
+        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
+            raise KeyboardInterrupt from None
+        return error.code if isinstance(error.code, int) else 0
+    return 0
+
+
+def _flush(status: int) -> None:
+    """Write what stdout still holds. After a failure, what cannot be written is dropped: Python would exit with 120."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        forget_stdout()
+        if not status:
+            raise
+
+
 def main() -> NoReturn:
-    """Run the app; SIGTERM and SIGHUP end it as Ctrl-C does."""
+    """Run nncomp; SIGTERM and SIGHUP end it as Ctrl-C does."""
     try:
         _print_any_name()
         for name in ("SIGTERM", "SIGHUP"):
@@ -37,33 +64,13 @@ def main() -> NoReturn:
             from typer._completion_classes import completion_init
 
             completion_init()
-        from nncomp.cli.app import app, command_names
-        from nncomp.cli.shorthand import spell_out
-
-        is_terminal = sys.stdin is None or sys.stdin.isatty()
-        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
-        _leave(0)
-    except SystemExit as error:
-        if error.code == _TYPER_INTERRUPTED:  # before any command could say it
-            say(f"nncomp: {describe(KeyboardInterrupt())}")
-            _leave(FAILED)
-        _leave(error.code)
+        status = _run_app()
+        _flush(status)
     except BrokenPipeError:
         forget_stdout()
-        sys.exit(FAILED)
+        status = FAILED
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {describe(error)}")
-        _leave(FAILED)
-
-
-def _leave(code: str | int | None) -> NoReturn:
-    """Exit when stdout has all bytes; one that does not take them is a failure, said once, and Python does not try again."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        forget_stdout()
-        if not code and not isinstance(error, BrokenPipeError):
-            say(f"nncomp: stdout cannot be written: {getattr(error, 'strerror', None) or error}.")
-        code = code or FAILED
-    sys.exit(code)
+        status = FAILED
+        _flush(status)
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""The manual page, made of the help: `python -m nncomp.cli.man > share/man/man1/nncomp.1`."""
+"""The manual page, made from the help: `python -m nncomp.cli.man > share/man/man1/nncomp.1`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import typer.main
 from nncomp.cli.app import app
 from nncomp.version import VERSION
 
-_EXIT = (("0", "Done."), ("1", "Failed; one sentence on standard error says what."), ("2", "Used wrongly."))
+_EXIT = (("0", "Done."), ("1", "Failed. A message on standard error says why."), ("2", "Wrong arguments."))
 _ENVIRONMENT = (
-    ("XDG_CACHE_HOME", "Compiled loops and downloaded corpora are kept in nncomp in this folder, or else in ~/.cache."),
-    ("NO_COLOR", "When it is set, there are no colours."),
+    (
+        "XDG_CACHE_HOME",
+        "Folder for compiled kernels and downloaded corpora, in nncomp. The default is ~/.cache.",
+    ),
+    ("NO_COLOR", "When set, output has no colours."),
 )
-_FILES = (("FILE.nnc", "A compressed file. The format is described in docs/FORMAT.md, and read by all later versions."),)
+_FILES = (("FILE.nnc", "A compressed file. docs/FORMAT.md describes the format. All later versions read it."),)
 _EXAMPLES = (
-    ("nncomp notes.txt", "makes notes.txt.nnc and keeps notes.txt"),
-    ("nncomp -d notes.txt.nnc", "makes notes.txt again"),
+    ("nncomp notes.txt", "make notes.txt.nnc and keep notes.txt"),
+    ("nncomp -d notes.txt.nnc", "make notes.txt again"),
     ("cat notes.txt | nncomp | nncomp -d | cmp - notes.txt", "in a pipe"),
     ("tar --use-compress-program=nncomp -cf folder.tar.nnc folder", "a folder"),
-    ("nncomp cat --range 1000:2000 notes.txt.nnc", "a part of it"),
+    ("nncomp cat --range 1000:2000 notes.txt.nnc", "part of a file"),
 )
 
 
@@ -70,11 +73,8 @@ def _usage(name: str, command: Any) -> str:
 
 
 def _metavar(param: Any) -> str:
-    name = param.metavar or param.name.upper()
-    if param.param_type_name == "option":
-        return str(name)
-    dots = "..." if param.nargs == -1 else ""
-    return f"{name}{dots}" if param.required else f"[{name}]{dots}"
+    name = str(param.metavar or param.name.upper())
+    return name if param.param_type_name == "option" or param.required else f"[{name}]"
 
 
 def _options(command: Any) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return text as roff takes it for text, without the escapes of the help's markup.
+    """Return text escaped for roff, without the escapes of the help's markup.
 
     >>> print(_plain("nncomp\\\\[plot] -d"))
     nncomp[plot] \\-d

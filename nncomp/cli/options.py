@@ -1,4 +1,4 @@
-"""Options that several commands share, and what some of them may be. Knows nothing of what the commands do."""
+"""Options that several commands share, and the values that some of them take. Knows nothing of what the commands do."""
 
 from __future__ import annotations
 
@@ -9,41 +9,48 @@ import typer
 
 Files = Annotated[
     list[str] | None,
-    typer.Argument(help="Files to read; - is standard input, as is no FILE with a pipe.", metavar="FILE", show_default=False),
+    typer.Argument(
+        help="Files to read. - is standard input, and so is no FILE in a pipe.", metavar="FILE...", show_default=False
+    ),
 ]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="Write to this file, - for standard output (one FILE only).", metavar="FILE"),
+    typer.Option("--output", "-o", help="Write the result of one FILE to this file; - is standard output.", metavar="FILE"),
 ]
 Stdout = Annotated[bool, typer.Option("--stdout", "-c", help="Write to standard output.")]
 Range = Annotated[
     str | None,
-    typer.Option("--range", help="Only these bytes of the content, END not among them.", metavar="START:END", show_default=False),
+    typer.Option("--range", help="Only the bytes from START up to END, without END.", metavar="START:END", show_default=False),
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take the files in folders, too.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also take the files in folders.")]
 Remove = Annotated[
     bool,
-    typer.Option("--rm", help="Remove FILE, once its result was read again and compared."),
+    typer.Option("--rm", help="Remove FILE after its result was read back and compared."),
 ]
-Keep = Annotated[bool, typer.Option("--keep", "-k", help="Keep FILE, as it is kept without --rm.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite a file that exists.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say also which model and which kinds of block were used.")]
+Keep = Annotated[bool, typer.Option("--keep", "-k", help="Keep FILE, even with --rm. Without --rm, FILE is always kept.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print the model and the kinds of block.")]
 Workers = Annotated[
     int,
-    typer.Option("--threads", "-T", min=0, help="Cores to work with, 0 for all.", metavar="N", envvar="NNCOMP_THREADS"),
+    typer.Option("--threads", "-T", min=0, help="Number of cores to use; 0 is all.", metavar="N", envvar="NNCOMP_THREADS"),
 ]
 Level = Annotated[
     int,
     typer.Option(
-        "--level", min=1, max=9, help="-1, --fast: quickest; to -9, --best: smallest.", metavar="N", envvar="NNCOMP_LEVEL"
+        "--level",
+        min=1,
+        max=9,
+        help="-1 (--fast) is quickest, -9 (--best) is smallest.",
+        metavar="N",
+        envvar="NNCOMP_LEVEL",
     ),
 ]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(
         "--memory-limit",
-        help="Take at most so much memory, all processes together: 500M, 2G. Without it, 1G for each core.",
+        help="Limit the memory of all processes together: 500M, 2G. The default is 1G for each core.",
         metavar="SIZE",
         show_default=False,
     ),
@@ -52,7 +59,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="In place of the level's model: default, fast, max, a model file of your own, or none.",
+        help="Model to use instead of the level's: default, fast, max, a model file, or none.",
         metavar="MODEL",
         show_default=False,
     ),
@@ -61,7 +68,7 @@ Device = Annotated[
     str,
     typer.Option(
         "--device",
-        help="Run the network on a device of torch: cuda, cuda:1, cpu. The same bytes; needs torch.",
+        help="Run the network with torch on this device: cuda, cuda:1, cpu. The result has the same bytes.",
         metavar="DEVICE",
         show_default=False,
     ),
@@ -69,9 +76,19 @@ Device = Annotated[
 GivenModel = Annotated[
     str | None,
     typer.Option(
-        "--model", help="The model file that a file was compressed with, if it is your own.", metavar="PATH", show_default=False
+        "--model",
+        help="Model file of your own that FILE was compressed with.",
+        metavar="PATH",
+        show_default=False,
     ),
 ]
+
+
+class WrongUse(typer.BadParameter):
+    """Arguments that do not go together: the message and exit status 2. BadParameter alone writes "Invalid value:" first."""
+
+    def format_message(self) -> str:
+        return self.message
 
 
 class Shell(StrEnum):
@@ -99,4 +116,4 @@ class Objective(StrEnum):
     ABSOLUTE = "absolute"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]

@@ -1,6 +1,6 @@
-"""Progress on stderr: a line for a file, and one for all files. Only on a terminal, only for work of more than half a second.
+"""Progress on stderr: a line for each file and a line for all files. Only on a terminal, and after half a second of work.
 
-A line says how many bytes of the input are done, the ratio of the blocks that are complete, bytes a second and time left.
+A line shows the bytes of input done, the ratio of the complete blocks, the speed and the time left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DELAY_S = 0.5
 _LABEL_CHARACTERS = 24
 _WIDE_COLUMNS = 100
-STYLES = {  # to be read on light and on dark; numbers are as the terminal writes
+STYLES = {  # readable on light and on dark terminals; numbers have the default colour
     **dict.fromkeys(("bar.complete", "bar.finished", "bar.pulse", "progress.spinner"), "green"),
     "bar.back": "bright_black",
     **dict.fromkeys(("progress.download", "progress.data.speed", "progress.remaining", "progress.elapsed"), "none"),
@@ -28,7 +28,7 @@ STYLES = {  # to be read on light and on dark; numbers are as the terminal write
 
 
 class Sizes(Protocol):
-    """How many raw and packed bytes the complete blocks of a stream have."""
+    """Raw and packed bytes of the complete blocks of a stream."""
 
     raw_bytes: int
     packed_bytes: int
@@ -36,7 +36,7 @@ class Sizes(Protocol):
 
 @dataclass
 class _Line:
-    """What one line shows; `total_bytes` is None when nobody knows, `ratio` 0 while there is none."""
+    """The figures of one line. `total_bytes` is None if unknown, `ratio` 0 before the first complete block."""
 
     label: str
     total_bytes: int | None
@@ -50,7 +50,7 @@ class _Line:
 
 
 class _Display:
-    """The lines that are to be seen, once the work is long enough; none where there is no terminal or nobody is to see them."""
+    """The lines on the screen, shown after _DELAY_S. Nothing is shown without a terminal or with `is_quiet`."""
 
     def __init__(self, is_quiet: bool) -> None:
         self._is_silent = is_quiet or not is_terminal(sys.stderr)
@@ -110,16 +110,16 @@ class _Display:
         console = Console(stderr=True, theme=Theme(STYLES))
         is_wide = console.width >= _WIDE_COLUMNS
         shown = Progress(
-            SpinnerColumn(),  # a block can take a minute, and until then no number moves
+            SpinnerColumn(),  # a block can take a minute without a change of any number
             TextColumn("{task.description}", markup=False),
-            *([BarColumn(bar_width=None)] if is_wide else []),  # the numbers need 80 columns
+            *([BarColumn(bar_width=None)] if is_wide else []),  # the numbers alone take 80 columns
             DownloadColumn(),
             TextColumn("{task.fields[ratio]}", style="none", markup=False),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             transient=True,
-            expand=is_wide,  # the bar takes what is left; without it, the numbers stand together
+            expand=is_wide,  # the bar fills the rest of the line
             redirect_stdout=False,  # stdout is for data
         )
         with self._lock:
@@ -132,7 +132,7 @@ class _Display:
 
 
 class Total:
-    """What is done of several files: a line above those of the files, which share its place on the screen."""
+    """The progress of several files: a line above the line of each file, on the same display."""
 
     def __init__(self, names: list[str], is_quiet: bool) -> None:
         self.display = _Display(is_quiet)
@@ -140,7 +140,7 @@ class Total:
         self._number = 0
         sizes = [_size(name) for name in names]
         self._line = _Line(f"all {len(names)} files", None if None in sizes else sum(size or 0 for size in sizes))
-        self._past = [0, 0, 0]  # bytes of input, raw and packed bytes of the files that are over
+        self._past = [0, 0, 0]  # input, raw and packed bytes of the finished files
 
     def __enter__(self) -> Total:
         self.display.add(self._line)
@@ -156,7 +156,7 @@ class Total:
         self.display.update(self._line)
 
     def update(self, done_bytes: int, sizes: Sizes | None) -> None:
-        """Take what is done of the file in work."""
+        """Take the progress of the current file."""
         now = self._with(done_bytes, sizes)
         self._line.done_bytes, self._line.ratio = now[0], now[1] / now[2] if now[2] else 0.0
         self.display.update(self._line)
@@ -171,10 +171,10 @@ class Total:
 
 
 class Bar:
-    """Shows what is done of one file; `update` is told how many bytes of the input are.
+    """The progress of one file. `update` takes the bytes of input done.
 
-    `total_bytes` is the size of the input, None when nobody knows. `sizes` is looked at whenever there is something to
-    show. With `total`, the line stands below that of all files, and counts there unless it is done twice (`is_counted`).
+    `total_bytes` is the size of the input, None if unknown. Each update reads `sizes`. With `total`, the line stands below
+    the line of all files; `is_counted` is false for a second pass over the same file, such as verifying.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Bar:
             self._display.stop()
 
     def update(self, done_bytes: int) -> None:
-        """Show that so many bytes of the input are done."""
+        """Show the bytes of the input done so far."""
         line, sizes = self._line, self._sizes
         line.done_bytes = done_bytes
         if sizes and sizes.packed_bytes:
@@ -218,13 +218,13 @@ class Bar:
             self._total.update(done_bytes, sizes)
 
     def update_of(self, done_bytes: int, total_bytes: int) -> None:
-        """The same, of so many as are now known to be to do."""
+        """Show the bytes done of a total that is now known."""
         self._line.total_bytes = total_bytes
         self.update(done_bytes)
 
 
 def _short(label: str) -> str:
-    """Return a label that leaves room for the numbers: of a long one, its end.
+    """Return the label, or the end of a long label.
 
     >>> _short("some/folder/with/a/long/name.txt")
     '…er/with/a/long/name.txt'

@@ -1,6 +1,6 @@
-"""The way of gzip, xz and zstd to say what to do: `nncomp FILE`, `nncomp -d FILE.nnc`, `nncomp -dc < FILE.nnc`.
+"""Arguments in the style of gzip, xz and zstd: `nncomp FILE`, `nncomp -d FILE.nnc`, `nncomp -dc < FILE.nnc`.
 
-Spells it out as `nncomp compress FILE` and so on; what the options mean is left to the commands.
+Translates them to `nncomp compress FILE` and so on. Knows nothing of what options mean.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ MODES = {
     **dict.fromkeys(("t", "--test"), "test"),
     **dict.fromkeys(("l", "--list"), "list"),
 }
-LEVELLED = {"compress", "bench"}  # commands that take a level; to the others -9 means nothing, and is left out
+LEVELLED = {"compress", "bench"}  # commands with a level; for the others -9 is dropped
 NAMED_LEVELS = {"--fast": "1", "--best": "9"}
-# Options of these commands that take a value, which is no option, whatever it looks like.
+# Options of these commands that take a value: the next argument is never an option.
 VALUED = {
     "o", "T", "--output", "--threads", "--model", "--range", "--level", "--memory-limit", "--device", "--cluster", "--output-dir",
 }  # fmt: skip
@@ -24,8 +24,8 @@ _LEVELS = "123456789"
 
 
 def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool) -> list[str]:
-    """Return the arguments with the command first; the last of -d, -t, -l and -z says which, without one it is compress.
-    The last of -1 to -9, --fast and --best becomes the level.
+    """Return the arguments with the command first. The last of -d, -t, -l and -z is the command; the default is compress.
+    The last of -1 to -9, --fast and --best is the level.
 
     With no arguments at all, standard input is compressed, unless it is a terminal (`is_terminal`).
 
@@ -63,7 +63,7 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
                     level = letter
                     continue
                 letters += letter
-                if letter in VALUED:  # what follows in the same argument is its value
+                if letter in VALUED:  # the rest of the argument is its value
                     letters += argument[i + 1 :]
                     needs_value = i + 1 == len(argument)
                     break
@@ -75,6 +75,6 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
 
 
 def _next(remaining: Iterator[str]) -> list[str]:
-    """Return the value that follows, or nothing: then the command misses it."""
+    """Return the value that follows. Without one the list is empty, and the command reports the missing value."""
     value = next(remaining, None)
     return [] if value is None else [value]

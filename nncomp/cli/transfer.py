@@ -1,4 +1,4 @@
-"""One file in, one file out: what compress, decompress and test do, and the lines they say."""
+"""What compress, decompress, cat, test and --recover do with each file, and the lines they print."""
 
 from __future__ import annotations
 
@@ -7,64 +7,61 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
 
-from nncomp.blocks import levels
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
-from nncomp.cli.failures import describe as describe_error
-from nncomp.cli.failures import for_each, say
-from nncomp.cli.fetched import model_path
+from nncomp.cli.failures import describe, for_each, say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.inputs import Range
+from nncomp.cli.model_choice import model_finder, require_models
 from nncomp.cli.progress import Bar, Total
+from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
-from nncomp.format.frames import ModelReference, Readable, Writable, read_blocks
-from nncomp.format.numbers import BlockKind
+from nncomp.format.frames import Readable, Writable
 from nncomp.machine import watch
-from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
+from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.workers import usable_cores
 
-PREPARING = "nncomp: preparing kernels, first run only (some 20 seconds)."
-UNKEPT = "nncomp: preparing kernels (some 20 seconds, each time, for the cache folder cannot be written)."
+PREPARING = "nncomp: preparing kernels, on the first run only (about 20 seconds)."
+UNKEPT = "nncomp: preparing kernels (about 20 seconds, on every run: the cache folder cannot be written)."
 
 
 @dataclass(frozen=True)
 class Options:
-    """What compress, decompress, test and cat have in common; `target` is None for a file beside each source."""
+    """Options of compress, decompress, cat and test. `target` is None for an output beside each source."""
 
     target: str | None
     is_forced: bool
     is_quiet: bool
     is_verbose: bool
     workers: int
-    is_verified: bool = False  # what was written is read again and compared with the source
-    is_removed: bool = False  # the source, once its result is complete
+    is_verified: bool = False  # read the result back and compare
+    is_removed: bool = False  # remove the source when its result is complete
     part: Range | None = None  # of the content
     memory: Memory = field(default_factory=Memory)
-    is_recovered: bool = False  # what is left of a damaged file is wanted
-    effort: Effort = USUAL  # that compressing may cost
-    total: Total | None = None  # of several files
+    is_recovered: bool = False  # write the undamaged blocks of a damaged file
+    effort: Effort = USUAL  # of compression
+    total: Total | None = None  # the progress of several files
 
     def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
-        """Return the progress bar of a file; there is none over what is written to the same terminal."""
+        """Return the progress bar of a file. It is hidden while data goes to the same terminal."""
         is_hidden = self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
         return Bar(name, total_bytes, is_hidden, sizes, self.total, is_counted)
 
     def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
-        """Return how many workers fit the memory with any of these models, or with those that come with nncomp."""
+        """Return how many workers fit the memory limit with the largest of these models and the models of nncomp."""
         shipped = [] if is_coding else installed_models()
         return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
-        """Return whether there is to be a line about a result; of what only passes through, nobody waits for one."""
+        """Return whether to print a line about a result. In a pipe (`is_passing`), only -v prints the line."""
         return not self.is_quiet and (self.is_verbose or not is_passing)
 
 
 def listen(options: Options) -> None:
-    """Say it once on stderr when functions have to be compiled before the work can begin."""
+    """Print one line on stderr if kernels must be compiled before the work begins."""
 
     def say_once(is_kept: bool) -> None:
         watch.on_preparing(None)
@@ -74,29 +71,12 @@ def listen(options: Options) -> None:
 
 
 def worker_count(asked: int) -> int:
-    """Return how many workers there are to be: as many as cores for 0."""
+    """Return the number of workers: as many as cores for 0."""
     return asked or usable_cores()
 
 
-def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
-    """Return the model to compress with: the level's if it is installed, unless another one or none is asked for."""
-    if asked == "none":
-        return None
-    chosen = open_model(model_path(asked)) if asked is not None else installed_model(levels.level(level).model)
-    return replace(chosen, device=device) if chosen else None
-
-
-def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
-    """Return the models that are searched before those that come with nncomp; none is said where one line serves both ways.
-
-    For a device those that come with nncomp are given too.
-    """
-    given = [] if asked in (None, "none") else [open_model(model_path(asked))]
-    return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
-
-
 def each_file(names: list[str], options: Options, work: Callable[[str, Options], None]) -> None:
-    """Do the work for each file, with progress in total where there are several; exit with 1 if any failed."""
+    """Do the work for each file, with a total progress bar for several files; exit with 1 if any failed."""
     if len(names) == 1:
         for_each(names, lambda name: work(name, options))
         return
@@ -105,10 +85,10 @@ def each_file(names: list[str], options: Options, work: Callable[[str, Options],
 
 
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
-    """Compress one file and say what came out."""
+    """Compress one file and print a line about the result."""
     target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
     if target == STANDARD and is_terminal(sys.stdout):
-        raise OutputError("Compressed bytes are not for a terminal; redirect them, or give a file with -o.")
+        raise OutputError("Compressed data is not written to a terminal. Redirect standard output, or give a file with -o.")
     with open_source(name) as source, open_sink(target, options.is_forced, source.status) as sink:
         _check_removable(source, sink, options)
         read, summary = _HashedSource(source), Summary()
@@ -122,17 +102,17 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         remove_source(name, source.status)
     if options.says_result(name == target == STANDARD):
         verified = "; verified" if options.is_verified else ""
-        say(f"{name}: {describe(summary)}{verified}")
+        say(f"{name}: {describe_sizes(summary)}{verified}")
     if options.is_verbose:
         used = f"{model.path} ({model.hash8.hex()})" if model else "none, so no network is used"
         say(f"{name}: {describe_blocks(summary)}; model: {used}")
 
 
 def decompress_file(name: str, given: list[ModelFile], options: Options) -> None:
-    """Decompress one file, or the part of it that is asked for."""
+    """Decompress one file or a range of its bytes."""
     target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
-        raise OutputError(f"Its name does not end in {SUFFIX}, so there is no name for the result; give one with -o, or use -c.")
+        raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
     find_model = model_finder(given)
     with open_source(name) as source:
         if options.part:
@@ -141,7 +121,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         if options.is_recovered:
             recover_file(name, source, target, given, options)
             return
-        _find_models(source, find_model)
+        require_models(source, find_model)
         with open_sink(target, options.is_forced, source.status) as sink:
             _check_removable(source, sink, options)
             written, summary = _HashedSink(sink), Summary()
@@ -173,40 +153,43 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 
 
 def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
-    """Write what is left of a damaged file, and say what is lost; raises FormatError for that, when the result is complete."""
+    """Write the undamaged blocks of a file and print the lost ranges.
+
+    Raises FormatError, after the result is complete, if bytes are lost.
+    """
     from nncomp.stream.recovery import recover
 
     if not source.is_seekable:
-        raise DataError("Recovery looks at a file from both ends, and this one can be read only once; give a file.")
+        raise DataError("Recovery reads a file from both ends, and this input can be read only once. Give a file.")
     others = [*given, *installed_models()]
     with open_sink(target, options.is_forced, source.status) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
             workers, find_model = options.fitting_workers(given), model_finder(given)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
         if not result.kept_blocks:
-            raise FormatError("Nothing of it can be recovered: no block is whole.")
+            raise FormatError("Nothing can be recovered: no block is undamaged.")
     kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
     for loss in result.lost:
         end = "the end" if loss.end is None else f"{loss.end:,}"
         say(f"{name}: lost from byte {loss.start:,} to {end}: {loss.why}")
     if result.lost:
-        raise FormatError(f"Not all of it can be recovered; {kept} are written, and zeros between them where bytes are lost.")
+        raise FormatError(f"Part of the file is lost. {kept} are written, with zeros in place of lost bytes between them.")
     if options.says_result(target == STANDARD):
-        say(f"{name}: nothing is lost, {kept}")
+        say(f"{name}: nothing lost, {kept}")
 
 
 def _check_removable(source: Source, sink: Sink, options: Options) -> None:
-    """Raise, before there is any work, when the result cannot be read again or the source is nothing to remove."""
+    """Raise before the work begins if the source cannot be removed or the result cannot be read back."""
     if options.is_removed and source.status is None:
-        raise DataError("It is no file, so there is nothing to remove; leave --rm away.")
+        raise DataError("The input is not a regular file, so it cannot be removed. Leave out --rm.")
     if options.is_verified and sink.path is None:
-        raise OutputError(f"{sink.name} cannot be read again and compared; leave --rm and --verify away.")
+        raise OutputError(f"{sink.name} cannot be read back and compared. Leave out --rm and --verify.")
 
 
 def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
-    """Decode what was written and compare it with what was read; raises OutputError when they differ."""
+    """Decode the result and compare it with the source by digest; raises OutputError when they differ."""
     decoded = _HashedSink(Discard())
-    model = replace(model, device="") if model else None  # what a device has made is read by the engine that all have
+    model = replace(model, device="") if model else None  # verified by the loops that every reader has
     finder, summary = model_finder([model] if model else []), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
@@ -218,7 +201,7 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
         raise OutputError(_UNEQUAL)
 
 
-_UNEQUAL = "What was written, read again, is not what it should be; it is not kept, nothing is removed. Try again, and report it."
+_UNEQUAL = "The result was read back and is wrong. It is not kept, and the source is not removed. Please report this."
 
 
 def _new_hash() -> hashlib.blake2b:
@@ -226,7 +209,7 @@ def _new_hash() -> hashlib.blake2b:
 
 
 class _HashedSource:
-    """A stream that knows the digest of what it gave."""
+    """A stream that keeps the digest of the bytes it gave."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
@@ -240,7 +223,7 @@ class _HashedSource:
 
 
 class _HashedSink:
-    """A sink that knows the digest of what it took."""
+    """A sink that keeps the digest of the bytes it took."""
 
     def __init__(self, sink: Writable) -> None:
         self._sink = sink
@@ -253,7 +236,7 @@ class _HashedSink:
 
 
 def test_files(names: list[str], given: list[ModelFile], options: Options, is_json: bool) -> None:
-    """Decompress files to nowhere; with `is_json`, print what docs/JSON.md describes, of those that fail too."""
+    """Decompress files and discard the bytes; with `is_json`, print the document of docs/JSON.md."""
     rows: list[dict[str, object]] = []
 
     def work(name: str, known: Options) -> None:
@@ -262,7 +245,7 @@ def test_files(names: list[str], given: list[ModelFile], options: Options, is_js
         try:
             summary = _test_file(name, given, known, is_json)
         except NncompError as error:
-            row["error"] = describe_error(error)
+            row["error"] = describe(error)
             raise
         row |= {"is_whole": True, "raw_bytes": summary.raw_bytes, "blocks": dict(summary.kinds)}
 
@@ -283,56 +266,3 @@ def _test_file(name: str, given: list[ModelFile], options: Options, is_json: boo
     if options.is_verbose:
         say(f"{name}: {describe_blocks(summary)}")
     return summary
-
-
-def model_finder(given: list[ModelFile]) -> pipeline.FindModel:
-    """Return what finds the model that a frame names, among those given and those that come with nncomp."""
-
-    @cache  # to find a model takes reading the files it may be, and each block asks
-    def find_model(reference: ModelReference) -> ModelFile:
-        return find(reference.model_id, reference.content_hash, given)
-
-    return find_model
-
-
-def _find_models(source: Source, find_model: pipeline.FindModel) -> None:
-    """Raise ModelError before there is any output when a model is missing that a block of the file needs.
-
-    A pipe cannot be read twice: there the block itself, when its turn comes, finds its model missing.
-    """
-    if source.status is None:
-        return
-    for found in read_blocks(source):
-        if found.model and found.block.kind == BlockKind.TOKENS:
-            find_model(found.model)
-    source.stream.seek(0)
-
-
-def describe(summary: Summary) -> str:
-    """Return sizes, ratio, bits per byte, cross-entropy and what the file takes above it.
-
-    >>> describe(Summary(raw_bytes=1000, packed_bytes=250, cost_bits=1880.0))
-    '1,000 -> 250 bytes, ratio 4.00, 2.000 bpb; cross-entropy 1.880 bpb, file 15 bytes above it'
-    """
-    sizes = f"{summary.raw_bytes:,} -> {summary.packed_bytes:,} bytes"
-    if not summary.raw_bytes:
-        return sizes
-    ratio = summary.raw_bytes / summary.packed_bytes
-    bpb = 8 * summary.packed_bytes / summary.raw_bytes
-    above = summary.packed_bytes - summary.cost_bits / 8
-    return (
-        f"{sizes}, ratio {ratio:.2f}, {bpb:.3f} bpb; "
-        f"cross-entropy {summary.cost_bits / summary.raw_bytes:.3f} bpb, file {above:,.0f} bytes above it"
-    )
-
-
-def describe_blocks(summary: Summary) -> str:
-    """Return how many blocks of each kind there are.
-
-    >>> from collections import Counter
-    >>> describe_blocks(Summary(kinds=Counter(lzma=2, stored=1)))
-    '3 blocks (lzma: 2, stored: 1)'
-    """
-    count = summary.kinds.total()
-    kinds = ", ".join(f"{kind}: {n}" for kind, n in summary.kinds.most_common())
-    return f"{count} block{'' if count == 1 else 's'} ({kinds})"

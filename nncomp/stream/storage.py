@@ -1,7 +1,7 @@
-"""Files at a URL: s3://, gs://, memory:// to read and to write, https:// and whatever else fsspec knows to read.
+"""Files at URLs: s3://, gs:// and memory:// can be read and written, https:// and all other storage of fsspec read.
 
-fsspec and the packages of each kind of storage come with the extra nncomp[cluster] and are imported when a URL is met, never for
-a local path. Whatever they raise becomes one sentence. Knows nothing of what the bytes are.
+fsspec and its packages come with the extra nncomp[cluster]. They are imported for a URL, never for a local path. Their errors
+become messages of nncomp. Knows nothing of the contents.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, cast
 
 from nncomp.errors import DataError, NncompError, OutputError
 
-WRITABLE = ("s3", "s3a", "gs", "gcs", "memory")  # an object is there when it is committed, and not before
+WRITABLE = ("s3", "s3a", "gs", "gcs", "memory")  # an object appears when it is committed
 _BUCKETED = ("s3", "s3a", "gs", "gcs")
-_READ_BYTES = 8 << 20  # that are fetched ahead
+_READ_BYTES = 8 << 20  # fetched ahead
 _INSTALL = "pip install 'nncomp[cluster]'"
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -31,12 +31,12 @@ def is_url(name: str) -> bool:
 
 
 def is_pattern(name: str) -> bool:
-    """Return whether a name stands for others, by *, ? or []; in an address of the web these are signs like others."""
+    """Return whether a name is a pattern with *, ? or []. In http and https URLs these are ordinary characters."""
     return _PATTERN.search(name) is not None and _protocol(name) not in ("http", "https")
 
 
 def matches(pattern: str) -> list[str]:
-    """Return the URLs that a pattern stands for, sorted."""
+    """Return the URLs that match a pattern, sorted."""
     with _failures(pattern, DataError, "listed"):
         system, path = _open_system(pattern)
         found = system.glob(path, detail=True)
@@ -44,7 +44,7 @@ def matches(pattern: str) -> list[str]:
 
 
 def inside(url: str) -> list[str] | None:
-    """Return the URLs of all files below a folder, sorted; None when it is no folder."""
+    """Return the URLs of all files below a folder, sorted; None if the URL is not a folder."""
     with _failures(url, DataError, "listed"):
         system, path = _open_system(url)
         return _urls(system, system.find(path)) if system.isdir(path) else None
@@ -60,7 +60,7 @@ def exists(url: str) -> bool:
 
 @contextmanager
 def open_read(url: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open a URL to read; its size is None where the storage does not tell. Raises DataError, also while it is read."""
+    """Open a URL to read; yield the stream and its size, None if unknown. Opening and reading raise DataError."""
     with _failures(url, DataError, "read"):
         system, path = _open_system(url)
         file = system.open(path, "rb", block_size=_READ_BYTES)
@@ -70,22 +70,22 @@ def open_read(url: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 @contextmanager
 def open_write(url: str, is_forced: bool) -> Iterator[Writer]:
-    """Open a URL to write: the object is there after the block, complete, or what was there before is.
+    """Open a URL to write. The object is complete after the `with` block; after an error, the object is as before.
 
-    Raises OutputError when it exists and `is_forced` is false, and whenever it cannot be written.
+    Raises OutputError if the object exists and `is_forced` is false, or if it cannot be written.
     """
     if _protocol(url) not in WRITABLE:
         allowed = ", ".join(f"{name}://" for name in WRITABLE)
-        raise OutputError(f"{url} can be read only: nncomp writes to {allowed} and local files.")
+        raise OutputError(f"{url} cannot be written: nncomp writes to {allowed} and local files.")
     refuse_existing(url, is_forced)
-    if bucket := _missing_bucket(url):  # else it would be known only after the work
+    if bucket := _missing_bucket(url):  # otherwise the error would come after the work
         raise OutputError(f"{url} cannot be written: there is no bucket {bucket}.")
     with _failures(url, OutputError, "written"):
         system, path = _open_system(url)
         file: Any = _InMemory(system, path) if _protocol(url) == "memory" else system.open(path, "wb", autocommit=False)
     try:
         yield Writer(url, file)
-        refuse_existing(url, is_forced)  # somebody else may have made it meanwhile
+        refuse_existing(url, is_forced)  # another process may have made it meanwhile
         with _failures(url, OutputError, "written"):
             file.close()
             file.commit()
@@ -94,18 +94,18 @@ def open_write(url: str, is_forced: bool) -> Iterator[Writer]:
         with suppress(Exception):
             file.discard()
         with suppress(AttributeError):
-            file.closed = True  # else it is uploaded when it is collected
+            file.closed = True  # otherwise the garbage collector uploads it
         raise
 
 
 def refuse_existing(url: str, is_forced: bool) -> None:
-    """Raise OutputError when there is an object at a URL, unless it may be replaced."""
+    """Raise OutputError if the object exists and `is_forced` is false."""
     if not is_forced and exists(url):
-        raise OutputError(f"{url} exists already; overwrite it with -f, or give another name.")
+        raise OutputError(f"{url} already exists. Overwrite it with -f, or give another name.")
 
 
 class _Reader(io.RawIOBase):
-    """A file of a storage, with its failures in sentences."""
+    """A file in storage. Failures raise DataError."""
 
     def __init__(self, url: str, file: Any) -> None:
         self._url, self._file = url, file
@@ -137,7 +137,7 @@ class _Reader(io.RawIOBase):
 
 
 class Writer(io.RawIOBase):
-    """A file of a storage that is being written, with its failures in sentences."""
+    """A file in storage that is being written. Failures raise OutputError."""
 
     def __init__(self, url: str, file: Any) -> None:
         self._url, self._file = url, file
@@ -151,7 +151,7 @@ class Writer(io.RawIOBase):
 
 
 class _InMemory(io.BytesIO):
-    """A file of memory://, which would be there, empty, as soon as it is opened."""
+    """A file of memory://. fsspec's own would exist, empty, as soon as it is opened."""
 
     def __init__(self, system: Any, path: str) -> None:
         super().__init__()
@@ -184,13 +184,13 @@ def _protocol(url: str) -> str:
 
 @contextmanager
 def _failures(url: str, kind: type[NncompError], done: str) -> Iterator[None]:
-    """Turn whatever a storage raises into one sentence: each has errors of its own, not all of them OSError."""
+    """Turn every exception of a storage into one error: the storages raise different types, not all of them OSError."""
     try:
         yield
     except NncompError:
         raise
     except Exception as error:
-        subject = "It" if done == "read" else url
+        subject = "The file" if done == "read" else url
         raise kind(f"{subject} cannot be {done}: {_reason(url, error)}.") from error
 
 
@@ -200,9 +200,9 @@ def _reason(url: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return _missing(url)
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
-        return "access is refused; check the credentials in the environment and the rights they give"
+        return "access is refused; check the credentials in the environment and their rights"
     if isinstance(error, ValueError) and "rotocol" in str(error):
-        return f"no storage of the kind {_protocol(url)}:// is known"
+        return f"fsspec knows no storage {_protocol(url)}://"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
@@ -212,7 +212,7 @@ def _missing(url: str) -> str:
 
 
 def _missing_bucket(url: str) -> str | None:
-    """Return the bucket of a URL if it is certain that there is none; not every key may look."""
+    """Return the bucket of a URL if it certainly does not exist. Without the right to look, return None."""
     if _protocol(url) in _BUCKETED:
         with suppress(Exception):
             system, path = _open_system(url)

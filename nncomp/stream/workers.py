@@ -1,6 +1,6 @@
-"""Tasks one after another or in several processes, their results in order; how far they are, and how they end.
+"""Runs tasks in this process or in worker processes, yields their results in order and reports progress.
 
-Knows nothing of what a task is, but how many bytes it is about. At most one task more than there are workers is in memory.
+Knows nothing of a task but its sizes in bytes. At most one task more than there are workers is in memory.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import Any, Protocol, TypeVar
 from nncomp.errors import NncompError, WorkerError
 from nncomp.machine import watch
 
-Progress = Callable[[int], None]  # told how many bytes of the input are done
+Progress = Callable[[int], None]  # takes the bytes of the input done
 Task = TypeVar("Task", bound="Sized")
 Result = TypeVar("Result")
 
-_POLL_S = 0.2  # between looks at how far the blocks in work are
-_PREPARING = "preparing", "preparing for now"  # what a worker says when it has to compile first: kept, or not kept
-_SMALL_BYTES = 64_000  # done within moments, and quicker than a process starts
+_POLL_S = 0.2  # between two progress reports
+_PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
+_SMALL_BYTES = 64_000  # done before a process would have started
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 class Sized(Protocol):
-    """A task that can say how many raw bytes it is about, and how many bytes of the input it takes."""
+    """A task with the size of its raw bytes and the bytes of input that it consumes."""
 
     @property
     def raw_bytes(self) -> int: ...
@@ -51,11 +51,11 @@ def usable_cores() -> int:
 def run_in_order(
     tasks: Iterable[Task], run: Callable[[Task], Result], workers: int, begun: Progress | None = None
 ) -> Iterator[Result]:
-    """Yield `run(task)` for each task, in order, from `workers` processes; from this one for 0, or for one small task.
+    """Yield `run(task)` for each task, in order, from `workers` processes; from this process for 0 or a single small task.
 
-    While it waits, `begun` is told now and then how many input bytes are done of the tasks whose results are not out yet.
-    Even a lone worker is a process of its own: compiled loops do not answer Ctrl-C, but a process can be ended in them.
-    Raises what a task raises (an NncompError), or WorkerError when a worker ends. However it is left, no worker remains.
+    While waiting, `begun` takes the input bytes done of the tasks whose results are not yielded yet. A single worker is also
+    a process: compiled loops ignore Ctrl-C, but a process can be killed in a loop. Raises the NncompError of a task, or
+    WorkerError if a worker ends. In every case all workers are ended.
     """
     remaining = iter(tasks)
     first = list(islice(remaining, 2))
@@ -72,14 +72,14 @@ def run_in_order(
 
 @dataclass
 class _Worker:
-    """A process, the parent's end of its pipe, where it shows its position, and the task it works on."""
+    """A process, the parent's end of its pipe, its shared position, and its task."""
 
     process: SpawnProcess
     connection: Connection
     position: Any
     number: int = -1
     task: Any = None
-    seen_share: float = 0.0  # of the task, the most so far: a block is tried on samples before it is coded
+    seen_share: float = 0.0  # the largest so far: samples are coded before the block, and the position goes back
 
     def input_bytes_done(self) -> int:
         share = self.position.value / self.task.raw_bytes if self.task.raw_bytes else 0.0
@@ -88,7 +88,7 @@ class _Worker:
 
 
 class _Pool:
-    """Worker processes that are started when there is work for them; each holds one task at a time."""
+    """Worker processes, started when there is work. Each holds one task at a time."""
 
     def __init__(self, workers: int, begun: Progress | None) -> None:
         self._limit = workers
@@ -99,7 +99,7 @@ class _Pool:
         self._busy: dict[Connection, _Worker] = {}
 
     def run_in_order(self, tasks: Iterator[Task], run: Callable[[Task], Result]) -> Iterator[Result]:
-        results: dict[int, tuple[Result, int]] = {}  # and the bytes of input they are made from
+        results: dict[int, tuple[Result, int]] = {}  # and their bytes of input
         sent = given = 0
         is_exhausted = False
         while True:
@@ -133,7 +133,7 @@ class _Pool:
             raise _worker_died() from error
 
     def _receive(self, worker: _Worker) -> dict[int, tuple[Any, int]]:
-        """Return the result that a worker sends, by the number of its task; nothing when it only says what it does."""
+        """Return the result that a worker sends, by the number of its task; nothing for a report that it compiles."""
         try:
             result = worker.connection.recv()
         except (EOFError, OSError) as error:
@@ -158,14 +158,14 @@ class _Pool:
             raise WorkerError(
                 f"A worker process cannot be started: {error.strerror}. Is there room for temporary files?"
             ) from error
-        there.close()  # so that a worker's end is seen as the end of its pipe
+        there.close()  # so that the pipe ends when the worker ends
         self._workers.append(_Worker(process, here, position))
         return self._workers[-1]
 
     def close(self) -> None:
-        """End all workers, at work or not."""
+        """Kill all workers."""
         for worker in self._workers:
-            worker.process.kill()  # they hold nothing that would need tidying
+            worker.process.kill()  # they hold nothing to clean up
         for worker in self._workers:
             worker.process.join()
             worker.connection.close()
@@ -173,19 +173,19 @@ class _Pool:
 
 def _worker_died() -> WorkerError:
     return WorkerError(
-        "A worker process ended before its block was done (killed, or out of memory). "
-        "No partial file is left; try again with fewer workers, for example -T 1."
+        "A worker process ended before its block was done: it was killed or ran out of memory. "
+        "No partial file is left. Use fewer cores, for example -T 1."
     )
 
 
 @contextmanager
 def _interrupt_ignored() -> Iterator[None]:
-    """Let a process that is started here ignore Ctrl-C from its first moment: its parent alone answers it."""
+    """Let a process that starts here ignore Ctrl-C from its first moment. Only the parent answers Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if hasattr(signal, "pthread_sigmask"):  # held back here, not lost; the child keeps it blocked
-        resource_tracker.ensure_running()  # which would unblock it if it were started later
+    if hasattr(signal, "pthread_sigmask"):  # the signal is held here, not lost; the child keeps it blocked
+        resource_tracker.ensure_running()  # a tracker that starts later would unblock the signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -200,10 +200,10 @@ def _interrupt_ignored() -> Iterator[None]:
 
 
 def _work(connection: Connection, position: Any) -> None:
-    """Run the tasks that come in, in one thread, until the parent closes its end."""
+    """Run the tasks that arrive, in one thread, until the parent closes its end."""
     watch.share_position(position)
     watch.on_preparing(lambda is_kept: connection.send(_PREPARING[0 if is_kept else 1]))
-    for name in _THREAD_LIMITS:  # read by the numeric libraries when the first task imports them
+    for name in _THREAD_LIMITS:  # the numeric libraries read it when the first task imports them
         os.environ[name] = "1"
     while True:
         try:
@@ -215,7 +215,7 @@ def _work(connection: Connection, position: Any) -> None:
         except NncompError as error:
             result = error
         except MemoryError:
-            result = WorkerError("There is not enough memory for a block; try again with fewer workers, for example -T 1.")
+            result = WorkerError("There is not enough memory for a block. Use fewer cores, for example -T 1.")
         except Exception as error:
-            result = WorkerError(f"A worker process failed ({type(error).__name__}: {error}); this is a fault of nncomp.")
+            result = WorkerError(f"A worker process failed ({type(error).__name__}: {error}); this is a bug in nncomp.")
         connection.send(result)

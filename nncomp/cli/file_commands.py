@@ -1,0 +1,232 @@
+"""The commands compress, decompress, cat, test and list, with their options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nncomp.cli.cluster_options import Cluster, OutputDir, ReportJson, Resume, check
+from nncomp.cli.failures import guarded
+from nncomp.cli.options import (
+    Device,
+    Files,
+    Force,
+    GivenModel,
+    Json,
+    Keep,
+    Level,
+    MemoryLimit,
+    Model,
+    Output,
+    Quiet,
+    Range,
+    Recursive,
+    Remove,
+    Stdout,
+    Verbose,
+    Workers,
+    WrongUse,
+)
+from nncomp.cli.root import app
+
+
+@app.command()
+def compress(
+    files: Files = None,
+    output: Output = None,
+    stdout: Stdout = False,
+    force: Force = False,
+    keep: Keep = False,
+    rm: Remove = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare it with FILE, as --rm does.")] = False,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Workers = 0,
+    level: Level = 5,
+    memory_limit: MemoryLimit = None,
+    model: Model = None,
+    device: Device = "",
+    cluster: Cluster = None,
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json: ReportJson = False,
+) -> None:
+    """Compress each FILE to FILE.nnc and keep FILE.
+
+    One line for each file gives sizes, ratio, bits per byte (bpb), cross-entropy
+    and overhead. The cross-entropy is what the predictions alone would need, and
+    the overhead is the rest of the file. nncomp entropy estimates how few bits
+    the text needs.
+    """
+    with guarded():
+        from nncomp.blocks import levels
+        from nncomp.cli import inputs, model_choice, transfer
+
+        check(
+            cluster,
+            {"--output-dir": output_dir, "--resume": resume, "--json": json},
+            {"-c": stdout, "-o": output, "--rm": rm, "--verify": verify, "--device": device},
+        )
+        names = files or [] if cluster else inputs.expand(files, recursive, is_packed=False)
+        is_removed = rm and not keep
+        target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
+        memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
+        is_verified = verify or is_removed
+        options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
+        chosen = model_choice.choose_model(model, level, device)
+        if cluster:
+            from nncomp.cli import cluster_command as far
+
+            asked = far.Asked(cluster, far.COMPRESS, files, recursive, output_dir, resume, json)
+            far.run(asked, options, model=chosen)
+            return
+        transfer.listen(options)
+        transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
+
+
+@app.command()
+def decompress(
+    files: Files = None,
+    output: Output = None,
+    stdout: Stdout = False,
+    force: Force = False,
+    keep: Keep = False,
+    rm: Remove = False,
+    range_: Range = None,
+    recover: Annotated[bool, typer.Option("--recover", help="Write the undamaged blocks of a damaged FILE.")] = False,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
+    model: GivenModel = None,
+    device: Device = "",
+    cluster: Cluster = None,
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json: ReportJson = False,
+) -> None:
+    """Decompress each FILE.nnc to FILE and keep FILE.nnc.
+
+    Every block is compared with its checksum. After an error there is no output
+    file.
+
+    With --recover, the undamaged blocks of a damaged file are written, with zeros
+    in place of the others. If blocks are lost, their ranges are printed and the
+    exit status is 1.
+    """
+    with guarded():
+        from nncomp.cli import inputs, model_choice, transfer
+
+        check(
+            cluster,
+            {"--output-dir": output_dir, "--resume": resume, "--json": json},
+            {"-c": stdout, "-o": output, "--rm": rm, "--range": range_, "--recover": recover, "--device": device},
+        )
+        names = files or [] if cluster else inputs.expand(files, recursive, is_packed=True)
+        part = inputs.parse_range(range_)
+        is_removed = rm and not keep
+        target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
+        if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
+            raise WrongUse("--range takes one FILE, needs -o or -c, and cannot be used with --rm.")
+        if recover and (part or is_removed):
+            raise WrongUse("--recover cannot be used with --range or --rm.")
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
+        given = model_choice.given_models(model, device)
+        if cluster:
+            from nncomp.cli import cluster_command as far
+
+            asked = far.Asked(cluster, far.DECOMPRESS, files, recursive, output_dir, resume, json)
+            far.run(asked, options, given=given)
+            return
+        transfer.listen(options)
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
+
+
+@app.command()
+def cat(
+    files: Files = None,
+    range_: Range = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
+    model: GivenModel = None,
+) -> None:
+    """Decompress each FILE.nnc to standard output, one after another.
+
+    With --range, only the blocks that hold these bytes are decoded. A block has
+    3.5 MiB, the last block of a file up to 6 MiB.
+    """
+    with guarded():
+        from nncomp.cli import inputs, model_choice, transfer
+
+        names = inputs.expand(files, False, is_packed=True)
+        part = inputs.parse_range(range_)
+        if part and len(names) > 1:
+            raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
+        given = model_choice.given_models(model)
+        transfer.listen(options)
+        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
+
+
+@app.command("test")
+def test(
+    files: Files = None,
+    json: Json = False,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    workers: Workers = 0,
+    memory_limit: MemoryLimit = None,
+    model: GivenModel = None,
+    device: Device = "",
+    cluster: Cluster = None,
+) -> None:
+    """Check that each FILE.nnc is undamaged: decompress it and write nothing."""
+    with guarded():
+        from nncomp.cli import inputs, model_choice, transfer
+
+        check(cluster, {}, {"--device": device})
+        names = [] if cluster else inputs.expand(files, recursive, is_packed=True)
+        memory = inputs.parse_memory(memory_limit)
+        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
+        given = model_choice.given_models(model, device)
+        if cluster:
+            from nncomp.cli import cluster_command as far
+
+            far.run(far.Asked(cluster, far.TEST, files, recursive, is_json=json), options, given=given)
+            return
+        transfer.listen(options)
+        transfer.test_files(names, given, options, json)
+
+
+@app.command("list")
+def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
+    """Show the sizes, ratio, bits per byte (bpb), bound, kinds of block and model of each FILE.nnc.
+
+    Nothing is decoded. The bound is the size without headers and checksums: the
+    cross-entropy of nncomp compress and the coder's rounding, about 0.001 bpb.
+    nncomp entropy gives the full estimate.
+    """
+    with guarded():
+        from nncomp.cli import inputs, listing
+
+        listing.list_files(inputs.expand(files, recursive, is_packed=True), json)
+
+
+def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: bool) -> str | None:
+    """Return the one output of all files, or None for an output beside each file; raises WrongUse for wrong options."""
+    if output is not None and is_stdout:
+        raise WrongUse("-o and -c cannot be used together.")
+    if output is not None and len(names) > 1:
+        raise WrongUse(f"-o takes one FILE, and {len(names)} are given. Leave out -o, or use -c.")
+    target = "-" if is_stdout else output
+    if is_removed and target == "-":
+        raise WrongUse("--rm needs a result in a file, not on standard output.")
+    return target

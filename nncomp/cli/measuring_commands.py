@@ -1,0 +1,92 @@
+"""The commands bench and entropy, with their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nncomp.cli.cluster_options import Cluster
+from nncomp.cli.failures import guarded
+from nncomp.cli.options import Force, Json, Level, Model, Quiet, Workers
+from nncomp.cli.root import app
+
+
+@app.command()
+def bench(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, or names of corpora.", metavar="PATH...")],
+    json: Json = False,
+    workers: Workers = 0,
+    level: Level = 5,
+    model: Model = None,
+    others: Annotated[bool, typer.Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq where installed.")] = True,
+    bound: Annotated[bool, typer.Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Plot bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    corpus_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read corpora from this folder, or from folders of their names in it.", metavar="FOLDER", show_default=False
+        ),
+    ] = None,
+    force: Force = False,
+    cluster: Cluster = None,
+) -> None:
+    """Compress, decompress and compare each file; print sizes, speeds and memory beside those of other compressors.
+
+    No figures are printed for a file that does not come back byte for byte.
+    bpb is bits of the compressed file for each byte of the file.
+
+    The corpora enwik8, enwik9, canterbury and silesia are downloaded once and
+    kept in the cache, or read from --corpus-dir. Their files are checked by
+    SHA-256.
+    """
+    with guarded():
+        from nncomp.cli.bench_command import Asked, run_bench
+
+        run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force, cluster))
+
+
+@app.command()
+def entropy(
+    file: Annotated[str, typer.Argument(help="A text or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
+    json: Json = False,
+    per_token: Annotated[
+        str | None,
+        typer.Option(help="Write one line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(help="Write a page with the text coloured by surprisal.", metavar="FILE.html"),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Plot bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    workers: Workers = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Model to compress a text with, or none. For a .nnc file: the model it was made with.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Estimate how few bits a text needs, and say where a file takes more.
+
+    The bound is the lowest surprisal found for the text in one lane, by network
+    and mixing or by mixing alone. Bound and the parts above it add up to the
+    file. A text is first compressed in memory. docs/ENTROPY.md describes the
+    output.
+    """
+    with guarded(file):
+        from nncomp.cli.entropy_command import Wanted, show_entropy
+
+        show_entropy(file, Wanted(json, per_token, html, plot), force, quiet, workers, model)

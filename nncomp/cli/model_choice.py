@@ -1,0 +1,54 @@
+"""Which model a command uses: the model of a level, a given model, or the model that a .nnc file names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from nncomp.blocks import levels
+from nncomp.cli.fetched import model_path
+from nncomp.cli.files import Source
+from nncomp.format.frames import ModelReference, read_blocks
+from nncomp.format.numbers import BlockKind
+from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
+from nncomp.stream.pipeline import FindModel
+
+
+def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
+    """Return the model to compress with: the model of `asked`, or the level's model if that is installed, or None."""
+    if asked == "none":
+        return None
+    chosen = open_model(model_path(asked)) if asked is not None else installed_model(levels.level(level).model)
+    return replace(chosen, device=device) if chosen else None
+
+
+def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
+    """Return the models to search before the models of nncomp. `none` is no error: tar uses the same options both ways.
+
+    With a device, the models of nncomp are in the list, to run on the device.
+    """
+    given = [] if asked in (None, "none") else [open_model(model_path(asked))]
+    return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
+
+
+def model_finder(given: list[ModelFile]) -> FindModel:
+    """Return a function that finds the model of a frame among the given models and the models of nncomp."""
+
+    @cache  # a search reads model files, and every block asks
+    def find_model(reference: ModelReference) -> ModelFile:
+        return find(reference.model_id, reference.content_hash, given)
+
+    return find_model
+
+
+def require_models(source: Source, find_model: FindModel) -> None:
+    """Raise ModelError, before there is any output, if a model that a block of the file needs is missing.
+
+    A pipe cannot be read twice, so nothing is checked: the first block that needs a missing model raises ModelError.
+    """
+    if source.status is None:
+        return
+    for found in read_blocks(source):
+        if found.model and found.block.kind == BlockKind.TOKENS:
+            find_model(found.model)
+    source.stream.seek(0)
