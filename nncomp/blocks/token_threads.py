@@ -62,7 +62,7 @@ def encode(
     outside = isinstance(model, OutsideNetwork)
     network = model.probabilities(ids, first_ids, code) if isinstance(model, OutsideNetwork) else np.zeros(0, np.uint16)
     shared = _shared(model, mixing, data, ids, first_ids, no_words, np.zeros(5, np.uint64), decisions, p1, network)
-    rows, lanes = min(ROWS, len(ids)), len(mixing.starts) - 1
+    rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
     count = 1 if outside else max(1, min(threads, -(-len(ids) // ROWS), 2))
     buffers = [new_buffers(model.model, lanes, code, rows) for _ in range(count)]
     buffers = [b._replace(h=buffers[0].h, before=buffers[0].before, turns=buffers[0].turns) for b in buffers]
@@ -81,10 +81,10 @@ def decode(
     threads: int,
 ) -> tuple[NDArray[np.uint8], int]:
     """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing."""
-    data, nothing = np.zeros(int(mixing.starts[-1]), np.uint8), np.zeros(0, np.uint16)
+    data, nothing = np.zeros(int(mixing.constants.starts[-1]), np.uint8), np.zeros(0, np.uint16)
     no_ids, no_first = np.zeros(0, np.int32), np.zeros(0, np.int64)
     shared = _shared(model, mixing, data, no_ids, no_first, words, decoder, np.zeros(0, np.uint8), nothing, nothing)
-    lanes = len(mixing.starts) - 1
+    lanes = len(mixing.constants.starts) - 1
     whole = _Part(model.packed, model.arrays, new_buffers(model.model, lanes, code), slice(0, lanes), slice(None))
     with _team(model, mixing, shared, [whole], 1) as alone:
         if isinstance(model, OutsideNetwork):
@@ -102,7 +102,7 @@ def decode(
 
 def _shared(model: Network, mixing: TokenMixing, data: NDArray[np.uint8], *rest: Any) -> Shared:
     """Return what the threads share; `rest` are its fields from the tokens to the network's p1."""
-    lanes = len(mixing.starts) - 1
+    lanes = len(mixing.constants.starts) - 1
     before = np.full(lanes, model.model.sizes["start_token"], np.int32)
     return Shared._make([data, np.zeros(lanes, np.int64), before, *rest, np.array([0, data.size, 0, FOREVER]), watch.position()])
 

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
-from nncomp.mixing.start_values import ALL_ROW_SETS, chosen_parts, context, start_values
+from nncomp.mixing.start_values import ALL_SELECTORS, chosen_parts, start_values
+from nncomp.mixing.token_contexts import context
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
 from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
 _ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB = range(6)  # reaches
-# The contexts of the token tree that a model uses, by source and reach; those of a quick level, and its sets of weight rows.
+# The contexts of the token tree that a model uses, by source and reach; those of a quick level, and its selectors.
 _USUAL = (
     *((source, _ALL) for source in (2, 3, 4, 7, 9, 11, 14, 21, 22, 23, 24)),
     *((source, _LANE) for source in (0, 1, 6, 10, 12, 13, 15, 17, 19)),
@@ -31,15 +32,15 @@ _QUICK = (
     *((source, _LANE) for source in (6, 12, 13, 17, 19)),
     *((1, _4_KIB), (19, _8_KIB)),
 )
-_QUICK_SETS = (1, 3)
+_QUICK_SELECTORS = (1, 3)
 
 
 def plain_values(level: str, init: Model | None) -> dict[str, NDArray[Any]]:
     """Return what mixing begins with, before anything is learned: with as many parts as a level has, or the model begun with."""
     if init is not None:
         return start_values(*chosen_parts(start_of(init.extra)))
-    chosen, sets = (_QUICK, _QUICK_SETS) if level == "fast" else (_USUAL, ALL_ROW_SETS)
-    return start_values(tuple(sorted(context(*one) for one in chosen)), sets, is_joint=True)
+    chosen, selectors = (_QUICK, _QUICK_SELECTORS) if level == "fast" else (_USUAL, ALL_SELECTORS)
+    return start_values(tuple(sorted(context(*one) for one in chosen)), selectors, is_joint=True)
 
 
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:
