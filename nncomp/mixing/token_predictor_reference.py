@@ -1,7 +1,7 @@
 """The definition of mixing on tokens: the same predictions as `token_predictor.py` in plain Python integers, slow and readable.
 
-Shares with the fast kernels only the tables, named constants and start values. The tests compare every probability with `==`. Knows
-nothing of the network's inside or of the coder.
+Shares with the fast kernels only the tables, named constants and start values. The tests compare every probability with `==`.
+Knows nothing of the network's inside or of the coder.
 """
 
 from __future__ import annotations
