@@ -4,8 +4,9 @@ Encoder and decoder run one predictor. The sizes of its tables follow from the n
 `sizes`, which is part of the format. `byte_predictor_reference.py` is the definition. Knows nothing of files.
 
 To add a context, in this order; tests/test_contexts.py names the place that is missing: a formula in docs/FORMAT.md, "The byte
-model"; a name and a line `h[...] = ...` in byte_contexts.py; an entry at the end of `Text.contexts` in byte_contexts_reference.py;
-an entry and the number of contexts in checks/independent/byte_model.py. A new context changes every block of bytes: a new format.
+model"; a name and a line `h[...] = ...` in byte_contexts.py; an entry at the end of `Text.contexts` in
+byte_contexts_reference.py; an entry and the number of contexts in checks/independent/byte_model.py. A new context changes every
+block of bytes: that is another version of the format.
 """
 
 # N contexts, I inputs
