@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from nncomp.blocks import token_payload
 from nncomp.blocks.codec import BlockKind, Codec
 from nncomp.entropy import gap
 from nncomp.entropy.estimate import EstimateTask, open_network, rounded
-from nncomp.entropy.gap import Analysis, analyse, compress_and_analyse
+from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
 from nncomp.entropy.report import bits_along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import frames
@@ -27,6 +29,7 @@ from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
 from nncomp.stream import pipeline
+from tests.conftest import ROOT
 from tests.models import TEXT, coded_model, model_told_little, small_model
 
 NOISE = random.Random(5).randbytes(300)
@@ -300,6 +303,14 @@ def test_the_likeliest_tokens_are_those_of_the_reference(levels: NDArray[np.int6
         assert len(set(found[n].tolist())) == 7
         assert np.isclose(actual[n], every[token])
         before = ids[n : n + 1]
+
+
+def test_the_page_names_the_figures_of_a_block() -> None:
+    page = (ROOT / "docs" / "ENTROPY.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- `(\w+)`: ", page, re.MULTILINE) == [each.name for each in fields(BlockFigures) if each.type == "float"]
+    table = page.split("## The parts of a file")[1].split("## --json")[0]
+    parts = re.findall(r"^\| (?!part)(\w+ ?\w*) \| .* \|$", table, re.MULTILINE)
+    assert tuple(part.replace(" ", "_") for part in parts) == gap.PARTS
 
 
 def test_along_spreads_every_bit(tiny: ModelFile) -> None:

@@ -10,7 +10,7 @@ _TRAIN, _HELD_OUT = "#c2410c", "#1c1917"
 
 
 def draw(rows: list[dict[str, float]], title: str, kind: str) -> bytes:
-    """Return the plot of a run's log, its rows, as a file of `kind` png or svg: the same bytes for the same rows and matplotlib."""
+    """Return the plot of the rows of a run's log as a file of `kind` png or svg, the same for the same rows and matplotlib."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
