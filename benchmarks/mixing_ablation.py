@@ -5,16 +5,16 @@
 Figures are surprisal / 8, not files: the coder adds a few bytes a block. One lane, tables as for a block of that size.
 The product's own loops run here. Most parts are off because the loop gets other inputs:
 
-- a context or a set of weight rows of the token tree is cut out of the start values, as if the model did not use it; the weight
-  of a set goes to the others evenly;
+- a context or a selector of mixing on tokens is cut out of the start values, as if the model did not use it; the final weight
+  of a selector goes to the others evenly;
 - a match is long from the start and points nowhere, so that it never looks for a place to follow;
 - the network, which runs once a text, always says one half.
 
 For the rest a loop is compiled once more with another `predict` or `update` (`with_other`), which calls the product's and then:
 
 - without APMs, takes the mixed prediction as it is;
-- empties the slots of a byte context that is off after each decision, so that it has never met any;
-- holds the final weights of a set of weight rows for bytes at 0.
+- empties the slots of a byte context that is off after each decision, so that its inputs are 0;
+- holds the final weights of a selector for bytes at 0.
 """
 
 from __future__ import annotations
@@ -36,17 +36,22 @@ from nncomp import range_coder
 from nncomp.blocks import token_loop, token_payload, token_threads
 from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.machine.kernels import inlined
-from nncomp.mixing import byte_predictor, components, start_values, token_predictor
+from nncomp.mixing import byte_predictor, match_model, mixer, start_values, token_predictor
+from nncomp.mixing.arithmetic import squash
 from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
+from nncomp.mixing.token_contexts import context_name
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
 from nncomp.network.outside_network import OutsideNetwork
 
 LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network", "APMs"
-REACH_NAMES = ("", ", this lane", *(f", {1 << k} KiB" for k in range(start_values.REACHES - 2)))
-TOKEN_SETS = tuple(f"weight rows by {name}" for name in ("match", "node", "last byte", "kinds of bytes"))
-BYTE_SETS = (*TOKEN_SETS, "weight rows by contexts seen", "weight rows by field")
+TOKEN_SELECTORS = tuple(f"weight sets by {name}" for name in start_values.SELECTOR_NAMES)
+BYTE_SELECTORS = tuple(f"weight sets by {name}" for name in byte_predictor.SELECTOR_NAMES)
+
+_APMS_OFF = mixer.APM_CONTEXT + mixer.APMS  # what a loop with parts off has behind `MixerScratch.last`
+_CONTEXTS_OFF = _APMS_OFF + 1
+_SELECTORS_OFF = _CONTEXTS_OFF + CONTEXTS
 
 Coded = tuple[NDArray[np.uint8], NDArray[np.uint16]]  # decisions, and p1 of each
 
@@ -71,30 +76,27 @@ def _do_nothing(*_: Any) -> None:
 @inlined
 def _predict_without_maps(m: Any, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
     token_predictor.predict(m, lane, bits, depth, node, network, b1)
-    return components.squash(m.last[token_predictor._MIXED])  # type: ignore[no-any-return]
+    return squash(m.scratch.mixing.last[mixer.MIXED])  # type: ignore[no-any-return]
 
 
 @inlined
-def _predict_byte(
-    slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
-) -> int:
-    """`last` has more fields: whether the APMs, each context and each set of weight rows are off."""
-    p = byte_predictor.predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
-    maps_off = last[last.size - 1 - slots.base.size - mixer.row.size]
-    return components.squash(last[byte_predictor._MIXED]) if maps_off else p  # type: ignore[no-any-return]
+def _predict_byte(m: Any, node: int, depth: int, b1: int, b2: int) -> int:
+    """`last` has more fields, named ..._OFF: whether the APMs, each context and each selector are off."""
+    p = byte_predictor.predict(m, node, depth, b1, b2)
+    last = m.scratch.mixing.last
+    return squash(last[mixer.MIXED]) if last[_APMS_OFF] else p  # type: ignore[no-any-return]
 
 
 @inlined
-def _update_byte(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int, bit: int, t: int) -> None:
-    byte_predictor.update(slots, mixer, matches, maps, last, node, bit, t)
-    sets = last.size - mixer.row.size
-    contexts = sets - slots.base.size
-    for i in range(slots.base.size):
-        if last[contexts + i]:
-            slots.table[slots.at[i]] = 0
-    for r in range(mixer.row.size):
-        if last[sets + r]:
-            mixer.final_weights[node, r] = 0
+def _update_byte(m: Any, bit: int, t: int) -> None:
+    byte_predictor.update(m, bit, t)
+    last = m.scratch.mixing.last
+    for i in range(CONTEXTS):
+        if last[_CONTEXTS_OFF + i]:
+            m.memory.histories.table[m.scratch.places.slot[i]] = 0
+    for r in range(byte_predictor.SELECTORS):
+        if last[_SELECTORS_OFF + r]:
+            m.memory.mixer.final_weights[last[mixer.FINAL_SET], r] = 0
 
 
 _nothing = dict.fromkeys(("begin_token", "fetch", "update", "end_token"), _do_nothing)
@@ -104,32 +106,35 @@ _byte_loop = with_other(byte_predictor.run_model, predict=_predict_byte, update=
 
 
 def _spread(final_weights: NDArray[np.int32], is_on: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the final weights with those of the sets that are off given to the others, evenly."""
+    """Return the final weights with those of the selectors that are off given to the others, evenly."""
     shared = final_weights + final_weights[:, ~is_on].sum(axis=1, keepdims=True) // is_on.sum()
-    return np.where(is_on, np.clip(shared, -components.WEIGHT_LIMIT, components.WEIGHT_LIMIT), 0).astype(np.int32)
+    return np.where(is_on, np.clip(shared, -mixer.WEIGHT_LIMIT, mixer.WEIGHT_LIMIT), 0).astype(np.int32)
 
 
-def _close_matches(state: NDArray[np.int64], length: int, least: Sequence[int], off: frozenset[str]) -> None:
+def _close_matches(state: NDArray[np.int64], least: Sequence[int], off: frozenset[str]) -> None:
     """Let the matches that are off never look for a place: they are long enough, and point nowhere. `state` is by match."""
     for k, name in enumerate((LONG_MATCH, SHORT_MATCH)):
         if name in off:
-            state[k, length] = least[k]
+            state[k, match_model.LENGTH] = least[k]
 
 
 class Bytes:
     """Blocks of bytes, with parts off."""
 
-    names = (*CONTEXT_NAMES, LONG_MATCH, SHORT_MATCH, MAPS, *BYTE_SETS)
+    names = (*CONTEXT_NAMES, LONG_MATCH, SHORT_MATCH, MAPS, *BYTE_SELECTORS)
     contexts = CONTEXT_NAMES
 
     def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
         raw = np.frombuffer(data, np.uint8).copy()
         model = byte_predictor.new_mixing(len(raw), MAX_TABLE_BITS)
-        flags = np.array([name in off for name in (MAPS, *CONTEXT_NAMES, *BYTE_SETS)])
-        _close_matches(model.matches.state, byte_predictor._LENGTH, byte_predictor.MATCH_LEAST, off)
-        final_weights = _spread(model.mixer.final_weights, ~flags[1 + CONTEXTS :])
+        flags = np.array([name in off for name in (MAPS, *CONTEXT_NAMES, *BYTE_SELECTORS)])
+        memory, scratch = model
+        _close_matches(memory.matches.state[0], byte_predictor.MATCH_LEAST, off)
+        final_weights = _spread(memory.mixer.final_weights, ~flags[1 + CONTEXTS :])
+        last = np.concatenate([scratch.mixing.last, flags.astype(np.int64)])
         model = model._replace(
-            mixer=model.mixer._replace(final_weights=final_weights), last=np.concatenate([model.last, flags.astype(np.int64)])
+            memory=memory._replace(mixer=memory.mixer._replace(final_weights=final_weights)),
+            scratch=scratch._replace(mixing=scratch.mixing._replace(last=last)),
         )
         p1 = np.zeros(8 * len(raw), np.uint16)
         _byte_loop(model, raw, 0, len(raw), p1, np.zeros(0, np.uint32), np.zeros(5, np.uint64), False)
@@ -150,11 +155,11 @@ class TokenTree:
 
     def __init__(self, model: Network, start: dict[str, NDArray[Any]]) -> None:
         self.model, self.told, self.start = model, _Told(model.model), start_values.check_start(start)
-        numbers, sets, self.is_joint = start_values.chosen_parts(start)
-        self.numbers, self.set_numbers = np.array(numbers, np.uint8), np.array(sets, np.uint8)
-        self.contexts = tuple(start_values.SOURCE_NAMES[number % 32] + REACH_NAMES[number // 32] for number in numbers)
-        self.sets = tuple(TOKEN_SETS[number] for number in sets)
-        self.names = (*self.contexts, LONG_MATCH, SHORT_MATCH, NETWORK, MAPS, *self.sets)
+        numbers, selectors, self.is_joint = start_values.chosen_parts(start)
+        self.numbers, self.selector_numbers = np.array(numbers, np.uint8), np.array(selectors, np.uint8)
+        self.contexts = tuple(context_name(number) for number in numbers)
+        self.selectors = tuple(TOKEN_SELECTORS[number] for number in selectors)
+        self.names = (*self.contexts, LONG_MATCH, SHORT_MATCH, NETWORK, MAPS, *self.selectors)
         self.known_p1: dict[bytes, NDArray[np.uint16]] = {}
 
     def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
@@ -167,14 +172,14 @@ class TokenTree:
     def _run(self, loop: Any, model: Network, data: bytes, off: frozenset[str]) -> Coded:
         ids, starts = model.model.vocabulary.encode(data), token_payload.lane_starts(len(data), 1)
         m = token_predictor.new_mixing(len(data), starts, 1 << token_payload.lines_log2(len(data)), self._start_without(off))
-        _close_matches(m.match[0], token_predictor._LENGTH, start_values.MATCH_LEAST, off)
+        _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
         with patch.object(token_threads, "run", loop):
             return token_threads.encode(model, m, raw, ids, first_ids, NO_CODE, 1)
 
     def _start_without(self, off: frozenset[str]) -> dict[str, NDArray[Any]]:
-        """Return the start values of a model that does not use the contexts and sets of weight rows that are off."""
-        is_on, set_is_on = (np.array([name not in off for name in names]) for names in (self.contexts, self.sets))
+        """Return the start values of a model that does not use the contexts and selectors that are off."""
+        is_on, selector_is_on = (np.array([name not in off for name in names]) for names in (self.contexts, self.selectors))
         chosen, count = np.flatnonzero(is_on), len(self.contexts)
         others = np.arange(2 * count, 2 * count + start_values.OTHER_INPUTS)
         columns = np.concatenate([np.stack([2 * chosen, 2 * chosen + 1], axis=1).ravel(), others])
@@ -184,9 +189,9 @@ class TokenTree:
             **self.start,
             **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in by_context},
             "contexts": self.numbers[is_on],
-            "row_sets": self.set_numbers[set_is_on],
+            "row_sets": self.selector_numbers[selector_is_on],
             "weights": np.pad(self.start["weights"][:, columns], padding),
-            "final_weights": np.ascontiguousarray(_spread(self.start["final_weights"], set_is_on)[:, set_is_on]),
+            "final_weights": np.ascontiguousarray(_spread(self.start["final_weights"], selector_is_on)[:, selector_is_on]),
         }
 
 

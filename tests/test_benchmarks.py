@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import nncomp
 from benchmarks import domains, front, mixing_bytes, own_model, profile, scale, search_arms
-from benchmarks.mixing_ablation import BYTE_SETS, LONG_MATCH, MAPS, REACH_NAMES, SHORT_MATCH, TOKEN_SETS, TokenTree
+from benchmarks.mixing_ablation import LONG_MATCH, MAPS, SHORT_MATCH, TOKEN_SELECTORS, TokenTree
 from benchmarks.paper.runner import Text, block_bits
 from checks import slowest_claim
 from checks.slow_block import encode_slowly
@@ -35,7 +35,7 @@ from nncomp.blocks.levels import STANDARD, level
 from nncomp.cluster.window import Window
 from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
-from nncomp.mixing import byte_contexts, byte_predictor, byte_predictor_reference, start_values, token_predictor
+from nncomp.mixing import byte_contexts, byte_predictor, byte_predictor_reference, start_values, token_contexts
 from nncomp.network import engine
 from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
@@ -51,7 +51,7 @@ from tests.test_byte_predictor import some_text
 
 DATA = some_text(400) + TEXT[:400]
 SHORT = b"The old fox, <b>the old fox</b>: 12.\n"  # for what is not compiled
-ALL_SOURCES = tuple(sorted(start_values.context(source, source % 8) for source in range(start_values.SOURCES)))
+ALL_SOURCES = tuple(sorted(token_contexts.context(source, source % 8) for source in range(token_contexts.SOURCES)))
 NOTHING: frozenset[str] = frozenset()
 BYTES_OFF = ((), (MAPS,), ("word",), (LONG_MATCH, SHORT_MATCH), (BYTE_SETS[5],))
 TOKENS_OFF = ((), (MAPS,))
@@ -108,10 +108,10 @@ def test_a_context_or_a_set_that_is_off_is_as_if_the_model_did_not_use_it() -> N
     for i in (0, 7, len(ALL_SOURCES) - 1):
         others = ALL_SOURCES[:i] + ALL_SOURCES[i + 1 :]
         assert p1_of_tree(DATA, start, [names[i]]) == p1_of_product(DATA, start_values.start_values(others, is_joint=True))
-    for i in range(len(TOKEN_SETS)):
-        sets = tuple(k for k in range(len(TOKEN_SETS)) if k != i)
-        found = p1_of_tree(DATA, start_values.start_values(), [TOKEN_SETS[i]])
-        assert found == p1_of_product(DATA, start_values.start_values(row_sets=sets))
+    for i in range(len(TOKEN_SELECTORS)):
+        sets = tuple(k for k in range(len(TOKEN_SELECTORS)) if k != i)
+        found = p1_of_tree(DATA, start_values.start_values(), [TOKEN_SELECTORS[i]])
+        assert found == p1_of_product(DATA, start_values.start_values(selectors=sets))
 
 
 def test_each_part_of_the_token_tree_that_is_off_changes_what_is_coded() -> None:
@@ -154,7 +154,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
     slow = functools.partial(byte_predictor_reference.probabilities, SHORT, MAX_TABLE_BITS)
     new_match, inputs, word = (
         byte_predictor_reference.Match.__init__,
-        byte_predictor_reference.Slots.inputs,
+        byte_predictor_reference.BitHistories.inputs,
         2 * byte_contexts.CONTEXT_NAMES.index("word"),
     )
 
@@ -171,7 +171,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
         patch.setattr(byte_predictor_reference.Apm, "correct", as_squashed)
         assert found[(MAPS,)] == slow()
     with monkeypatch.context() as patch:
-        patch.setattr(byte_predictor_reference.Slots, "inputs", never_met)
+        patch.setattr(byte_predictor_reference.BitHistories, "inputs", never_met)
         assert found[("word",)] == slow()
     with monkeypatch.context() as patch:
         patch.setattr(byte_predictor_reference.Match, "__init__", long_already)
@@ -185,23 +185,6 @@ def test_tokens_without_correction_maps(not_compiled: dict[str, list[int]], monk
     monkeypatch.setattr(byte_predictor_reference.Apm, "correct", as_squashed)
     without = encode_slowly(small_model(), SHORT, header)[1]
     assert not_compiled[f"tokens{(MAPS,)}"] == without != not_compiled["tokens()"]
-
-
-@pytest.mark.parametrize(
-    ("function", "names"),
-    [(token_predictor.begin_token, start_values.SOURCE_NAMES), (byte_contexts.set_contexts, byte_contexts.CONTEXT_NAMES)],
-)
-def test_each_context_has_a_name(function: Any, names: tuple[str, ...]) -> None:
-    tree = ast.parse(inspect.getsource(getattr(function, "py_func", function)))
-    stored = [node.slice for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
-    numbers = sorted(int(ast.unparse(place)) for place in stored if isinstance(place, ast.Constant))
-    assert numbers == list(range(len(names)))
-    assert len(set(names)) == len(names)
-
-
-def test_each_reach_and_each_set_has_a_name() -> None:
-    assert len(set(REACH_NAMES)) == start_values.REACHES
-    assert (len(TOKEN_SETS), len(set(BYTE_SETS))) == (len(start_values.ROW_SETS), byte_predictor.ROWS)
 
 
 def test_sizes_are_those_of_blocks(model_file: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,9 @@ from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.blocks.codec import Codec
 from nncomp.entropy import gap
-from nncomp.entropy.estimate import EstimateTask, open_packed, rounded
-from nncomp.entropy.gap import Analysis, analyse, compress_and_analyse
-from nncomp.entropy.report import along, document, tenths, unit_lines, visible
+from nncomp.entropy.estimate import EstimateTask, open_network, rounded
+from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
+from nncomp.entropy.report import bits_along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
@@ -29,6 +31,7 @@ from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
 from nncomp.stream import pipeline
+from tests.conftest import ROOT
 from tests.models import TEXT, coded_model, model_told_little, small_model
 
 NOISE = random.Random(5).randbytes(300)
@@ -115,7 +118,7 @@ def test_nothing(tiny: ModelFile) -> None:
     check(analysis, len(packed), b"")
     assert (analysis.bound_bits, analysis.parts["container"], analysis.source) == (0, 120, "an empty text")
     assert document("x", analysis)["bits_per_byte"] is None
-    assert along(analysis.estimates, 10)[1].size == 0
+    assert bits_along(analysis.estimates, 10)[1].size == 0
 
 
 def test_where_the_bits_go(tiny: ModelFile) -> None:
@@ -123,7 +126,7 @@ def test_where_the_bits_go(tiny: ModelFile) -> None:
     data = TEXT[:3000]
     one_lane = EstimateTask(data, tiny).run().total_bits
     on_bytes = EstimateTask(data, None).run().total_bits
-    payload, cost_bits = token_payload.encode_tokens(open_packed(tiny), data)[:2]
+    payload, cost_bits = token_payload.encode_tokens(open_network(tiny), data)[:2]
     tokens = analysed(frame([(BlockKind.TOKENS, data)], tiny), tiny)
     lowest = min(one_lane, on_bytes)
     assert abs(one_lane - cost_bits) < 0.1, "as much as was coded, for this file has one lane"
@@ -147,7 +150,7 @@ def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> N
     data = TEXT[:4000]
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 3)
     packed = frame([(BlockKind.TOKENS, data)], tiny)
-    cost_bits = token_payload.encode_tokens(open_packed(tiny), data)[1]
+    cost_bits = token_payload.encode_tokens(open_network(tiny), data)[1]
     analysis = analysed(packed, tiny)
     check(analysis, len(packed), data)
     one_lane = EstimateTask(data, tiny).run().total_bits
@@ -162,7 +165,7 @@ def test_a_code_is_a_part(tmp_path: Path) -> None:
         path = tmp_path / f"{seed}-{size}.safetensors"
         save_model(model_told_little(seed, size, p1), path)
         model = open_model(path)
-        payload, cost_bits = token_payload.encode_and_learn(open_packed(model), data, {}, code=levels)[:2]
+        payload, cost_bits = token_payload.encode_and_learn(open_network(model), data, {}, code=levels)[:2]
         sink = io.BytesIO()
         writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
         writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
@@ -191,7 +194,7 @@ def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: 
         path = tmp_path / f"{seed}.safetensors"
         save_model(model_told_little(seed, 1, 1), path)
         model = open_model(path)
-        payload = token_payload.encode_and_learn(open_packed(model), data, {}, code=levels)[0]
+        payload = token_payload.encode_and_learn(open_network(model), data, {}, code=levels)[0]
         sink = io.BytesIO()
         writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
         writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
@@ -214,7 +217,7 @@ def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: 
 def test_tokens_of_another_writer(tiny: ModelFile) -> None:
     """A file may have other tokens than nncomp takes: what was coded is found from the file."""
     data = TEXT[:600]
-    packed = open_packed(tiny)
+    packed = open_network(tiny)
     vocabulary = packed.model.vocabulary
     single = np.array([vocabulary.tokens.index(bytes([byte])) for byte in data], np.int32)
     p = token_payload.predict_tokens(packed, data, token_payload.model_start(packed), TokensHead(0, 9), lane_ids=[single])
@@ -303,12 +306,20 @@ def test_the_likeliest_tokens_are_those_of_the_reference(digits_C: Code) -> None
         before = ids[n : n + 1]
 
 
+def test_the_page_names_the_figures_of_a_block() -> None:
+    page = (ROOT / "docs" / "ENTROPY.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- `(\w+)`: ", page, re.MULTILINE) == [each.name for each in fields(BlockFigures) if each.type == "float"]
+    table = page.split("## The parts of a file")[1].split("## --json")[0]
+    parts = re.findall(r"^\| (?!part)(\w+ ?\w*) \| .* \|$", table, re.MULTILINE)
+    assert tuple(part.replace(" ", "_") for part in parts) == gap.PARTS
+
+
 def test_along_spreads_every_bit(tiny: ModelFile) -> None:
     estimates = [EstimateTask(TEXT[:1000], tiny).run(), EstimateTask(TEXT[1000:1500], None).run()]
-    edges, rates = along(estimates, 70)
+    edges, rates = bits_along(estimates, 70)
     assert (edges[0], edges[-1], len(rates)) == (0, 1500, 70)
     assert np.isclose((rates * np.diff(edges)).sum(), sum(each.total_bits for each in estimates))
-    assert len(along(estimates, 9000)[1]) == 1500
+    assert len(bits_along(estimates, 9000)[1]) == 1500
 
 
 def test_what_does_not_show_is_written_out() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nncomp.entropy import html_page
-from nncomp.entropy.estimate import open_packed
+from nncomp.entropy.estimate import open_network
 from nncomp.entropy.gap import compress_and_analyse
 from nncomp.entropy.html_page import make_cells, make_page
 from nncomp.entropy.report import visible
@@ -128,7 +128,7 @@ def test_the_data_of_a_page(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) ->
     network, shares = unpacked(data["network"]), np.array(unpacked(data["shares"])).reshape(-1, html_page.ALTERNATIVES)
     places = np.array(unpacked(data["places"])).reshape(shares.shape)
     assert estimate.model == tiny
-    ids, probabilities, actual = likeliest(open_packed(tiny), estimate.ids, html_page.ALTERNATIVES)
+    ids, probabilities, actual = likeliest(open_network(tiny), estimate.ids, html_page.ALTERNATIVES)
     tokens = small_model().vocabulary.tokens
     assert [data["names"][place] for place in places.ravel()] == [shown(tokens[token]) for token in ids.ravel()]
     assert np.allclose(shares / 65535, probabilities, atol=1 / 65535)

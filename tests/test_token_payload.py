@@ -20,7 +20,7 @@ from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.payloads import TokensHead
-from nncomp.mixing import byte_predictor, start_values, tables
+from nncomp.mixing import byte_predictor, start_values, tables, token_contexts
 from nncomp.network.engine import Network
 from nncomp.network.model import Model, load_model, save_model
 from tests.conftest import ROOT
@@ -64,7 +64,7 @@ def few() -> dict[str, Any]:
 @functools.cache
 def reaching() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses each source and each reach, and joint probabilities."""
-    chosen = sorted(start_values.context(source, source % 8) for source in range(start_values.SOURCES))
+    chosen = sorted(token_contexts.context(source, source % 8) for source in range(token_contexts.SOURCES))
     values = start_values.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
     return token_payload.start_extra(token_payload.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
 

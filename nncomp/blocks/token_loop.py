@@ -95,8 +95,9 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
         group_bits += 1
     while 1 << bits < groups * size:
         bits += 1
+    starts = m.constants.starts
     cumulative = np.zeros(max(groups, size) + 1, np.int64)
-    walk, lanes_R, after_R = np.zeros(m.starts.size, np.int64), np.arange(rows), np.zeros(rows, np.int32)
+    walk, lanes_R, after_R = np.zeros(starts.size, np.int64), np.arange(rows), np.zeros(rows, np.int32)
     before_R = s.before[first_lane : first_lane + rows] if decoding else np.zeros(rows, np.int32)
     known_R = np.zeros((rows, bits), np.uint16)
     number = part
@@ -129,10 +130,10 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
         for i in range(rows):
             lane = first_lane + lanes_R[i]
             here = s.filled[lane]
-            room = m.starts[lane + 1] - m.starts[lane] - here
+            room = starts[lane + 1] - starts[lane] - here
             if room == 0:
                 continue
-            lane_data = s.data[m.starts[lane] : m.starts[lane + 1]]
+            lane_data = s.data[starts[lane] : starts[lane + 1]]
             token = np.int64(after_R[i])
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
             at = s.count[TOKENS] * bits

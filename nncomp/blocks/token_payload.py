@@ -21,6 +21,7 @@ from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.errors import FormatError
 from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
+from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import learned_values, new_mixing
 from nncomp.network.code import NO_CODE, NO_PRIOR, Code, code_bits, code_decisions, read_code
 from nncomp.network.engine import Network
@@ -196,5 +197,4 @@ def decode_lanes(
     if wrong == OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     range_coder.check_finished(decoder, words)
-    places = zip(mixing.starts.tolist(), mixing.counts.tolist(), strict=False)
-    return data.tobytes(), [mixing.history[first + 1 : first + 1 + count].copy() for first, count in places], code
+    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts), code

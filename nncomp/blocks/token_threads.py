@@ -66,7 +66,7 @@ def encode(
     shared = shared._replace(ids=ids, first_ids=first_ids, decisions=decisions, p1=p1)
     if isinstance(network, OutsideNetwork):
         shared, threads = shared._replace(network_p1=network.probabilities(ids, first_ids, code)), 1
-    rows, lanes = min(ROWS, len(ids)), len(mixing.starts) - 1
+    rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
     count, state = max(1, min(threads, -(-len(ids) // ROWS), 2)), new_state(model, lanes, code)
     scratches = [new_scratch(model.sizes, rows) for _ in range(count)]
     parts = [_Part(network.constants, state, scratch, no_exchange(), slice(0, lanes)) for scratch in scratches]
@@ -84,7 +84,7 @@ def decode(
     threads: int,
 ) -> tuple[NDArray[np.uint8], int]:
     """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing."""
-    data, lanes = np.zeros(int(mixing.starts[-1]), np.uint8), len(mixing.starts) - 1
+    data, lanes = np.zeros(int(mixing.constants.starts[-1]), np.uint8), len(mixing.constants.starts) - 1
     shared = _shared(network, mixing, data)._replace(words=words, decoder=decoder)
     whole = _whole_network(network, slice(0, lanes), code)
     with _team(mixing, shared, [whole], 1) as alone:
@@ -103,7 +103,7 @@ def decode(
 
 def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8]) -> Shared:
     """Return what the threads share; what only encoding or only decoding needs is empty."""
-    lanes, vocabulary = len(mixing.starts) - 1, network.model.vocabulary
+    lanes, vocabulary = len(mixing.constants.starts) - 1, network.model.vocabulary
     return Shared(
         data=data,
         filled=np.zeros(lanes, np.int64),

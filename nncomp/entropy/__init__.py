@@ -1,4 +1,4 @@
-"""How many bits a text needs: the estimated entropy bound, what a file takes above it, and the bits of each token.
+"""How many bits a text needs: its bound, what a file takes above the bound, and the bits of each token.
 
-Definitions are in docs/ENTROPY.md. Knows nothing of terminals or of how the user names files.
+docs/ENTROPY.md defines the words. Knows nothing of terminals or of how the user names files.
 """

@@ -1,10 +1,10 @@
-"""Surprisal of every token, or of every byte, of a piece of text: one lane, mixing on, nothing written.
+"""The surprisal of every token, or of every byte, of a piece of text, in one lane. Nothing is written.
 
-All surprisals are rounded to 2**-16 bit. Their sums and differences are then exact in a float64 (up to 2**37 bits), so what
-is said to add up adds up with `==`. Knows nothing of files.
+All surprisals are rounded to 2**-16 bit. Sums and differences of them are exact in a float64 (up to 2**37 bits), so parts add up
+with `==`. Knows nothing of files.
 """
 
-# U units (tokens or bytes), K alternatives
+# U units: tokens or bytes
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def rounded(bits: float) -> float:
 
 
 @lru_cache(maxsize=2)
-def open_packed(model: ModelFile) -> Network:
-    """Return a model ready to run; raises ModelError when its file is damaged or was changed."""
+def open_network(model: ModelFile) -> Network:
+    """Return the network of a model file; raises ModelError when the file is damaged or was changed."""
     return Network(parse_model(model.read(), str(model.path), model.read_base()))
 
 
@@ -49,20 +49,20 @@ class Estimate:
     bits: NDArray[np.float64] = field(repr=False)  # U, multiples of 2**-16
     sizes: NDArray[np.int64] = field(repr=False)  # U, bytes of each unit
     ids: NDArray[np.int32] = field(repr=False)  # U, the tokens; or the bytes
-    code: tuple[int, ...] = ()  # the levels of the code that the network is told, none for none
-    code_bits: float = 0.0  # and its price, a multiple of 2**-16
+    code: tuple[int, ...] = ()  # the code that the network is told; empty for none
+    code_bits: float = 0.0  # what the code takes, a multiple of 2**-16
 
     @cached_property
     def total_bits(self) -> float:
+        """The surprisal of the piece, and the bits of its code."""
         return float(self.bits.sum()) + self.code_bits
 
     @property
     def chain_bits(self) -> NDArray[np.float64]:
-        """The chain-rule estimate of each unit, U: the summed loss up to and with it, less the summed loss up to it.
+        """The chain-rule estimate of each unit, shape (U,): the loss up to and with the unit, less the loss before it.
 
-        H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). What is told a code is told the one that was sent, of the whole
-        piece, and pays for it; of nothing there is nothing to tell. Network and mixing see only what comes before. So this is
-        `bits`, and the first unit has the code's bits on top: the sum is `total_bits`.
+        H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). Network and mixing see only what comes before a unit. So the
+        estimate is `bits`, and the first unit has the bits of the code on top. The sum is `total_bits`.
         """
         return chain_rule(np.concatenate([[0.0], self.code_bits + np.cumsum(self.bits)]))
 
@@ -83,8 +83,10 @@ def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: in
 
 @dataclass(frozen=True)
 class EstimateTask:
-    """A piece of text (at least one byte) to estimate: on tokens with a model's network, which may be told a code, or on bytes
-    with mixing alone."""
+    """A piece of text, at least one byte, to estimate: on tokens with a model, or on bytes with mixing alone.
+
+    The network may be told a code.
+    """
 
     data: bytes = field(repr=False)
     model: ModelFile | None
@@ -92,21 +94,24 @@ class EstimateTask:
 
     @property
     def raw_bytes(self) -> int:
+        """Bytes of the piece."""
         return len(self.data)
 
     @property
     def input_bytes(self) -> int:
+        """Bytes that progress counts."""
         return len(self.data)
 
     def run(self) -> Estimate:
+        """Return the estimate; raises ModelError when the model file is damaged or was changed."""
         raw = np.frombuffer(self.data, np.uint8)
         if self.model is None:
             bits = unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw), 8)
             return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
         from nncomp.blocks.token_payload import code_cost_bits, lines_log2, model_start, predict_tokens
 
-        packed = open_packed(self.model)
-        vocabulary, code = packed.model.vocabulary, np.array(self.code, np.int64)
-        p = predict_tokens(packed, self.data, model_start(packed), TokensHead(0, lines_log2(len(self.data))), code=code)
-        bits, code_bits = unit_bits(p.decisions, p.p1, vocabulary.bits), rounded(code_cost_bits(packed, code))
+        network = open_network(self.model)
+        vocabulary, code = network.model.vocabulary, np.array(self.code, np.int64)
+        p = predict_tokens(network, self.data, model_start(network), TokensHead(0, lines_log2(len(self.data))), code=code)
+        bits, code_bits = unit_bits(p.decisions, p.p1, vocabulary.bits), rounded(code_cost_bits(network, code))
         return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids, self.code, code_bits)

@@ -1,7 +1,7 @@
-"""A page that shows a text coloured by surprisal: one HTML file that needs nothing else and asks no network for anything.
+"""A page that shows a text coloured by surprisal: one HTML file that needs no other file and no connection.
 
-Whatever comes from the text goes into the page as escaped text or as JSON without `<`; the browser is told to run this
-page's own script only (a policy with its hash).
+The text goes into the page as escaped text, or as JSON without `<`. A content security policy with the hash of the page's own
+script lets the browser run no other.
 """
 
 # C cells, K alternatives, U units
@@ -22,24 +22,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.entropy.estimate import Estimate, open_packed
+from nncomp.entropy.estimate import Estimate, open_network
 from nncomp.entropy.gap import Analysis
-from nncomp.entropy.report import PART_SAYS, along, code_of, model_name, tenths, visible
+from nncomp.entropy.report import PART_SAYS, bits_along, code_of, model_name, tenths, visible
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 
-SHOWN_BYTES = 1 << 20  # of the text; a browser takes no more with ease
+SHOWN_BYTES = 1 << 20  # of the text; a browser is slow with more
 ALTERNATIVES = 5
-_BINS = 240
-_CHUNK_CELLS = 600  # about as many make a stretch of text that is coloured at once
-_LONG_CHUNK_CELLS = 4 * _CHUNK_CELLS  # of a line that does not end
-_LEAST_SHARE = 1 / 65535  # probabilities are handed to the page in so many parts
+_BINS = 240  # of the plot
+_CHUNK_CELLS = 600  # a chunk of text is coloured at once: it has as many cells, and ends with a line
+_LONG_CHUNK_CELLS = 4 * _CHUNK_CELLS  # where a line is longer, its chunk ends here
+_LEAST_SHARE = 1 / 65535  # the page has probabilities as multiples of this
 
 
 @dataclass(frozen=True)
 class LikeliestTask:
-    """Tokens to find the network's likeliest alternatives of."""
+    """Tokens, for each of which the tokens that the network finds likeliest are wanted."""
 
     ids: NDArray[np.int32] = field(repr=False)
     model: ModelFile
@@ -51,17 +51,17 @@ class LikeliestTask:
         return self.raw_bytes
 
     def run(self) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], list[bytes]]:
-        """Return tokens (U, K), their probabilities (U, K), those of the tokens that came (U,), and the bytes of all tokens."""
+        """Return the likeliest tokens (U, K), their probabilities (U, K), those of the actual tokens (U,), and the vocabulary."""
         from nncomp.network.likeliest import likeliest
 
-        packed = open_packed(self.model)
-        ids_UK, probabilities_UK, actual_U = likeliest(packed, self.ids, ALTERNATIVES, np.array(self.code, np.int64))
-        return ids_UK, probabilities_UK, actual_U, list(packed.model.vocabulary.tokens)
+        network = open_network(self.model)
+        ids_UK, probabilities_UK, actual_U = likeliest(network, self.ids, ALTERNATIVES, np.array(self.code, np.int64))
+        return ids_UK, probabilities_UK, actual_U, list(network.model.vocabulary.tokens)
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The stretches of text that can be pointed at: a unit, or several that share a character."""
+    """The pieces of text that can be pointed at: a unit each, or several units that share a character."""
 
     texts: list[str] = field(repr=False)  # C, as shown
     first_units: NDArray[np.int64] = field(repr=False)  # C + 1
@@ -70,7 +70,7 @@ class Cells:
 
 
 def make_cells(data: bytes, sizes: NDArray[np.int64], bits: NDArray[np.float64]) -> Cells:
-    """Return the cells of the text that the units of these sizes and bits make up."""
+    """Return the cells of a text whose units have these sizes and bits."""
     text = data.decode(errors="surrogateescape")
     codes = np.array([ord(character) for character in text], np.int64)
     is_byte = (codes < 0x80) | ((codes >= 0xDC80) & (codes <= 0xDCFF))
@@ -85,19 +85,19 @@ def make_cells(data: bytes, sizes: NDArray[np.int64], bits: NDArray[np.float64])
 
 
 def _with_ends(text: str) -> str:
-    """Return a text whose ends of lines can be seen, and so pointed at."""
+    """Return a text with a visible sign at the end of each line, so that the line's end can be pointed at."""
     return text.replace("\n", "\u21b5\n")
 
 
 def make_page(title: str, analysis: Analysis, workers: int, progress: Callable[[int, int], None] | None = None) -> bytes:
-    """Return the page of an analysis; the network runs once more over what is shown, for its alternatives."""
+    """Return the page of an analysis. The network runs once more over the text that is shown, to find the likeliest tokens."""
     estimates = [part for part in _shown_part(analysis.estimates) if len(part.bits)]
     shown_bytes = sum(int(each.sizes.sum()) for each in estimates)
     sizes = np.concatenate([np.zeros(0, np.int64), *(each.sizes for each in estimates)])
     bits = np.concatenate([np.zeros(0), *(each.bits for each in estimates)])
     cells = make_cells(analysis.data[:shown_bytes], sizes, bits)
     chunks = _chunk_ends(cells)
-    edges, bits_per_byte = along(analysis.estimates, _BINS)
+    edges, bits_per_byte = bits_along(analysis.estimates, _BINS)
     data: dict[str, Any] = {
         "cells": _packed(np.array([_utf16_units(text) for text in cells.texts], np.int64)),
         "centibits": _packed(np.round(cells.bits * 100).astype(np.int64)),
@@ -132,7 +132,7 @@ def _shown_part(estimates: list[Estimate]) -> list[Estimate]:
 
 
 def _alternatives(estimates: list[Estimate], workers: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
-    """Return the alternatives of each unit as places in a list of texts, with probabilities in 65535ths, 0 for none."""
+    """Return the likeliest tokens of each unit, as places in a list of texts, and their probabilities in 65535ths; 0 for none."""
     tasks = [
         LikeliestTask(each.ids, each.model, int(each.sizes.sum()), each.code)
         for each in estimates
@@ -170,7 +170,7 @@ def _alternatives(estimates: list[Estimate], workers: int, progress: Callable[[i
 
 
 def _packed(values: NDArray[np.int64]) -> list[Any]:
-    """Return whole numbers from 0 on as bytes each, and all of them in base 64, little-endian."""
+    """Return how many bytes a number takes (1, 2 or 4), and all numbers in base 64, little-endian; they are 0 or more."""
     top = int(values.max(initial=0))
     width = 1 if top < 1 << 8 else 2 if top < 1 << 16 else 4
     assert values.min(initial=0) >= 0 and top < 1 << 32
@@ -183,7 +183,7 @@ def _utf16_units(text: str) -> int:
 
 
 def _chunk_ends(cells: Cells) -> list[list[int]]:
-    """Return [cells, whether it stands on lines of its own] of each chunk: they end with lines, but for very long lines."""
+    """Return for each chunk [how many cells, whether the chunk begins and ends with a line]; a very long line has several."""
     chunks: list[list[int]] = []
     count, is_inside = 0, False
     for i, text in enumerate(cells.texts):
@@ -217,7 +217,7 @@ def _summary(analysis: Analysis) -> str:
         rows.append(f"<tr><th>{label}</th><td>{count / 10:,.1f}</td><td>{rate}</td><td>{html.escape(says[name])}</td></tr>")
     rate = f"{8 * analysis.file_bytes / raw_bytes:.4f}" if raw_bytes else "&#8211;"
     rows.append(f'<tr class="sum"><th>file</th><td>{analysis.file_bytes:,}.0</td><td>{rate}</td><td></td></tr>')
-    head = "<thead><tr><th></th><th>bytes</th><th>bits a byte</th><th></th></tr></thead>"
+    head = "<thead><tr><th></th><th>bytes</th><th>bits per byte</th><th></th></tr></thead>"
     return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -251,7 +251,7 @@ def _plot(edges: NDArray[np.float64], bits_per_byte: NDArray[np.float64], analys
     parts.append(f'<path class="area" d="M44 168{steps}V168Z"/><path class="line" d="M44 {ys[0]:.1f}{steps}"/>')
     parts.append(f'<line class="bound" x1="44" x2="952" y1="{bound:.1f}" y2="{bound:.1f}"/>')
     parts.append('<line class="cursor" x1="0" x2="0" y1="12" y2="168"/>')
-    label = "Bits a byte along the file"
+    label = "Bits per byte along the text"
     return f'<svg id="plot" viewBox="0 0 960 192" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -274,6 +274,6 @@ def _nice_step(value: float) -> int:
 
 
 def _hash(template: str, tag: str) -> str:
-    """Return the hash of the one style or script of the template, as a policy names it."""
+    """Return the hash of the template's only style or script, as the content security policy writes it."""
     (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

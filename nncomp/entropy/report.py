@@ -1,9 +1,9 @@
-"""What is told of an analysis: one JSON document, a line for each token, and bits a byte along the file.
+"""An analysis as one JSON document, as a line for each token, and as bits per byte along the text.
 
-Every figure is a multiple of 2**-16 bit, so what is read back from JSON adds up with `==`. docs/ENTROPY.md describes the fields.
+Every figure is a multiple of 2**-16 bit, so figures read back from JSON add up with `==`. docs/ENTROPY.md describes the fields.
 """
 
-# U units
+# U units: tokens or bytes; B bins
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from nncomp.format.numbers import MODEL_IDS, BlockKind
 from nncomp.network.registry import ModelFile
 
 UNITS = {BlockKind.TOKENS: "token", BlockKind.BYTES: "byte"}
-PART_SAYS = {  # of what is above the bound
-    "blocks": "blocks that begin anew",
-    "kind": "kind of block and model taken",
-    "lanes": "lanes, and size of the tables",
-    "code_z": "codes of the encoder, beyond what they save",
-    "coder": "rounding and last words of the range coder",
+PART_SAYS = {  # what each part above the bound is
+    "blocks": "each block begins anew",
+    "kind": "the file's kind of block and model",
+    "lanes": "the file's lanes and size of tables",
+    "code_z": "the encoder's codes, beyond what they save",
+    "coder": "the range coder's rounding and last words",
     "container": "headers, checksums, index",
 }
-_HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # categories of characters that do not show, or that change what others show
-_JOINERS = "\u200c\u200d"  # of these, they are part of words and emoji
+_HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # categories of characters that do not show, or change how others show
+_JOINERS = "\u200c\u200d"  # these are kept: they are part of words and emoji
 
 
 def visible(text: str) -> str:
-    """Return a text in which whatever would not be seen is written out; bytes that are not UTF-8 come as surrogates.
+    """Return a text in which invisible characters are written as escapes, and so are bytes that are not UTF-8 (surrogates).
 
     >>> visible("a\\tb\\x1b[0m\\u202e\\udcff")
     'a\\tb\\\\x1b[0m\\\\u202e\\\\xff'
@@ -53,13 +53,13 @@ def _shown(character: str) -> str:
 
 
 def model_name(model: ModelFile) -> str:
-    """Return the level and the beginning of the hash of a model."""
-    level = next((name for name, model_id in MODEL_IDS.items() if model_id == model.model_id), "own")
-    return f"{level} {model.hash8.hex()}"
+    """Return a model's name and the beginning of its hash."""
+    name = next((name for name, model_id in MODEL_IDS.items() if model_id == model.model_id), "own")
+    return f"{name} {model.hash8.hex()}"
 
 
 def document(name: str, analysis: Analysis) -> dict[str, Any]:
-    """Return the summary as what one JSON document holds."""
+    """Return the summary of an analysis as a JSON document; `name` is the file's."""
     per_byte = (lambda bits: bits / len(analysis.data)) if analysis.data else (lambda bits: None)
     pieces, start = [], 0
     for each in analysis.estimates:
@@ -87,7 +87,7 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
 
 
 def code_of(analysis: Analysis) -> dict[str, float] | None:
-    """Return how many blocks have an encoder's code, and the bits of all codes; None for none."""
+    """Return how many blocks have a code, and the bits of all codes; None if no block has one."""
     bits = [block.code_bits for block in analysis.blocks if block.code_bits]
     return {"blocks": len(bits), "bits": sum(bits)} if bits else None
 
@@ -105,8 +105,8 @@ def unit_lines(analysis: Analysis) -> Iterator[bytes]:
             at += size
 
 
-def along(estimates: list[Estimate], bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the edges of up to `bins` stretches of the text, in bytes, shape (B + 1,), and bits a byte in each, shape (B,).
+def bits_along(estimates: list[Estimate], bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the edges of up to `bins` bins of the text in bytes, shape (B + 1,), and the bits per byte in each, shape (B,).
 
     The bits of a token are spread evenly over its bytes.
     """
@@ -120,7 +120,7 @@ def along(estimates: list[Estimate], bins: int) -> tuple[NDArray[np.float64], ND
 
 
 def tenths(parts_bits: dict[str, float]) -> dict[str, int]:
-    """Return parts in tenths of a byte, rounded so that they add up to what all parts come to.
+    """Return parts in tenths of a byte, rounded so that they add up to the rounded sum of all parts.
 
     >>> tenths({"a": 8.5, "b": 7.1, "c": 8.4})
     {'a': 11, 'b': 9, 'c': 10}

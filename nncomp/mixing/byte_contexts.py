@@ -1,7 +1,8 @@
-"""What the byte model knows of the text so far, and the contexts it makes of it.
+"""What is known of the bytes of a text so far, and the contexts that are made of it for mixing on bytes.
 
-The last bytes, words, columns and fields with what stood above them, formats with letters and digits folded, open
-tags. Knows nothing of probabilities. All hashes have 32 bits; bounds are those of `core.combine`.
+Known are words, columns and fields with what stands above them, formats (letters and digits folded) and open tags. Mixing on
+tokens uses the same `Text`. All hashes have 32 bits; bounds are those of `arithmetic.combine`. Knows nothing of probabilities.
+The definition is `byte_contexts_reference.py`.
 """
 
 # N contexts
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nncomp.machine.kernels import compiled, inlined
-from nncomp.mixing.components import combine
+from nncomp.mixing.arithmetic import combine
 
-# What each context looks at, in the order of `set_contexts`.
+# What each context looks at: name i belongs to h[i] in `set_contexts`. "Above" is on the line above.
 CONTEXT_NAMES = (
     "order 0", "1 byte", "2 bytes", "3 bytes", "4 bytes", "5 bytes", "6 bytes", "8 bytes", "word", "2 words",
     "word, older word", "3 words", "bytes 2-3", "bytes 1, 3", "bytes 2-4", "column, byte above", "2 bytes above",
@@ -24,33 +25,37 @@ CONTEXT_NAMES = (
 )  # fmt: skip
 CONTEXTS = len(CONTEXT_NAMES)
 
-# state of the text so far: int64[STATE]
+# fields of `Text.state`
 (
     WORD, PREVIOUS_WORD, OLDER_WORD, COLUMN, LINE, LINE_ABOVE, FIELD, FORMAT, INDENT, TAG_DEPTH, IN_TAG, TAG_NAME,
     FIRST, FIELD_HASH, KEY, KINDS,
 ) = range(16)  # fmt: skip
 STATE = 16
+MAX_TAGS = 64
+MAX_COLUMN = 255  # all after it count as this one
+MAX_FIELDS = 256  # of a line; all after them count as the last one
+_LAST_TAG, _LAST_FIELD = MAX_TAGS - 1, MAX_FIELDS - 1
 
 
 class Text(NamedTuple):
-    """What is known of the bytes so far."""
+    """What is known of the bytes so far. With a first dimension of L lanes: of each lane's."""
 
     state: Any  # (STATE,) int64
-    tags: Any  # (64,) int64: hashes of the open tags
-    fields: Any  # (2, 256) int64: where each field started, on this line and the line above
-    field_hashes: Any  # (2, 256) int64: hash of each field, on this line and the line above
-    hashes: Any  # (CONTEXTS,) int64
+    tags: Any  # (MAX_TAGS,) int64: hashes of the open tags
+    fields: Any  # (2, MAX_FIELDS) int64: where each field starts, on this line and the line above
+    field_hashes: Any  # (2, MAX_FIELDS) int64: hash of each field, on this line and the line above
 
 
-def new_text() -> Text:
-    """Return the state before the first byte."""
-    return Text(
-        state=np.zeros(STATE, np.int64),
-        tags=np.zeros(64, np.int64),
-        fields=np.zeros((2, 256), np.int64),
-        field_hashes=np.zeros((2, 256), np.int64),
-        hashes=np.zeros(CONTEXTS, np.int64),
-    )
+def new_text(*lanes: int) -> Text:
+    """Return what is known before the first byte: of one text, or of each lane."""
+    shapes = (STATE,), (MAX_TAGS,), (2, MAX_FIELDS), (2, MAX_FIELDS)
+    return Text(*(np.zeros((*lanes, *shape), np.int64) for shape in shapes))
+
+
+@inlined
+def text_of(texts: Text, lane: int) -> Text:
+    """Return the lane's text, a view."""
+    return Text(texts.state[lane], texts.tags[lane], texts.fields[lane], texts.field_hashes[lane])
 
 
 @inlined
@@ -120,20 +125,20 @@ def follow_text(text: Text, data: Any, t: int) -> None:
     if (c == 32 or c == 9) and s[INDENT] == s[COLUMN] - 1:
         s[INDENT] = s[COLUMN]
     if is_separator(c):
-        f = min(s[FIELD], 255)
+        f = min(s[FIELD], _LAST_FIELD)
         text.field_hashes[0, f] = s[FIELD_HASH]
         s[FIELD] += 1
         s[FIELD_HASH] = 0
-        text.fields[0, min(s[FIELD], 255)] = t
+        text.fields[0, min(s[FIELD], _LAST_FIELD)] = t
     else:
         s[FIELD_HASH] = combine(s[FIELD_HASH], c + 1)
     if c == 10:
         s[LINE_ABOVE] = s[LINE]
         s[LINE] = t
-        for i in range(min(s[FIELD], 255) + 1):
+        for i in range(min(s[FIELD], _LAST_FIELD) + 1):
             text.field_hashes[1, i] = text.field_hashes[0, i]
             text.fields[1, i] = text.fields[0, i]
-        for i in range(min(s[FIELD], 255) + 1, 256):
+        for i in range(min(s[FIELD], _LAST_FIELD) + 1, MAX_FIELDS):
             text.fields[1, i] = 0
             text.field_hashes[1, i] = 0
         s[COLUMN] = 0
@@ -154,7 +159,7 @@ def follow_text(text: Text, data: Any, t: int) -> None:
         if mode == 3:
             s[TAG_DEPTH] = max(s[TAG_DEPTH] - 1, 0)
         elif mode < 3 and before != 47:
-            s[TAG_DEPTH] = min(s[TAG_DEPTH] + 1, 63)
+            s[TAG_DEPTH] = min(s[TAG_DEPTH] + 1, _LAST_TAG)
             text.tags[s[TAG_DEPTH]] = s[TAG_NAME]
     elif mode == 1:
         if c <= 32 or c == 47:
@@ -163,35 +168,41 @@ def follow_text(text: Text, data: Any, t: int) -> None:
             s[TAG_NAME] = combine(s[TAG_NAME], c)
 
 
-@compiled
-def set_contexts(text: Text, expected: int, data: Any, t: int) -> None:
-    """Set the contexts' hashes for the byte at position t; `expected` tells what the long match expects and how surely."""
+@inlined
+def byte_at(data: Any, at: int) -> int:
+    """Return a byte of the text, or 0 before the beginning."""
+    return np.int64(data[at]) if at >= 0 else np.int64(0)
+
+
+@inlined
+def byte_above(text: Text, data: Any, right: int) -> int:
+    """Return the byte above the next one, `right` columns to the right; 0 beyond the end of the line above."""
     s = text.state
-    b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
-    b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
-    b3 = np.int64(data[t - 3]) if t > 2 else np.int64(0)
-    b4 = np.int64(data[t - 4]) if t > 3 else np.int64(0)
-    b5 = np.int64(data[t - 5]) if t > 4 else np.int64(0)
-    b6 = np.int64(data[t - 6]) if t > 5 else np.int64(0)
-    b7 = np.int64(data[t - 7]) if t > 6 else np.int64(0)
-    b8 = np.int64(data[t - 8]) if t > 7 else np.int64(0)
+    at = s[LINE_ABOVE] + s[COLUMN] + right
+    return np.int64(data[at]) if at < s[LINE] else np.int64(0)
+
+
+@inlined
+def field_byte_above(text: Text, data: Any, t: int) -> int:
+    """Return the byte at the same place of the same field on the line above; 0 where there is none. The next byte is data[t]."""
+    f = min(text.state[FIELD], _LAST_FIELD)
+    at = text.fields[1, f] + t - text.fields[0, f]
+    return np.int64(data[at]) if (text.fields[1, f] > 0 or f == 0) and at < text.state[LINE] else np.int64(0)
+
+
+@compiled
+def set_contexts(h: Any, text: Text, expected: int, data: Any, t: int) -> None:
+    """Set the hash of each context, h (CONTEXTS,), for the byte at position t.
+
+    `expected` is a number of what the long match expects and of its length.
+    """
+    s = text.state
+    b1, b2, b3, b4 = byte_at(data, t - 1), byte_at(data, t - 2), byte_at(data, t - 3), byte_at(data, t - 4)
+    b5, b6, b7, b8 = byte_at(data, t - 5), byte_at(data, t - 6), byte_at(data, t - 7), byte_at(data, t - 8)
     last3 = b1 | b2 << 8 | b3 << 16
     last4 = last3 | b4 << 24
-    word = s[WORD]
-    # what stands above: by column, and by position in the field
-    above = 0
-    above_next = 0
-    if s[LINE_ABOVE] + s[COLUMN] < s[LINE]:
-        above = np.int64(data[s[LINE_ABOVE] + s[COLUMN]])
-        if s[LINE_ABOVE] + s[COLUMN] + 1 < s[LINE]:
-            above_next = np.int64(data[s[LINE_ABOVE] + s[COLUMN] + 1])
-    f = min(s[FIELD], 255)
-    at = text.fields[1, f] + (t - text.fields[0, f])
-    field_above = 0
-    if (text.fields[1, f] or f == 0) and at < s[LINE]:
-        field_above = np.int64(data[at])
-    tag = text.tags[s[TAG_DEPTH]]
-    h = text.hashes
+    word, f, tag = s[WORD], min(s[FIELD], _LAST_FIELD), text.tags[s[TAG_DEPTH]]
+    above, above_next = byte_above(text, data, np.int64(0)), byte_above(text, data, np.int64(1))
     h[0] = 0
     h[1] = b1
     h[2] = b1 | b2 << 8
@@ -207,11 +218,11 @@ def set_contexts(text: Text, expected: int, data: Any, t: int) -> None:
     h[12] = b2 | b3 << 8
     h[13] = b1 | b3 << 8
     h[14] = combine(b2 | b3 << 8 | b4 << 16, 14)
-    h[15] = combine(min(s[COLUMN], 255) << 8 | above, 15)
+    h[15] = combine(min(s[COLUMN], MAX_COLUMN) << 8 | above, 15)
     h[16] = combine(above | above_next << 8 | b1 << 16, 16)
     h[17] = combine(combine(text.field_hashes[1, f], s[FIELD_HASH]), f)
     h[18] = combine(combine(f, b1), word)
-    h[19] = combine(field_above | b1 << 8 | f << 16, 19)
+    h[19] = combine(field_byte_above(text, data, t) | b1 << 8 | f << 16, 19)
     h[20] = s[FORMAT] & 0xFFFFFFFF
     h[21] = combine(s[FORMAT] & 0xFFFFFF, word)
     h[22] = combine(tag, combine(s[IN_TAG], word))

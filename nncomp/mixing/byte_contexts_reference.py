@@ -1,6 +1,6 @@
-"""What the slow twins know of the text so far: words, fields, lines, formats, open tags, and the hashes of contexts.
+"""The definition of `byte_contexts.py` in plain Python integers: words, fields, lines, formats, open tags, hashes of contexts.
 
-The definition of `byte_contexts.py`, in plain Python integers. Knows nothing of probabilities.
+Knows nothing of probabilities.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Text:
         return data[at] if (self.starts_above[f] or f == 0) and at < self.line else 0
 
     def contexts(self, data: bytes, expected: int) -> list[int]:
-        """Return the hashes of all contexts of the byte model; `expected` tells what the long match expects."""
+        """Return the hashes of all contexts of mixing on bytes; `expected` tells what the long match expects."""
         b1, b2, b3, b4, b5, b6, b7, b8 = last_bytes(data, 8)
         f, above = min(self.field, 255), self.above(data)
         last4 = pack(b1, b2, b3, b4)

@@ -1,7 +1,12 @@
-"""Mixing alone, on bytes: 8 decisions a byte, most significant first, one lane, no network.
+"""Mixing on bytes: 8 decisions a byte, most significant first, one lane, no network.
 
-Both directions run one predictor. The sizes of its tables follow from the number of bytes and from `table_bits`, by
-`sizes`, which is part of the format. Knows nothing of files or of the container. `reference.py` is the definition.
+Encoder and decoder run one predictor. The sizes of its tables follow from the number of bytes and from `table_bits`, by
+`sizes`, which is part of the format. `byte_predictor_reference.py` is the definition. Knows nothing of files.
+
+To add a context, in this order; tests/test_contexts.py names the place that is missing: a formula in docs/FORMAT.md, "The byte
+model"; a name and a line `h[...] = ...` in byte_contexts.py; an entry at the end of `Text.contexts` in
+byte_contexts_reference.py; an entry and the number of contexts in checks/independent/byte_model.py. A new context changes every
+block of bytes: that is another version of the format.
 """
 
 # N contexts, I inputs
@@ -9,6 +14,7 @@ Both directions run one predictor. The sizes of its tables follow from the numbe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,222 +24,190 @@ from nncomp import range_coder
 from nncomp.errors import FormatError
 from nncomp.format.numbers import MAX_TABLE_BITS, MIN_TABLE_BITS
 from nncomp.machine.kernels import compile_beside, compiled, inlined, wait_for_helpers
-from nncomp.mixing import byte_contexts, components
+from nncomp.mixing import bit_histories, byte_contexts, match_model, mixer
+from nncomp.mixing.arithmetic import BIAS, combine
+from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
-from nncomp.mixing.components import combine
+from nncomp.mixing.match_model import COMPARED, EXPECTED, INPUTS_PER_MATCH, LENGTH, MATCHES, MISSES, POINTER
+from nncomp.mixing.mixer import APM_CONTEXT, APM_POINTS, Mixer, MixerScratch
 
 MAX_BYTES = (1 << 31) - 1  # positions are int32
-MATCHES = 2
+
 MATCH_LEAST = (8, 4)  # bytes that must agree before a match is followed
-INPUTS = 64  # two a context, two a match, the bias; the rest stays 0
-MATCH_CLASSES = 64
-ROW_SETS = (512, 256, 256, 512, 256, 640)  # weight rows, by: match, node, last byte, kinds of bytes, contexts seen, field
-ROWS = len(ROW_SETS)
-FIRST_WEIGHTS = (4500, 500)  # of a context's two inputs; 65536 is 1
+_MISSES_TO_LEAVE = 0xFF  # eight in a row: a match is followed no more
+
+MATCH_INPUT = INPUTS_PER_CONTEXT * CONTEXTS  # the first input of the matches
+BIAS_INPUT = MATCH_INPUT + INPUTS_PER_MATCH * MATCHES
+FIRST_WEIGHTS = (4500, 500)  # of a context's two inputs; mixer.WEIGHT_ONE is 1
 FIRST_MATCH_WEIGHTS = (12000, 2000)
-_MATCH_INPUT = 2 * CONTEXTS
-_BIAS_INPUT = _MATCH_INPUT + 2 * MATCHES
-_ROW_1, _ROW_2, _ROW_3, _ROW_4, _ROW_5 = (sum(ROW_SETS[:i]) for i in range(1, ROWS))
-_LENGTH_LIMIT = 65535
-_POINTER, _LENGTH, _MISSES, _EXPECTED, _BIT, _CLASS = range(6)  # fields of a match's state
-_MIXED, _SURE, _MAP_0, _MAP_1, _MAP_2 = range(5)  # fields of the last prediction
+STRENGTH_SLOPE = 4
+
+# What each selector picks its weight set by, and how many weight sets it has. All but two also by the depth in the byte.
+SELECTOR_NAMES = "match", "node", "last byte", "kinds of the last two bytes", "contexts known", "field and tag"
+WEIGHT_SETS = (8 * match_model.SURE_VALUES, 256, 256, 8 * 64, 8 * 2 * 16, 8 * 5 * 16)
+SELECTORS = len(SELECTOR_NAMES)
+_FIRST_SET = tuple(accumulate(WEIGHT_SETS, initial=0))
+_ORDERS = 8  # the first contexts, of orders 0 to 8: how many of them are known picks a weight set
+_FINAL_WEIGHT_SETS = 256
+
+_MATCH_APM_CONTEXTS = 8 * 256  # of the APM by match and node; the others are by the last one and two bytes and the node
+_APM_SHARES = (1, 1, 3, 3)  # eighths: of the mixed prediction, and of each APM
+_LEAST_RATE, _EXTRA_RATE = 1000, 256_000  # of learning, see mixer.falling_rate; falls with the position >> 2
+_LEAST_FINAL_RATE, _EXTRA_FINAL_RATE = 600, 128_000  # likewise with the position >> 3
 
 
-class Matches(NamedTuple):
-    """Where the last bytes were seen before, and how well that has predicted."""
+class ByteMemory(NamedTuple):
+    """What the predictor remembers from byte to byte."""
 
-    heads: Any  # (MATCHES, 2**bits) int32: position after the last occurrence of a hash
-    state: Any  # (MATCHES, 6) int64: position, length, late misses, expected byte + 1 or 0, expected bit or -1, class
-    strength: Any  # (MATCHES * MATCH_CLASSES,) uint32: that the expected bit comes, as in `components.adapt`
+    text: byte_contexts.Text
+    matches: match_model.Matches
+    histories: bit_histories.BitHistories
+    mixer: Mixer
+    apms: Any  # three APMs: by match and node; by the last byte and node; by the last two bytes and node
+
+
+class ByteScratch(NamedTuple):
+    """What `start_byte` and `predict` leave for the calls that follow."""
+
+    hashes: Any  # (N,) int64: the hash of each context
+    places: bit_histories.HistoryPlaces
+    mixing: MixerScratch
 
 
 class ByteMixing(NamedTuple):
-    """All that the predictor remembers."""
+    """The predictor of a block of bytes."""
 
-    slots: components.Slots
-    mixer: components.Mixer
-    text: byte_contexts.Text
-    matches: Matches
-    maps: Any  # three APMs: by the match, by the last byte, by the last two bytes, each with the node
-    last: Any  # (5,) int64: the last prediction, for its update
-
-
-@inlined
-def length_class(length: int) -> int:
-    """Return the class 0..15 of a match's length."""
-    if length < 8:
-        return length
-    if length < 16:
-        return 8 + (length - 8 >> 2)
-    if length < 32:
-        return 10 + (length - 16 >> 3)
-    if length < 64:
-        return 12
-    if length < 256:
-        return 13
-    return 14 if length < 1024 else 15
-
-
-@inlined
-def match_class(state: Any) -> int:
-    """Return the class 0..63 of a match: its length and its late misses."""
-    misses = state[_MISSES]
-    late = 0 if misses == 0 else (1 if misses & 3 == 0 else (2 if misses & 1 == 0 else 3))
-    return length_class(state[_LENGTH]) << 2 | late
+    memory: ByteMemory
+    scratch: ByteScratch
 
 
 @compiled
-def follow_matches(matches: Matches, data: Any, t: int) -> None:
+def follow_matches(matches: match_model.Matches, data: Any, t: int) -> None:
     """Bring both matches up to date with the byte before position t, and set the bytes they expect."""
-    for m in range(MATCHES):
-        least = MATCH_LEAST[m]
-        s = matches.state[m]
-        if s[_POINTER] > 0:
-            if data[s[_POINTER]] == data[t - 1]:
-                s[_LENGTH] = min(s[_LENGTH] + 1, _LENGTH_LIMIT)
-                s[_MISSES] = s[_MISSES] << 1 & 0xFF
-            else:
-                s[_LENGTH] = 0
-                s[_MISSES] = (s[_MISSES] << 1 | 1) & 0xFF
-            s[_POINTER] += 1
+    for k in range(MATCHES):
+        least = MATCH_LEAST[k]
+        s = matches.state[0, k]
+        if s[EXPECTED] >= 0:
+            match_model.count_hit(s, s[EXPECTED] == data[t - 1])
         if t >= least:
             h = 0
             for i in range(least):
                 h = combine(h, np.int64(data[t - 1 - i]))
-            heads = matches.heads[m]
+            heads = matches.heads[k]
             h = (h * heads.size) >> 32
-            if s[_LENGTH] < least:
+            if s[LENGTH] < least:
                 candidate = np.int64(heads[h])
-                if candidate > 0 and candidate != s[_POINTER]:
+                if candidate > 0 and candidate != s[POINTER]:
                     length = 0
-                    while length < 32 and length < candidate and data[candidate - 1 - length] == data[t - 1 - length]:
+                    limit = min(COMPARED, candidate)
+                    while length < limit and data[candidate - 1 - length] == data[t - 1 - length]:
                         length += 1
                     if length >= least:
-                        s[_POINTER] = candidate
-                        s[_LENGTH] = length
-                        s[_MISSES] = 0
+                        match_model.restart(s, candidate, length)
             heads[h] = t
-        if s[_MISSES] == 0xFF:
-            s[_POINTER] = 0
-        s[_EXPECTED] = np.int64(data[s[_POINTER]]) + 1 if s[_POINTER] > 0 else 0
-        s[_CLASS] = m * MATCH_CLASSES + match_class(s)
+        if s[MISSES] == _MISSES_TO_LEAVE:
+            s[POINTER] = 0
+        s[EXPECTED] = np.int64(data[s[POINTER]]) if s[POINTER] > 0 else -1
+        match_model.set_class(s, k)
 
 
 @inlined
-def start_byte(text: Any, matches: Any, data: Any, t: int) -> None:
-    """Bring the state up to date for the byte at position t."""
+def start_byte(m: ByteMixing, data: Any, t: int) -> None:
+    """Set all contexts for the byte at position t."""
+    text, matches = m.memory.text, m.memory.matches
     if t > 0:
         byte_contexts.follow_text(text, data, t)
         follow_matches(matches, data, t)
-    state = matches.state
-    byte_contexts.set_contexts(text, state[0, _EXPECTED] << 5 | min(state[0, _LENGTH], 31), data, t)
+    long = matches.state[0, 0]
+    byte_contexts.set_contexts(m.scratch.hashes, text, (long[EXPECTED] + 1) << 5 | min(long[LENGTH], 31), data, t)
 
 
 @inlined
-def predict_matches(matches: Matches, inputs: Any, node: int, depth: int) -> int:
-    """Set the inputs of both matches; return what the longer one that expects a bit expects and how surely: 0, or 2..49."""
-    sure = 0
-    for m in range(MATCHES):
-        s = matches.state[m]
-        s[_BIT] = -1
-        x = 0
-        flat = 0
-        expected = s[_EXPECTED] + 255  # a 1 and the expected byte
-        if s[_EXPECTED] > 0 and expected >> (8 - depth) == node:
-            bit = (expected >> (7 - depth)) & 1
-            s[_BIT] = bit
-            p = np.int64(matches.strength[s[_CLASS]]) >> 16
-            sign = 2 * bit - 1
-            x = sign * np.int64(components.stretch(p))
-            flat = sign * ((p - 32768) >> 5)
-            if sure == 0:
-                sure = (1 + (length_class(s[_LENGTH]) >> 1)) * 2 + bit + 32 * m
-        inputs[_MATCH_INPUT + 2 * m] = x
-        inputs[_MATCH_INPUT + 2 * m + 1] = flat
-    return sure
+def _by_last_byte(m: ByteMixing, node: int, b1: int) -> int:
+    """Return the context of the second APM; the number of its contexts is a power of two."""
+    return combine(node, b1) & (m.memory.apms[1].size // APM_POINTS - 1)
 
 
 @inlined
-def fetch(slots: Any, text: Any, maps: Any, node: int, depth: int, b1: int, b2: int) -> None:
+def _by_last_two_bytes(m: ByteMixing, node: int, b1: int, b2: int) -> int:
+    """Return the context of the third APM."""
+    return combine(combine(node, b1), b2 + 256) & (m.memory.apms[2].size // APM_POINTS - 1)
+
+
+@inlined
+def fetch(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
-    rows = maps[1].size // components.APM_POINTS
-    components.prefetch_row(maps[1], combine(node, b1) & (rows - 1))
-    components.prefetch_row(maps[2], combine(combine(node, b1), b2 + 256) & (rows - 1))
+    mixer.ask_for_apm(m.memory.apms[1], _by_last_byte(m, node, b1))
+    mixer.ask_for_apm(m.memory.apms[2], _by_last_two_bytes(m, node, b1, b2))
     if depth & 3 == 0:
-        components.ask_for_buckets(slots, text.hashes, node)
+        bit_histories.ask_for_buckets(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
 
 
 @inlined
-def predict(
-    slots: Any, mixer: Any, text: Any, matches: Any, maps: Any, last: Any, node: int, depth: int, b1: int, b2: int
-) -> int:
-    """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far. The node has been
-    asked for by `fetch`."""
-    rows = maps[1].size // components.APM_POINTS  # a power of two
-    last[_MAP_1] = combine(node, b1) & (rows - 1)
-    last[_MAP_2] = combine(combine(node, b1), b2 + 256) & (rows - 1)
+def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
+    """Return p1 (1..65535) of the next decision; `node` is a 1 and the `depth` decisions of this byte so far.
+
+    `fetch` has asked for the node; b1 and b2 are the last bytes.
+    """
+    memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
+    state, inputs, chosen = memory.text.state, mixing.inputs, mixing.chosen
     if depth & 3 == 0:
-        components.find_buckets(slots)
-    components.predict_slots(slots, mixer.inputs, node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4))
-    sure = predict_matches(matches, mixer.inputs, node, depth)
-    seen = components.count_seen(slots, 0, 8)
-    row = mixer.row
-    row[0] = sure * 8 + depth
-    row[1] = _ROW_1 + node
-    row[2] = _ROW_2 + b1
-    row[3] = _ROW_3 + (text.state[KINDS] & 0x3F) * 8 + depth
-    row[4] = _ROW_4 + seen * 8 + depth + (128 if sure else 0)
-    row[5] = _ROW_5 + min(text.state[FIELD], 15) * 8 + depth + 128 * text.state[IN_TAG]
-    mixed = components.mix(mixer, node)
-    last[_MIXED] = mixed
-    last[_MAP_0] = node + 256 * min(sure, 7)
-    p0 = components.correct(maps[0], last[_MAP_0], mixed)
-    p1 = components.correct(maps[1], last[_MAP_1], mixed)
-    p2 = components.correct(maps[2], last[_MAP_2], mixed)
-    return min(max((components.squash(mixed) + p0 + 3 * p1 + 3 * p2 + 4) >> 3, 1), 65535)
+        bit_histories.find_buckets(memory.histories, places)
+    slot = node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4)
+    bit_histories.predict_histories(memory.histories, places, inputs, slot)
+    one_lane = np.int64(0)
+    sure = match_model.predict_matches(memory.matches, one_lane, inputs, MATCH_INPUT, np.int64(8), depth, node)
+    known = bit_histories.count_known(places, 0, _ORDERS)
+    chosen[0] = sure * 8 + depth
+    chosen[1] = _FIRST_SET[1] + node
+    chosen[2] = _FIRST_SET[2] + b1
+    chosen[3] = _FIRST_SET[3] + (state[KINDS] & 0x3F) * 8 + depth
+    chosen[4] = _FIRST_SET[4] + known * 8 + depth + (128 if sure else 0)
+    chosen[5] = _FIRST_SET[5] + min(state[FIELD], 15) * 8 + depth + 128 * state[IN_TAG]
+    mixer.mix(memory.mixer, mixing, node)
+    mixing.last[APM_CONTEXT] = node + 256 * min(sure, 7)
+    mixing.last[APM_CONTEXT + 1] = _by_last_byte(m, node, b1)
+    mixing.last[APM_CONTEXT + 2] = _by_last_two_bytes(m, node, b1, b2)
+    return mixer.refine(memory.apms, mixing, _APM_SHARES)
 
 
 @inlined
-def update(slots: Any, mixer: Any, matches: Any, maps: Any, last: Any, node: int, bit: int, t: int) -> None:
-    """Teach all parts the decision `bit`; the rates fall with the position t."""
-    rate = 1000 + 4000 * 64 // (64 + (t >> 2))
-    final_rate = 600 + 2000 * 64 // (64 + (t >> 3))
-    components.update_slots(slots, bit)
-    components.update_mixer(mixer, node, last[_MIXED], bit, rate, final_rate)
-    components.update_apm(maps[0], last[_MAP_0], last[_MIXED], bit, 6)
-    components.update_apm(maps[1], last[_MAP_1], last[_MIXED], bit, 6)
-    components.update_apm(maps[2], last[_MAP_2], last[_MIXED], bit, 6)
-    for m in range(MATCHES):
-        expected = matches.state[m, _BIT]
-        if expected >= 0:
-            components.adapt(matches.strength, matches.state[m, _CLASS], np.int64(expected == bit), 255)
+def update(m: ByteMixing, bit: int, t: int) -> None:
+    """Teach everything the decision that `predict` was last asked for; the rates fall with the position t."""
+    memory, mixing = m.memory, m.scratch.mixing
+    rate = mixer.falling_rate(_LEAST_RATE, _EXTRA_RATE, t >> 2)
+    final_rate = mixer.falling_rate(_LEAST_FINAL_RATE, _EXTRA_FINAL_RATE, t >> 3)
+    bit_histories.update_histories(memory.histories, m.scratch.places, bit)
+    mixer.update_mixer(memory.mixer, mixing, bit, rate, final_rate)
+    mixer.update_apms(memory.apms, mixing, bit)
+    match_model.update_matches(memory.matches, np.int64(0), bit)
 
 
 @compiled
-def run_model(model: Any, data: Any, first: int, end: int, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
+def run_model(
+    m: ByteMixing, data: Any, first: int, end: int, probabilities: Any, words: Any, decoder: Any, decoding: bool
+) -> None:
     """Predict and learn each decision of data[first:end]: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
-    slots, mixer, text, matches, maps, last = model  # taken apart once: each use of a field of a tuple counts references
     if decoding:
         range_coder.start_decoder(decoder, words)
     for t in range(first, end):
-        start_byte(text, matches, data, t)
+        start_byte(m, data, t)
         if decoding and range_coder.is_spent(decoder, words):  # altered bytes need not be decoded to the end
             return
-        b1 = np.int64(data[t - 1]) if t > 0 else np.int64(0)
-        b2 = np.int64(data[t - 2]) if t > 1 else np.int64(0)
+        b1, b2 = byte_contexts.byte_at(data, t - 1), byte_contexts.byte_at(data, t - 2)
         symbol = np.int64(data[t])
         node = np.int64(1)  # a plain 1 is a type of its own, for which all would be compiled twice
-        fetch(slots, text, maps, node, np.int64(0), b1, b2)
+        fetch(m, node, np.int64(0), b1, b2)
         for depth in range(8):
-            p = predict(slots, mixer, text, matches, maps, last, node, depth, b1, b2)
+            p = predict(m, node, depth, b1, b2)
             if decoding:
                 bit = range_coder.decode_decision(decoder, words, p)
             else:
                 bit = (symbol >> (7 - depth)) & 1
                 probabilities[8 * t + depth] = p
             if depth < 7:
-                fetch(slots, text, maps, node << 1 | bit, depth + 1, b1, b2)
-            update(slots, mixer, matches, maps, last, node, bit, t)
+                fetch(m, node << 1 | bit, depth + 1, b1, b2)
+            update(m, bit, t)
             node = node << 1 | bit
         data[t] = node & 0xFF
 
@@ -249,7 +223,7 @@ def prepare_beside() -> None:
 
 
 def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
-    """Return (buckets, rows of a APM, heads of a match) for `count` bytes; raises FormatError out of bounds.
+    """Return (buckets, contexts of an APM, heads of a match) for `count` bytes; raises FormatError out of bounds.
 
     >>> sizes(10**9, 26), sizes(0, 26)
     ((2883584, 65536, 262144), (2816, 256, 1024))
@@ -264,26 +238,21 @@ def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
 
 
 def new_mixing(count: int, table_bits: int) -> ByteMixing:
-    """Return the memory for `count` bytes."""
-    buckets, map_rows, heads = sizes(count, table_bits)
-    first = np.zeros(INPUTS, np.int32)
-    first[:_MATCH_INPUT] = FIRST_WEIGHTS * CONTEXTS
-    first[_MATCH_INPUT:_BIAS_INPUT] = FIRST_MATCH_WEIGHTS * MATCHES
-    inputs = np.zeros(INPUTS, np.int32)
-    inputs[_BIAS_INPUT] = 256
-    strength = [(65536 - 65536 // (3 + 4 * (c >> 2))) << 16 for c in range(MATCH_CLASSES)] * MATCHES
-    return ByteMixing(
-        slots=components.new_slots(CONTEXTS, buckets),
-        mixer=components.new_mixer(inputs, np.tile(first, (sum(ROW_SETS), 1)), ROWS, 256),
+    """Return the predictor of `count` bytes."""
+    buckets, apm_contexts, heads = sizes(count, table_bits)
+    mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS)
+    mixing.inputs[BIAS_INPUT] = BIAS
+    first = np.zeros(len(mixing.inputs), np.int32)
+    first[:BIAS_INPUT] = (*FIRST_WEIGHTS * CONTEXTS, *FIRST_MATCH_WEIGHTS * MATCHES)
+    state_maps, no_joint = bit_histories.new_state_maps(CONTEXTS), np.zeros(0, np.uint32)
+    memory = ByteMemory(
         text=byte_contexts.new_text(),
-        matches=Matches(
-            heads=np.zeros((MATCHES, heads), np.int32),
-            state=np.array([[0, 0, 0, 0, -1, m * MATCH_CLASSES] for m in range(MATCHES)], np.int64),
-            strength=np.array(strength, np.uint32),
-        ),
-        maps=(components.new_apm(2048), components.new_apm(map_rows), components.new_apm(map_rows)),
-        last=np.zeros(5, np.int64),
+        matches=match_model.new_matches(1, heads, match_model.first_strength(STRENGTH_SLOPE)),
+        histories=bit_histories.new_bit_histories(buckets, state_maps, no_joint),
+        mixer=Mixer(np.tile(first, (sum(WEIGHT_SETS), 1)), mixer.first_final_weights(_FINAL_WEIGHT_SETS, SELECTORS)),
+        apms=tuple(mixer.new_apm(contexts) for contexts in (_MATCH_APM_CONTEXTS, apm_contexts, apm_contexts)),
     )
+    return ByteMixing(memory, ByteScratch(np.zeros(CONTEXTS, np.int64), bit_histories.new_places(CONTEXTS), mixing))
 
 
 def probabilities_in_parts(

@@ -1,16 +1,18 @@
-"""The definition of the byte model: the same predictions in plain Python integers, slow and readable.
+"""The definition of mixing on bytes: the same predictions in plain Python integers, slow and readable.
 
-Independent of the fast kernels; it shares only the constant tables and the few named constants of the model. The
-tests compare every probability with `==`. Knows nothing of the coder.
+The parts (adaptive probabilities, bit histories, mixer, APMs, matches) are also those of mixing on tokens. Shares with the fast
+kernels only the tables and the named constants. The tests compare every probability with `==`. Knows nothing of the coder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nncomp.mixing import byte_predictor, components, tables
+from nncomp.mixing import byte_predictor, tables
+from nncomp.mixing.bit_histories import COUNT_LIMIT
 from nncomp.mixing.byte_contexts import CONTEXTS
 from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes
+from nncomp.mixing.mixer import WEIGHT_LIMIT
 
 _SQUASH = tables.squash_table().tolist()
 _STRETCH = tables.stretch_table().tolist()
@@ -46,15 +48,15 @@ class Adaptive:
         self.count += self.count < most
 
 
-class Slots:
-    """The hashed histories of all contexts."""
+class BitHistories:
+    """A hash table of bit histories, and the StateMaps of all contexts."""
 
     def __init__(self, contexts: int, buckets: int, given: Sequence[int] = (), joint: Sequence[int] = ()) -> None:
-        """`given` are the adaptive probabilities of all histories, `joint` those by history and what another predictor says."""
+        """`given` are the adaptive probabilities of all StateMaps, `joint` those of the joint ones; both packed."""
         self.buckets = [bytearray(16) for _ in range(buckets)]
         self.joint, self.asked = [Adaptive(v) for v in joint], list[Adaptive]()
         packed = given or [p << 16 for p in _FIRST] * contexts
-        self.histories = [[Adaptive(v) for v in packed[256 * i : 256 * i + 256]] for i in range(contexts)]
+        self.state_maps = [[Adaptive(v) for v in packed[256 * i : 256 * i + 256]] for i in range(contexts)]
         self.found = [self.buckets[0]] * contexts
         self.states = [0] * contexts
         self.slot = 0
@@ -76,103 +78,102 @@ class Slots:
         self.slot = slot
         self.states = [bucket[slot] for bucket in self.found]
         result = []
-        for history, state in zip(self.histories, self.states, strict=True):
-            p = history[state].p >> 6
+        for state_map, state in zip(self.state_maps, self.states, strict=True):
+            p = state_map[state].p >> 6
             result += [stretch(p), (p - 32768) >> 5]
         return result
 
-    def apart(self, other: int) -> list[int]:
-        """Return how far each context leads away from what another predictor says (logistic domain); after `inputs`."""
-        level = min(max(other // 512 + 4, 0), 7)
-        self.asked = [self.joint[2048 * i + 8 * state + level] for i, state in enumerate(self.states)]
-        return [limit(stretch(one.p >> 6) - other) if state else 0 for one, state in zip(self.asked, self.states, strict=True)]
+    def apart(self, network: int) -> list[int]:
+        """Return how far each context's joint StateMap leads away from the network's stretched probability; after `inputs`."""
+        network_bin = min(max(network // 512 + 4, 0), 7)
+        self.asked = [self.joint[2048 * i + 8 * state + network_bin] for i, state in enumerate(self.states)]
+        return [limit(stretch(one.p >> 6) - network) if state else 0 for one, state in zip(self.asked, self.states, strict=True)]
 
     def update(self, bit: int) -> None:
         """Teach all contexts the decision."""
         if self.joint:
             for one, state in zip(self.asked, self.states, strict=True):
                 if state:
-                    one.update(bit, components.HISTORY_LIMIT)
-        for history, state, bucket in zip(self.histories, self.states, self.found, strict=True):
+                    one.update(bit, COUNT_LIMIT)
+        for state_map, state, bucket in zip(self.state_maps, self.states, self.found, strict=True):
             if state:
-                history[state].update(bit, components.HISTORY_LIMIT)
+                state_map[state].update(bit, COUNT_LIMIT)
             bucket[self.slot] = _NEXT[2 * state + bit]
 
 
 class Weights:
-    """Rows of weights by (set, place in the set), each made from the first one when it is first used, unless given."""
+    """Weight sets by (selector, what it picks), each as `first` when it is first used, unless given."""
 
     def __init__(self, first: list[int], given: dict[tuple[int, int], list[int]] | None = None) -> None:
-        self.first, self.rows = first, dict(given or {})
+        self.first, self.sets = first, dict(given or {})
 
-    def dot(self, row: tuple[int, int], inputs: list[int]) -> int:
+    def dot(self, chosen: tuple[int, int], inputs: list[int]) -> int:
         """Return the weighted sum, in the logistic domain."""
-        weights = self.rows.setdefault(row, list(self.first))
+        weights = self.sets.setdefault(chosen, list(self.first))
         return limit(sum(w * x for w, x in zip(weights, inputs, strict=True)) >> 16)
 
-    def learn(self, row: tuple[int, int], inputs: list[int], error: int, rate: int) -> None:
-        """Move the row along its inputs."""
+    def learn(self, chosen: tuple[int, int], inputs: list[int], error: int, rate: int) -> None:
+        """Move the weight set along its inputs."""
         step = error * rate >> 10
-        weights = self.rows[row]
+        weights = self.sets[chosen]
         for i, x in enumerate(inputs):
-            weights[i] = min(max(weights[i] + (x * step + 32768 >> 16), -components.WEIGHT_LIMIT), components.WEIGHT_LIMIT)
+            weights[i] = min(max(weights[i] + (x * step + 32768 >> 16), -WEIGHT_LIMIT), WEIGHT_LIMIT)
 
 
 class Apm:
     """Per context a curve over the logistic domain, given at points 256 apart."""
 
     def __init__(self, given: Sequence[int] = ()) -> None:
-        self.rows = {i: list(given[25 * i : 25 * i + 25]) for i in range(len(given) // 25)}
+        self.curves = {i: list(given[25 * i : 25 * i + 25]) for i in range(len(given) // 25)}
 
-    def row(self, context: int) -> list[int]:
-        """Return the curve of a context, made as the identity when first used, unless given."""
-        return self.rows.setdefault(context, [squash(256 * j) << 6 for j in range(-12, 13)])
+    def curve(self, context: int) -> list[int]:
+        """Return the points of a context; when it is first used, and not given, they change nothing."""
+        return self.curves.setdefault(context, [squash(256 * j) << 6 for j in range(-12, 13)])
 
-    def correct(self, context: int, x: int) -> int:
+    def refine(self, context: int, x: int) -> int:
         """Return the probability between the two nearest points."""
-        row, at, weight = self.row(context), (x + 3072) // 256, x % 256
-        return (row[at] * (256 - weight) + row[at + 1] * weight) >> 14
+        curve, at, weight = self.curve(context), (x + 3072) // 256, x % 256
+        return (curve[at] * (256 - weight) + curve[at + 1] * weight) >> 14
 
     def update(self, context: int, x: int, bit: int) -> None:
         """Move the nearer point towards the decision."""
-        row, at = self.row(context), (x + 3072 + 128) // 256
-        row[at] += (bit * (2**22 - 1) - row[at]) >> 6
+        curve, at = self.curve(context), (x + 3072 + 128) // 256
+        curve[at] += (bit * (2**22 - 1) - curve[at]) >> 6
 
 
 class Mixer:
     """Weights, final weights and APMs: from inputs to p1, and what they learn from the decision."""
 
-    def __init__(self, weights: Weights, finals: Weights, maps: list[Apm], shares: tuple[int, ...]) -> None:
-        self.weights, self.finals, self.maps, self.shares = weights, finals, maps, shares
+    def __init__(self, weights: Weights, finals: Weights, apms: list[Apm], shares: tuple[int, ...]) -> None:
+        self.weights, self.finals, self.apms, self.shares = weights, finals, apms, shares
         self.inputs, self.outputs, self.mixed = list[int](), list[int](), 0
-        self.rows, self.final, self.places = list[tuple[int, int]](), (0, 0), list[int]()
+        self.chosen, self.final, self.apm_contexts = list[tuple[int, int]](), (0, 0), list[int]()
 
-    def predict(self, inputs: list[int], rows: list[int], final: int, places: list[int]) -> int:
-        """Return p1, with one row of each set of weights, one final row and one place in each map."""
-        self.inputs, self.rows, self.final, self.places = inputs, list(enumerate(rows)), (0, final), places
-        self.outputs = [self.weights.dot(row, inputs) for row in self.rows]
+    def predict(self, inputs: list[int], chosen: list[int], final: int, apm_contexts: list[int]) -> int:
+        """Return p1, with the weight set that each selector picks, one final weight set and one context of each APM."""
+        self.inputs, self.chosen, self.final, self.apm_contexts = inputs, list(enumerate(chosen)), (0, final), apm_contexts
+        self.outputs = [self.weights.dot(one, inputs) for one in self.chosen]
         self.mixed = self.finals.dot(self.final, self.outputs)
-        corrected = [one.correct(place, self.mixed) for one, place in zip(self.maps, places, strict=True)]
-        parts = zip(self.shares, [squash(self.mixed), *corrected], strict=True)
+        refined = [apm.refine(context, self.mixed) for apm, context in zip(self.apms, apm_contexts, strict=True)]
+        parts = zip(self.shares, [squash(self.mixed), *refined], strict=True)
         return min(max(sum(share * p for share, p in parts) + 4 >> 3, 1), 65535)
 
     def update(self, bit: int, rate: int, final_rate: int) -> None:
         """Teach all parts the decision that was predicted last."""
         target = bit << 16
         self.finals.learn(self.final, self.outputs, target - squash(self.mixed), final_rate)
-        for row, output in zip(self.rows, self.outputs, strict=True):
-            self.weights.learn(row, self.inputs, target - squash(output), rate)
-        for one, place in zip(self.maps, self.places, strict=True):
-            one.update(place, self.mixed, bit)
+        for one, output in zip(self.chosen, self.outputs, strict=True):
+            self.weights.learn(one, self.inputs, target - squash(output), rate)
+        for apm, context in zip(self.apms, self.apm_contexts, strict=True):
+            apm.update(context, self.mixed, bit)
 
 
 class Match:
-    """Follows the last place where the last `least` bytes were seen."""
+    """A match model: follows the last place where the last `least` bytes were seen."""
 
     def __init__(self, least: int, heads: int) -> None:
         self.least, self.heads = least, heads
-        self.places = dict[int, int]()  # by hash: where what followed it last is
-
+        self.places = dict[int, int]()  # by hash: the place after the last bytes that had it
         self.place = self.length = self.misses = 0
         self.expected: int | None = None  # a byte, or a token
         self.strength = [Adaptive(65536 - 65536 // (3 + 4 * (c // 4)) << 16) for c in range(64)]
@@ -213,7 +214,7 @@ Vote = tuple[Adaptive, int]  # a match's strength, and the bit that it expects
 
 
 def predict_matches(matches: Sequence[Match], bits: int, depth: int, node: int) -> tuple[list[int], int, list[Vote]]:
-    """Return two inputs a match, what the first match that expects a bit expects and how surely (0, or 2..49), the votes."""
+    """Return two inputs for each match; what the first match that expects a bit expects, and how surely (0, or 2..49); votes."""
     inputs, sure, votes = list[int](), 0, list[Vote]()
     for m, match in enumerate(matches):
         pair = [0, 0]
@@ -230,8 +231,8 @@ def predict_matches(matches: Sequence[Match], bits: int, depth: int, node: int) 
 
 def probabilities(data: bytes, table_bits: int) -> list[int]:
     """Return p1 of each decision of `data`, as `byte_predictor.encode_bytes` must."""
-    buckets, map_rows, heads = byte_predictor.sizes(len(data), table_bits)
-    slots, text = Slots(CONTEXTS, buckets), Text()
+    buckets, apm_contexts, heads = byte_predictor.sizes(len(data), table_bits)
+    histories, text = BitHistories(CONTEXTS, buckets), Text()
     matches = [Match(least, heads) for least in byte_predictor.MATCH_LEAST]
     first = [*byte_predictor.FIRST_WEIGHTS * CONTEXTS, *byte_predictor.FIRST_MATCH_WEIGHTS * len(matches), 0]
     mixer = Mixer(Weights(first), Weights([65536 // 6] * 6), [Apm() for _ in range(3)], (1, 1, 3, 3))
@@ -250,21 +251,25 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
             node, bit = (256 | symbol) >> (8 - depth), symbol >> (7 - depth) & 1
             if depth % 4 == 0:
                 for i, context in enumerate(contexts):
-                    slots.find(i, combine(context, node))
-            inputs = slots.inputs(node if depth < 4 else node % 2 ** (depth - 4) + 2 ** (depth - 4))
+                    histories.find(i, combine(context, node))
+            inputs = histories.inputs(node if depth < 4 else node % 2 ** (depth - 4) + 2 ** (depth - 4))
             more, sure, votes = predict_matches(matches, 8, depth, node)
-            seen = sum(state != 0 for state in slots.states[:8])
-            rows = [
+            known = sum(state != 0 for state in histories.states[:8])
+            chosen = [
                 sure * 8 + depth,
                 node,
                 b1,
                 text.kinds % 64 * 8 + depth,
-                seen * 8 + depth + (128 if sure else 0),
+                known * 8 + depth + (128 if sure else 0),
                 min(text.field, 15) * 8 + depth + 128 * text.mode,
             ]
-            places = [node + 256 * min(sure, 7), chain(node, b1) % map_rows, chain(node, b1, b2 + 256) % map_rows]
-            result.append(mixer.predict([*inputs, *more, 256], rows, node, places))
-            slots.update(bit)
+            contexts_of_apms = [
+                node + 256 * min(sure, 7),
+                chain(node, b1) % apm_contexts,
+                chain(node, b1, b2 + 256) % apm_contexts,
+            ]
+            result.append(mixer.predict([*inputs, *more, 256], chosen, node, contexts_of_apms))
+            histories.update(bit)
             mixer.update(bit, rate, final_rate)
             for strength, expected_bit in votes:
                 strength.update(int(expected_bit == bit), 255)

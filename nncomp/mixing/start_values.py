@@ -1,83 +1,91 @@
-"""Sizes of mixing on the token tree, and what it knows before it has seen a byte: the start values of a model.
+"""What mixing on tokens knows before a block begins: the start values of a model file, and the sizes that they have.
 
-A model says which contexts and sets of weight rows it uses: each one costs time. A context is a source, what is looked at, and
-a reach, where it was seen: in all lanes, in this lane, or in this lane's last KiB to 32 KiB. Knows nothing of how they work.
+A model file says which contexts and selectors it uses, for each costs time. The names of the arrays are those of the model file
+(docs/FORMAT.md, "Start values"). Knows nothing of how they are used.
 """
 
-# N contexts, R row sets in use
+# N contexts and R selectors in use, I inputs
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
-from nncomp.mixing import components
-from nncomp.mixing.byte_predictor import MATCH_CLASSES
+from nncomp.mixing import match_model, mixer
+from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT, new_joint_maps, new_state_maps
+from nncomp.mixing.match_model import INPUTS_PER_MATCH, MATCHES
+from nncomp.mixing.token_contexts import all_contexts
 
-# What each source of a context looks at, in the order of `token_model.begin_token`.
-SOURCE_NAMES = (
-    "order 0", "1 token", "2 tokens", "3 tokens", "key, word", "5 tokens", "1 byte", "2 bytes", "3 bytes", "4 bytes",
-    "indent, first byte, word", "word", "2 words", "field above (byte)", "expected token", "column, byte above",
-    "field above (hash)", "format", "format, word", "tag, word", "followers of 1 token", "followers of 2 tokens",
-    "both followers", "3 words", "word, older word",
-)  # fmt: skip
-SOURCES = len(SOURCE_NAMES)  # a context is number 32 * reach + source
-REACHES = 8  # 0: all lanes, 1: this lane, k > 1: this lane since a multiple of 2**(8 + k) bytes
-MATCHES = 2
-MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
-OTHER_INPUTS = 2 * MATCHES + 3  # beside two a context: two a match, two of the network, the bias
-MAX_BITS = 16
-ROW_SETS = (64, 256 + MAX_BITS, 512, 128)  # weight rows, by: match, node, last byte, kinds of the last two bytes
-FINAL_ROWS = 64 * MAX_BITS
-_TOP_ROWS, _SURE_ROWS = 256 + MAX_BITS, 1024  # of the first and the last APM
-FIRST_WEIGHTS = (4000, 1000)  # of a context's two inputs; 65536 is 1
+MAX_BITS = 16  # decisions of a token
+TOPS = 256 + MAX_BITS  # the first eight decisions by node, the others by depth
+NETWORK_INPUTS = 2
+OTHER_INPUTS = INPUTS_PER_MATCH * MATCHES + NETWORK_INPUTS + 1  # beside those of contexts: matches, network, bias
+
+# What each selector picks its weight set by, and how many weight sets it has.
+SELECTOR_NAMES = "match", "node", "last byte", "kinds of the last two bytes"
+BY_MATCH, BY_NODE, BY_LAST_BYTE, BY_KINDS = range(len(SELECTOR_NAMES))
+WEIGHT_SETS = (match_model.SURE_VALUES, TOPS, 2 * 256, 2 * 64)  # the last two: also by whether half of the token is known
+FIRST_WEIGHT_SETS = tuple(accumulate(WEIGHT_SETS, initial=0))[:-1]
+FINAL_WEIGHT_SETS = match_model.SURE_VALUES * MAX_BITS
+
+# The APMs, and how many contexts each has.
+APM_NAMES = "node", "last byte and node", "match and network"
+APM_CONTEXTS = (TOPS, 1 << 16, 16 * match_model.SURE_VALUES)
+
+# Weights before anything is learned; mixer.WEIGHT_ONE is 1.
+FIRST_WEIGHTS = (4000, 1000)  # of a context's two inputs
 FIRST_MATCH_WEIGHTS = (8000, 0)
 FIRST_NETWORK_WEIGHTS = (45000, 0)
+STRENGTH_SLOPE = 2
+
+PLAIN_CONTEXTS = tuple(range(20))  # of a model file that does not say
+ALL_SELECTORS = tuple(range(len(SELECTOR_NAMES)))
 
 
-PLAIN_CONTEXTS, ALL_ROW_SETS = tuple(range(20)), tuple(range(len(ROW_SETS)))
-_KNOWN = tuple(32 * reach + source for reach in range(REACHES) for source in range(SOURCES))
+def network_input(contexts: int) -> int:
+    """Return which input is the network's first one: contexts and matches come before."""
+    return INPUTS_PER_CONTEXT * contexts + INPUTS_PER_MATCH * MATCHES
 
 
-def context(source: int, reach: int) -> int:
-    """Return the number of a context."""
-    return 32 * reach + source
+def bias_input(contexts: int) -> int:
+    """Return which input is the bias: the last one."""
+    return network_input(contexts) + NETWORK_INPUTS
 
 
 def input_count(contexts: int) -> int:
-    """Return the length of a row of weights: a multiple of 8, what no input takes stays 0."""
-    return -(-(2 * contexts + OTHER_INPUTS) // 8) * 8
+    """Return the length of a weight set."""
+    return mixer.padded(bias_input(contexts) + 1)
 
 
 def start_values(
-    contexts: tuple[int, ...] = PLAIN_CONTEXTS, row_sets: tuple[int, ...] = ALL_ROW_SETS, is_joint: bool = False
+    contexts: tuple[int, ...] = PLAIN_CONTEXTS, selectors: tuple[int, ...] = ALL_SELECTORS, is_joint: bool = False
 ) -> dict[str, NDArray[Any]]:
-    """Return the learned arrays as they are before anything is learned, and which contexts and row sets are used (unless the
-    plain ones)."""
-    count, rows = len(contexts), len(row_sets)
+    """Return the arrays of a model file before anything is learned.
+
+    `contexts` and `row_sets` say which contexts and selectors are used; both are left out for those of a model that does not say.
+    """
+    count = len(contexts)
     first = np.zeros(input_count(count), np.int32)
-    first[: 2 * count] = FIRST_WEIGHTS * count
-    first[2 * count : 2 * (count + MATCHES)] = FIRST_MATCH_WEIGHTS * MATCHES
-    first[2 * (count + MATCHES) :][:2] = FIRST_NETWORK_WEIGHTS
-    strength = [(65536 - 65536 // (3 + 2 * (c >> 2))) << 16 for c in range(MATCH_CLASSES)] * MATCHES
-    chosen = {"contexts": np.array(contexts, np.uint8), "row_sets": np.array(row_sets, np.uint8)}
+    first[: bias_input(count)] = (*FIRST_WEIGHTS * count, *FIRST_MATCH_WEIGHTS * MATCHES, *FIRST_NETWORK_WEIGHTS)
+    chosen = {"contexts": np.array(contexts, np.uint8), "row_sets": np.array(selectors, np.uint8)}
     return {
-        "weights": np.tile(first, (sum(ROW_SETS), 1)),
-        "final_weights": np.full((FINAL_ROWS, rows), components.WEIGHT_ONE // rows, np.int32),
-        "histories": components.new_slots(count, 2).history,
-        "strength": np.array(strength, np.uint32),
-        "map_0": components.new_apm(_TOP_ROWS),
-        "map_2": components.new_apm(_SURE_ROWS),
-        **({"joint": components.new_joint(count)} if is_joint else {}),
-        **(chosen if (contexts, row_sets) != (PLAIN_CONTEXTS, ALL_ROW_SETS) else {}),
+        "weights": np.tile(first, (sum(WEIGHT_SETS), 1)),
+        "final_weights": mixer.first_final_weights(FINAL_WEIGHT_SETS, len(selectors)),
+        "histories": new_state_maps(count),
+        "strength": match_model.first_strength(STRENGTH_SLOPE),
+        "map_0": mixer.new_apm(APM_CONTEXTS[0]),
+        "map_2": mixer.new_apm(APM_CONTEXTS[2]),
+        **({"joint": new_joint_maps(count)} if is_joint else {}),
+        **(chosen if (contexts, selectors) != (PLAIN_CONTEXTS, ALL_SELECTORS) else {}),
     }
 
 
 def _chosen(given: dict[str, NDArray[Any]], name: str, known: tuple[int, ...], plain: tuple[int, ...]) -> tuple[int, ...]:
-    """Return which of the `known` numbers a model uses: some of them, upwards; the plain ones when it does not say."""
+    """Return which of the `known` numbers a model uses, upwards; the plain ones when the model does not say."""
     found = given.get(name)
     if found is None:
         return plain
@@ -88,30 +96,31 @@ def _chosen(given: dict[str, NDArray[Any]], name: str, known: tuple[int, ...], p
 
 
 def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
-    """Return which contexts and row sets a model with these start values uses, and whether joint probabilities; raises
-    ModelError for damaged lists."""
-    contexts = _chosen(given, "contexts", _KNOWN, PLAIN_CONTEXTS)
-    return contexts, _chosen(given, "row_sets", ALL_ROW_SETS, ALL_ROW_SETS), "joint" in given
+    """Return which contexts and selectors a model with these start values uses, and whether it has joint StateMaps.
+
+    Raises ModelError for damaged lists.
+    """
+    contexts = _chosen(given, "contexts", all_contexts(), PLAIN_CONTEXTS)
+    return contexts, _chosen(given, "row_sets", ALL_SELECTORS, ALL_SELECTORS), "joint" in given
+
+
+_GREATEST = {  # values; weights may be as far below 0. Any uint32 is a valid adaptive probability.
+    "weights": mixer.WEIGHT_LIMIT,
+    "final_weights": mixer.WEIGHT_LIMIT,
+    "map_0": mixer.APM_TOP,
+    "map_2": mixer.APM_TOP,
+}
 
 
 def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the start values of a model file (or, if it has none, the plain ones); raises ModelError for damaged ones.
-
-    Any uint32 will do as a history, a joint probability or a strength: 22 bits of probability and 10 of count.
-    """
+    """Return the start values of a model file, or the plain ones if it has none; raises ModelError for damaged ones."""
     if not given:
         return start_values()
-    plain = start_values(*chosen_parts(given))
-    for name, array in plain.items():
+    for name, array in start_values(*chosen_parts(given)).items():
         found = given.get(name)
         if found is None or found.dtype != array.dtype or found.shape != array.shape:
             raise ModelError(f"The model's start value {name} of mixing is missing or of another shape; the file is damaged.")
-        top = {
-            "weights": components.WEIGHT_LIMIT,
-            "final_weights": components.WEIGHT_LIMIT,
-            "map_0": (1 << 22) - 1,
-            "map_2": (1 << 22) - 1,
-        }
-        if name in top and (found.max() > top[name] or found.min() < (-top[name] if "weights" in name else 0)):
+        top = _GREATEST.get(name)
+        if top is not None and (found.max() > top or found.min() < (-top if "weights" in name else 0)):
             raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
     return given

@@ -1,7 +1,7 @@
-"""The definition of mixing on the token tree: the same predictions as `token_model.py` in plain Python integers.
+"""The definition of mixing on tokens: the same predictions as `token_predictor.py` in plain Python integers, slow and readable.
 
-Independent of the fast kernels; it shares only constant tables, named constants and start values with them. The tests
-compare every probability with `==`. Knows nothing of the network's inside or of the coder.
+Shares with the fast kernels only the tables, named constants and start values. The tests compare every probability with `==`.
+Knows nothing of the network's inside or of the coder.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_byt
 from nncomp.mixing.byte_predictor_reference import (
     Adaptive,
     Apm,
+    BitHistories,
     Match,
     Mixer,
-    Slots,
     Vote,
     Weights,
     predict_matches,
     stretch,
 )
-from nncomp.mixing.start_values import ALL_ROW_SETS, MATCH_LEAST, PLAIN_CONTEXTS, ROW_SETS
+from nncomp.mixing.start_values import ALL_SELECTORS, PLAIN_CONTEXTS, WEIGHT_SETS
+from nncomp.mixing.token_predictor import MATCH_LEAST
 
 _HEADS = 1 << 18
 
 
 class History:
-    """The tokens of all lanes in one list: lane l's from `starts[l]` + 1 on; 0 where there is none (yet)."""
+    """The tokens of all lanes in one list: lane l's from `starts[l]` + 1 on, 0 where there is none yet."""
 
     def __init__(self, starts: Sequence[int]) -> None:
         self.tokens, self.starts = [0] * (starts[-1] + 1), starts
@@ -96,17 +97,18 @@ class TokenReference:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
         self.chosen = given["contexts"].tolist() if "contexts" in given else PLAIN_CONTEXTS
-        self.row_sets = given["row_sets"].tolist() if "row_sets" in given else ALL_ROW_SETS
-        count, sets = len(self.chosen), len(self.row_sets)
-        self.slots = Slots(count, 4 * lines, _numbers(given, "histories"), _numbers(given, "joint"))
+        self.selectors = given["row_sets"].tolist() if "row_sets" in given else ALL_SELECTORS
+        count, selectors = len(self.chosen), len(self.selectors)
+        self.histories = BitHistories(count, 4 * lines, _numbers(given, "histories"), _numbers(given, "joint"))
         first = [*start_values.FIRST_WEIGHTS * count, *start_values.FIRST_MATCH_WEIGHTS * matches]
         first += [*start_values.FIRST_NETWORK_WEIGHTS, 0]
-        given_rows = [row[: len(first)] for row in _numbers(given, "weights")]
-        ends = list(accumulate(ROW_SETS, initial=0))
-        rows = {(r, i): given_rows[ends[k] + i] for r, k in enumerate(self.row_sets) for i in range(ROW_SETS[k]) if given}
-        final_rows = {(0, i): row for i, row in enumerate(_numbers(given, "final_weights"))}
-        maps = [Apm(_numbers(given, "map_0")), Apm(), Apm(_numbers(given, "map_2"))]
-        self.mixer = Mixer(Weights(first, rows), Weights([65536 // sets] * sets, final_rows), maps, (1, 2, 3, 2))
+        given_sets = [weights[: len(first)] for weights in _numbers(given, "weights")]
+        ends = list(accumulate(WEIGHT_SETS, initial=0))
+        sets = {(r, i): given_sets[ends[k] + i] for r, k in enumerate(self.selectors) for i in range(WEIGHT_SETS[k]) if given}
+        final_sets = {(0, i): weights for i, weights in enumerate(_numbers(given, "final_weights"))}
+        apms = [Apm(_numbers(given, "map_0")), Apm(), Apm(_numbers(given, "map_2"))]
+        final = Weights([65536 // selectors] * selectors, final_sets)
+        self.mixer = Mixer(Weights(first, sets), final, apms, (1, 2, 3, 2))
         packed = _numbers(given, "strength") or [65536 - 65536 // (3 + 2 * (c // 4)) << 16 for c in range(64)] * matches
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
         places = [dict[int, int]() for _ in range(matches)]
@@ -117,8 +119,8 @@ class TokenReference:
         self.followers = dict[int, int]()  # by token: the last one that followed, and the one before it times 65536
         self.pair_followers = dict[int, int]()  # likewise, by the hash of two tokens
 
-    def begin_token(self, lane: int) -> None:
-        """Set all contexts for the next token of the lane."""
+    def sources(self, lane: int) -> list[int]:
+        """Return what each source has for the next token of the lane, in the order of `token_contexts.SOURCE_NAMES`."""
         text, data = self.texts[lane], self.data[lane]
         b1, b2, b3, b4 = last_bytes(data, 4)
         t1, t2, t3, t4, t5 = self.history.last_tokens(lane, 5)
@@ -129,7 +131,7 @@ class TokenReference:
             expected = combine(long.expected << 5 | min(long.length, 31), b1)
         else:
             expected = combine(0 if short.expected is None else short.expected + 1, b1 + 256)
-        hashes = [
+        return [
             0,
             t1,
             two,
@@ -156,11 +158,14 @@ class TokenReference:
             chain(word, text.previous_word, text.older_word),
             chain(word, text.older_word, b1),
         ]
-        self.contexts = []
+
+    def begin_token(self, lane: int) -> None:
+        """Set all contexts for the next token of the lane."""
+        self.contexts, sources, data = [], self.sources(lane), self.data[lane]
         for number in self.chosen:
             reach, source = divmod(number, 32)
             where = 0 if reach == 0 else 1 + lane if reach == 1 else 1 + lane + 16 * (1 + len(data) // 2 ** (8 + reach))
-            self.contexts.append(combine(hashes[source], number + 1 + 256 * where))
+            self.contexts.append(combine(sources[source], number + 1 + 256 * where))
 
     def predict(self, lane: int, depth: int, node: int, network: int) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
@@ -170,24 +175,24 @@ class TokenReference:
         part = depth if depth < 4 else (depth - 4) % 3
         if part == 0:
             for i, context in enumerate(self.contexts):
-                self.slots.find(i, combine(context, node))
-        inputs = self.slots.inputs(node % 2**part + 2**part)
+                self.histories.find(i, combine(context, node))
+        inputs = self.histories.inputs(node % 2**part + 2**part)
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
-        if self.slots.joint:
-            inputs[1::2] = self.slots.apart(net)
+        if self.histories.joint:
+            inputs[1::2] = self.histories.apart(net)
         (b1,) = last_bytes(self.data[lane], 1)
-        rows = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
+        by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
         return self.mixer.predict(
             [*inputs, *more, net, (network - 32768) >> 5, 256],
-            [rows[k] for k in self.row_sets],
+            [by[k] for k in self.selectors],
             16 * sure + depth,
             [top, combine(node, b1) % 65536, 16 * sure + min(max((net + 2048) // 256, 0), 15)],
         )
 
     def update(self, bit: int) -> None:
         """Teach everything the decision that was predicted last; the rate falls with the decisions so far."""
-        self.slots.update(bit)
+        self.histories.update(bit)
         rate = 800 + 160000 // (64 + self.decisions // 128)
         self.mixer.update(bit, rate, rate // 4)
         for strength, expected_bit in self.votes:

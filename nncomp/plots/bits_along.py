@@ -1,20 +1,20 @@
-"""Bits a byte along a file, as a picture: needs matplotlib, which the extra `plot` brings."""
+"""A plot of bits per byte along a text, with the bound and the file. Needs matplotlib: the extra `plot` installs it."""
 
 from __future__ import annotations
 
 from nncomp.entropy.gap import Analysis
-from nncomp.entropy.report import along, visible
+from nncomp.entropy.report import bits_along, visible
 from nncomp.plots.picture import encode
 
 _BINS = 240
 
 
 def draw(analysis: Analysis, title: str, kind: str) -> bytes:
-    """Return the picture, `kind` being png or svg; the same bytes for the same analysis and matplotlib."""
+    """Return the plot as a file of `kind` png or svg: the same bytes for the same analysis and matplotlib."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    edges, bits_per_byte = along(analysis.estimates, _BINS)
+    edges, bits_per_byte = bits_along(analysis.estimates, _BINS)
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.add_subplot()
     if len(bits_per_byte):
@@ -29,6 +29,6 @@ def draw(analysis: Analysis, title: str, kind: str) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_title(visible(title), loc="left", fontsize=10, parse_math=False)
     axes.set_xlabel("byte")
-    axes.set_ylabel("bits a byte")
+    axes.set_ylabel("bits per byte")
     axes.spines[["top", "right"]].set_visible(False)
     return encode(figure, kind)

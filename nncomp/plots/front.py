@@ -1,4 +1,7 @@
-"""The front of compressors as a picture: bits per byte against speed, packing and unpacking side by side."""
+"""A plot of compressors and their front: bits per byte against speed, for compressing and for decompressing.
+
+Needs matplotlib: the extra `plot` installs it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _SIDES: tuple[tuple[str, Callable[[Result], float]], ...] = (
 
 
 def draw(title: str, results: list[Result], bound_bits_per_byte: float | None, kind: str) -> bytes:
-    """Return the picture, `kind` being png or svg, of what each compressor made of the same bytes."""
+    """Return the plot of results on the same bytes as a file of `kind` png or svg, with the bound if there is one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -33,20 +36,21 @@ def draw(title: str, results: list[Result], bound_bits_per_byte: float | None, k
 
 
 def _draw_side(axes: Axes, results: list[Result], speed: Callable[[Result], float], bound: float | None) -> None:
+    """Draw the results by one of the two speeds."""
     from matplotlib.ticker import FuncFormatter
 
     ahead = sorted(front(results, speed), key=speed)
-    # Whatever is not above and right of the line is beaten by something on it.
+    # A compressor above the line is beaten, in size and speed at once, by one on the line.
     axes.step([speed(each) for each in ahead], [each.bits_per_byte for each in ahead], where="pre", color=_LINE, zorder=1)
     for each in results:
         color = _OURS if each.is_ours else _OTHERS
         at = speed(each), each.bits_per_byte
         axes.scatter(*at, color=color, s=36 if each in ahead else 16, zorder=2)
-        # Right of the front and below it nothing can be.
+        # There is room for names right of the front and below it: no compressor is there.
         offset, ha, va = ((6, -3), "left", "top") if each in ahead else ((0, 6), "center", "bottom")
         if each.is_ours:
             offset, ha, va = (0, -6), "center", "top"
-        # Of several levels the first is written in full, from the others a level is enough.
+        # The first result has its full name, further levels of nncomp only the level.
         name = each.compressor if each in results[:1] or not each.is_ours else each.compressor.removeprefix("nncomp ")
         axes.annotate(name, at, offset, textcoords="offset points", ha=ha, va=va, fontsize=8, color=color)
     if bound is not None:

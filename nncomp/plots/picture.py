@@ -1,4 +1,4 @@
-"""Pictures as files: needs matplotlib, which the extra `plot` brings. Knows nothing of what is drawn."""
+"""Figures as PNG and SVG files. Needs matplotlib: the extra `plot` installs it. Knows nothing of what is drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = ".png", ".svg"
 
 
 def check_can_plot(name: str) -> None:
-    """Raise DataError unless matplotlib is there and the file's name says which kind of picture it is to be."""
+    """Raise DataError unless the file's name ends in .png or .svg and matplotlib is installed."""
     if not name.lower().endswith(SUFFIXES):
         raise DataError(f"{name} is not the name of a picture this command makes; let it end in .png or .svg.")
     try:
@@ -25,7 +25,7 @@ def check_can_plot(name: str) -> None:
 
 
 def kind_of(name: str) -> str:
-    """Return png or svg, as the name of a file says.
+    """Return png or svg, by the end of a file's name.
 
     >>> kind_of("front.SVG")
     'svg'
@@ -34,7 +34,7 @@ def kind_of(name: str) -> str:
 
 
 def encode(figure: Figure, kind: str) -> bytes:
-    """Return the bytes of a figure as png or svg: the same for the same figure and matplotlib."""
+    """Return a figure as a file of `kind` png or svg: the same bytes for the same figure and matplotlib."""
     import matplotlib
 
     sink = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A run as a picture: bits per byte over the text it has seen. Needs matplotlib, which the extra `plot` brings."""
+"""A plot of a training run: bits per byte against the text seen. Needs matplotlib: the extra `plot` installs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TRAIN, _HELD_OUT = "#c2410c", "#1c1917"
 
 
 def draw(rows: list[dict[str, float]], title: str, kind: str) -> bytes:
-    """Return the picture, `kind` being png or svg, of the rows of a run's log; the same for the same rows and matplotlib."""
+    """Return the plot of the rows of a run's log as a file of `kind` png or svg, the same for the same rows and matplotlib."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
@@ -40,7 +40,7 @@ def draw(rows: list[dict[str, float]], title: str, kind: str) -> bytes:
 
 
 def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points with the running mean of a fortieth of them; the first steps, which fall fast, as they are."""
+    """Return the points with a running mean over a fortieth of them, over fewer at the start, where the figures fall fast."""
     memory, mean, found = max(1, len(points) // 40), points[0][1], [points[0]]
     for (_, _), (place, bits) in pairwise(points):
         mean += (bits - mean) / min(memory, max(1, len(found) // 4))

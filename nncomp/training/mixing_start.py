@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
-from nncomp.mixing.start_values import ALL_ROW_SETS, chosen_parts, context, start_values
+from nncomp.mixing.start_values import ALL_SELECTORS, chosen_parts, start_values
+from nncomp.mixing.token_contexts import context
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
 from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
 _ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB = range(6)  # reaches
-# Contexts of the token tree, by source and reach: a usual model, then a quick model and its sets of weight rows.
+# The contexts of the token tree that a model uses, by source and reach: a usual model, then a quick model and its selectors.
 _USUAL = (
     *((source, _ALL) for source in (2, 3, 4, 7, 9, 11, 14, 21, 22, 23, 24)),
     *((source, _LANE) for source in (0, 1, 6, 10, 12, 13, 15, 17, 19)),
@@ -31,7 +32,7 @@ _QUICK = (
     *((source, _LANE) for source in (6, 12, 13, 17, 19)),
     *((1, _4_KIB), (19, _8_KIB)),
 )
-_QUICK_SETS = (1, 3)
+_QUICK_SELECTORS = (1, 3)
 
 
 def plain_values(init: Model | None, is_quick: bool = False) -> dict[str, NDArray[Any]]:
@@ -41,8 +42,8 @@ def plain_values(init: Model | None, is_quick: bool = False) -> dict[str, NDArra
     """
     if init is not None:
         return start_values(*chosen_parts(start_of(init.extra)))
-    chosen, sets = (_QUICK, _QUICK_SETS) if is_quick else (_USUAL, ALL_ROW_SETS)
-    return start_values(tuple(sorted(context(*one) for one in chosen)), sets, is_joint=True)
+    chosen, selectors = (_QUICK, _QUICK_SELECTORS) if is_quick else (_USUAL, ALL_SELECTORS)
+    return start_values(tuple(sorted(context(*one) for one in chosen)), selectors, is_joint=True)
 
 
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:

@@ -60,7 +60,8 @@ def _few() -> Any:
 
 def _reach() -> Any:
     """Return the same with contexts of each reach, of each source there was then, and joint probabilities, plain start values."""
-    from nncomp.mixing.start_values import context, start_values
+    from nncomp.mixing.start_values import start_values
+    from nncomp.mixing.token_contexts import context
 
     chosen = sorted(context(source, source % 8) for source in range(23))
     values = start_values(tuple(chosen), (0, 1, 3), is_joint=True)
@@ -69,7 +70,8 @@ def _reach() -> Any:
 
 def _words() -> Any:
     """Return the same with the contexts of three words and of two with one between left out."""
-    from nncomp.mixing.start_values import context, start_values
+    from nncomp.mixing.start_values import start_values
+    from nncomp.mixing.token_contexts import context
 
     values = start_values(tuple(sorted(context(source, 0) for source in (0, 1, 12, 23, 24))), (1, 3), is_joint=True)
     return _with_start(values, "untrained, with contexts of three words, for tests")

@@ -1,0 +1,176 @@
+"""Bit histories in a hash table, and what each of them predicts: the indirect contexts of ZPAQ (ICM).
+
+A context is a 32-bit hash. With the path so far in the tree of decisions, the hash names a *bucket* of the hash table. A bucket
+has 16 bytes: one check and 15 *slots*. They serve four decisions in a row: slot 1 the first, slots 2 and 3 the second, 4 to 7
+the third, 8 to 15 the fourth. A slot holds the *bit history* of its decision: one of 255 states. A StateMap says for each context
+and each bit history how likely a 1 is, and learns that from every decision.
+
+Knows nothing of bytes, tokens, the coder or where contexts come from. The definition is `byte_predictor_reference.Slots`.
+"""
+
+# N contexts
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nncomp.machine.kernels import inlined
+from nncomp.machine.prefetch import prefetch
+from nncomp.mixing import tables
+from nncomp.mixing.arithmetic import (
+    COUNT_BITS,
+    LOGIT_LIMIT,
+    adapt,
+    combine,
+    flat,
+    limited,
+    packed_probability,
+    probability,
+    stretch,
+)
+
+BUCKET_BYTES = 16
+STATES = 256  # entries of a StateMap: one for each bit history; the last one is of no use
+_STATE_MASK = STATES - 1
+INPUTS_PER_CONTEXT = 2  # of the mixer
+COUNT_LIMIT = (1 << COUNT_BITS) - 1  # of a StateMap's counts
+NETWORK_BINS = 8  # of the network's stretched probability, for the joint StateMaps
+_BIN_BITS = 9  # a bin is 2**9 wide in the logistic domain: two nats
+_JOINT_START_COUNT = 3  # a joint StateMap learns quickly at first
+_NEXT, _FIRST = tables.history_tables()
+
+
+class BitHistories(NamedTuple):
+    """What is learned: bit histories, and what they predict."""
+
+    table: Any  # (BUCKET_BYTES * buckets,) uint8, aligned to 64 bytes: byte 0 of a bucket is its check, the others are slots
+    state_maps: Any  # (N * STATES,) uint32: an adaptive probability for each context and bit history
+    joint_maps: Any  # (N * STATES * NETWORK_BINS,) uint32: likewise by the network's bin too; or empty
+
+
+class HistoryPlaces(NamedTuple):
+    """Scratch: where the decision at hand found its bit histories."""
+
+    bucket: Any  # (N,) int64: the first byte of each context's bucket; between `ask_for_buckets` and `find_buckets` its hash
+    slot: Any  # (N,) int64: each context's slot in `table`
+    state_map: Any  # (N,) int64: each context's place in `state_maps`; modulo STATES it is the bit history
+    joint_map: Any  # (N,) int64: each context's place in `joint_maps`
+
+
+def new_state_maps(contexts: int) -> Any:
+    """Return StateMaps that predict what the counts of each bit history say: shape (N * STATES,), uint32."""
+    return np.tile(np.array([packed_probability(p) for p in _FIRST.tolist()], np.uint32), contexts)
+
+
+def new_joint_maps(contexts: int) -> Any:
+    """Return joint StateMaps that predict what the network does, the middle of each bin: shape (N * STATES * BINS,), uint32."""
+    middles = [((2 * i + 1 - NETWORK_BINS) << _BIN_BITS) // 2 for i in range(NETWORK_BINS)]
+    squashed = tables.squash_table()
+    row = [packed_probability(int(squashed[x + LOGIT_LIMIT])) | _JOINT_START_COUNT for x in middles]
+    return np.tile(np.array(row, np.uint32), contexts * STATES)
+
+
+def new_bit_histories(buckets: int, state_maps: Any, joint_maps: Any) -> BitHistories:
+    """Return an empty hash table of `buckets` buckets (even, < 2**28) for these maps."""
+    room = np.zeros(buckets * BUCKET_BYTES + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return BitHistories(room[start : start + buckets * BUCKET_BYTES], state_maps, joint_maps)
+
+
+def new_places(contexts: int) -> HistoryPlaces:
+    """Return scratch for N contexts."""
+    return HistoryPlaces(*(np.zeros(contexts, np.int64) for _ in HistoryPlaces._fields))
+
+
+@inlined
+def _find_bucket(table: Any, h: int) -> int:
+    """Return the first byte of the bucket for the 32-bit hash `h`; a new bucket replaces the less used of two.
+
+    Bound: h < 2**32 and buckets < 2**28, so their product is below 2**60.
+    """
+    buckets = table.size // BUCKET_BYTES
+    check = h & 0xFF
+    one = (h * buckets) >> 32
+    first = one * BUCKET_BYTES
+    if table[first] == check:
+        return first
+    second = (one ^ 1) * BUCKET_BYTES
+    if table[second] == check:
+        return second
+    if table[second + 1] < table[first + 1]:  # bit histories are numbered by how many decisions they hold
+        first = second
+    table[first] = check
+    for i in range(1, BUCKET_BYTES):
+        table[first + i] = 0
+    return first
+
+
+@inlined
+def ask_for_buckets(histories: BitHistories, places: HistoryPlaces, hashes: Any, node: int) -> None:
+    """Ask for the cache lines of all contexts' buckets at a node of the tree, some time before `find_buckets` needs them."""
+    buckets = histories.table.size // BUCKET_BYTES
+    for i in range(places.bucket.size):
+        h = combine(hashes[i], node)
+        places.bucket[i] = h
+        prefetch(histories.table, (h * buckets >> 32) * BUCKET_BYTES)
+
+
+@inlined
+def find_buckets(histories: BitHistories, places: HistoryPlaces) -> None:
+    """Set the buckets of all contexts at the node that `ask_for_buckets` was called with."""
+    for i in range(places.bucket.size):
+        places.bucket[i] = _find_bucket(histories.table, places.bucket[i])
+
+
+@inlined
+def predict_histories(histories: BitHistories, places: HistoryPlaces, inputs: Any, slot: int) -> None:
+    """Set the two inputs of each context: the StateMap's prediction for the bit history in `slot` (1..15) of its bucket."""
+    for i in range(places.bucket.size):
+        at = places.bucket[i] + slot
+        places.slot[i] = at
+        place = i * STATES + np.int64(histories.table[at])
+        places.state_map[i] = place
+        p = probability(histories.state_maps[place])
+        inputs[INPUTS_PER_CONTEXT * i] = stretch(p)
+        inputs[INPUTS_PER_CONTEXT * i + 1] = flat(p)
+
+
+@inlined
+def predict_joint(histories: BitHistories, places: HistoryPlaces, inputs: Any, network: int) -> None:
+    """Replace the second input of each context by how far its joint StateMap leads away from the network.
+
+    `network` is the network's stretched probability. An empty slot gives 0. After `predict_histories`.
+    """
+    network_bin = min(max((network >> _BIN_BITS) + NETWORK_BINS // 2, 0), NETWORK_BINS - 1)
+    for i in range(places.bucket.size):
+        place = places.state_map[i]
+        at = place * NETWORK_BINS + network_bin
+        places.joint_map[i] = at
+        apart = stretch(probability(histories.joint_maps[at])) - network if place & _STATE_MASK else np.int64(0)
+        inputs[INPUTS_PER_CONTEXT * i + 1] = limited(apart)
+
+
+@inlined
+def count_known(places: HistoryPlaces, first: int, end: int) -> int:
+    """Return how many of the contexts first..end-1 have met the decision at hand before."""
+    known = 0
+    for i in range(first, end):
+        known += (places.state_map[i] & _STATE_MASK) != 0
+    return known
+
+
+@inlined
+def update_histories(histories: BitHistories, places: HistoryPlaces, bit: int) -> None:
+    """Teach the decision `bit` to the joint StateMaps, the StateMaps and the bit histories of all contexts."""
+    if histories.joint_maps.size > 0:
+        for i in range(places.bucket.size):
+            if places.state_map[i] & _STATE_MASK:
+                adapt(histories.joint_maps, places.joint_map[i], bit, COUNT_LIMIT)
+    for i in range(places.bucket.size):
+        place = places.state_map[i]
+        state = place & _STATE_MASK
+        if state:  # an empty slot has predicted nothing
+            adapt(histories.state_maps, place, bit, COUNT_LIMIT)
+        histories.table[places.slot[i]] = _NEXT[2 * state + bit]
