@@ -81,8 +81,8 @@ def sizes(row: Result, rows: Row) -> list[str]:
 
 def speeds(row: Result) -> list[str]:
     """Return KB/s in and out, and MB of memory where they were measured."""
-    memory = f"{row.peak_bytes / 1e6:,.0f} MB" if row.peak_bytes else ""
-    return [f"{row.compress_kb_per_s:,.0f} KB/s", f"{row.decompress_kb_per_s:,.0f} KB/s", memory]
+    memory = f"{row.peak_bytes / 1e6:,.0f}" if row.peak_bytes else ""
+    return [f"{row.compress_kb_per_s:,.0f}", f"{row.decompress_kb_per_s:,.0f}", memory]
 
 
 def readme_figures(document: dict[str, Any], source: str) -> str:
@@ -93,11 +93,20 @@ def readme_figures(document: dict[str, Any], source: str) -> str:
     lines = [[*sizes(row, text), *speeds(long[row.compressor])] for row in shown]
     count = len([name for name in rows if name not in BINARY])
     raw = next(iter(text.values())).raw_bytes
-    head = ["", f"{count} texts, {raw:,} bytes", "bits per byte", f"to {PEER}", "compress", "decompress", "memory"]
+    head = [
+        "",
+        f"{count} texts, {raw:,} bytes",
+        "bits per byte",
+        f"to {PEER}",
+        "compress, KB/s",
+        "decompress, KB/s",
+        "memory, MB",
+    ]
     threads = f"nncomp with {document['threads']} threads, the others with one"
     return (
-        f"Processor: {machine(document)}; {threads}; {date(source)}, with the models of that day. Every file was decoded and compared.\n"
-        f"Speed and memory (of the largest process) are of `{SPEED_FILE}`, {long[USUAL].raw_bytes:,} bytes, start included.\n"
+        f"Processor: {machine(document)}; {threads}; {date(source)}, with the models of that day.\n"
+        f"Every file was decoded and compared. Speed and memory (of the largest process) are of `{SPEED_FILE}`, "
+        f"{long[USUAL].raw_bytes:,} bytes, start included.\n"
         f"Model files are not counted: {model_sizes(text)}.\n\n{table(head, lines)}"
     )
 
@@ -135,7 +144,7 @@ def page_figures(document: dict[str, Any], source: str) -> str:
 
 def sums(rows: Row) -> str:
     """Return a row for each compressor, the smallest first."""
-    head = ["", "bytes", "bits per byte", f"to {PEER}", "compress", "decompress", "memory"]
+    head = ["", "bytes", "bits per byte", f"to {PEER}", "compress, KB/s", "decompress, KB/s", "memory, MB"]
     return table(head, [[*sizes(row, rows), *speeds(row)] for row in ranked(rows.values())])
 
 
@@ -189,7 +198,7 @@ def level_figures(document: dict[str, Any], source: str) -> str:
     return (
         f"Results: `{source}` ({date(source)}). Files: {files}, {rows[USUAL].raw_bytes:,} bytes together. "
         f"Processor: {machine(document)}; nncomp with {document['threads']} threads.\n\n"
-        + table(["level", "bytes", "compress", "decompress", "memory"], lines)
+        + table(["level", "bytes", "compress, KB/s", "decompress, KB/s", "memory, MB"], lines)
     )
 
 

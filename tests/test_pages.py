@@ -200,7 +200,7 @@ def test_a_command_of_the_shell_does_what_it_says(command: str, tmp_path: Path, 
 
 @pytest.mark.parametrize(("page", "command"), [(page, line) for page, line, _ in ALL])
 def test_a_command_is_spelled_right(page: str, command: str) -> None:
-    """Its subcommand or module is there and takes the options that are given; so are the files of the repository that it names."""
+    """Its subcommand or module is there and takes the options given; so are the files of the repository that it names."""
     words = shlex.split(re.split(r"[|<>]", command)[0])
     words = [word for word in words if not re.fullmatch(r"[A-Z_]+=\w+", word)]
     program, *rest = words
