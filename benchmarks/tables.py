@@ -166,7 +166,7 @@ def by_file(rows: dict[str, Row], text: Row, ours: list[str]) -> str:
     lines.append(line("**all text**", text))
     lines += [line(f"{name} (binary)", row) for name, row in rows.items() if name in BINARY]
     short = [each.removeprefix("nncomp ") for each in ours]
-    return table(["file", "bytes", *short, *BY_FILE, "-5, bits per byte", f"-5 to {PEER}"], lines)
+    return table(["file", "bytes", *short, *BY_FILE, "bpb of -5", "-5 to zpaq"], lines)
 
 
 def larger(rows: dict[str, Row], ours: list[str], peers: list[str]) -> list[str]:

@@ -107,6 +107,8 @@ def test_commands() -> None:
 def test_sizes_of_blocks() -> None:
     assert f"{BLOCK_BYTES / 2**20:g} MiB, and up to {SPLIT_BYTES / 2**20:g} MiB" in PAGES["README.md"]
     assert f"blocks of {BLOCK_BYTES / 2**20:g} MiB, the last one up to {SPLIT_BYTES / 2**20:g} MiB" in PAGES["CONTRIBUTING.md"]
+    picture = (ROOT / "docs" / "how.svg").read_text(encoding="utf-8")
+    assert f"Blocks of {BLOCK_BYTES / 2**20:g} to {SPLIT_BYTES / 2**20:g} MiB" in picture
     assert f"({BLOCK_BYTES / 2**20:g} MiB, up to {SPLIT_BYTES / 2**20:g} MiB at the end)" in PAGES["docs/PYTHON.md"]
 
 
