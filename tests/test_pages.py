@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,10 +242,10 @@ def names(word: str) -> list[str]:
     return [f"-{letter}" for letter in word[1:]] if re.fullmatch(r"-[a-zA-Z]+", word) else re.findall(r"^--[\w-]+", word)
 
 
-def typer_command(app: object) -> object:
+def typer_command(app: Any) -> Any:
     import typer.main
 
-    return typer.main.get_command(app)  # type: ignore[arg-type]
+    return typer.main.get_command(app)
 
 
 def check_module(module: str, words: list[str]) -> None:
