@@ -178,9 +178,9 @@ def larger(rows: dict[str, Row], ours: list[str], peers: list[str]) -> list[str]
             for file, row in rows.items()
             if any(row[peer].packed_bytes < row[level].packed_bytes for peer in peers)
         ]
-        name = level.removeprefix("nncomp ")
-        said = f"of {len(better)} of {len(rows)} files: {', '.join(better)}" if better else "of no file"
-        found.append(f"Another compressor is smaller than {name} {said}.")
+        many = f"{len(better)} of {len(rows)} files" if better else "no file"
+        which = f": {', '.join(better)}" if better else ""
+        found.append(f"{level.removeprefix('nncomp ')}: another compressor is smaller on {many}{which}.")
     return found
 
 
