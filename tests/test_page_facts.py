@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 import nncomp
+from benchmarks.tables import read, results
 from checks import house
 from nncomp import errors
 from nncomp.bench.peers import ARCHIVERS, FILTERS
 from nncomp.blocks.levels import LEVELS, STANDARD
+from nncomp.blocks.memory import DEFAULT_BYTES
 from nncomp.format.frames import BLOCK_BYTES, SPLIT_BYTES
 from nncomp.network.registry import MODEL_IDS, OWN_MODEL, level_path
 from tests.conftest import ROOT, environment
@@ -110,6 +112,29 @@ def test_sizes_of_blocks() -> None:
     picture = (ROOT / "docs" / "how.svg").read_text(encoding="utf-8")
     assert f"Blocks of {BLOCK_BYTES / 2**20:g} to {SPLIT_BYTES / 2**20:g} MiB" in picture
     assert f"({BLOCK_BYTES / 2**20:g} MiB, up to {SPLIT_BYTES / 2**20:g} MiB at the end)" in PAGES["docs/PYTHON.md"]
+
+
+def test_the_limit_on_memory() -> None:
+    limit = f"{DEFAULT_BYTES / 1e9:g} GB"
+    assert f"without it the bound is {limit} for each core" in PAGES["README.md"]
+    assert f"a block needs more than {limit} of memory" in PAGES["docs/PYTHON.md"]
+
+
+def test_figures_beside_paq8px() -> None:
+    """nncomp's are those of the results of that day, paq8px's where results are kept."""
+    rows = {row[0]: row[1:] for row in table("docs/BENCHMARKS.md", "| file | nncomp -1 | nncomp -5 | nncomp -9 | paq8px")}
+    front = results(read("benchmarks/results/2026-11-26-front-3.json"))
+    paq8px = results(read("benchmarks/results/2026-11-26-paq8px.json"))
+    for file, told in rows.items():
+        assert told[:3] == [f"{front[file][f'nncomp -{level}'].packed_bytes:,}" for level in (1, 5, 9)]
+    assert rows["alice29.txt"][3] == f"{paq8px['alice29.txt']['paq8px -8'].packed_bytes:,}"
+    theirs = sum(int(told[3].replace(",", "")) for told in rows.values())
+    for column, level in ((0, 1), (1, 5), (2, 9)):
+        ours = sum(int(told[column].replace(",", "")) for told in rows.values())
+        assert (
+            f"{1 - ours / theirs:.1%}".replace("%", " %") + (f" below paq8px with -{level}" if level == 1 else f" with -{level}")
+            in (PAGES["docs/BENCHMARKS.md"])
+        )
 
 
 def test_the_readme_is_short() -> None:
