@@ -19,6 +19,7 @@ PAGES = {
     "CHANGELOG.md": "CHANGELOG.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "SECURITY.md": "SECURITY.md",
+    "NOTICE": "NOTICE.md",
     "models/README.md": "MODELS.md",
 }
 SOURCES = {page: source for source, page in PAGES.items()}
@@ -27,7 +28,9 @@ LINK = re.compile(r'(\]\(|src(?:set)?=")([\w./-]+)')
 
 def on_files(files: Any, config: Any) -> Any:
     for source, target in PAGES.items():
-        files.append(File.generated(config, target, content=(ROOT / source).read_text(encoding="utf-8")))
+        text = (ROOT / source).read_text(encoding="utf-8")
+        content = text if source.endswith(".md") else f"# {source}\n\n```text\n{text}\n```\n"
+        files.append(File.generated(config, target, content=content))
     return files
 
 

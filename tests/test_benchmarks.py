@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import nncomp
 from benchmarks import domains, front, mixing_bytes, own_model, profile, scale, search_arms
-from benchmarks.mixing_ablation import LONG_MATCH, MAPS, SHORT_MATCH, TOKEN_SELECTORS, TokenTree
+from benchmarks.mixing_ablation import BYTE_SELECTORS, LONG_MATCH, MAPS, SHORT_MATCH, TOKEN_SELECTORS, TokenTree
 from benchmarks.paper.runner import Text, block_bits
 from checks import slowest_claim
 from checks.slow_block import encode_slowly
@@ -53,7 +53,7 @@ DATA = some_text(400) + TEXT[:400]
 SHORT = b"The old fox, <b>the old fox</b>: 12.\n"  # for what is not compiled
 ALL_SOURCES = tuple(sorted(token_contexts.context(source, source % 8) for source in range(token_contexts.SOURCES)))
 NOTHING: frozenset[str] = frozenset()
-BYTES_OFF = ((), (MAPS,), ("word",), (LONG_MATCH, SHORT_MATCH), (BYTE_SETS[5],))
+BYTES_OFF = ((), (MAPS,), ("word",), (LONG_MATCH, SHORT_MATCH), (BYTE_SELECTORS[5],))
 TOKENS_OFF = ((), (MAPS,))
 STARTS = {
     "plain": start_values.start_values(),
