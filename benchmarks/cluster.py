@@ -142,7 +142,7 @@ def main() -> None:
     assert len(digests) == 1, "the bytes depend on the number of workers"
     name = next(iter(files))
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(files[name]), sink, model, 0, effort=level(asked.level).effort)
+    pipeline.compress(io.BytesIO(files[name]), sink, pipeline.Coding(model, level(asked.level).effort), 0)
     assert sink.getvalue() == packed[name]
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -126,7 +126,7 @@ def trip(number: int, data: bytes, models: list[ModelFile | None]) -> tuple[int,
     """Return the bytes of the file and the kinds of its blocks; raises AssertionError unless the same bytes come back."""
     model = models[number % len(models)]
     sink = io.BytesIO()
-    summary = pipeline.compress(io.BytesIO(data), sink, model, 0)
+    summary = pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(model), 0)
     packed = sink.getvalue()
     find_model = finder({each.hash8: each for each in models if each})
     back = io.BytesIO()

@@ -201,7 +201,7 @@ def test_files_with_a_model_of_ones_own_are_those_of_the_command(model_file: Pat
     sizes = []
     for model in (level(STANDARD).model, str(model_file)):
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(DATA), sink, open_model(model), 0, effort=level(STANDARD).effort)
+        pipeline.compress(io.BytesIO(DATA), sink, pipeline.Coding(open_model(model), level(STANDARD).effort), 0)
         sizes.append(len(sink.getvalue()))
     assert own_model.sizes(DATA, str(model_file)) == tuple(sizes)
 

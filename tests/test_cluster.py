@@ -98,7 +98,7 @@ def test_the_same_bytes_from_one_process_and_from_workers_one_of_which_is_killed
     alone: dict[str, bytes] = {}
     for name, data in files.items():
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, MODEL, 0, effort=EFFORT)
+        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(MODEL, EFFORT), 0)
         alone[name] = sink.getvalue()
     kind = Compressing(cluster, MODEL, EFFORT, Memory())
     assert hashes(through(cluster, kind, files)) == hashes(alone)
@@ -143,7 +143,7 @@ def test_a_worker_with_another_nncomp_is_refused() -> None:
 
 def test_a_file_that_fails_is_absent_and_the_others_are_not(cluster: Cluster, small_blocks: None, english: bytes) -> None:
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(english[:9_000]), sink, None, 0)
+    pipeline.compress(io.BytesIO(english[:9_000]), sink, pipeline.Coding(), 0)
     good = sink.getvalue()
     wrong = bytearray(good)
     wrong[20] ^= 1  # in the payload of the first block, or its checksum
@@ -314,6 +314,6 @@ def test_the_benchmark_makes_the_files_of_one_process(cluster: Cluster, english:
     alone: dict[str, bytes] = {}
     for name, data in files.items():
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, MODEL, 0, effort=EFFORT)
+        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(MODEL, EFFORT), 0)
         alone[name] = sink.getvalue()
     assert benchmark.through(cluster, Compressing(cluster, MODEL, EFFORT, Memory()), files)[0] == alone

@@ -100,7 +100,7 @@ def test_the_parts_of_a_block_of_each_kind(name: str, kind: BlockKind | None, ti
     data = TEXTS[name]
     if kind is None:
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, tiny, 0)
+        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(tiny), 0)
         packed = sink.getvalue()
         check(compress_and_analyse(data, tiny, None, 0), len(packed), data)
     else:

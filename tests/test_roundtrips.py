@@ -61,7 +61,7 @@ def test_a_block_that_is_repeated_is_coded_and_decoded_once(monkeypatch: pytest.
     pipeline._codec.cache_clear()
     data = b"sixty-three bytes and a line feed, again and again and again...\n" * (5 * BLOCK_BYTES // 64)
     sink, back = io.BytesIO(), io.BytesIO()
-    summary = pipeline.compress(io.BytesIO(data), sink, None, 0)
+    summary = pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(), 0)
     pipeline.decompress(io.BytesIO(sink.getvalue()), back, finder({}), 0)
     assert back.getvalue() == data
     assert summary.kinds == {"lzma": 5}

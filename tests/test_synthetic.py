@@ -19,7 +19,7 @@ import pytest
 
 from nncomp.format.frames import ModelReference
 from nncomp.network.registry import ModelFile
-from nncomp.stream.pipeline import compress, decompress
+from nncomp.stream.pipeline import Coding, compress, decompress
 
 ALLOWED = 32  # bytes that a frame may be larger than the best of the classics
 FULL = [pytest.mark.slow, pytest.mark.skipif("NNCOMP_FULL" not in os.environ, reason="takes minutes; set NNCOMP_FULL=1")]
@@ -40,7 +40,7 @@ def no_model(reference: ModelReference) -> ModelFile:
 def frame_bytes(data: bytes) -> int:
     """Return the bytes of the frame that holds `data`, once it has been decoded and compared."""
     frame, back = io.BytesIO(), io.BytesIO()
-    compress(io.BytesIO(data), frame, None, 0)
+    compress(io.BytesIO(data), frame, Coding(), 0)
     decompress(io.BytesIO(frame.getvalue()), back, no_model, 0)
     assert back.getvalue() == data
     return len(frame.getvalue())

@@ -37,7 +37,7 @@ def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEV
     """
     sink = io.BytesIO()
     chosen, effort = to_write_with(model, level)
-    pipeline.compress(io.BytesIO(data), sink, chosen, workers, effort=effort)
+    pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(chosen, effort), workers)
     return sink.getvalue()
 
 

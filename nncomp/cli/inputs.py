@@ -14,8 +14,7 @@ from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
 from nncomp.stream import storage
-
-Range = tuple[int, int | None]  # start, and end (not included); None is the end of the content
+from nncomp.stream.ranges import Range
 
 
 def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[str]:

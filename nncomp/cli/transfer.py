@@ -95,7 +95,7 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         with options.bar(name, source.size, summary) as bar:
             workers = options.fitting_workers([model] if model else [], is_coding=True)
             memory, effort = options.memory, options.effort
-            pipeline.compress(read, sink, model, workers, bar.update, summary=summary, effort=effort, memory=memory)
+            pipeline.compress(read, sink, pipeline.Coding(model, effort), workers, bar.update, summary=summary, memory=memory)
         if options.is_verified:
             _verify(sink, read.digest(), model, options)
     if options.is_removed and source.status:
@@ -147,7 +147,7 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
     with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, Summary(), target) as bar:
         workers = options.fitting_workers(given)
         progress, memory = bar.update, options.memory
-        count = decompress_range(source.stream, sink, model_finder(given), workers, *options.part, progress, memory)
+        count = decompress_range(source.stream, sink, model_finder(given), workers, options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{name}: {count:,} bytes")
 

@@ -10,9 +10,9 @@ def belong_together(packed: Readable, raw: Readable) -> bool:
     """Return whether `packed` is a complete .nnc file by its layout, and its checksums are those of the whole of `raw`.
 
     >>> import io
-    >>> from nncomp.stream.pipeline import compress
+    >>> from nncomp.stream.pipeline import Coding, compress
     >>> packed = io.BytesIO()
-    >>> _ = compress(io.BytesIO(b""), packed, None, 0)
+    >>> _ = compress(io.BytesIO(b""), packed, Coding(), 0)
     >>> belong_together(io.BytesIO(packed.getvalue()), io.BytesIO(b"")), belong_together(packed, io.BytesIO(b""))
     (True, False)
     """

@@ -211,7 +211,9 @@ def compress_and_analyse(
 ) -> Analysis:
     """Return the analysis of the file that `nncomp compress` makes of a text with `model`; without a network if it is None."""
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(data), sink, model, workers, (lambda done: progress(done, len(data))) if progress else None)
+    pipeline.compress(
+        io.BytesIO(data), sink, pipeline.Coding(model), workers, (lambda done: progress(done, len(data))) if progress else None
+    )
 
     def find_model(_reference: object) -> ModelFile:
         assert model is not None

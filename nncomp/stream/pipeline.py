@@ -93,14 +93,21 @@ def _codec(model: ModelFile | None, effort: Effort = USUAL) -> Codec:
     return Codec(model, effort)
 
 
+@dataclass(frozen=True)
+class Coding:
+    """What a stream is coded with: a model or none, and how much effort."""
+
+    model: ModelFile | None = None
+    effort: Effort = USUAL
+
+
 def compress(
     source: Readable,
     sink: Writable,
-    model: ModelFile | None,
+    coding: Coding,
     workers: int,
     progress: Progress | None = None,
     summary: Summary | None = None,
-    effort: Effort = USUAL,
     memory: Memory | None = None,
 ) -> Summary:
     """Write one frame to `sink` that holds all that `source` gives; a `summary` that is given grows block by block.
@@ -108,13 +115,13 @@ def compress(
     Raises MemoryLimitError when a block takes too much.
     """
     memory, summary = memory or Memory(), Summary() if summary is None else summary
-    assembly = FrameAssembly(sink, model, summary)
+    assembly = FrameAssembly(sink, coding.model, summary)
 
     def tasks() -> Iterator[EncodeTask]:
         for number, (data, is_last) in enumerate(split(source)):
-            memory.check_coding(len(data), model)
+            memory.check_coding(len(data), coding.model)
             # Threads are for a block that is alone; of several, each has a process.
-            yield EncodeTask(data, is_last, model, max(1, workers) if is_last and not number else 1, effort)
+            yield EncodeTask(data, is_last, coding.model, max(1, workers) if is_last and not number else 1, coding.effort)
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)

@@ -16,26 +16,27 @@ from nncomp.format.index import locate_blocks, read_block
 from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
 from nncomp.stream.workers import Progress, run_in_order
 
+Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
+
 
 def decompress_range(
     source: BinaryIO,
     sink: Writable,
     find_model: FindModel,
     workers: int,
-    start: int,
-    end: int | None,
+    part: Range,
     progress: Progress | None = None,
     memory: Memory | None = None,
 ) -> int:
-    """Write to `sink` the bytes from `start` up to but without `end` (None: to the end); return how many there were.
+    """Write the bytes of a range of the content to `sink`; return how many there were.
 
-    An `end` behind the end of the content is its end. `source` need not be seekable: then what stands before is read, but
-    not decoded. `progress` is told the bytes of payload that are done. Raises DataError when the content ends before
-    `start`, and what `pipeline.decompress` raises, but only for the blocks that are decoded.
+    A range that ends behind the content ends with the content. In a `source` that cannot seek, the blocks before the range are read
+    and not decoded. `progress` is told the bytes of payload that are done. Raises DataError when the content ends before the range
+    begins, and what `pipeline.decompress` raises for the blocks that are decoded.
     """
     waiting: deque[tuple[int, DecodeTask]] = deque()  # tasks in work, and where their blocks begin
     count = done_bytes = 0
-    memory = memory or Memory()
+    memory, (start, end) = memory or Memory(), part
 
     def tasks() -> Iterator[DecodeTask]:
         for raw_start, block, named, is_alone in _blocks_within(source, start, end):
