@@ -12,7 +12,6 @@ from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cli.failures import describe, for_each, say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
-from nncomp.cli.inputs import Range
 from nncomp.cli.model_choice import model_finder, require_models
 from nncomp.cli.progress import Bar, Total
 from nncomp.cli.result_line import describe_blocks, describe_sizes
@@ -22,6 +21,7 @@ from nncomp.machine import watch
 from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
+from nncomp.stream.ranges import Range
 from nncomp.stream.workers import usable_cores
 
 PREPARING = "nncomp: preparing kernels, on the first run only (about 20 seconds)."

@@ -24,19 +24,19 @@ def decompress_range(
     sink: Writable,
     find_model: FindModel,
     workers: int,
-    part: Range,
+    span: Range,
     progress: Progress | None = None,
     memory: Memory | None = None,
 ) -> int:
     """Write the bytes of a range of the content to `sink`; return how many there were.
 
-    A range that ends behind the content ends with the content. In a `source` that cannot seek, the blocks before the range are read
-    and not decoded. `progress` is told the bytes of payload that are done. Raises DataError when the content ends before the range
-    begins, and what `pipeline.decompress` raises for the blocks that are decoded.
+    A range that ends behind the content ends with the content. In a `source` that cannot seek, the blocks before the range are
+    read and not decoded. `progress` is told the bytes of payload that are done. Raises DataError when the content ends before
+    the range begins, and what `pipeline.decompress` raises for the blocks that are decoded.
     """
     waiting: deque[tuple[int, DecodeTask]] = deque()  # tasks in work, and where their blocks begin
     count = done_bytes = 0
-    memory, (start, end) = memory or Memory(), part
+    memory, (start, end) = memory or Memory(), span
 
     def tasks() -> Iterator[DecodeTask]:
         for raw_start, block, named, is_alone in _blocks_within(source, start, end):
