@@ -12,7 +12,6 @@ from checks.independent.text import Text
 _LEAST = (5, 2)
 _CONTEXTS = 20  # of a model that does not say
 _SETS = (64, 272, 512, 128)
-_PARTS = (0, 4, 7, 10, 13)
 _MAP_ROWS = (272, 65536, 1024)
 
 
@@ -78,6 +77,9 @@ class TokenTree:
 
     def __init__(self, model: Model, lines_log2: int, raw_bytes: int) -> None:
         self.bits = model.sizes["vocab_size"].bit_length() - 1
+        count = (self.bits + 3) // 4
+        fours = self.bits - 3 * count
+        self.parts = [4 * i - max(0, i - fours) for i in range(count)]
         start = model.mixing or _plain()
         self.used = start.get("contexts", np.arange(_CONTEXTS)).astype(np.int64)
         self.row_sets = start.get("row_sets", np.arange(len(_SETS))).astype(np.int64)
@@ -109,7 +111,7 @@ class TokenTree:
         """Return the probability of the decision 1 at a node for which the network has `n`."""
         text = self.lane.text
         depth = node.bit_length() - 1
-        part = max(start for start in _PARTS if start <= depth)
+        part = max(start for start in self.parts if start <= depth)
         if depth == part:
             self.slots.begin_part(self.hashes, node)
         k = depth - part

@@ -140,7 +140,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             known = s.network_p1[at : at + bits] if s.is_outside else known_R[i]
             begin_token(m, lane, lane_data, here)
             node, count, low = np.int64(1), groups, np.int64(0)
-            fetch(m, np.int64(0), node, b1)
+            fetch(m, bits, np.int64(0), node, b1)
             for depth in range(bits):
                 if decoding:
                     if depth == 0:
@@ -163,7 +163,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
                     s.p1[at + depth] = p
                 node = node << 1 | bit
                 if depth + 1 < bits:
-                    fetch(m, depth + 1, node, b1)
+                    fetch(m, bits, depth + 1, node, b1)
                 update(m, lane, bit)
                 low += count * bit
             token = node - (1 << bits)

@@ -84,17 +84,20 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
 
 
 @inlined
-def fetch(m: TokenMixing, depth: int, node: int, b1: int) -> None:
+def fetch(m: TokenMixing, bits: int, depth: int, node: int, b1: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
     mixer.ask_for_apm(m.memory.apms[1], combine(node, b1) & _LAST_BYTE_MASK)
-    if _depth_in_bucket(depth) == 0:
+    if _depth_in_bucket(bits, depth) == 0:
         bit_histories.ask_for_buckets(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
 
 
 @inlined
-def _depth_in_bucket(depth: int) -> int:
-    """Return how deep in its bucket a decision is: a bucket serves depths 0..3, 4..6, 7..9, and so on."""
-    return depth if depth < 4 else (depth - 4) % 3
+def _depth_in_bucket(bits: int, depth: int) -> int:
+    """Return how deep in its bucket a decision is. A token takes as few buckets of a context as it can, of four decisions and then
+    of three: of 14 decisions 4, 4, 3 and 3."""
+    buckets = (bits + 3) >> 2
+    by_four = 4 * (bits - 3 * buckets)  # decisions in buckets of four
+    return depth & 3 if depth < by_four else (depth - by_four) % 3
 
 
 @inlined
@@ -123,7 +126,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
     inputs, last, contexts = mixing.inputs, mixing.last, m.constants.contexts.size
     last[APM_CONTEXT + 1] = combine(node, b1) & _LAST_BYTE_MASK
-    deep = _depth_in_bucket(depth)
+    deep = _depth_in_bucket(bits, depth)
     if deep == 0:
         bit_histories.find_buckets(memory.histories, places)
     bit_histories.predict_histories(memory.histories, places, inputs, (node & ((1 << deep) - 1)) | 1 << deep)

@@ -90,12 +90,24 @@ def _numbers(given: Mapping[str, Any], name: str) -> Any:
     return given[name].tolist() if name in given else []
 
 
+def first_depths(bits: int) -> list[int]:
+    """Return the depths at which a token's decisions go on in another bucket: as few buckets as can be, four decisions before three.
+
+    >>> first_depths(14), first_depths(9)
+    ([0, 4, 8, 11], [0, 3, 6])
+    """
+    buckets = -(-bits // 4)
+    sizes = [4] * (bits - 3 * buckets) + [3] * (4 * buckets - bits)
+    return list(accumulate(sizes[:-1], initial=0))
+
+
 class TokenReference:
     """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with `lines` lines of four buckets."""
 
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
+        self.parts = first_depths(bits)
         self.chosen = given["contexts"].tolist() if "contexts" in given else PLAIN_CONTEXTS
         self.selectors = given["row_sets"].tolist() if "row_sets" in given else ALL_SELECTORS
         count, selectors = len(self.chosen), len(self.selectors)
@@ -172,7 +184,7 @@ class TokenReference:
 
         `network` is the network's p1 of it.
         """
-        part = depth if depth < 4 else (depth - 4) % 3
+        part = depth - max(first for first in self.parts if first <= depth)
         if part == 0:
             for i, context in enumerate(self.contexts):
                 self.histories.find(i, combine(context, node))
