@@ -93,8 +93,10 @@ def fetch(m: TokenMixing, bits: int, depth: int, node: int, b1: int) -> None:
 
 @inlined
 def _depth_in_bucket(bits: int, depth: int) -> int:
-    """Return how deep in its bucket a decision is. A token takes as few buckets of a context as it can, of four decisions and then
-    of three: of 14 decisions 4, 4, 3 and 3."""
+    """Return how deep in its bucket a decision is.
+
+    A token takes as few buckets of a context as it can, of four decisions and then of three: of 14 decisions 4, 4, 3 and 3.
+    """
     buckets = (bits + 3) >> 2
     by_four = 4 * (bits - 3 * buckets)  # decisions in buckets of four
     return depth & 3 if depth < by_four else (depth - by_four) % 3

@@ -91,7 +91,7 @@ def _numbers(given: Mapping[str, Any], name: str) -> Any:
 
 
 def first_depths(bits: int) -> list[int]:
-    """Return the depths at which a token's decisions go on in another bucket: as few buckets as can be, four decisions before three.
+    """Return the depths at which a token's decisions go on in another bucket: as few as can be, of four decisions, then of three.
 
     >>> first_depths(14), first_depths(9)
     ([0, 4, 8, 11], [0, 3, 6])
