@@ -1,10 +1,10 @@
-"""The range coder: binary decisions with integer probabilities to 32-bit words, and back.
+"""The range coder: from binary decisions with integer probabilities to 32-bit words, and back.
 
-The stream is constriction's: its RangeEncoder writes it and its RangeDecoder can read it. Inside compiled loops an
-integer twin of that decoder reads the same words; `tests/test_range_coder.py` holds the two equal, word by word, for every
-probability. Knows nothing of where probabilities come from.
+A probability is an integer p1 in 1..65535: the decision is 1 with probability p1 / 65536.
 
-A probability is an integer p1 in [1, 65535]: the decision is 1 with probability p1 / 65536.
+constriction's RangeEncoder writes the words. Compiled loops read them with the integer decoder below. It does what constriction's
+RangeDecoder does: tests/test_range_coder.py compares the two for every probability. Knows nothing of where probabilities come
+from.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from nncomp.machine.kernels import compiled, inlined
 
 PROBABILITY_BITS = 16
 PROBABILITY_ONE = 1 << PROBABILITY_BITS
-_DECISIONS_A_WORD = 1_453_624  # the most: a decision takes 2**-16 of the range at least, log2(1 - 2**-16) / -32 of a word
-_CHUNK = 1 << 20
+_MOST_DECISIONS_PER_WORD = 1_453_624  # the likeliest decision shrinks the range by 1 - 2**-16; a word is read after 2**-32
+_CHUNK_DECISIONS = 1 << 20
 _LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's state, uint64[5]
 
 Words = NDArray[np.uint32]
 
 
 def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> Words:
-    """Return the words that hold the decisions (0 or 1, uint8) coded with p1 (uint16, 1..65535)."""
+    """Return the words (uint32) of decisions (0 or 1, uint8) that are coded with p1 (uint16, 1..65535)."""
     import constriction
 
     encoder = constriction.stream.queue.RangeEncoder()
     model = constriction.stream.model.Bernoulli(perfect=False)
-    for start in range(0, len(decisions), _CHUNK):  # in parts: constriction takes 12 bytes a decision
-        part = slice(start, start + _CHUNK)
+    for start in range(0, len(decisions), _CHUNK_DECISIONS):  # in parts: constriction takes 12 bytes a decision
+        part = slice(start, start + _CHUNK_DECISIONS)
         p1 = np.ascontiguousarray(probabilities[part], dtype=np.float64) / PROBABILITY_ONE
         encoder.encode(np.ascontiguousarray(decisions[part], dtype=np.int32), model, p1)
     words: Words = encoder.get_compressed()
     return words
 
 
-def costs_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16], together: int) -> NDArray[np.float64]:
-    """Return the surprisal of every `together` decisions: the sum of -log2 of the probabilities they were coded with."""
-    costs = np.empty(len(decisions) // together)
-    for start in range(0, len(costs), _CHUNK // together):
-        end = min(start + _CHUNK // together, len(costs))
-        part = slice(start * together, end * together)
+def costs_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16], per_unit: int) -> NDArray[np.float64]:
+    """Return the surprisal of each unit of `per_unit` decisions: the sum of -log2 of their probabilities, float64."""
+    costs = np.empty(len(decisions) // per_unit)
+    for start in range(0, len(costs), _CHUNK_DECISIONS // per_unit):
+        end = min(start + _CHUNK_DECISIONS // per_unit, len(costs))
+        part = slice(start * per_unit, end * per_unit)
         p1 = probabilities[part].astype(np.float64) / PROBABILITY_ONE
-        costs[start:end] = -np.log2(np.where(decisions[part] != 0, p1, 1 - p1)).reshape(-1, together).sum(1)
+        costs[start:end] = -np.log2(np.where(decisions[part] != 0, p1, 1 - p1)).reshape(-1, per_unit).sum(1)
     return costs
 
 
 def cost_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> float:
-    """Return the surprisal of the decisions."""
+    """Return the surprisal of all decisions."""
     return float(costs_bits(decisions, probabilities, 1).sum())
 
 
@@ -69,11 +69,12 @@ def bytes_to_words(payload: bytes) -> Words:
 
 
 def check_claim(words: Words, decisions: int) -> None:
-    """Raise FormatError when so many decisions cannot come from the words, however likely each of them is.
+    """Raise FormatError if the words cannot hold so many decisions, however likely each one is.
 
-    W words are done after W + 2 at most; all but the first are read because the range has shrunk by 2**-32.
+    A decoder reads two words at the start, and another one each time that the range has shrunk by 2**-32. Of a stream of W words
+    it reads at most W + 2.
     """
-    if decisions > (len(words) + 1) * _DECISIONS_A_WORD:
+    if decisions > (len(words) + 1) * _MOST_DECISIONS_PER_WORD:
         raise FormatError(f"A block claims more than its {len(words)} words can hold; the file is altered.")
 
 
@@ -93,14 +94,14 @@ def start_decoder(state: Any, words: Any) -> None:
 
 
 def first_state(words: Words) -> NDArray[np.uint64]:
-    """Return what `start_decoder` sets, uint64[5], with nothing to compile."""
+    """Return the decoder's state (uint64[5]) at the start of the words, as `start_decoder` sets it, in plain Python."""
     first, second = [*words[:2].tolist(), 0, 0][:2]
     return np.array([0, 0xFFFFFFFFFFFFFFFF, first << 32 | second, 2, 0], np.uint64)
 
 
 @inlined
 def decode_decision(state: Any, words: Any, p1: Any) -> int:
-    """Return the next decision, coded with probability p1; `state[DAMAGED]` becomes 1 on an impossible stream.
+    """Return the next decision, which is coded with p1; set `state[DAMAGED]` where no encoder writes such words.
 
     Bounds: scale < 2**40, left < 2**24, so scale * left < 2**64.
     """
@@ -132,7 +133,7 @@ def decode_decision(state: Any, words: Any, p1: Any) -> int:
 
 @inlined
 def is_spent(state: Any, words: Any) -> bool:
-    """Whether `check_finished` would fail already: an impossible value was met, or more was read than a sealed stream has."""
+    """Whether `check_finished` is sure to fail: the words are damaged, or more than two beyond their end were read."""
     return bool(state[DAMAGED] != np.uint64(0) or state[_POSITION] > np.uint64(words.size + 2))
 
 
@@ -147,9 +148,9 @@ def decode(words: Any, probabilities: Any, decisions: Any) -> Any:
 
 
 def check_finished(state: NDArray[np.uint64], words: Words) -> None:
-    """Raise FormatError unless the decoder used up `words`, without meeting an impossible value.
+    """Raise FormatError unless the decoder has used up the words and they are not damaged.
 
-    A sealed stream ends 0 to 2 words before the decoder's read position (the point holds two words).
+    A whole stream ends 0 to 2 words before the position that the decoder reads next: it holds two words.
     """
     position = int(state[_POSITION])
     if state[DAMAGED] or not len(words) <= position <= len(words) + 2:

@@ -1,4 +1,4 @@
-"""*Slots*, *Mixer*, *Correction maps* and the part of *Matches* that both models share."""
+"""*Slots*, *Mixer*, *Adaptive probability maps* and the part of *Match models* that both models share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The constant tables of mixing: the logistic function and its inverse, bit-history states, adaptation rates.
 
-All are made by integer or correctly rounded decimal arithmetic, never by a machine's `exp`, so they are the same
-everywhere. Knows nothing of contexts or of the mixer.
+Integer and correctly rounded decimal arithmetic makes them, never a machine's `exp`: so they are the same everywhere. Knows
+nothing of contexts or of the mixer.
 
 Units: a probability has 16 bits (65536 is 1). The logistic domain has 8 fractional bits: x = 256 * ln(p / (1 - p)),
 limited to +-LOGIT_LIMIT.
@@ -21,7 +21,7 @@ HISTORY_STATES = 255
 
 @lru_cache(maxsize=1)
 def squash_table() -> NDArray[np.int32]:
-    """Return p (1..65535, int32) for x = index - LOGIT_LIMIT: round(65536 / (1 + exp(-x / 256))), limited."""
+    """Return p (1..65535, int32) for x = index - LOGIT_LIMIT: 65536 / (1 + exp(-x / 256)), rounded."""
     context = Context(prec=60)  # 3,071 products lose four of these digits; no value is that near to a half
     one, half, exponential = Decimal(1), Decimal("0.5"), Decimal(1)
     ratio = context.exp(context.divide(Decimal(-1), Decimal(256)))
@@ -41,7 +41,7 @@ def stretch_table() -> NDArray[np.int32]:
 
 
 def rate_table(size: int, offset_tenths: int) -> NDArray[np.int32]:
-    """Return 65536 / (n + offset / 10) for n = 0..size-1, rounded down (int32): the rate after n observations."""
+    """Return 65536 / (n + offset_tenths / 10) for n = 0..size-1, rounded down (int32): the rate after n decisions."""
     return np.array([655360 // (10 * n + offset_tenths) for n in range(size)], dtype=np.int32)
 
 
