@@ -181,13 +181,13 @@ def _tokens(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
     rows = {
         "tokens-unnamed": ("the frame names no model", altered(named=None), "FormatError", "names no model"),
         "tokens-other-model": ("a model that is not there", altered(named=other), "ModelError", "0001020304050607"),
-        "tokens-default-model": ("the model default with another hash", altered(named=of_level), "ModelError", "the model default"),
+        "tokens-default-model": ("the model default with another hash", altered(named=of_level), "ModelError", "the model default"),  # noqa: E501
         "tokens-short": ("a payload of 6 bytes", altered(block.payload[:6]), "FormatError", "too short"),
         "tokens-lanes": ("32 lanes", altered(b"\x05" + block.payload[1:]), "FormatError", "2**5 lanes"),
         "tokens-lanes-255": ("2**255 lanes", altered(b"\xff" + block.payload[1:]), "FormatError", "2**255 lanes"),
         "tokens-lines-7": ("2**7 lines", altered(header[:1] + b"\x07\0" + words), "FormatError", "2**7 lines"),
         "tokens-lines-21": ("2**21 lines", altered(header[:1] + b"\x15\0" + words), "FormatError", "2**21 lines"),
-        "tokens-flags": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model knows none"),
+        "tokens-flags": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model knows none"),  # noqa: E501
         "tokens-part-word": ("no whole number of words", altered(block.payload[:-1]), "FormatError", "not a multiple of 4"),
         "tokens-word-less": ("words that end early", altered(block.payload[:-12]), *ends),
         "tokens-words-more": ("three words too many", altered(block.payload + bytes(12)), *ends),
