@@ -342,10 +342,14 @@ def test_the_constant_tables() -> None:
     assert stated("Hash", r"combine\(1, 2\) is ([\d,]+)\.") == (combine(1, 2),)
 
 
-def formulas(name: str, first: str) -> dict[int, str]:
-    """Return the formulas of a table with two columns of them, by number."""
+def formulas(name: str, first: str) -> dict[int, Any]:
+    """Return the formulas of a table with two columns of them, by number and compiled; `w = f` sets w, too."""
     cells = [(row[i], row[i + 1]) for row in table(name, first) for i in (0, 2) if row[i]]
-    return {int(number): re.split(r", (?:depth|with|see) ", formula)[0] for number, formula in cells}
+    found = {}
+    for number, formula in cells:
+        source = re.sub(r"(\d) (?=[a-z])", r"\1 * ", re.split(r", (?:depth|with|see) ", formula)[0])
+        found[int(number)] = compile(re.sub(r"^(\w) = (.*)", r"(\1 := \2)", source), f"{name}, {number}", "eval")
+    return {number: found[number] for number in sorted(found)}
 
 
 def known_of(text: Text, data: bytes | bytearray) -> dict[str, Any]:
@@ -361,19 +365,13 @@ def known_of(text: Text, data: bytes | bytearray) -> dict[str, Any]:
 def test_contexts_of_the_byte_model() -> None:
     """The formulas of the page, evaluated, are the hashes of the slow twin."""
     listed = formulas("The byte model", "i")
-    assert sorted(listed) == list(range(CONTEXTS))
+    assert list(listed) == list(range(CONTEXTS))
     text, data, x = Text(), bytearray(), 32 * 66 + 7
     for c in HTML:
         data.append(c)
         text.follow(data)
         names = known_of(text, data) | {"x": x}
-        hashes = []
-        for i in range(CONTEXTS):
-            name, _, formula = listed[i].rpartition(" = ")
-            h = eval(formula, {}, names)
-            names |= {name: h} if name else {}
-            hashes.append(combine(h, i + 1))
-        assert hashes == text.contexts(bytes(data), x)
+        assert [combine(eval(h, names), i + 1) for i, h in listed.items()] == text.contexts(bytes(data), x)
 
 
 def test_numbers_of_the_byte_model() -> None:
@@ -415,13 +413,16 @@ def known_contexts() -> list[int]:
 def test_contexts_of_the_token_tree() -> None:
     """The formulas of the page, evaluated, are the hashes of the slow twin, for every source and reach in two lanes."""
     listed = formulas("The token tree", "s")
-    (reaches,) = {int(row[0].split()[-1]) + 1 for row in table("The token tree", "r")[-1:]}
-    assert sorted(listed) == list(range(len(listed))) and len(table("The token tree", "r")) == 3
-    numbers_of_all = [32 * reach + source for reach in range(reaches) for source in sorted(listed)]
+    reaches = {}
+    for which, _, w in table("The token tree", "r"):
+        first, last = which.split(" to ") if " to " in which else (which, which)
+        reaches |= dict.fromkeys(range(int(first), int(last) + 1), compile(w.replace("16 (", "16 * ("), which, "eval"))
+    assert list(listed) == list(range(len(listed))) and list(reaches) == list(range(len(reaches)))
+    numbers_of_all = [32 * reach + source for reach in reaches for source in listed]
     assert numbers_of_all == known_contexts()
     given = start_values.start_values(tuple(numbers_of_all))
     tree = TokenReference(8, [0, 1000, 2000], 256, given)
-    for at, c in enumerate(HTML[:60] + HTML[:40]):
+    for at, c in enumerate(HTML[:60] * 2):
         lane = at % 2
         tree.begin_token(lane)
         names = known_of(tree.texts[lane], tree.data[lane])
@@ -433,13 +434,9 @@ def test_contexts_of_the_token_tree() -> None:
             names["x"] = combine(32 * longer.expected + min(longer.length, 31), names["b1"])
         else:
             names["x"] = combine(0 if shorter.expected is None else shorter.expected + 1, names["b1"] + 256)
-        expected = []
-        for i in numbers_of_all:
-            formula = re.sub(r"(\d) (?=[a-z])", r"\1 * ", listed[i % 32])
-            ws = [row[2] for row in table("The token tree", "r")]
-            w = eval(re.sub(r"16 \(", "16 * (", ws[min(i // 32, 2)]), {}, {"l": lane, "a": len(tree.data[lane]), "r": i // 32})
-            expected.append(combine(eval(formula, {}, names), i + 1 + 256 * w))
-        assert tree.contexts == expected
+        sources = {s: eval(h, names) for s, h in listed.items()}
+        where = {r: eval(w, {"l": lane, "a": len(tree.data[lane]), "r": r}) for r, w in reaches.items()}
+        assert tree.contexts == [combine(sources[i % 32], i + 1 + 256 * where[i // 32]) for i in numbers_of_all]
         tree.end_token(lane, c, bytes([c]))
 
 
