@@ -32,8 +32,8 @@ def payload_of(model: Network, data: bytes, ids: NDArray[np.int32]) -> bytes:
 
 def main() -> None:
     data = Path(sys.argv[1]).read_bytes()[:_BYTES]
-    file = open_model("max")
-    model = Network(parse_model(file.read(), "max", file.read_base()))
+    file = open_model("default")
+    model = Network(parse_model(file.read(), "default", file.read_base()))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
     payload = payload_of(model, data, ids)

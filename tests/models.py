@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from nncomp.network.base_model import LAYERS
 from nncomp.network.code import CodeArrays
-from nncomp.network.model import Model
+from nncomp.network.model import Arrays, Model, parse_model, save_model
+from nncomp.network.registry import ModelFile, open_model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, NetworkShape
@@ -45,6 +48,17 @@ def small_decoder(seed: int = 0, shape: NetworkShape = SHAPE) -> FloatNetwork:
 @functools.cache
 def small_model(seed: int = 0) -> Model:
     return export(small_decoder(seed), small_vocabulary(), {"note": "untrained, for tests"})
+
+
+def write_grown(path: Path) -> ModelFile:
+    """Write a model that goes on from `default`: one layer more, the same as the first. Return its file."""
+    base = open_model("default")
+    model = parse_model(base.read(), "default")
+    arrays = model.arrays._asdict()
+    arrays |= {name: np.concatenate([arrays[name], arrays[name][:1]]) for name in LAYERS}
+    sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1}
+    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes), path, base.read())
+    return open_model(path)
 
 
 CODED_SHAPE = replace(SHAPE, code_dimensions=5, code_levels=4)

@@ -27,6 +27,7 @@ from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model, shipped_path
 from nncomp.stream import pipeline
 from tests.conftest import Run
+from tests.models import write_grown
 from tests.test_json import tables, words
 
 pytest.importorskip("distributed")
@@ -237,12 +238,13 @@ def test_the_window_counts_what_waits_for_its_turn(cluster: Cluster) -> None:
     assert window.has_room()
 
 
-@pytest.mark.skipif(not shipped_path("max").exists(), reason="no shipped model")
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 def test_a_model_that_goes_on_from_another_finds_it_on_the_worker(tmp_path: Path) -> None:
-    sent = SentModel(open_model("max"))
+    grown = write_grown(tmp_path / "grown.safetensors")
+    sent = SentModel(grown)
     sent.install(tmp_path)
     here = work_module._models[sent.name]
-    assert here.base == open_model("default") and here.read() == open_model("max").read()
+    assert here.base == open_model("default") and here.read() == grown.read()
 
 
 def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster) -> None:

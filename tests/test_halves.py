@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks.levels import Effort
 from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
 from nncomp.machine.turns import yield_address
@@ -60,7 +61,7 @@ def in_two_threads(both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", [*MODELS, "fast", "default", "max"])
+@pytest.mark.parametrize("name", [*MODELS, "fast", "default"])
 def test_halves_equal_the_whole(name: str) -> None:
     """With the tiles of the shipped models and otherwise; in `fast` one half of the states is twice the other."""
     plain, code = MODELS[name] if name in MODELS else (shipped(name), NO_CODE)
@@ -127,7 +128,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
 def test_on_one_core_it_goes_on() -> None:
     """A thread that waits gives the core away, and one thread goes on alone where two are slower."""
     model, data = Network(shipped("default")), (TEXT * 2)[:60_000]
-    payload = token_payload.encode_and_learn(model, data, token_payload.model_start(model), most_lanes=1)[0]
+    payload = token_payload.encode_and_learn(model, data, token_payload.model_start(model), effort=Effort(max_lanes=1))[0]
     cores, times = os.sched_getaffinity(0), []
     os.sched_setaffinity(0, {max(cores)})
     try:

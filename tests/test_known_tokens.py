@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from tests.conftest import called_from_python, environment
-from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model
+from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model, write_grown
 
 halves, take, path = map(called_from_python, (node_probability, take_rows, path_probabilities))
 
@@ -101,13 +102,12 @@ def test_at_once_equals_step_by_step(name: str, lanes: int) -> None:
         assert np.array_equal(state, other_state)
 
 
-@pytest.mark.parametrize("name", ["default", "max"])
-def test_at_once_equals_step_by_step_with_shipped_models(name: str) -> None:
-    """With `max` a model that builds on another."""
-    if not shipped_path(name).exists():
-        pytest.skip("no shipped model")
-    file = open_model(name)
-    model = parse_model(file.read(), name, file.read_base())
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
+@pytest.mark.parametrize("is_grown", [False, True])
+def test_at_once_equals_step_by_step_with_the_shipped_model(tmp_path: Path, is_grown: bool) -> None:
+    """Also with a model that goes on from it."""
+    file = write_grown(tmp_path / "grown.safetensors") if is_grown else open_model("default")
+    model = parse_model(file.read(), "a model", file.read_base())
     lane_ids = random_lanes(model, 3, 20, 1)
     state, expected = by_steps(model, lane_ids, NO_CODE)
     for rows in (7, token_threads.ROWS):

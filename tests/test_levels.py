@@ -38,7 +38,7 @@ def test_levels_are_said_in_every_way(run: Run, tmp_path: Path, english: bytes, 
         (["--fast"], "", "fast"),
         ([], "", "default"),
         (["-1", "-5"], "", "default"),
-        (["--best"], "", "max"),
+        (["--best"], "", "default"),
         (["--level", "2"], "", "fast"),
         ([], "1", "fast"),
         (["-7"], "1", "default"),
@@ -78,6 +78,7 @@ def test_every_level_has_a_model_and_none_costs_more_than_the_next() -> None:
     for name in MODELS:
         efforts = [each.effort for each in LEVELS.values() if each.model == name]
         assert [each.max_lanes for each in efforts] == sorted((each.max_lanes for each in efforts), reverse=True)
+        assert [each.max_lines_log2 for each in efforts] == sorted(each.max_lines_log2 for each in efforts)
         assert [each.is_thorough for each in efforts] == sorted(each.is_thorough for each in efforts)
 
 

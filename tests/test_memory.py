@@ -122,7 +122,7 @@ def test_wrong_sizes(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "name"), [("-1 to -3", "fast"), ("-4 to -7", "default"), ("-8, -9", "max"), ("`--model none`", "none")]
+    ("levels", "name"), [("-1 to -3", "fast"), ("-4 to -7", "default"), ("-8, -9", "default"), ("`--model none`", "none")]
 )
 def test_the_readme_says_what_a_level_takes(levels: str, name: str) -> None:
     """At most so much, and not far more: for the largest block, and for each further core."""

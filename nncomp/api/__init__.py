@@ -26,7 +26,7 @@ def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEV
     """Return `data` compressed: the bytes of a .nnc file, the same bytes as the command writes.
 
     `level` is 1 (quickest) to 9 (smallest); None is 5. `model` replaces the model of the level: the name of a model of nncomp
-    ("default", "fast", "max"), the path of a model file, or None for mixing without a network (quicker and larger).
+    ("default", "fast"), the path of a model file, or None for mixing without a network (quicker and larger).
     `workers` is the number of processes, each with one block of 3.5 MiB at a time; 0 works in this process. (As always with
     `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
     Raises ModelError if there is no such model or level.

@@ -108,7 +108,7 @@ class Codec:
 
         encoder = self._encoder if self.effort.is_thorough else None  # both payloads are made, with a code and without
         code = encoder.code(self._network.model.vocabulary.encode(data)) if encoder else NO_CODE
-        found = encode_tokens(self._network, data, threads, code, self.effort.max_lanes)
+        found = encode_tokens(self._network, data, threads, code, self.effort)
         return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nncomp.blocks.levels import USUAL, Effort
 from nncomp.errors import FormatError, MemoryLimitError
 from nncomp.format.frames import Block
 from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, SPLIT_BYTES, WORD_BYTES, BlockKind
@@ -15,7 +16,7 @@ from nncomp.format.payloads import TokensHead
 from nncomp.network.registry import ModelFile
 
 MB = 1_000_000
-DEFAULT_BYTES = 1000 * MB  # the limit for each worker where none is given
+DEFAULT_BYTES = 1200 * MB  # the limit for each worker where none is given
 _COMMAND_BYTES = 60 * MB  # the process that reads and writes, beside blocks
 _WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
@@ -38,10 +39,10 @@ class Memory:
         size = decoding_bytes(block.kind, block.raw_bytes, block.payload[: TokensHead.SIZE], len(block.payload), model)
         self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
 
-    def check_coding(self, raw_bytes: int, model: ModelFile | None) -> None:
+    def check_coding(self, raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> None:
         """Raise MemoryLimitError when one worker that codes so many bytes would take more than the limit."""
         what = f"To compress {raw_bytes:,} bytes at a time may take"
-        self._check(coding_bytes(raw_bytes, model), what, "or take --model none", model)
+        self._check(coding_bytes(raw_bytes, model, effort), what, "or take --model none", model)
 
     def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
@@ -50,7 +51,7 @@ class Memory:
         most = SPLIT_BYTES - 1
         largest = TokensHead(0, MAX_LINES_LOG2).pack()
         sizes = [decoding_bytes(kind, most, largest, most, model) for kind in (BlockKind.BYTES, BlockKind.TOKENS)]
-        size = coding_bytes(most, model) if is_coding else max(sizes)
+        size = coding_bytes(most, model, Effort(max_lines_log2=MAX_LINES_LOG2)) if is_coding else max(sizes)
         return max(1, min(asked, (self.limit_bytes - _COMMAND_BYTES) // (_WORKER_BYTES + size)))
 
     def _check(self, block_bytes: int, what: str, or_else: str, model: ModelFile | None) -> None:
@@ -76,10 +77,11 @@ def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, m
     return copies
 
 
-def coding_bytes(raw_bytes: int, model: ModelFile | None) -> int:
+def coding_bytes(raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> int:
     """Return the most bytes that coding so many takes beside a process: all kinds are tried, one after another."""
     with_bytes = _BYTES_BYTES + 8 * 3 * raw_bytes
-    with_tokens = (LINE_BYTES << MAX_LINES_LOG2) + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
+    table_bytes = LINE_BYTES << effort.max_lines_log2
+    with_tokens = table_bytes + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
     return 6 * raw_bytes + max(_LZMA_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
 
 

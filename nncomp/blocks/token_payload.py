@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_threads
+from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.errors import FormatError
 from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
@@ -28,13 +29,12 @@ from nncomp.network.engine import Network
 from nncomp.network.vocabulary import Vocabulary
 
 PARTS = 16  # of a block, whose surprisal is told
-MOST_LANES = 4  # that an encoder takes: more lanes are hardly quicker, and each costs bits
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
 _CHUNK = 1 << 18  # tokens looked at together for their costs
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
-def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
+def lanes_log2(raw_bytes: int, most: int = USUAL.max_lanes) -> int:
     """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB.
 
     >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
@@ -43,9 +43,9 @@ def lanes_log2(raw_bytes: int, most: int = MOST_LANES) -> int:
     return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
 
 
-def lines_log2(raw_bytes: int) -> int:
-    """Return log2 of the mixing table's lines (64 bytes each) for a block: about four a byte, 64 MB at most."""
-    return max(MIN_LINES_LOG2, min(MAX_LINES_LOG2, (4 * raw_bytes - 1).bit_length()))
+def lines_log2(raw_bytes: int, most: int = MAX_LINES_LOG2) -> int:
+    """Return log2 of the lines (64 bytes each) of a block's hash table: about four lines a byte, up to `most`."""
+    return max(MIN_LINES_LOG2, min(most, (4 * raw_bytes - 1).bit_length()))
 
 
 def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
@@ -62,15 +62,15 @@ class Encoded(NamedTuple):
     learned: dict[str, NDArray[Any]]
 
 
-def encode_tokens(network: Network, data: bytes, threads: int = 1, code: Code = NO_CODE, most_lanes: int = MOST_LANES) -> Encoded:
+def encode_tokens(network: Network, data: bytes, threads: int = 1, code: Code = NO_CODE, effort: Effort = USUAL) -> Encoded:
     """Return the payload of a block (at least one byte); the same for any number of threads.
 
     A code that is given is sent if the payload is the smaller for it: both are made.
     """
     start = model_start(network)
-    best = encode_and_learn(network, data, start, threads, NO_CODE, most_lanes)
+    best = encode_and_learn(network, data, start, threads, NO_CODE, effort)
     if len(code):
-        told = encode_and_learn(network, data, start, threads, code, most_lanes)
+        told = encode_and_learn(network, data, start, threads, code, effort)
         best = told if len(told.payload) < len(best.payload) else best
     return best
 
@@ -96,10 +96,12 @@ def encode_and_learn(
     start: dict[str, NDArray[Any]],
     threads: int = 1,
     code: Code = NO_CODE,
-    most_lanes: int = MOST_LANES,
+    effort: Effort = USUAL,
 ) -> Encoded:
     """Return what `encode_tokens` does with this code or none; mixing has learned from `start` on."""
-    head = TokensHead(lanes_log2(len(data), most_lanes), lines_log2(len(data)), has_code=len(code) > 0)
+    head = TokensHead(
+        lanes_log2(len(data), effort.max_lanes), lines_log2(len(data), effort.max_lines_log2), has_code=len(code) > 0
+    )
     p = predict_tokens(network, data, start, head, threads, code=code)
     decisions, p1 = p.decisions, p.p1
     if head.has_code:

@@ -16,7 +16,7 @@ from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import Options, listen, worker_count
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
-from nncomp.network.registry import strongest_model
+from nncomp.network.registry import default_model
 
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis
@@ -75,8 +75,8 @@ def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Ana
     with Bar(name, None, options.is_quiet) as bar:
         if is_packed:
             given = given_models(None if model == "none" else model)
-            return analyse(data, model_finder(given), strongest_model(), options.workers, bar.update_of)
-        return compress_and_analyse(data, choose_model(model), strongest_model(), options.workers, bar.update_of)
+            return analyse(data, model_finder(given), default_model(), options.workers, bar.update_of)
+        return compress_and_analyse(data, choose_model(model), default_model(), options.workers, bar.update_of)
 
 
 def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink], options: Options) -> None:

@@ -67,7 +67,7 @@ class Compressing:
         model_name = self.cluster.send_model(self.model) if self.model else None
         with work.open_source() as source:
             for data, is_last in split(source):
-                self.memory.check_coding(len(data), self.model)
+                self.memory.check_coding(len(data), self.model, self.effort)
                 yield Order(EncodeTask(data, is_last, None, 1, self.effort), model_name, source_digest())
 
     def assemble(self, work: Work) -> Generator[None, Any, None]:

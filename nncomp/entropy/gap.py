@@ -39,7 +39,7 @@ from nncomp.stream.workers import Sized, run_in_order
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # a smaller text is done before worker processes have started
 WHOLE_BYTES = 16 << 20  # a text of several blocks is also estimated as one piece, up to this size
-_HEAD_BYTES = {BlockKind.BYTES: 1, BlockKind.TOKENS: 3}  # of a payload, before the coder's words
+_HEAD_BYTES = {BlockKind.BYTES: BytesHead.SIZE, BlockKind.TOKENS: TokensHead.SIZE}  # of a payload, before the coder's words
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]  # called with how many bytes are done, and of how many

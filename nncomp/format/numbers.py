@@ -26,7 +26,7 @@ TRAILER_BYTES = 4  # the footer's last field: its own length
 
 # Models
 NO_MODEL = 0  # this id names no model
-MODEL_IDS = {"default": 1, "fast": 2, "max": 3}  # the models that come with nncomp
+MODEL_IDS = {"default": 1, "fast": 2}  # the models that come with nncomp
 OWN_MODEL = 255  # any other model; its hash says which
 
 # Payloads
@@ -34,7 +34,7 @@ WORD_BYTES = 4  # the range coder's words
 LZMA_DICTIONARY_BYTES = 8 << 20
 MIN_TABLE_BITS, MAX_TABLE_BITS = 16, 26  # of a block of bytes: log2 of the bytes of its hash tables
 MAX_LANES_LOG2 = 4  # of a block of tokens
-MIN_LINES_LOG2, MAX_LINES_LOG2 = 8, 20  # of a block of tokens: log2 of the lines of its hash table
+MIN_LINES_LOG2, MAX_LINES_LOG2 = 8, 22  # of a block of tokens: log2 of the lines of its hash table
 LINE_BYTES = 64
 
 

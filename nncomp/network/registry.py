@@ -128,11 +128,6 @@ def default_model() -> ModelFile | None:
     return installed_model("default")
 
 
-def strongest_model() -> ModelFile | None:
-    """Return the installed model that predicts best, however slow it is, or None when none is installed."""
-    return installed_model("max") or default_model()
-
-
 def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelFile:
     """Return the model with this hash among the given models and those that come with nncomp; raises ModelError otherwise.
 

@@ -119,7 +119,7 @@ def compress(
 
     def tasks() -> Iterator[EncodeTask]:
         for number, (data, is_last) in enumerate(split(source)):
-            memory.check_coding(len(data), coding.model)
+            memory.check_coding(len(data), coding.model, coding.effort)
             # Threads are for a block that is alone; of several, each has a process.
             yield EncodeTask(data, is_last, coding.model, max(1, workers) if is_last and not number else 1, coding.effort)
 
