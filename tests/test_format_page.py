@@ -27,7 +27,7 @@ from nncomp.errors import FormatError, MemoryLimitError, ModelError
 from nncomp.format import frames, numbers
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead
-from nncomp.mixing import byte_predictor, start_values, tables
+from nncomp.mixing import byte_predictor, start_values, tables, token_predictor
 from nncomp.mixing.byte_contexts import CONTEXTS
 from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes, pack
 from nncomp.mixing.byte_predictor_reference import probabilities
@@ -329,7 +329,7 @@ PARTS = "weight", "scale", "bias"
 
 def test_the_constant_tables() -> None:
     successor, first = tables.history_tables()
-    made = {
+    made: dict[str, Any] = {
         "squash": tables.squash_table(),
         "stretch": tables.stretch_table(),
         "rate": tables.rate_table(1024, 15),
@@ -413,7 +413,7 @@ def known_contexts() -> list[int]:
 def test_contexts_of_the_token_tree() -> None:
     """The formulas of the page, evaluated, are the hashes of the slow twin, for every source and reach in two lanes."""
     listed = formulas("The token tree", "s")
-    reaches = {}
+    reaches: dict[int, Any] = {}
     for which, _, w in table("The token tree", "r"):
         first, last = which.split(" to ") if " to " in which else (which, which)
         reaches |= dict.fromkeys(range(int(first), int(last) + 1), compile(w.replace("16 (", "16 * ("), which, "eval"))
@@ -447,7 +447,7 @@ def test_numbers_of_the_token_tree() -> None:
     assert stated("The token tree", r"Final weight set: 16 sure \+ depth, of (\d+)") == (len(plain["final_weights"]),)
     first, last = stated("The token tree", r"APMs: top, of (\d+);.*, 15\), of (\d+)\.")
     assert (25 * first, 25 * last) == (plain["map_0"].size, plain["map_2"].size)
-    assert stated("The token tree", r"k = 0 with least (\d), then k = 1 with least (\d)") == start_values.MATCH_LEAST
+    assert stated("The token tree", r"k = 0 with least (\d), then k = 1 with least (\d)") == token_predictor.MATCH_LEAST
 
 
 @pytest.mark.parametrize("contexts", [start_values.PLAIN_CONTEXTS, (0, 33, 248)])

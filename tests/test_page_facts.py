@@ -200,12 +200,6 @@ def test_ids_and_levels_of_models() -> None:
         assert [number for number, level in LEVELS.items() if level.model == name] == list(range(first, last + 1))
 
 
-not_yet = pytest.mark.xfail(
-    strict=True, reason="the models that the page tells of are not in models/ yet: take this mark off then"
-)
-
-
-@not_yet
 @pytest.mark.parametrize("name", SHIPPED)
 def test_models_are_as_they_are_described(name: str) -> None:
     """Size, hash, shape, contexts, and what the record in the file says of the training and of the validation."""

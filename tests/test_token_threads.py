@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks.levels import Effort
 from nncomp.blocks.token_loop import TOKENS, Shared
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
@@ -71,7 +72,7 @@ def test_the_quicker_way_is_taken(quick: bool, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(token_threads, "_in_spells", in_spells)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     data = TEXT * 3
-    payload = token_payload.encode_tokens(MODELS["small"], data, 1, NO_CODE, 1)[0]
+    payload = token_payload.encode_tokens(MODELS["small"], data, 1, NO_CODE, Effort(max_lanes=1))[0]
     assert token_payload.decode_tokens(MODELS["small"], payload, len(data), 2) == data
     assert sum(tokens.values()) > 4000
     assert 2000 - 100 <= tokens[quick] <= 2000 + 2 * 200 + 100, tokens

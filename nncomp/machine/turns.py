@@ -37,13 +37,16 @@ def _load(typingctx: Any, array: Any) -> Any:
     return types.int64(array), generate
 
 
-@with_twin(lambda array, value: array.fill(value))
+@with_twin(lambda array, value: array.fill(max(value, array[0])))
 @intrinsic  # type: ignore[untyped-decorator]
 def _store(typingctx: Any, array: Any, value: Any) -> Any:
-    """Set the first element of an int64 array, after all that stands before (release)."""
+    """Raise the first element of an int64 array to `value`, after all that stands before (release).
+
+    It never falls: a thread that fails sets FOREVER, and another thread that passes its turn on must not undo that.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store_atomic(arguments[1], _first(context, builder, signature, arguments), "release", 8)
+        builder.atomic_rmw("max", _first(context, builder, signature, arguments), arguments[1], "release")
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
