@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from nncomp.blocks import memory
+from nncomp.blocks.levels import STANDARD, level
 from nncomp.blocks.memory import Memory, coding_bytes, decoding_bytes
 from nncomp.errors import MemoryLimitError
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.format.payloads import TokensHead
 from nncomp.network.registry import default_model, open_model
 from tests.conftest import ROOT, Run, environment
 
@@ -77,12 +79,12 @@ def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: byte
 
 def test_each_claim_is_counted() -> None:
     model, most = default_model(), SPLIT_BYTES - 1
-    lines = [decoding_bytes(3, 1000, bytes([0, bits, 0]), 500, None) for bits in (8, 20, 255)]
-    assert lines[1] - lines[0] == 64 * ((1 << 20) - (1 << 8))
+    lines = [decoding_bytes(3, 1000, bytes([0, bits, 0]), 500, None) for bits in (8, 22, 255)]
+    assert lines[1] - lines[0] == 64 * ((1 << 22) - (1 << 8))
     assert lines[2] == lines[1], "what is out of bounds is refused by its decoder"
     for kind in range(4):
-        assert decoding_bytes(kind, most, b"\0\x14\0", most, model) < 400_000_000
-        assert decoding_bytes(kind, 0, b"", 0, None) < decoding_bytes(kind, most, b"\0\x14\0", most, None)
+        assert decoding_bytes(kind, most, b"\0\x16\0", most, model) < 550_000_000
+        assert decoding_bytes(kind, 0, b"", 0, None) < decoding_bytes(kind, most, b"\0\x16\0", most, None)
     assert coding_bytes(most, None) < 320_000_000
 
 
@@ -96,11 +98,11 @@ def test_a_limit_takes_workers_away_before_it_refuses() -> None:
 def test_without_a_limit_only_a_very_large_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.safetensors"
     with path.open("wb") as file:
-        file.truncate(100_000_000)
+        file.truncate(130_000_000)
     block = Block(3, 1000, b"\0\x08\0" + bytes(400), bytes(8), True)
     Memory().check_decoding(block, default_model())
     large = open_model(path)
-    with pytest.raises(MemoryLimitError, match="the limit is 1,000 MB"):
+    with pytest.raises(MemoryLimitError, match="the limit is 1,200 MB"):
         Memory().check_decoding(block, large)
     Memory(2 * 10**9).check_decoding(block, large)
 
@@ -128,10 +130,14 @@ def test_the_readme_says_what_a_level_takes(levels: str, name: str) -> None:
     """At most so much, and not far more: for the largest block, and for each further core."""
     rows = (ROOT / "README.md").read_text(encoding="utf-8").split("| level | compress | decompress | each further core")[1]
     (row,) = (line for line in rows.splitlines() if line.startswith(f"| {levels} |"))
-    said = [int(figure) * 1_000_000 for figure in re.findall(r"(\d+) MB", row)]
+    said = [int(figure.replace(",", "")) * 1_000_000 for figure in re.findall(r"([\d,]+) MB", row)]
     model, most = None if name == "none" else open_model(name), SPLIT_BYTES - 1
-    coding = coding_bytes(most, model)
-    decoding = max(decoding_bytes(kind, most, bytes([0, 20]), most, model) for kind in ((2, 3) if model else (2,)))
+    numbers = [int(number) for number in re.findall(r"-(\d)", levels)] or [STANDARD]
+    effort = level(numbers[0]).effort
+    assert {effort.max_lines_log2} == {level(number).effort.max_lines_log2 for number in numbers}
+    head = TokensHead(0, effort.max_lines_log2).pack()
+    coding = coding_bytes(most, model, effort)
+    decoding = max(decoding_bytes(kind, most, head, most, model) for kind in ((2, 3) if model else (2,)))
     command, worker = memory._COMMAND_BYTES, memory._WORKER_BYTES
     needed = [command + worker + coding, command + worker + decoding, worker + coding, worker + decoding]
     assert all(least <= figure <= 1.15 * least for figure, least in zip(said, needed, strict=True)), (said, needed)

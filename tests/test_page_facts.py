@@ -22,7 +22,7 @@ from nncomp import errors
 from nncomp.bench.peers import ARCHIVERS, FILTERS
 from nncomp.blocks.levels import LEVELS, STANDARD
 from nncomp.blocks.memory import DEFAULT_BYTES
-from nncomp.format.numbers import BLOCK_BYTES, MODEL_IDS, OWN_MODEL, SPLIT_BYTES
+from nncomp.format.numbers import BLOCK_BYTES, LINE_BYTES, MODEL_IDS, OWN_MODEL, SPLIT_BYTES
 from nncomp.network.registry import shipped_path
 from tests.conftest import ROOT, environment
 from tests.golden.manifest import bad_rows, good_rows
@@ -92,7 +92,8 @@ def test_levels() -> None:
     assert set(told) == set(LEVELS)
     for number, level in LEVELS.items():
         how = "both are tried" if level.effort.is_thorough else "a sample decides"
-        assert told[number][1:] == [level.model, str(level.effort.max_lanes), how]
+        table_mib = (LINE_BYTES << level.effort.max_lines_log2) >> 20
+        assert told[number][1:] == [level.model, str(level.effort.max_lanes), f"{table_mib} MiB", how]
     assert told[STANDARD][0] == f"-{STANDARD}, the usual one"
 
 

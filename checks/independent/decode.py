@@ -61,7 +61,7 @@ def decode_tokens(payload: bytes, raw_bytes: int, model: Model) -> bytes:
     """Return the bytes of a payload of kind 3."""
     demand(len(payload) >= 7, "a payload of tokens that is too short")
     lanes_log2, lines_log2, flags = payload[:3]
-    demand(lanes_log2 <= 4 and 8 <= lines_log2 <= 20 and flags <= 1, "lanes, lines or flags that mean nothing")
+    demand(lanes_log2 <= 4 and 8 <= lines_log2 <= 22 and flags <= 1, "lanes, lines or flags that mean nothing")
     demand(flags == 0 or bool(model.code), "a code, and a model that has none")
     decoder = RangeDecoder(payload[3:])
     levels = _decode_code(decoder, model) if flags else []

@@ -46,7 +46,7 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
 
     `model` is the path of the model file that `data` was compressed with, if it is not a model of nncomp. `workers`: see
     `compress`. Raises FormatError if `data` is not a valid .nnc file, ModelError if the model is missing, and MemoryLimitError
-    if a block needs more than 1 GB (only a large model of your own needs so much).
+    if a block needs more than 1.2 GB (only a large model of your own needs so much).
 
     >>> import nncomp
     >>> first, second = (nncomp.compress(part, model=None) for part in (b"one, ", b"two"))

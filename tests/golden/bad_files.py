@@ -186,7 +186,7 @@ def _tokens(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
         "tokens-lanes": ("32 lanes", altered(b"\x05" + block.payload[1:]), "FormatError", "2**5 lanes"),
         "tokens-lanes-255": ("2**255 lanes", altered(b"\xff" + block.payload[1:]), "FormatError", "2**255 lanes"),
         "tokens-lines-7": ("2**7 lines", altered(header[:1] + b"\x07\0" + words), "FormatError", "2**7 lines"),
-        "tokens-lines-21": ("2**21 lines", altered(header[:1] + b"\x15\0" + words), "FormatError", "2**21 lines"),
+        "tokens-lines-23": ("2**23 lines", altered(header[:1] + b"\x17\0" + words), "FormatError", "2**23 lines"),
         "tokens-flags": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model knows none"),  # noqa: E501
         "tokens-part-word": ("no whole number of words", altered(block.payload[:-1]), "FormatError", "not a multiple of 4"),
         "tokens-word-less": ("words that end early", altered(block.payload[:-12]), *ends),
