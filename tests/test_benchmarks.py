@@ -168,7 +168,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
         match.length = match.least
 
     with monkeypatch.context() as patch:
-        patch.setattr(byte_predictor_reference.Apm, "correct", as_squashed)
+        patch.setattr(byte_predictor_reference.Apm, "refine", as_squashed)
         assert found[(MAPS,)] == slow()
     with monkeypatch.context() as patch:
         patch.setattr(byte_predictor_reference.BitHistories, "inputs", never_met)
@@ -182,7 +182,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
 def test_tokens_without_correction_maps(not_compiled: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     header = bytes([0, token_payload.lines_log2(len(SHORT)), 0])
     assert not_compiled["tokens()"] == p1_of_product(SHORT, {}) == encode_slowly(small_model(), SHORT, header)[1]
-    monkeypatch.setattr(byte_predictor_reference.Apm, "correct", as_squashed)
+    monkeypatch.setattr(byte_predictor_reference.Apm, "refine", as_squashed)
     without = encode_slowly(small_model(), SHORT, header)[1]
     assert not_compiled[f"tokens{(MAPS,)}"] == without != not_compiled["tokens()"]
 
@@ -231,9 +231,8 @@ def body(function: Any) -> list[ast.stmt]:
 def test_the_profile_times_every_part_of_a_layer() -> None:
     """What it does not time alone: the second product of the MLP, and waiting for another thread."""
     (layers,) = (node for node in body(engine.feed) if isinstance(node, ast.For) and ast.unparse(node.target) == "n")
-    (timed,) = (
-        node for node in ast.walk(body(profile._part)[0]) if isinstance(node, ast.For) and ast.unparse(node.target) == "n"
-    )
+    nodes = (node for statement in body(profile._part) for node in ast.walk(statement))
+    (timed,) = (node for node in nodes if isinstance(node, ast.For) and ast.unparse(node.target) == "n")
     not_timed = {"_mlp_out", "_add_other_half", "wait_for", "pass_on"}
     not_work = {"range", "min", "int64"}
     assert calls([timed], not_work) == calls([layers], not_work | not_timed)

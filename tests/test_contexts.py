@@ -67,7 +67,7 @@ def counted(values: Any) -> list[int]:
 TOKEN_PLACES: dict[str, Callable[[], list[int]]] = {
     'the table of docs/FORMAT.md, "The token tree"': lambda: rows_of("| s | h |"),
     '"source 0 to ..." in docs/FORMAT.md, "Start values"': lambda: list(
-        range(int(re.findall(r"\(reach 0 to 7, source 0 to (\d+)\)", FORMAT)[0]) + 1)
+        range(int(re.findall(r"reach 0 to 7, source 0 to (\d+)", FORMAT)[0]) + 1)
     ),
     "set_sources in nncomp/mixing/token_contexts.py": lambda: lines_of(token_contexts.set_sources),
     "TokenReference.sources in nncomp/mixing/token_predictor_reference.py": lambda: counted(
