@@ -1,1 +1,1 @@
-"""What a person runs by hand: `python -m checks.NAME`. `make test` runs a small part of each (tests/test_checks.py)."""
+"""What a person runs by hand: `python -m checks.NAME`. `make test` runs a small part of each check."""

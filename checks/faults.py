@@ -1,7 +1,7 @@
 """Faults while files are compressed and decompressed: `python -m checks.faults --kills 100` prints a table with counts.
 
 After each fault the folder is looked at: a source is never changed, a file under a final name is complete, and where the
-command could still speak, it said one sentence and gave the right exit code. A killed process leaves nothing where files
+command could still speak, it said one sentence and gave the right exit status. A killed process leaves nothing where files
 without a name can be had; elsewhere a temporary file, which no command takes for anything else.
 """
 
@@ -94,12 +94,12 @@ def _listen_to_interrupts() -> None:
 
 
 def spoken(process: subprocess.Popen[bytes], code: int = 1, sentence: str = "", stdin: bytes | None = None) -> None:
-    """Raise FaultError unless the command ends with this exit code and, if it failed, one sentence."""
+    """Raise FaultError unless the command ends with this exit status and, if it failed, one sentence."""
     _, said = process.communicate(stdin, timeout=300)
     text = said.decode()
     is_sentence = text.startswith("nncomp: ") and text.count("\n") == 1 and text.rstrip()[-1] in ".?"
     if process.returncode != code or (code and not is_sentence) or sentence not in text:
-        raise FaultError(f"exit code {process.returncode} and {text!r}, not {code} and {sentence!r}")
+        raise FaultError(f"exit status {process.returncode} and {text!r}, not {code} and {sentence!r}")
 
 
 def kills(place: Place, is_packing: bool, count: int, number: int, seed: int) -> tuple[int, int]:
@@ -129,10 +129,10 @@ def kills(place: Place, is_packing: bool, count: int, number: int, seed: int) ->
             if place.leftovers():
                 raise FaultError("a temporary file is left, though there was time to remove it")
         if process.returncode not in expected:
-            raise FaultError(f"exit code {process.returncode}: {said.decode()!r}")
+            raise FaultError(f"exit status {process.returncode}: {said.decode()!r}")
         is_there = place.check(made)
         if process.returncode == 0 and not is_there:
-            raise FaultError("the exit code says that the file is there")
+            raise FaultError("the exit status says that the file is there")
         done += is_there
         left += place.leftovers()
         if left and unnamed_files(place.folder):
@@ -236,7 +236,7 @@ def changing_inputs(place: Place) -> Iterator[str]:
     os.truncate(big, len(place.packed) + 20)
     _, said = process.communicate(timeout=300)
     if process.returncode not in (0, 1) or (process.returncode == 1) != (not (place.folder / "big").exists()):
-        raise FaultError(f"exit code {process.returncode}: {said.decode()!r}")
+        raise FaultError(f"exit status {process.returncode}: {said.decode()!r}")
     if process.returncode == 0 and (place.folder / "big").read_bytes() != place.text * 60:
         raise FaultError("a partial file is there")
     yield "input that is cut while it is read"
@@ -345,7 +345,7 @@ def run(kill_count: int, seed: int = 0, say: Callable[[str], None] = print) -> i
             for what in faults(place):
                 counts[what] = counts.get(what, 0) + 1
             for what, count in counts.items():
-                say(f"| {what} | {count} | one sentence, the right exit code, nothing lost, nothing partial |")
+                say(f"| {what} | {count} | one sentence, the right exit status, nothing lost, nothing partial |")
                 total += count
     return total
 

@@ -1,4 +1,4 @@
-"""`nncomp train`, the real command: input it cannot use is a sentence and exit code 1, and the last checkpoint is kept."""
+"""`nncomp train`, the real command: input it cannot use is a sentence and exit status 1, and the last checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def again(folder: Path, *arguments: str, file_limit_bytes: int = 0, text: str = "text") -> tuple[int, str]:
-    """Run the command where a training was begun; return exit code and what it said. The checkpoint must be as it was."""
+    """Run the command where a training was begun; return exit status and what it said. The checkpoint must be as it was."""
     checkpoint = folder / "own.work/checkpoint.pt"
     before = checkpoint.read_bytes()
     command = [sys.executable, "-m", "nncomp", "train", "--data", text, *MORE, *arguments]
