@@ -46,7 +46,7 @@ def test_what_is_not_there_is_compiled_by_another_process(
     monkeypatch.undo()
     surroundings = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     subprocess.run(command, env=surroundings, check=True, timeout=120)
-    assert [path.name.split("-")[0] for path in tmp_path.rglob("byte_model.run_model-*.nbi")] == ["byte_model.run_model"]
+    assert [path.name.split("-")[0] for path in tmp_path.rglob("byte_predictor.run_model-*.nbi")] == ["byte_predictor.run_model"]
 
 
 @pytest.mark.usefixtures("two_cores")

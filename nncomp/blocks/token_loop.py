@@ -118,7 +118,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
         wait_for(t.turn, number, t.give_core_away)
         if part == 0:
             s.position[0] = s.data.size - s.count[LEFT]
-            if decoding and is_spent(s.decoder, s.words):  # once a step: altered bytes need not be decoded to the end
+            if decoding and s.count[WRONG] == 0 and is_spent(s.decoder, s.words):  # so altered bytes are not decoded to the end
                 s.count[WRONG] = SPENT
         if s.count[LEFT] == 0 or s.count[WRONG] or rows == 0:
             if part < parts:
