@@ -32,7 +32,7 @@ test: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 docs: .venv/dev
 	$(BIN)/mkdocs build --strict  # with -q it would not count its warnings

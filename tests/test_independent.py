@@ -56,7 +56,7 @@ def test_the_probabilities_that_the_page_states() -> None:
     assert found == [int(number) for number in stated.rstrip(".").replace(",", " ").split()]
 
 
-@pytest.mark.parametrize("name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme"])
+@pytest.mark.parametrize("name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme", "reaches"])
 def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) -> None:
     model_name, data, _ = CASES[name]
     model = packed(model_name)
