@@ -374,14 +374,16 @@ def test_known_sizes() -> None:
         assert all(len(bytes.fromhex(each.sha256)) == 32 for each in corpus.files.values())
 
 
-@pytest.mark.parametrize("given", [zipped(b"not the original"), zipped(b"x", "other"), b"not a zip"])
+@pytest.mark.parametrize("given", [zipped(b"not the original"), zipped(b"x", "other"), b"not a zip"], ids=range(3))
 def test_what_is_not_enwik8_is_refused(tmp_path: Path, given: bytes) -> None:
     with pytest.raises(DataError, match="try again later"):
         find_corpus("enwik8", tmp_path, open_url=lambda url: io.BytesIO(given))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("given", [tarred({"alice29.txt": b"short"}), b"not a tar", tarred({"a": b"b" * 5000})[:-40]])
+@pytest.mark.parametrize(
+    "given", [tarred({"alice29.txt": b"short"}), b"not a tar", tarred({"a": b"b" * 5000})[:-40]], ids=range(3)
+)
 def test_what_is_not_canterbury_is_refused(tmp_path: Path, given: bytes) -> None:
     with pytest.raises(DataError, match="try again later"):
         find_corpus("canterbury", tmp_path, open_url=lambda url: io.BytesIO(given))
