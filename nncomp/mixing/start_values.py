@@ -66,7 +66,8 @@ def start_values(
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a model file before anything is learned.
 
-    `contexts` and `row_sets` say which contexts and selectors are used; both are left out for those of a model that does not say.
+    `contexts` and `selectors` say which contexts and selectors are used; both are left out where they are
+    those of a model that does not say.
     """
     count = len(contexts)
     first = np.zeros(input_count(count), np.int32)
