@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from tests.golden import bad_files, good_files
@@ -54,6 +54,8 @@ def remove_all(folder: Path = FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    if "--anew" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--anew", action="store_true", help="remove all golden files first; their models stay")
+    if parser.parse_args().anew:
         remove_all()
     print("added:", ", ".join(add_missing()) or "nothing; all are there")
