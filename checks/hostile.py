@@ -23,7 +23,8 @@ from checks.independent import layout
 from checks.independent.refused import RefusedError
 from checks.mutations import MUTATIONS, lie_in_model
 from nncomp.errors import FormatError, ModelError, NncompError
-from nncomp.format.frames import ModelReference, read_blocks
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import SPLIT_BYTES
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline

@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nncomp.format.frames import read_blocks, varint
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.varints import varint
 
 _SIZES = [0, 1, 2, 7, 8, 127, 128, 255, 256, 16_383, 16_384, 1 << 20, (1 << 21) - 1, 1 << 21, 4 << 20, (4 << 20) + 1]
 _SIZES += [(6 << 20) - 1, 6 << 20, (1 << 31) - 1, 1 << 32, (1 << 62) + 1, (1 << 63) - 1, 1 << 63, 1 << 70]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import nncomp
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import frames, index, numbers
-from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, varint
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.format.varints import varint
 from nncomp.format.numbers import BLOCK_BYTES, BLOCK_UNIT_BYTES, MAX_BLOCK_UNITS, SPLIT_BYTES
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline

@@ -13,7 +13,8 @@ from checks.independent.decode import decode
 from checks.independent.refused import RefusedError
 from nncomp import errors
 from nncomp.blocks.codec import Codec, verify_block
-from nncomp.format.frames import ModelReference, read_blocks
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import OWN_MODEL, BlockKind
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline

@@ -13,7 +13,8 @@ import pytest
 from nncomp.blocks.codec import _encode_lzma
 from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError, ModelError
-from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, read_blocks, split
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, split
 from nncomp.format.numbers import BLOCK_BYTES, MAGIC
 from nncomp.network.registry import ModelFile
 from nncomp.stream.recovery import Loss, Recovered, recover

@@ -6,13 +6,17 @@ import builtins
 import io
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, BinaryIO, Protocol, cast
 
 from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
 from nncomp.api.incremental import Compressor
-from nncomp.format.frames import FrameBlock, read_blocks
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import FrameBlock
 from nncomp.format.index import Place, locate_blocks, read_block
-from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
+from nncomp.stream.assembly import Assembly
+from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, needed_model
+from nncomp.stream.ranges import Literals
 
 FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.IOBase
 
@@ -24,24 +28,31 @@ class _Blocks(Protocol):
 
 
 class _LocatedBlocks:
-    """The blocks of a file that can seek. Only a block that is asked for is decoded."""
+    """The blocks of a file that can seek. Only a block that is asked for is decoded, and those that it has copies of."""
 
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
         self._file = file
         self._find_model = find_model
-        self._places: list[Place] | None = None
 
-    @property
+    @cached_property
     def places(self) -> list[Place]:
-        if self._places is None:
-            self._places = locate_blocks(self._file)
-        return self._places
+        return locate_blocks(self._file)
+
+    @cached_property
+    def _literals(self) -> Literals:
+        return Literals(self.places, self._decode)
+
+    def _decode(self, place: Place) -> Decoded:
+        block = read_block(self._file, place)
+        return DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
 
     def at(self, position: int) -> tuple[int, bytes] | None:
         for place in self.places:  # about 270 for a gigabyte
             if place.raw_start <= position < place.raw_end:
-                block = read_block(self._file, place)
-                return place.raw_start, DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
+                decoded = self._decode(place)
+                if place.head.window_log2:
+                    self._literals.keep(place, decoded.literals)
+                return place.raw_start, b"".join(self._literals.raw(place, decoded))
         return None
 
 
@@ -49,7 +60,8 @@ class _PassingBlocks:
     """The blocks of a stream that cannot seek, read from front to end."""
 
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
-        self._blocks: Iterator[FrameBlock] = read_blocks(file)
+        self._assembly = Assembly()
+        self._blocks: Iterator[FrameBlock] = read_blocks(file, self._assembly.expect)
         self._find_model = find_model
         self._raw_end = 0
 
@@ -57,8 +69,11 @@ class _PassingBlocks:
         for found in self._blocks:
             raw_start = self._raw_end
             self._raw_end += found.block.raw_bytes
+            decoded = DecodeTask(found.block, needed_model(found.block.kind, found.model, self._find_model)).run()
+            data = b"".join(self._assembly.add(found, *decoded))
             if position < self._raw_end:
-                return raw_start, DecodeTask(found.block, needed_model(found.block.kind, found.model, self._find_model)).run()
+                return raw_start, data
+        self._assembly.check()
         return None
 
 

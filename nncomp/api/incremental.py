@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
-from nncomp.format.frames import (
-    BlockHeader,
-    ByteSource,
-    FrameHeader,
-    FrameIndex,
-    FrameWriter,
-    ModelReference,
-    TruncatedError,
-    check_footer,
-    check_magic,
-    read_block_header,
-    read_frame_header,
-)
-from nncomp.format.numbers import BLOCK_BYTES, MAGIC, SPLIT_BYTES
-from nncomp.stream.pipeline import DecodeTask, EncodeTask, named_model, needed_model
+from nncomp.format.frame_reader import ByteSource, TruncatedError, check_magic, read_block_header, read_frame_header, take_footer
+from nncomp.format.frames import BlockHeader, FrameBlock, FrameHeader, FrameIndex
+from nncomp.format.numbers import MAGIC
+from nncomp.stream.assembly import Assembly
+from nncomp.stream.pipeline import Coding, DecodeTask, EncodeTask, FrameAssembly, Summary, needed_model
+from nncomp.stream.repeats import Cut, RepeatFinder
 
 
 class Compressor:
@@ -36,21 +28,17 @@ class Compressor:
     """
 
     def __init__(self, *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
-        self._model, self._effort = to_write_with(model, level)
-        self._held = bytearray()
+        self._coding = Coding(*to_write_with(model, level))
+        self._finder = RepeatFinder(1 << self._coding.effort.window_log2)
         self._sink = io.BytesIO()
-        self._writer: FrameWriter | None = None
+        self._assembly = FrameAssembly(self._sink, self._coding, Summary())
         self._is_over = False
 
     def compress(self, data: Bytes) -> bytes:
         """Take a piece; return the complete part of the frame, possibly empty."""
         if self._is_over:
             raise ValueError("The compressor was flushed. Make a new one for another frame.")
-        self._held += data
-        while len(self._held) >= SPLIT_BYTES:
-            block = bytes(self._held[:BLOCK_BYTES])
-            del self._held[:BLOCK_BYTES]
-            self._code(block, is_last=False)
+        self._code(self._finder.take(data))
         return self._taken()
 
     def flush(self) -> bytes:
@@ -58,15 +46,12 @@ class Compressor:
         if self._is_over:
             raise ValueError("The compressor was flushed already.")
         self._is_over = True
-        self._code(bytes(self._held), is_last=True)
-        self._held.clear()
+        self._code(self._finder.finish())
         return self._taken()
 
-    def _code(self, data: bytes, is_last: bool) -> None:
-        block, _ = EncodeTask(data, is_last, self._model, effort=self._effort).run()
-        if self._writer is None:
-            self._writer = FrameWriter(self._sink, named_model(self._model, block))
-        self._writer.write(block)
+    def _code(self, cuts: Iterable[Cut]) -> None:
+        for cut in cuts:
+            self._assembly.add(EncodeTask(cut, self._coding.model, effort=self._coding.effort).run())
 
     def _taken(self) -> bytes:
         taken = self._sink.getvalue()
@@ -96,6 +81,7 @@ class Decompressor:
         self._held = bytearray()
         self._index: FrameIndex | None = None
         self._head: FrameHeader | None = None
+        self._assembly = Assembly()
         self._has_last = False
         self.eof = False
         self.unused_data = b""
@@ -120,11 +106,13 @@ class Decompressor:
                 self._index = FrameIndex(self._head.data)
             elif self._has_last:
                 source = ByteSource(io.BytesIO(bytes(self._held)))
-                check_footer(source, self._index)
+                if content := take_footer(source, self._index):
+                    self._assembly.expect(0, content)
+                self._assembly.check()
                 self.eof, self.unused_data = True, bytes(self._held[source.position :])
             else:
-                header = read_block_header(source, not self._index.blocks, self._head.block_bytes)
-                blocks.append(self._decoded(header, self._head.model, source))
+                header = read_block_header(source, self._head, not self._index.blocks)
+                blocks += self._decoded(header, self._head, self._index.blocks, source)
                 self._index.add(header)
                 self._has_last = header.is_last
         except TruncatedError:
@@ -132,13 +120,15 @@ class Decompressor:
         del self._held[: source.position]
         return True
 
-    def _decoded(self, header: BlockHeader, named: ModelReference | None, source: ByteSource) -> bytes:
+    def _decoded(self, header: BlockHeader, head: FrameHeader, number: int, source: ByteSource) -> list[bytes]:
         start = source.position
-        if len(self._held) < start + header.payload_bytes:
+        if len(self._held) < start + header.body_bytes:
             raise TruncatedError
-        source.position += header.payload_bytes
+        source.position += header.body_bytes
         block = header.block(bytes(self._held[start : source.position]))
-        return DecodeTask(block, needed_model(block.kind, named, self._find_model)).run()
+        decoded = DecodeTask(block, needed_model(block.kind, head.model, self._find_model)).run()
+        found = FrameBlock(0, number, 0, source.position, head, block)
+        return [bytes(part) for part in self._assembly.add(found, *decoded)]
 
 
-_LONGEST_HEADER = 64  # bytes; a frame's has at most 15, a block's less than 30
+_LONGEST_HEADER = 64  # bytes; a frame's has at most 15, a block's less than 50

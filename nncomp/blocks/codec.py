@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.lzma_payload import decode_lzma, encode_lzma, quick_lzma_bytes
 from nncomp.errors import FormatError
-from nncomp.format.frames import checksum, varint
+from nncomp.format.frames import block_checksum
 from nncomp.format.numbers import BlockKind
+from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ class Codec:
 
     def __init__(self, model: ModelFile | None = None, effort: Effort = USUAL) -> None:
         self.model, self.effort = model, effort
-        self._coded: tuple[bytes, CodedBlock] | None = None  # the last block: a long file may repeat it
-        self._decoded: tuple[tuple[int, bytes, int], bytes] | None = None
 
     def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
         """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
@@ -53,13 +52,6 @@ class Codec:
         >>> Codec().encode_block(b"").kind.name
         'STORED'
         """
-        if self._coded and self._coded[0] == data:
-            return self._coded[1]
-        best = self._encode_smallest(data, threads)
-        self._coded = data, best
-        return best
-
-    def _encode_smallest(self, data: bytes, threads: int) -> CodedBlock:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         quick_bytes = quick_lzma_bytes(data)
         if self.model and data:
@@ -150,12 +142,6 @@ class Codec:
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
-        block = kind, payload, raw_bytes
-        if self._decoded is None or self._decoded[0] != block:
-            self._decoded = block, self._decode(*block, threads)
-        return self._decoded[1]
-
-    def _decode(self, kind: int, payload: bytes, raw_bytes: int, threads: int) -> bytes:
         if kind == BlockKind.STORED:
             data = payload
         elif kind == BlockKind.LZMA:
@@ -180,9 +166,22 @@ class Codec:
         return decode_tokens(self._network, payload, raw_bytes, threads)
 
 
-def verify_block(data: bytes, expected: bytes) -> None:
-    """Raise FormatError unless the decoded bytes have the checksum that was written with them."""
-    if checksum(data) != expected:
+def encode_list(data: bytes) -> CodedBlock:
+    """Return the smallest coding of a block's list of copies: stored, as LZMA or as bytes."""
+    best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
+    as_bytes = _encode_bytes(data)
+    assert as_bytes is not None  # nothing bounds it
+    return _smaller(_smaller(best, _encode_lzma(data)), as_bytes)
+
+
+def decode_list(kind: int, payload: bytes, list_bytes: int) -> bytes:
+    """Return a block's list of copies, of `list_bytes` bytes; raises FormatError when the payload does not hold it."""
+    return Codec().decode_block(kind, payload, list_bytes)
+
+
+def verify_block(copy_list: bytes, literals: bytes, expected: bytes) -> None:
+    """Raise FormatError unless a block's list of copies and its literals have the checksum that was written with them."""
+    if block_checksum(copy_list, literals) != expected:
         raise FormatError("A block decodes to other bytes than were compressed (its checksum differs); the file is altered.")
 
 

@@ -19,6 +19,7 @@ class Effort:
     max_lanes: int = 4  # fewer lanes are smaller, and slower
     max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line: more lines make long blocks smaller
     is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
+    window_log2: int = 29  # how far back in the literals a copy may reach
 
 
 USUAL = Effort()
@@ -33,15 +34,15 @@ class Level:
 
 
 LEVELS = {
-    1: Level("fast", Effort(is_thorough=False, max_lines_log2=20)),
-    2: Level("fast", Effort(max_lines_log2=20)),
-    3: Level("fast", Effort(max_lanes=2, max_lines_log2=20)),
+    1: Level("fast", Effort(is_thorough=False, max_lines_log2=20, window_log2=26)),
+    2: Level("fast", Effort(max_lines_log2=20, window_log2=26)),
+    3: Level("fast", Effort(max_lanes=2, max_lines_log2=20, window_log2=26)),
     4: Level("default", Effort(is_thorough=False)),
     5: Level("default", Effort()),
     6: Level("default", Effort(max_lanes=2)),
     7: Level("default", Effort(max_lanes=1)),
-    8: Level("default", Effort(max_lanes=1, max_lines_log2=22)),
-    9: Level("default", Effort(max_lanes=1, max_lines_log2=22)),
+    8: Level("default", Effort(max_lanes=1, max_lines_log2=22, window_log2=32)),
+    9: Level("default", Effort(max_lanes=1, max_lines_log2=22, window_log2=32)),
 }
 
 

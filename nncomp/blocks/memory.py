@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.errors import FormatError, MemoryLimitError
 from nncomp.format.frames import Block
-from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, SPLIT_BYTES, WORD_BYTES, BlockKind
+from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, MAX_LITERAL_BYTES, WORD_BYTES, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.network.registry import ModelFile
 
 MB = 1_000_000
 DEFAULT_BYTES = 1200 * MB  # the limit for each worker where none is given
-_COMMAND_BYTES = 60 * MB  # the process that reads and writes, beside blocks
+_COMMAND_BYTES = 140 * MB  # the process that reads, finds repeats, copies and writes, beside blocks
 _WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
 _TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
@@ -26,6 +26,7 @@ _BYTES_BYTES = 11 * (1 << 22) + 15 * MB  # slots and maps of mixing on bytes, at
 _TOKENS_BYTES = 30 * MB  # mixing on tokens, beside its hash table
 _TOKEN_DECISIONS = 16  # a token has at most, and each is kept in three bytes while a block is coded
 _CODER_BYTES = 60 * MB  # the range encoder's part of a block
+_LIST_BYTES = 40 * MB  # the copies of a block, in both processes
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Memory:
 
     def check_decoding(self, block: Block, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that decodes this block would take more than the limit."""
-        size = decoding_bytes(block.kind, block.raw_bytes, block.payload[: TokensHead.SIZE], len(block.payload), model)
+        size = decoding_bytes(block.kind, block.literal_bytes, block.payload[: TokensHead.SIZE], len(block.payload), model)
+        if block.copies:
+            size += _LIST_BYTES
         self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
 
     def check_coding(self, raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> None:
@@ -48,7 +51,7 @@ class Memory:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
         if self.limit_bytes is None or asked < 2:
             return asked
-        most = SPLIT_BYTES - 1
+        most = MAX_LITERAL_BYTES
         largest = TokensHead(0, MAX_LINES_LOG2).pack()
         sizes = [decoding_bytes(kind, most, largest, most, model) for kind in (BlockKind.BYTES, BlockKind.TOKENS)]
         size = coding_bytes(most, model, Effort(max_lines_log2=MAX_LINES_LOG2)) if is_coding else max(sizes)

@@ -11,7 +11,8 @@ from itertools import zip_longest
 
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
-from nncomp.format.frames import FrameBlock, Readable, read_blocks
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import FrameBlock, Readable
 from nncomp.format.numbers import MODEL_IDS, BlockKind
 
 _NOTE = "bound: without headers and checksums; nncomp entropy FILE estimates it in full"
@@ -54,7 +55,7 @@ def read_listing(name: str) -> Listing:
         for found in read_blocks(counted):
             listing.frames = found.frame + 1
             listing.raw_bytes += found.block.raw_bytes
-            listing.payload_bytes += len(found.block.payload)
+            listing.payload_bytes += len(found.block.payload) + (len(found.block.copies.payload) if found.block.copies else 0)
             kinds[_kind_name(found)] += 1
             if found.model:
                 models[f"{_model_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None

@@ -8,7 +8,8 @@ from functools import cache
 from nncomp.blocks import levels
 from nncomp.cli.fetched import model_path
 from nncomp.cli.files import Source
-from nncomp.format.frames import ModelReference, read_blocks
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
 from nncomp.stream.pipeline import FindModel

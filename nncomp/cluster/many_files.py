@@ -17,10 +17,13 @@ from nncomp.cluster.connection import Cluster
 from nncomp.cluster.remote_task import Order
 from nncomp.cluster.window import Flight, Window
 from nncomp.errors import NncompError
-from nncomp.format.frames import Readable, Writable, read_blocks, split
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import FrameBlock, Readable, Writable
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
-from nncomp.stream.pipeline import DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
+from nncomp.stream.assembly import Assembly, check_sources
+from nncomp.stream.pipeline import Coding, DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
+from nncomp.stream.repeats import cuts
 from nncomp.version import source_digest
 
 _WAIT_S = 0.5
@@ -44,6 +47,8 @@ class Work:
     is_skipped: bool = False
     is_over: bool = False
     summary: Summary = field(default_factory=Summary)
+    assembly: Assembly = field(default_factory=Assembly)  # of what is decompressed, and the blocks in work for it
+    found: deque[FrameBlock] = field(default_factory=deque)
     worker_s: float = 0.0
     error: NncompError | None = None
 
@@ -66,24 +71,21 @@ class Compressing:
     def orders(self, work: Work) -> Iterator[Order]:
         model_name = self.cluster.send_model(self.model) if self.model else None
         with work.open_source() as source:
-            for data, is_last in split(source):
-                self.memory.check_coding(len(data), self.model, self.effort)
-                yield Order(EncodeTask(data, is_last, None, 1, self.effort), model_name, source_digest())
+            for cut in cuts(source, 1 << self.effort.window_log2):
+                self.memory.check_coding(len(cut.literals), self.model, self.effort)
+                yield Order(EncodeTask(cut, None, 1, self.effort), model_name, source_digest())
 
     def assemble(self, work: Work) -> Generator[None, Any, None]:
         assert work.open_sink is not None
         with work.open_sink() as sink:
-            assembly = FrameAssembly(sink, self.model, work.summary)
-            while True:
-                found = yield
-                if found is None:
-                    return
-                assembly.add(*found)
+            assembly = FrameAssembly(sink, Coding(self.model, self.effort), work.summary)
+            while (encoded := (yield)) is not None:
+                assembly.add(encoded)
 
 
 @dataclass(frozen=True)
 class Decompressing:
-    """Decompression. Without `open_sink`, workers decode and check blocks and return only their sizes."""
+    """Decompression. Without `open_sink`, workers decode and check blocks and return only their copies."""
 
     cluster: Cluster
     find_model: FindModel
@@ -91,24 +93,32 @@ class Decompressing:
 
     def orders(self, work: Work) -> Iterator[Order]:
         with work.open_source() as source:
-            for found in read_blocks(source):
+            for found in read_blocks(source, work.assembly.expect):
                 model = needed_model(found.block.kind, found.model, self.find_model)
                 self.memory.check_decoding(found.block, model)
                 model_name = self.cluster.send_model(model) if model else None
                 work.summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
-                work.summary.packed_bytes = found.offset + found.header_bytes + len(found.block.payload)
+                work.summary.packed_bytes = found.end
+                work.found.append(found)
                 task = DecodeTask(found.block, None)
                 yield Order(task, model_name, source_digest(), work.open_sink is None)
 
     def assemble(self, work: Work) -> Generator[None, Any, None]:
         if work.open_sink is None:
-            while (count := (yield)) is not None:
-                work.summary.raw_bytes += count
+            literals, frame = 0, -1
+            while (decoded := (yield)) is not None:
+                found = work.found.popleft()
+                literals, frame = literals if found.frame == frame else 0, found.frame
+                window_log2 = found.head.window_log2
+                check_sources(decoded.copies, literals, 1 << window_log2 if window_log2 else None)
+                literals += found.block.literal_bytes
+                work.summary.raw_bytes += found.block.raw_bytes
             return
         with work.open_sink() as sink:
-            while (data := (yield)) is not None:
-                sink.write(data)
-                work.summary.raw_bytes += len(data)
+            while (decoded := (yield)) is not None:
+                for part in work.assembly.add(work.found.popleft(), *decoded):
+                    work.summary.raw_bytes += sink.write(part)
+            work.assembly.check()
 
 
 _Queue = deque[tuple[Work, "Flight | None"]]  # None: the end of this file's source

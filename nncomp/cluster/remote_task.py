@@ -18,7 +18,7 @@ from distributed import WorkerPlugin
 
 from nncomp.errors import ModelError, NncompError, WorkerError
 from nncomp.network.registry import ModelFile, model_file
-from nncomp.stream.pipeline import DecodeTask, EncodeTask
+from nncomp.stream.pipeline import Decoded, DecodeTask, EncodeTask
 from nncomp.version import VERSION, source_digest
 
 _models: dict[str, ModelFile] = {}  # of this process, by `SentModel.name`
@@ -27,7 +27,7 @@ _turn = threading.Lock()  # a process has one codec, and one block in work
 
 @dataclass(frozen=True)
 class Order:
-    """A task for a worker, without the model, which the worker has. With `is_checked_only` the result is only its size."""
+    """A task for a worker, without the model, which the worker has. With `is_checked_only` the result has no literals."""
 
     task: EncodeTask | DecodeTask = field(repr=False)
     model_name: str | None  # see SentModel
@@ -77,7 +77,7 @@ def _run(order: Order) -> Any:
         if model is None:
             raise WorkerError("A worker did not get the model; start the worker again.")
     result = replace(order.task, model=model).run()
-    return len(result) if order.is_checked_only else result
+    return result._replace(literals=b"") if isinstance(result, Decoded) and order.is_checked_only else result
 
 
 class SentModel(WorkerPlugin):

@@ -10,8 +10,8 @@ from typing import Any
 from nncomp.cluster.connection import Cluster, failure
 from nncomp.cluster.remote_task import Done, Order
 from nncomp.errors import WorkerError
-from nncomp.format.frames import Block
 from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.stream.pipeline import Decoded, Encoded
 
 _LOOK_S = 2.0  # between two counts of the workers
 _ALONE_S = 300.0  # without any worker, then the command fails
@@ -128,9 +128,7 @@ class Window:
 
 
 def _size(result: Any) -> int:
-    """Return the bytes that a result takes: of a coded block, or of raw bytes; a mere size takes none."""
-    if isinstance(result, bytes):
-        return len(result)
-    if isinstance(result, tuple) and isinstance(result[0], Block):
-        return len(result[0].payload)
-    return 0
+    """Return the bytes that a result takes: of a coded block, or of literals."""
+    if isinstance(result, Decoded):
+        return len(result.literals)
+    return len(result.block.payload) if isinstance(result, Encoded) else 0

@@ -25,10 +25,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
-from nncomp.blocks.codec import Codec, verify_block
+from nncomp.blocks.codec import Codec, decode_list, verify_block
 from nncomp.entropy.estimate import Estimate, EstimateTask, open_network, rounded, unit_bits
 from nncomp.errors import FormatError
-from nncomp.format.frames import Block, FrameBlock, read_blocks
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import Block, FrameBlock
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
@@ -63,23 +64,25 @@ class DecodeTask:
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes that the block holds."""
-        return self.block.raw_bytes
+        """Bytes that are decoded: literals."""
+        return self.block.literal_bytes
 
     @property
     def input_bytes(self) -> int:
         """Bytes that progress counts."""
-        return self.block.raw_bytes
+        return self.block.literal_bytes
 
     def run(self) -> Decoded:
         """Return the decoded block; raises FormatError when it is altered, by its checksum too."""
-        kind, payload, raw_bytes = self.block.kind, self.block.payload, self.block.raw_bytes
+        kind, payload, raw_bytes = self.block.kind, self.block.payload, self.block.literal_bytes
+        copies = self.block.copies
+        listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
         if kind == BlockKind.TOKENS and self.model:
             from nncomp.blocks.token_payload import code_cost_bits, decode_lanes, model_start, predict_tokens
 
             network = open_network(self.model)
             data, ids, code = decode_lanes(network, payload, raw_bytes)
-            verify_block(data, self.block.checksum)
+            verify_block(listed, data, self.block.checksum)
             if not data:
                 return Decoded(data, 0.0)
             p = predict_tokens(network, data, model_start(network), TokensHead.parse(payload), lane_ids=ids, code=code)
@@ -87,7 +90,7 @@ class DecodeTask:
             bits = float(unit_bits(p.decisions, p.p1, network.model.vocabulary.bits).sum())
             return Decoded(data, code_bits + bits, code_bits, tuple(code.tolist()))
         data = Codec().decode_block(kind, payload, raw_bytes)
-        verify_block(data, self.block.checksum)
+        verify_block(listed, data, self.block.checksum)
         if kind == BlockKind.BYTES:
             import numpy as np
 

@@ -12,31 +12,34 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
-from nncomp.format.frames import (
-    Block,
-    BlockHeader,
-    ByteSource,
-    FrameHeader,
-    FrameIndex,
-    ModelReference,
-    check_magic,
-    read_block_header,
-    read_frame_header,
-    read_headers,
-    varint,
+from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, read_headers
+from nncomp.format.frames import Block, BlockHeader, FrameHeader, FrameIndex, ModelReference
+from nncomp.format.numbers import (
+    BLOCK_MAGIC,
+    CHECKSUM_BYTES,
+    KIND_BITS,
+    MAGIC,
+    MAX_LITERAL_BYTES,
+    MAX_RAW_BYTES,
+    MAX_TOTAL_BYTES,
+    TRAILER_BYTES,
 )
-from nncomp.format.numbers import CHECKSUM_BYTES, KIND_BITS, MAGIC, SPLIT_BYTES, TRAILER_BYTES, BlockKind
+
+_LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES  # every block but the first has more
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block is, in the file (`offset`) and in the content (`raw_start`), and enough to read it alone."""
+    """Where a block is: in the file (`offset`), in the literals of its frame, and in the content (`raw_start`)."""
 
     offset: int
+    block_bytes: int  # header, list of copies and payload
     kind: int
+    frame: int
+    literal_start: int
+    literal_bytes: int
     raw_start: int
     raw_bytes: int
-    payload_bytes: int
     is_last: bool
     is_first: bool
     head: FrameHeader  # of its frame
@@ -46,14 +49,16 @@ class Place:
         return self.head.model
 
     @property
+    def end(self) -> int:
+        return self.offset + self.block_bytes
+
+    @property
     def raw_end(self) -> int:
         return self.raw_start + self.raw_bytes
 
     @property
-    def payload_offset(self) -> int:
-        """Where the payload begins: after the kind, the sizes and the checksum."""
-        sizes = [self.raw_bytes] * self.is_last + [self.payload_bytes] * (self.kind != BlockKind.STORED)
-        return self.offset + 1 + sum(len(varint(size)) for size in sizes) + CHECKSUM_BYTES
+    def literal_end(self) -> int:
+        return self.literal_start + self.literal_bytes
 
 
 def locate_blocks(stream: BinaryIO) -> list[Place]:
@@ -71,15 +76,18 @@ def locate_blocks(stream: BinaryIO) -> list[Place]:
 def _walk(stream: BinaryIO) -> list[Place]:
     source = ByteSource(stream)
     places: list[Place] = []
-    raw_start = 0
     for found in read_headers(source):
-        header = found.header
-        sizes = raw_start, header.raw_bytes, header.payload_bytes
-        places.append(Place(found.offset, header.kind, *sizes, header.is_last, not found.number, found.head))
-        raw_start += header.raw_bytes
-        if header.payload_bytes:  # the last byte is taken, to see that it is there
-            stream.seek(source.position + header.payload_bytes - 1)
-            source.position += header.payload_bytes - 1
+        header, before = found.header, places[-1] if places else None
+        block_bytes = len(header.data) + header.body_bytes
+        literal_start = before.literal_end if before and found.number else 0
+        raw_start = before.raw_end if before else 0
+        starts = literal_start, header.literal_bytes, raw_start, header.raw_bytes
+        places.append(
+            Place(found.offset, block_bytes, header.kind, found.frame, *starts, header.is_last, not found.number, found.head)
+        )
+        if header.body_bytes:  # the last byte is taken, to see that it is there
+            stream.seek(source.position + header.body_bytes - 1)
+            source.position += header.body_bytes - 1
             source.take(1)
     return places
 
@@ -111,36 +119,58 @@ def read_places(stream: BinaryIO, start: int, head: FrameHeader, end: int) -> tu
     absent = FormatError("The file has no index of its blocks at its end.")
     stream.seek(max(start, end - TRAILER_BYTES))
     footer_bytes = int.from_bytes(stream.read(TRAILER_BYTES), "little")
-    if not TRAILER_BYTES + CHECKSUM_BYTES < footer_bytes <= end - start - len(head.data):
+    if not TRAILER_BYTES + 2 * CHECKSUM_BYTES < footer_bytes <= end - start - len(head.data):
         raise absent
     source = ByteSource(stream)
     stream.seek(end - footer_bytes)
-    total, _ = source.take_varint((1 << 63) - 1, "a content")
-    count, _ = source.take_varint((end - start) // (2 + CHECKSUM_BYTES), "an index")
-    block_bytes = head.block_bytes
-    last_bytes = total - block_bytes * (count - 1)
-    if count < 2 or not SPLIT_BYTES - block_bytes <= last_bytes < SPLIT_BYTES:
-        raise absent
+    total, entries = _take_entries(source, end - start)
     places: list[Place] = []
-    offset = start + len(head.data)
-    for i in range(count):
-        entry, _ = source.take_varint(SPLIT_BYTES << KIND_BITS, "a block")
-        is_last = i == count - 1
-        raw_bytes = last_bytes if is_last else block_bytes
-        kind, payload_bytes = entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS
-        places.append(Place(offset, kind, block_bytes * i, raw_bytes, payload_bytes, is_last, i == 0, head))
-        offset = places[-1].payload_offset + payload_bytes
-    if offset != end - footer_bytes or source.position != footer_bytes - CHECKSUM_BYTES - TRAILER_BYTES:
+    offset, literal_start, raw_start = start + len(head.data), 0, 0
+    for i, (kind, block_bytes, literal_bytes, copied_bytes) in enumerate(entries):
+        starts = literal_start, literal_bytes, raw_start, literal_bytes + copied_bytes
+        places.append(Place(offset, block_bytes, kind, 0, *starts, i == len(entries) - 1, i == 0, head))
+        offset, literal_start, raw_start = places[-1].end, places[-1].literal_end, places[-1].raw_end
+    ends_right = source.position == footer_bytes - 2 * CHECKSUM_BYTES - TRAILER_BYTES
+    if offset != end - footer_bytes or raw_start != total or not ends_right:
         raise absent
     stream.seek(end - footer_bytes)
     return places, source.take(footer_bytes)
+
+
+Entry = tuple[int, int, int, int]  # kind, bytes of the block, literals, copied bytes
+
+
+def _take_entries(source: ByteSource, limit: int) -> tuple[int, list[Entry]]:
+    """Return the total of a footer and its entries, one for each block; no block has more bytes than `limit`."""
+    total, _ = source.take_varint(MAX_TOTAL_BYTES, "a content")
+    count, _ = source.take_varint(limit // _LEAST_BLOCK_BYTES, "an index")
+    entries: list[Entry] = []
+    for _ in range(count):
+        entry, _ = source.take_varint(limit << KIND_BITS, "a block")
+        literal_bytes, _ = source.take_varint(MAX_LITERAL_BYTES, "literals")
+        copied_bytes, _ = source.take_varint(MAX_RAW_BYTES - literal_bytes, "copies")
+        entries.append((entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS, literal_bytes, copied_bytes))
+    if count < 2:
+        raise FormatError("An index is of fewer than two blocks; the file is altered.")
+    return total, entries
+
+
+def read_entries(source: ByteSource, limit: int) -> tuple[list[Entry], int]:
+    """Return the entries of the footer that stands here, and where it ends; raises FormatError when none does."""
+    start = source.position
+    _, entries = _take_entries(source, limit)
+    source.take(2 * CHECKSUM_BYTES)
+    if int.from_bytes(source.take(TRAILER_BYTES), "little") != source.position - start:
+        raise _wrong()
+    return entries, source.position
 
 
 def _check_digest(stream: BinaryIO, places: list[Place], footer: bytes) -> None:
     index = FrameIndex(places[0].head.data)
     for place in places:
         index.add(_read_header(stream, place)[0])
-    if index.footer() != footer:
+    content = footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES]
+    if index.footer(content) != footer:
         raise _wrong()
 
 
@@ -155,16 +185,16 @@ def _jumps_are_cheap(stream: BinaryIO) -> bool:
 def read_block(stream: BinaryIO, place: Place) -> Block:
     """Return the block at a place; raises FormatError when another one is there."""
     header, source = _read_header(stream, place)
-    return header.block(source.take(place.payload_bytes))
+    return header.block(source.take(header.body_bytes))
 
 
 def _read_header(stream: BinaryIO, place: Place) -> tuple[BlockHeader, ByteSource]:
-    """Return the header of the block at a place, and what stands before its payload."""
+    """Return the header of the block at a place, and what stands after it."""
     stream.seek(place.offset)
     source = ByteSource(stream)
-    header = read_block_header(source, place.is_first, place.head.block_bytes)
-    found = header.kind, header.raw_bytes, header.payload_bytes, header.is_last
-    if found != (place.kind, place.raw_bytes, place.payload_bytes, place.is_last):
+    header = read_block_header(source, place.head, place.is_first)
+    found = header.kind, len(header.data) + header.body_bytes, header.literal_bytes, header.raw_bytes, header.is_last
+    if found != (place.kind, place.block_bytes, place.literal_bytes, place.raw_bytes, place.is_last):
         raise _wrong()
     return header, source
 

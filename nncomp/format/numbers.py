@@ -9,17 +9,24 @@ from enum import IntEnum
 
 # Frame
 MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xE3])
+BLOCK_MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xB7])  # before every block of a frame but the first
 VERSION = 1
 CHECKSUM_BYTES = 8  # BLAKE2b of a block's raw bytes, and of an index
 MODEL_HASH_BYTES = 8  # of the SHA-256 of a model file
 MAX_TOTAL_BYTES = (1 << 63) - 1  # raw bytes of a frame
 
 # Block
-BLOCK_UNIT_BYTES = 256 << 10  # a frame of several blocks says in this unit how many raw bytes each block but the last has
-MAX_BLOCK_UNITS = 15
-BLOCK_BYTES = 14 * BLOCK_UNIT_BYTES  # what a writer takes: a block is less than a tenth of a file of 40 MB
-SPLIT_BYTES = 6 << 20  # the last block of a frame has fewer raw bytes
+MAX_LITERAL_BYTES = (6 << 20) - 1  # of a block: what is coded
+MAX_RAW_BYTES = 64 << 20  # of a block: literals and copies
+BLOCK_BYTES = 14 << 18  # the literals that a writer takes: 3.5 MiB, less than a tenth of a file of 40 MB
+SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when so many are there; else all are the last block
 KIND_BITS = 3
+
+# Copies
+MIN_COPY_BYTES = 32
+MAX_COPIES = 1 << 16  # of a block
+MAX_LIST_BYTES = 1 << 20  # of their list, before it is coded
+MIN_WINDOW_LOG2, MAX_WINDOW_LOG2 = 16, 32  # of a frame of several blocks: how far back in its literals a copy may reach
 
 # Footer
 TRAILER_BYTES = 4  # the footer's last field: its own length

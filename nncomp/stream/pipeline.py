@@ -10,14 +10,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
-from nncomp.blocks.codec import Codec, verify_block
+from nncomp.blocks.codec import Codec, decode_list, encode_list, verify_block
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError
-from nncomp.format.frames import Block, FrameBlock, FrameWriter, ModelReference, Readable, Writable, checksum, read_blocks, split
+from nncomp.format.copies import Copy, pack_copies, parse_copies
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import Block, CopyList, FrameBlock, FrameWriter, ModelReference, Readable, Writable, block_checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
+from nncomp.stream.assembly import Assembly
+from nncomp.stream.repeats import Cut, cuts
 from nncomp.stream.workers import Progress
 from nncomp.stream.workers import run_in_order as run_in_order
 
@@ -34,28 +39,51 @@ class Summary:
     kinds: Counter[str] = field(default_factory=Counter)
 
 
+class Encoded(NamedTuple):
+    """A coded block, the surprisal of what was coded in bits, and with the last block the checksum of the content."""
+
+    block: Block
+    cost_bits: float
+    content: bytes | None
+
+
+class Decoded(NamedTuple):
+    """What a block holds: literals, and the copies between them."""
+
+    literals: bytes
+    copies: list[Copy]
+
+
 @dataclass(frozen=True)
 class EncodeTask:
-    """Raw bytes to code with a model's network, or with none, in so many threads."""
+    """Literals and copies to code with a model's network, or with none, in so many threads."""
 
-    data: bytes = field(repr=False)
-    is_last: bool
+    cut: Cut
     model: ModelFile | None
     threads: int = 1
     effort: Effort = USUAL
 
     @property
     def raw_bytes(self) -> int:
-        return len(self.data)
+        """The bytes that are coded."""
+        return len(self.cut.literals)
 
     @property
     def input_bytes(self) -> int:
-        return len(self.data)
+        return self.cut.raw_bytes
 
-    def run(self) -> tuple[Block, float]:
-        coded = _codec(self.model, self.effort).encode_block(self.data, self.threads)
-        block = Block(int(coded.kind), len(self.data), coded.payload, checksum(self.data), self.is_last)
-        return block, coded.cost_bits
+    def run(self) -> Encoded:
+        cut = self.cut
+        coded = _codec(self.model, self.effort).encode_block(cut.literals, self.threads)
+        listed = pack_copies(cut.copies) if cut.copies else b""
+        copies, list_bits = None, 0.0
+        if listed:
+            found = encode_list(listed)
+            copies = CopyList(found.kind, cut.raw_bytes - len(cut.literals), len(listed), found.payload)
+            list_bits = found.cost_bits
+        checksum = block_checksum(listed, cut.literals)
+        block = Block(int(coded.kind), len(cut.literals), coded.payload, checksum, cut.is_last, copies)
+        return Encoded(block, coded.cost_bits + list_bits, cut.content)
 
 
 @dataclass(frozen=True)
@@ -66,7 +94,7 @@ class BlockTask:
 
     @property
     def raw_bytes(self) -> int:
-        return self.block.raw_bytes
+        return self.block.literal_bytes
 
     @property
     def input_bytes(self) -> int:
@@ -80,11 +108,12 @@ class DecodeTask(BlockTask):
     model: ModelFile | None
     threads: int = 1
 
-    def run(self) -> bytes:
-        block = self.block
-        data = _codec(self.model).decode_block(block.kind, block.payload, block.raw_bytes, self.threads)
-        verify_block(data, block.checksum)
-        return data
+    def run(self) -> Decoded:
+        block, copies = self.block, self.block.copies
+        listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
+        literals = _codec(self.model).decode_block(block.kind, block.payload, block.literal_bytes, self.threads)
+        verify_block(listed, literals, block.checksum)
+        return Decoded(literals, parse_copies(listed, len(literals), copies.copied_bytes) if copies else [])
 
 
 @lru_cache(maxsize=1)
@@ -115,18 +144,18 @@ def compress(
     Raises MemoryLimitError when a block takes too much.
     """
     memory, summary = memory or Memory(), Summary() if summary is None else summary
-    assembly = FrameAssembly(sink, coding.model, summary)
+    assembly = FrameAssembly(sink, coding, summary)
 
     def tasks() -> Iterator[EncodeTask]:
-        for number, (data, is_last) in enumerate(split(source)):
-            memory.check_coding(len(data), coding.model, coding.effort)
+        for number, cut in enumerate(cuts(source, 1 << coding.effort.window_log2)):
+            memory.check_coding(len(cut.literals), coding.model, coding.effort)
             # Threads are for a block that is alone; of several, each has a process.
-            yield EncodeTask(data, is_last, coding.model, max(1, workers) if is_last and not number else 1, coding.effort)
+            yield EncodeTask(cut, coding.model, max(1, workers) if cut.is_last and not number else 1, coding.effort)
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
-    for block, cost_bits in run_in_order(tasks(), EncodeTask.run, workers, begun):
-        assembly.add(block, cost_bits)
+    for encoded in run_in_order(tasks(), EncodeTask.run, workers, begun):
+        assembly.add(encoded)
         if progress:
             progress(summary.raw_bytes)
     return summary
@@ -135,14 +164,16 @@ def compress(
 class FrameAssembly:
     """Writes coded blocks, in order, as one frame; `summary` grows with each."""
 
-    def __init__(self, sink: Writable, model: ModelFile | None, summary: Summary) -> None:
-        self._sink, self._model, self._summary = sink, model, summary
+    def __init__(self, sink: Writable, coding: Coding, summary: Summary) -> None:
+        self._sink, self._coding, self._summary = sink, coding, summary
         self._writer: FrameWriter | None = None
 
-    def add(self, block: Block, cost_bits: float) -> None:
+    def add(self, encoded: Encoded) -> None:
+        block, cost_bits, content = encoded
         if self._writer is None:
-            self._writer = FrameWriter(self._sink, named_model(self._model, block))
-        self._writer.write(block)
+            model = named_model(self._coding.model, block)
+            self._writer = FrameWriter(self._sink, model, self._coding.effort.window_log2)
+        self._writer.write(block, content or b"")
         self._summary.raw_bytes += block.raw_bytes
         self._summary.packed_bytes = self._writer.frame_bytes
         self._summary.cost_bits += cost_bits
@@ -164,27 +195,29 @@ def decompress(
     MemoryLimitError when a block takes too much.
     """
     memory, summary = memory or Memory(), Summary() if summary is None else summary
-    positions: deque[tuple[FrameBlock, int]] = deque()  # of the blocks in flight, and where each ends in the input
+    found_blocks: deque[FrameBlock] = deque()  # those in flight
+    assembly = Assembly()
 
     def tasks() -> Iterator[DecodeTask]:
         is_first = True
-        for found in read_blocks(source):
+        for found in read_blocks(source, assembly.expect):
             is_alone, is_first = is_first and found.block.is_last, found.block.is_last
             model = needed_model(found.block.kind, found.model, find_model)
             memory.check_decoding(found.block, model)
-            positions.append((found, found.offset + found.header_bytes + len(found.block.payload)))
+            found_blocks.append(found)
             yield DecodeTask(found.block, model, max(1, workers) if is_alone else 1)
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.packed_bytes)
-    for data in run_in_order(tasks(), DecodeTask.run, workers, begun):
-        found, end = positions.popleft()
-        sink.write(data)
-        summary.raw_bytes += len(data)
-        summary.packed_bytes = end
+    for decoded in run_in_order(tasks(), DecodeTask.run, workers, begun):
+        found = found_blocks.popleft()
+        for part in assembly.add(found, *decoded):
+            summary.raw_bytes += sink.write(part)
+        summary.packed_bytes = found.end
         summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
         if progress:
-            progress(end)
+            progress(found.end)
+    assembly.check()
     return summary
 
 

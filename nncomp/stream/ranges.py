@@ -1,22 +1,89 @@
-"""A part of the content of a `.nnc` file, by decoding only the blocks that hold some of it.
+"""A part of the content of a `.nnc` file, by decoding only the blocks that hold some of it, and those that it is copied from.
 
-Knows streams, blocks and models, as `nncomp/stream/pipeline.py` does; nothing of file names or terminals.
+A copy is of literals, never of another copy: so a block needs only what its own copies name. Knows streams, blocks and models, as
+`nncomp/stream/pipeline.py` does; nothing of file names or terminals.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
+from nncomp.blocks.codec import decode_list
 from nncomp.blocks.memory import Memory
 from nncomp.errors import DataError
-from nncomp.format.frames import Block, ModelReference, Writable, read_blocks
-from nncomp.format.index import locate_blocks, read_block
-from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
+from nncomp.format.copies import parse_copies
+from nncomp.format.frames import Block, Writable
+from nncomp.format.index import Place, locate_blocks, read_block
+from nncomp.stream.assembly import Part, joined, pieces, put_together
+from nncomp.stream.history import History
+from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, decompress, needed_model
 from nncomp.stream.workers import Progress, run_in_order
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
+
+
+class Literals:
+    """The literals of the blocks of a file that can seek: `decode` is asked for those that are not kept.
+
+    Literals are kept in memory up to 16 MiB and then in a temporary file, as many as a window has.
+    """
+
+    def __init__(self, places: list[Place], decode: Callable[[Place], Decoded]) -> None:
+        self.places, self._decode = places, decode
+        self._kept: dict[int, int] = {}  # a block's number to where its literals are kept
+        windows = [place.head.window_log2 for place in places]
+        self._history = History(1 << max(max(windows), 23))  # a block has less than 8 MiB
+        self._numbers = {place.offset: number for number, place in enumerate(places)}
+
+    def keep(self, place: Place, literals: bytes) -> None:
+        """Keep the literals of a block that is decoded."""
+        self._kept[self._numbers[place.offset]] = self._history.end
+        self._history.append(literals)
+
+    def numbers(self, place: Place, first: int, last: int) -> range:
+        """Return the numbers of the blocks, of the frame that `place` is of, that have the literals from `first` up to `last`."""
+        frame = [number for number, each in enumerate(self.places) if each.frame == place.frame]
+        starts = [self.places[number].literal_start for number in frame]
+        return range(frame[bisect_right(starts, first) - 1], frame[bisect_right(starts, last - 1) - 1] + 1)
+
+    def read(self, place: Place, first: int, count: int) -> bytes:
+        """Return literals of the frame that `place` is of."""
+        number = self.numbers(place, first, first + 1)[0]
+        block = self.places[number]
+        count = min(count, block.literal_end - first)
+        at = self._kept.get(number)
+        if at is None or at < self._history.end - self._history.window_bytes:
+            self.keep(block, self._decode(block).literals)
+            at = self._kept[number]
+        return self._history.read(at + first - block.literal_start, count)
+
+    def raw(self, place: Place, decoded: Decoded, first: int = 0, last: int | None = None) -> Iterator[Part]:
+        """Yield the raw bytes of a block, or those from `first` up to `last`."""
+        earlier = _Before(self, place) if place.head.window_log2 else None
+        return put_together(*decoded, earlier, first, last)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The literals of a frame before a block."""
+
+    all: Literals
+    place: Place
+
+    @property
+    def end(self) -> int:
+        return self.place.literal_start
+
+    @property
+    def window_bytes(self) -> int:
+        return 1 << self.place.head.window_log2
+
+    def read(self, first: int, count: int) -> bytes:
+        return self.all.read(self.place, first, count)
 
 
 def decompress_range(
@@ -30,48 +97,88 @@ def decompress_range(
 ) -> int:
     """Write the bytes of a range of the content to `sink`; return how many there were.
 
-    A range that ends behind the content ends with the content. In a `source` that cannot seek, the blocks before the range are
-    read and not decoded. `progress` is told the bytes of payload that are done. Raises DataError when the content ends before
-    the range begins, and what `pipeline.decompress` raises for the blocks that are decoded.
+    A range that ends behind the content ends with the content. A `source` that cannot seek is decoded up to the end of the range.
+    `progress` is told the bytes of payload that are done. Raises DataError when the content ends before the range begins, and
+    what `pipeline.decompress` raises for the blocks that are decoded.
     """
-    waiting: deque[tuple[int, DecodeTask]] = deque()  # tasks in work, and where their blocks begin
-    count = done_bytes = 0
     memory, (start, end) = memory or Memory(), span
+    if not source.seekable():
+        within = _Within(sink, start, end)
+        summary = decompress(source, within, find_model, workers, progress, memory=memory)
+        _check_start(start, summary.raw_bytes)
+        return within.written_bytes
+    places = locate_blocks(source)
+    _check_start(start, places[-1].raw_end)
+    end = places[-1].raw_end if end is None else min(end, places[-1].raw_end)
+    needed, sources = _needed(source, places, start, end)
+    waiting: deque[tuple[Place, DecodeTask]] = deque()
+    count = done_bytes = 0
+
+    def task(place: Place, threads: int = 1) -> DecodeTask:
+        block = read_block(source, place)
+        model = needed_model(block.kind, place.model, find_model)
+        memory.check_decoding(block, model)
+        return DecodeTask(block, model, threads)
 
     def tasks() -> Iterator[DecodeTask]:
-        for raw_start, block, named, is_alone in _blocks_within(source, start, end):
-            task = DecodeTask(block, needed_model(block.kind, named, find_model), max(1, workers) if is_alone else 1)
-            memory.check_decoding(block, task.model)
-            waiting.append((raw_start, task))
-            yield task
+        for number in needed:
+            waiting.append((places[number], task(places[number], max(1, workers) if len(needed) == 1 else 1)))
+            yield waiting[-1][1]
 
+    literals = Literals(places, lambda place: task(place).run())
     begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
-    for data in run_in_order(tasks(), DecodeTask.run, workers, begun):
-        raw_start, task = waiting.popleft()
-        done_bytes += task.input_bytes
-        part = data[max(0, start - raw_start) : None if end is None else max(0, end - raw_start)]
-        sink.write(part)
-        count += len(part)
+    for decoded in run_in_order(tasks(), DecodeTask.run, workers, begun):
+        place, done = waiting.popleft()
+        done_bytes += done.input_bytes
+        if place.offset in sources:
+            literals.keep(place, decoded.literals)
+        first, last = max(0, start - place.raw_start), max(0, end - place.raw_start)
+        for part in joined(literals.raw(place, decoded, first, last)):
+            count += sink.write(part)
     return count
 
 
-def _blocks_within(source: BinaryIO, start: int, end: int | None) -> Iterator[tuple[int, Block, ModelReference | None, bool]]:
-    """Yield where each block begins that holds some of the range, the block, its frame's model, and whether it is alone."""
-    if source.seekable():
-        places = locate_blocks(source)
-        _check_start(start, places[-1].raw_end)
-        within = [place for place in places if place.raw_end > start and (end is None or place.raw_start < end)]
-        for place in within:
-            yield place.raw_start, read_block(source, place), place.model, len(within) == 1
-        return
-    raw_start = 0
-    for found in read_blocks(source):
-        if end is not None and raw_start >= end:
-            return
-        if raw_start + found.block.raw_bytes > start:
-            yield raw_start, found.block, found.model, False
-        raw_start += found.block.raw_bytes
-    _check_start(start, raw_start)
+def _needed(source: BinaryIO, places: list[Place], start: int, end: int) -> tuple[list[int], set[int]]:
+    """Return the numbers of the blocks that a range needs, in order, and the offsets of those that it copies from."""
+    finder = Literals(places, _nothing)
+    within = [i for i, place in enumerate(places) if place.raw_end > start and place.raw_start < end]
+    sources: set[int] = set()
+    for number in within:
+        place = places[number]
+        first, last = max(0, start - place.raw_start), min(place.raw_bytes, end - place.raw_start)
+        for at, distance, begin, stop in _pieces_of(read_block(source, place), first, last):
+            if distance:
+                begin, stop = (0, distance) if stop > distance else (begin, stop)
+                begins, ends = place.literal_start + at + begin, min(place.literal_start + at + stop, place.literal_start)
+                if 0 <= begins < ends:
+                    sources.update(finder.numbers(place, begins, ends))
+    return sorted({*within, *sources}), {places[number].offset for number in sources}
+
+
+def _pieces_of(block: Block, first: int, last: int) -> Iterator[tuple[int, int, int, int]]:
+    copies = block.copies
+    if copies is None:
+        return iter(())
+    listed = decode_list(copies.kind, copies.payload, copies.list_bytes)
+    return pieces(parse_copies(listed, block.literal_bytes, copies.copied_bytes), block.literal_bytes, first, last)
+
+
+def _nothing(place: Place) -> Decoded:
+    raise AssertionError(f"the block at {place.offset} is not to be decoded")
+
+
+class _Within:
+    """A sink that passes on a part of what it takes."""
+
+    def __init__(self, sink: Writable, start: int, end: int | None) -> None:
+        self._sink, self._start, self._end = sink, start, end
+        self._position = self.written_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        first, last = self._start - self._position, len(data) if self._end is None else self._end - self._position
+        self.written_bytes += self._sink.write(data[max(0, first) : max(0, last)])
+        self._position += len(data)
+        return len(data)
 
 
 def _check_start(start: int, raw_bytes: int) -> None:

@@ -1,11 +1,12 @@
-"""What can be saved of a damaged `.nnc` file: each block that is found and verified; one damaged block costs that block only.
+"""What can be saved of a damaged `.nnc` file: each block that is verified. A damaged block costs its bytes and copies of them.
 
-`nncomp/format/survey.py` finds where blocks are or should be. A block counts only when it decodes to the bytes of its checksum.
+`nncomp/format/survey.py` finds where blocks are or should be. A block counts only when it is what its checksum says.
 Knows streams, blocks and models, as `nncomp/stream/pipeline.py` does; nothing of file names or terminals.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,16 +14,20 @@ from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError, ModelError
-from nncomp.format.frames import Block, Writable
+from nncomp.format.frames import Writable
 from nncomp.format.payloads import HEAD_BYTES, may_begin
 from nncomp.format.survey import Found, Gap, Survey
 from nncomp.network.registry import ModelFile
-from nncomp.stream.pipeline import BlockTask, DecodeTask, FindModel, needed_model
+from nncomp.stream.assembly import Part, piece_bytes, pieces
+from nncomp.stream.history import History
+from nncomp.stream.pipeline import BlockTask, Decoded, DecodeTask, FindModel, needed_model
 from nncomp.stream.workers import Progress, run_in_order
 
 _ZEROS = bytes(1 << 20)
 _NO_HEADER = "Its header is damaged."
 _NO_END = "The file ends there, or what follows is no part of it."
+_NO_SOURCE = "It is a copy of bytes that are lost."
+_SHORT_BYTES = 4096  # a copy of fewer bytes again and again, some of them lost, is lost as a whole
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,12 @@ class Recovered:
 
 @dataclass(frozen=True)
 class RecoverTask(BlockTask):
-    """A block to decode with the first of several models that gives the bytes of its checksum."""
+    """A block to decode with the first of several models that gives what its checksum says."""
 
     models: tuple[ModelFile | None, ...]
 
-    def run(self) -> bytes | str:
-        """Return the bytes, or the reason why there are none."""
+    def run(self) -> Decoded | str:
+        """Return what the block holds, or the reason why nothing is known of it."""
         why = ""
         for model in self.models:
             try:
@@ -75,63 +80,160 @@ def recover(
     `others` are models to try where the one that a frame names is not found, for its name may be what is damaged.
     Raises MemoryLimitError; damage of any kind is in the result.
     """
-    result, position, zeros, done_bytes = Recovered(), 0, 0, 0
-    waiting: deque[tuple[int | None, int, str]] = deque()  # raw bytes and payload bytes of a piece, and why it is lost already
+    found_pieces: deque[tuple[Found | Gap, str]] = deque()  # in work, and why a piece is lost already
+    output, done_bytes = _Output(sink), 0
 
     def task_of(found: Found) -> RecoverTask | str:
         try:
-            models: tuple[ModelFile | None, ...] = (needed_model(found.kind, found.model, find_model),)
+            models: tuple[ModelFile | None, ...] = (needed_model(found.header.kind, found.head.model, find_model),)
         except (FormatError, ModelError) as error:
             if not others:
                 return str(error)
             models = tuple(others)
-        source.seek(found.payload_offset)
-        payload = source.read(found.payload_bytes)
-        block = Block(found.kind, found.raw_bytes, payload, found.checksum, is_last=False)
+        source.seek(found.body_offset)
+        block = found.header.block(source.read(found.header.body_bytes))
         for model in models:
             memory.check_decoding(block, model)
         return RecoverTask(block, models)
 
     def is_right(found: Found) -> bool:
-        source.seek(found.payload_offset)
-        if not may_begin(found.kind, source.read(HEAD_BYTES), found.payload_bytes):
+        header = found.header
+        source.seek(found.body_offset + header.list_payload_bytes)
+        if not may_begin(header.kind, source.read(HEAD_BYTES), header.payload_bytes):
             return False
         task = task_of(found)
-        return isinstance(task, RecoverTask) and isinstance(task.run(), bytes)
+        return isinstance(task, RecoverTask) and isinstance(task.run(), Decoded)
 
     def tasks() -> Iterator[RecoverTask]:
         for piece in Survey(source, is_right).pieces():
             if isinstance(piece, Gap):
-                waiting.append((piece.raw_bytes, 0, _NO_END if piece.raw_bytes is None else _NO_HEADER))
+                found_pieces.append((piece, _NO_END if piece.raw_bytes is None else _NO_HEADER))
                 continue
             task = task_of(piece)
-            waiting.append((piece.raw_bytes, piece.payload_bytes, task if isinstance(task, str) else ""))
+            found_pieces.append((piece, task if isinstance(task, str) else ""))
             if isinstance(task, RecoverTask):
                 yield task
 
-    def lose(raw_bytes: int | None, why: str) -> None:
-        nonlocal position, zeros
-        result.lost.append(Loss(position, None if raw_bytes is None else position + raw_bytes, why))
-        position += raw_bytes or 0
-        zeros += raw_bytes or 0
-
     begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
-    for data in run_in_order(tasks(), RecoverTask.run, workers, begun):
-        while waiting[0][2]:
-            raw_bytes, _, why = waiting.popleft()
-            lose(raw_bytes, why)
-        raw_bytes, payload_bytes, _ = waiting.popleft()
-        done_bytes += payload_bytes
-        if isinstance(data, str):
-            lose(raw_bytes, data)
-            continue
-        while zeros:
-            zeros -= sink.write(_ZEROS[:zeros])
-        sink.write(data)
-        position += len(data)
-        result.kept_bytes += len(data)
-        result.kept_blocks += 1
-    while waiting:
-        raw_bytes, _, why = waiting.popleft()
-        lose(raw_bytes, why)
-    return result
+    for result in run_in_order(tasks(), RecoverTask.run, workers, begun):
+        while found_pieces[0][1]:
+            output.lose(*found_pieces.popleft())
+        piece, _ = found_pieces.popleft()
+        assert isinstance(piece, Found)
+        done_bytes += piece.header.payload_bytes
+        if isinstance(result, str):
+            output.lose(piece, result)
+        else:
+            output.keep(piece, result)
+    while found_pieces:
+        output.lose(*found_pieces.popleft())
+    return output.result
+
+
+class _Output:
+    """Takes blocks and gaps in order: writes what is known, and zeros before it for what is not."""
+
+    def __init__(self, sink: Writable) -> None:
+        self._sink = sink
+        self._position = self._zeros = 0
+        self._frame: int | None = None
+        self._literals = _Literals()
+        self.result = Recovered()
+
+    def lose(self, piece: Found | Gap, why: str) -> None:
+        """Take a block that is lost, or a gap."""
+        self._begin(piece.frame)
+        sizes = piece.header if isinstance(piece, Found) else piece
+        if sizes.literal_bytes is None:
+            self._literals = _Literals()  # nobody knows how far back those before are
+        else:
+            self._literals.lose(sizes.literal_bytes)
+        self._lose(sizes.raw_bytes, why)
+
+    def keep(self, found: Found, decoded: Decoded) -> None:
+        """Take a block that is verified."""
+        self._begin(found.frame)
+        self.result.kept_blocks += 1
+        for part in self._literals.put_together(decoded):
+            if isinstance(part, int):
+                self._lose(part, _NO_SOURCE)
+                continue
+            while self._zeros:
+                self._zeros -= self._sink.write(_ZEROS[: self._zeros])
+            self._sink.write(bytes(part))
+            self._position += len(part)
+            self.result.kept_bytes += len(part)
+        self._literals.keep(decoded.literals)
+
+    def _begin(self, frame: int) -> None:
+        if frame != self._frame:
+            self._frame, self._literals = frame, _Literals()
+
+    def _lose(self, raw_bytes: int | None, why: str) -> None:
+        start, end = self._position, None if raw_bytes is None else self._position + raw_bytes
+        lost = self.result.lost
+        if lost and why == _NO_SOURCE == lost[-1].why and lost[-1].end == start:
+            start = lost.pop().start
+        lost.append(Loss(start, end, why))
+        self._position += raw_bytes or 0
+        self._zeros += raw_bytes or 0
+
+
+class _Literals:
+    """The literals of a frame, as far as they are known: those that are lost are zeros, and their places are kept."""
+
+    def __init__(self) -> None:
+        self._history = History(1 << 32)
+        self._lost = [0]  # places: from the first to the second known, to the third lost, and so on
+
+    @property
+    def end(self) -> int:
+        return self._history.end
+
+    @property
+    def window_bytes(self) -> int:
+        return self._history.window_bytes
+
+    def read(self, place: int, count: int) -> bytes:
+        return self._history.read(place, count)
+
+    def keep(self, literals: bytes) -> None:
+        self._history.append(literals)
+
+    def lose(self, count: int) -> None:
+        self._lost += [self.end, self.end + count]
+        self._history.append(bytes(count))
+
+    def put_together(self, decoded: Decoded) -> Iterator[Part | int]:
+        """Yield the raw bytes of a block in parts; for lost ones, how many they are."""
+        view = memoryview(decoded.literals)
+        for place, distance, start, stop in pieces(decoded.copies, len(view), 0, _raw_bytes(decoded)):
+            if not distance or self._is_known(self.end + place, min(distance, stop)):
+                yield from piece_bytes(view, self, place, distance, start, stop)
+            elif stop > distance and distance < _SHORT_BYTES:
+                yield stop
+            else:
+                yield from self._copied(view, place, distance, stop)
+
+    def _copied(self, view: memoryview, place: int, distance: int, length: int) -> Iterator[Part | int]:
+        """Yield a copy of literals some of which are lost."""
+        start = 0
+        while start < length:
+            at = self.end + place + start % distance
+            number = bisect_right(self._lost, at)
+            until = 0 if at < 0 else self._lost[number] if number < len(self._lost) else at + length
+            stop = start + min(length - start, distance - start % distance, until - at)
+            if at < 0 or number % 2 == 0:
+                yield stop - start
+            else:
+                yield from piece_bytes(view, self, place, distance, start, stop)
+            start = stop
+
+    def _is_known(self, place: int, count: int) -> bool:
+        """Return whether no literal from a place on is lost; those of the block that is put together are known."""
+        first, last = bisect_right(self._lost, place), bisect_right(self._lost, place + count - 1)
+        return place >= 0 and first == last and first % 2 == 1
+
+
+def _raw_bytes(decoded: Decoded) -> int:
+    return len(decoded.literals) + sum(copy.length for copy in decoded.copies)

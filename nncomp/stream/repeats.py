@@ -1,0 +1,255 @@
+"""Finds long repeats in a stream, however far back, and takes them out as copies; what is left is the literals.
+
+One pass, piece by piece. Where a sample (`nncomp/stream/samples.py`) was seen before, the bytes themselves are compared, forwards
+and backwards: no hash decides what is a copy. A copy must pay. Within a block mixing predicts a repeat well, so only a long one
+is taken out there (docs/log/copies.md). A reader needs none of this: it copies what the file says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp.format.copies import Copy
+from nncomp.format.frames import Readable
+from nncomp.format.numbers import BLOCK_BYTES, MAX_COPIES, MAX_RAW_BYTES, SPLIT_BYTES
+from nncomp.stream.assembly import content_hash
+from nncomp.stream.history import History
+from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
+
+_PIECE_BYTES = 1 << 16  # searched at a time; its hashes stay in a near cache
+_READ_BYTES = 1 << 20
+_NEAR_BYTES = BLOCK_BYTES  # a source within so many literals is mostly in the same block
+_LEAST_NEAR, _LEAST_FAR = 4096, 64  # bytes of a copy that pays
+_SAME = 8  # a near repeat is looked at where so many samples in a row lie as far apart as their first occurrences
+_PERIOD_BYTES = 4096  # the longest period that is looked for where a piece begins
+_FIRST_STEP, _LAST_STEP = 64, 1 << 16  # bytes compared at a time
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What becomes a block: literals, and the copies between them."""
+
+    literals: bytes = field(repr=False)
+    copies: tuple[Copy, ...]
+    content: bytes | None = None  # with the last cut: the checksum of all bytes
+
+    @property
+    def is_last(self) -> bool:
+        return self.content is not None
+
+    @property
+    def raw_bytes(self) -> int:
+        return len(self.literals) + sum(copy.length for copy in self.copies)
+
+
+def cuts(source: Readable, window_bytes: int) -> Iterator[Cut]:
+    """Yield what becomes each block of a stream; nothing in gives one empty block."""
+    finder = RepeatFinder(window_bytes)
+    while data := source.read(_READ_BYTES):
+        yield from finder.take(data)
+    yield from finder.finish()
+
+
+@dataclass
+class _Taken:
+    """A copy that was found: so many literals of the cut are before it; it begins so far back in the literals."""
+
+    place: int
+    length: int
+    distance: int
+
+
+@dataclass
+class _Kept:
+    """Literals of a piece, from `first` up to `last`, and the place of the first one."""
+
+    first: int
+    last: int
+    place: int
+
+
+class RepeatFinder:
+    """Takes a stream in parts and gives cuts. A copy reaches at most `window_bytes` back in the literals."""
+
+    def __init__(self, window_bytes: int) -> None:
+        self._window_bytes = window_bytes
+        self._history = History(window_bytes)  # the literals of the cuts that were given
+        self._literals = bytearray()  # those since, and the copies between them
+        self._copies: list[_Taken] = []
+        self._copied_bytes = 0
+        self._table = SampleTable()
+        self._content = content_hash()
+        self._held = bytearray()  # less than a piece
+        self._context = b""  # before the next piece
+        self._goes_on = False  # the last copy reaches to the next piece
+
+    def take(self, data: bytes | bytearray | memoryview) -> Iterator[Cut]:
+        """Take a part of the stream; yield the cuts that it completes."""
+        self._held += data
+        self._content.update(data)
+        done = 0
+        while len(self._held) - done >= _PIECE_BYTES:
+            self._search(bytes(self._held[done : done + _PIECE_BYTES]))
+            done += _PIECE_BYTES
+            yield from self._complete()
+        del self._held[:done]
+
+    def finish(self) -> Iterator[Cut]:
+        """Yield the last cuts."""
+        self._search(bytes(self._held))
+        self._held.clear()
+        yield from self._complete()
+        yield self._cut(len(self._literals), self._content.digest())
+        self._history.close()
+
+    @property
+    def _end(self) -> int:
+        """The place after the last literal."""
+        return self._history.end + len(self._literals)
+
+    def _complete(self) -> Iterator[Cut]:
+        while len(self._literals) >= SPLIT_BYTES:
+            yield self._cut(BLOCK_BYTES)
+        raw_bytes = len(self._literals) + self._copied_bytes
+        if raw_bytes > MAX_RAW_BYTES - _PIECE_BYTES or len(self._copies) > MAX_COPIES - _PIECE_BYTES // HASHED_BYTES:
+            yield self._cut(len(self._literals))
+
+    def _cut(self, count: int, content: bytes | None = None) -> Cut:
+        """Give the next `count` literals, and the copies before, between and after them."""
+        literals = bytes(self._literals[:count])
+        inside = [copy for copy in self._copies if copy.place <= count]
+        befores = [0, *(copy.place for copy in inside)]
+        copies = tuple(Copy(c.place - before, c.length, c.distance) for c, before in zip(inside, befores, strict=False))
+        self._history.append(literals)
+        del self._literals[:count]
+        self._copies = self._copies[len(inside) :]
+        for copy in self._copies:
+            copy.place -= count
+        self._copied_bytes -= sum(copy.length for copy in copies)
+        self._goes_on = self._goes_on and bool(self._copies)
+        return Cut(literals, copies, content)
+
+    def _search(self, piece: bytes) -> None:
+        """Divide a piece into literals and copies."""
+        done = self._go_on(piece) if self._goes_on else 0
+        ends, checks = samples(self._context, piece)
+        self._context = (self._context + piece)[-HASHED_BYTES + 1 :]
+        kept: list[_Kept] = []  # the literals of this piece
+        failed_apart = failed_end = 0  # no copy there, for this distance
+        for end, source in self._hits(piece, ends, checks):
+            if end <= done or (end - source == failed_apart and end <= failed_end) or source > self._end + end - done:
+                continue
+            self._keep(piece, done, end, kept)
+            length, is_taken = self._try(piece, end, source)
+            done = end
+            if is_taken:
+                done += length
+            else:
+                failed_apart, failed_end = end - source, end + length
+        self._keep(piece, done, len(piece), kept)
+        self._goes_on = bool(self._copies) and self._copies[-1].place == len(self._literals) and done == len(piece)
+        for each in kept:
+            inside = (ends > each.first) & (ends <= each.last)
+            self._table.insert(checks[inside], ends[inside] - each.first + each.place)
+
+    def _keep(self, piece: bytes, first: int, last: int, kept: list[_Kept]) -> None:
+        """Add a part of the piece to the literals."""
+        if kept and kept[-1].last == first and kept[-1].place + first - kept[-1].first == self._end:
+            kept[-1].last = last
+        else:
+            kept.append(_Kept(first, last, self._end))
+        self._literals += piece[first:last]
+
+    def _hits(self, piece: bytes, ends: NDArray[np.int64], checks: NDArray[np.uint32]) -> list[tuple[int, int]]:
+        """Return where text that was seen before ends, in the piece and where seen; of near text only likely repeats."""
+        sources = self._table.find(checks)
+        ends, sources = ends[sources >= 0], sources[sources >= 0]
+        sources += (self._end - sources) >> 32 << 32  # known modulo 2**32
+        apart = ends - sources
+        is_likely = np.zeros(len(ends), np.bool_)
+        is_likely[:-_SAME] = apart[:-_SAME] == apart[_SAME:]
+        distances = self._end - sources
+        is_likely |= distances >= _NEAR_BYTES
+        is_likely &= (distances < self._window_bytes - _PIECE_BYTES) & (sources > 0)
+        hits = list(zip(ends[is_likely].tolist(), sources[is_likely].tolist(), strict=True))
+        last = self._literals[-_PERIOD_BYTES:].rfind(piece[:HASHED_BYTES])
+        if last >= 0 and len(piece) >= HASHED_BYTES:  # a short period may have no sample
+            hits.insert(0, (HASHED_BYTES, self._end - min(len(self._literals), _PERIOD_BYTES) + last + HASHED_BYTES))
+        return hits
+
+    def _try(self, piece: bytes, end: int, source: int) -> tuple[int, bool]:
+        """Take out the repeat around a sample if it pays; return how many bytes after `end` it has, and whether it was taken.
+
+        The literals go up to `end`. The sample was seen before in the literals, and ended at `source`.
+        """
+        distance = self._end - source
+        after = self._equal_after(piece[end:], source, distance)
+        before = self._equal_before(source)
+        if before + after < (_LEAST_NEAR if distance < _NEAR_BYTES else _LEAST_FAR):
+            return after, False
+        del self._literals[len(self._literals) - before :]
+        self._copies.append(_Taken(len(self._literals), before + after, distance))
+        self._copied_bytes += before + after
+        return after, True
+
+    def _equal_after(self, data: bytes, source: int, distance: int) -> int:
+        """Return how many bytes of `data` are the literals from `source` on, `distance` of them again and again."""
+        count, step, once = 0, _FIRST_STEP, min(distance, len(data))
+        while count < once:
+            seen = self._read(source + count, min(step, once - count))
+            here = data[count : count + len(seen)]
+            if seen != here:
+                return count + _equal(seen, here)
+            count += len(seen)
+            step = min(4 * step, _LAST_STEP)
+        return count + _equal(data[count:], data[: len(data) - count])
+
+    def _equal_before(self, source: int) -> int:
+        """Return how many of the last literals since the last copy are those before `source`."""
+        most = min(len(self._literals) - (self._copies[-1].place if self._copies else 0), source, self._reach(source))
+        count, step = 0, _FIRST_STEP
+        while count < most:
+            beyond = source - count - self._history.end  # not past the end of given cuts in one step
+            step = min(step, most - count, beyond if beyond > 0 else step)
+            seen = self._read(source - count - step, step)
+            stop = len(self._literals) - count
+            here = bytes(self._literals[stop - step : stop])
+            if seen != here:
+                return count + _equal(seen[::-1], here[::-1])
+            count += step
+            step = min(4 * step, _LAST_STEP)
+        return count
+
+    def _reach(self, source: int) -> int:
+        """Return how many bytes before `source` are still kept."""
+        return source - max(0, self._history.end - self._window_bytes)
+
+    def _go_on(self, piece: bytes) -> int:
+        """Let the last copy take what it can of the next piece; return how many bytes."""
+        copy = self._copies[-1]
+        begin = self._end - copy.distance
+        phase = copy.length % copy.distance
+        first = self._equal_after(piece[: copy.distance - phase], begin + phase, copy.distance - phase)
+        count = first
+        if first == copy.distance - phase:
+            count += self._equal_after(piece[first:], begin, copy.distance)
+        copy.length += count
+        self._copied_bytes += count
+        return count
+
+    def _read(self, place: int, count: int) -> bytes:
+        """Return literals of given cuts, or of those since, at most as far as either goes."""
+        sealed = self._history.end
+        if place >= sealed:
+            return bytes(self._literals[place - sealed : place - sealed + count])
+        return self._history.read(place, min(count, sealed - place))
+
+
+def _equal(one: bytes, other: bytes) -> int:
+    """Return how many first bytes are the same."""
+    differs = np.frombuffer(one, np.uint8) != np.frombuffer(other, np.uint8)
+    return int(differs.argmax()) if differs.any() else len(one)
