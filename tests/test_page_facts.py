@@ -93,7 +93,9 @@ def test_levels() -> None:
     for number, level in LEVELS.items():
         how = "both are tried" if level.effort.is_thorough else "a sample decides"
         table_mib = (LINE_BYTES << level.effort.max_lines_log2) >> 20
-        assert told[number][1:] == [level.model, str(level.effort.max_lanes), f"{table_mib} MiB", how]
+        window_mib = 1 << level.effort.window_log2 - 20
+        window = f"{window_mib} MiB" if window_mib < 1024 else f"{window_mib >> 10} GiB"
+        assert told[number][1:] == [level.model, str(level.effort.max_lanes), f"{table_mib} MiB", window, how]
     assert told[STANDARD][0] == f"-{STANDARD}, the usual one"
 
 
