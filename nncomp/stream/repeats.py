@@ -141,7 +141,7 @@ class RepeatFinder:
         kept: list[_Kept] = []  # the literals of this piece
         failed_apart = failed_end = 0  # no copy there, for this distance
         for end, source in self._hits(piece, ends, checks):
-            if end <= done or (end - source == failed_apart and end <= failed_end) or source > self._end + end - done:
+            if end <= done or (end - source == failed_apart and end <= failed_end) or source >= self._end + end - done:
                 continue
             self._keep(piece, done, end, kept)
             length, is_taken = self._try(piece, end, source)
