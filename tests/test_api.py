@@ -18,20 +18,12 @@ import nncomp
 from nncomp.api.file_objects import _LocatedBlocks
 from nncomp.blocks.codec import Codec, CodedBlock
 from nncomp.errors import FormatError, ModelError
-from nncomp.format.frames import Block, FrameWriter, checksum, split
 from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
 from nncomp.stream import pipeline
+from tests.blocks import stored
 
 RANDOM = random.Random(7)
 LARGE = RANDOM.randbytes(2 * BLOCK_BYTES + 3_000_000)  # three blocks
-
-
-def stored(data: bytes) -> bytes:
-    sink = io.BytesIO()
-    writer = FrameWriter(sink)
-    for part, is_last in split(io.BytesIO(data)):
-        writer.write(Block(0, len(part), part, checksum(part), is_last))
-    return sink.getvalue()
 
 
 class Pipe(io.RawIOBase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -15,20 +14,12 @@ from pathlib import Path
 import pytest
 
 from checks import faults
-from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, split
+from nncomp.format.frames import Block, ModelReference, checksum
 from nncomp.format.numbers import BLOCK_BYTES
+from tests.blocks import frame, stored, stored_block
 from tests.conftest import Run, environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")
-
-
-def stored(data: bytes, model: ModelReference | None = None) -> bytes:
-    """Return a .nnc file with all of `data` stored: quick to make and to read."""
-    sink = io.BytesIO()
-    writer = FrameWriter(sink, model)
-    for part, is_last in split(io.BytesIO(data)):
-        writer.write(Block(0, len(part), part, checksum(part), is_last))
-    return sink.getvalue()
 
 
 def names(folder: Path) -> set[str]:
@@ -164,12 +155,9 @@ def test_damage_late_in_a_file_leaves_no_output(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_missing_model_is_an_error_before_any_output(run: Run, tmp_path: Path) -> None:
-    sink = io.BytesIO()
-    writer = FrameWriter(sink, ModelReference(255, bytes(range(8))))
-    writer.write(Block(0, BLOCK_BYTES, bytes(BLOCK_BYTES), checksum(bytes(BLOCK_BYTES)), False))
-    last = b"x" * 3_000_000
-    writer.write(Block(3, len(last), b"coded by a network", checksum(last), True))
-    (tmp_path / "a.nnc").write_bytes(sink.getvalue())
+    last = Block(3, 3_000_000, b"coded by a network", checksum(b""), True)
+    blocks = [stored_block(bytes(BLOCK_BYTES), False), last]
+    (tmp_path / "a.nnc").write_bytes(frame(blocks, ModelReference(255, bytes(range(8))), b"whatever"))
     result = run("decompress", "-c", "a.nnc")
     assert (result.returncode, result.stdout) == (1, b"")
     assert b"0001020304050607" in result.stderr

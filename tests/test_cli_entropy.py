@@ -11,8 +11,9 @@ import pytest
 
 from nncomp.errors import DataError
 from nncomp.plots.picture import check_can_plot
+from tests.blocks import stored
 from tests.conftest import Run
-from tests.test_cli import names, stored
+from tests.test_cli import names
 
 TEXT = b"A short text, and the same short text again: a short text.\n" * 8
 

@@ -25,7 +25,9 @@ from nncomp.format import frames, numbers
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model, shipped_path
-from nncomp.stream import pipeline
+from nncomp.stream import pipeline, repeats
+from nncomp.stream.assembly import content_hash
+from nncomp.stream.repeats import Cut
 from tests.conftest import Run
 from tests.models import write_grown
 from tests.test_json import tables, words
@@ -46,9 +48,8 @@ EFFORT = level(1).effort
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut files here into blocks of 4 KB: what workers do with a block does not depend on its size."""
-    monkeypatch.setattr(frames, "BLOCK_UNIT_BYTES", 1_000)
-    monkeypatch.setattr(frames, "BLOCK_BYTES", 4_000)
-    monkeypatch.setattr(frames, "SPLIT_BYTES", 6_000)
+    monkeypatch.setattr(repeats, "BLOCK_BYTES", 4_000)
+    monkeypatch.setattr(repeats, "SPLIT_BYTES", 6_000)
 
 
 class Kept(io.BytesIO):
@@ -137,7 +138,7 @@ def test_a_model_that_comes_altered_is_refused(cluster: Cluster, tmp_path: Path)
 def test_a_worker_with_another_nncomp_is_refused() -> None:
     import pickle
 
-    order = Order(pipeline.EncodeTask(b"text", True, None), None, "other sources")
+    order = Order(pipeline.EncodeTask(Cut(b"text", (), bytes(8)), None), None, "other sources")
     done = run_order(pickle.dumps(order))
     assert isinstance(done.error, WorkerError) and "another nncomp" in str(done.error)
 
@@ -170,6 +171,7 @@ class Made(io.RawIOBase):
         data = bytes(numbers.BLOCK_BYTES)
         payload = data if kind == BlockKind.STORED else lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)
         self._block = Block(kind, len(data), payload, checksum(data), False)
+        self._content = content_hash()
         self._writer = FrameWriter(self)
 
     def readable(self) -> bool:
@@ -182,7 +184,8 @@ class Made(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self._parts and self._blocks:
             self._blocks -= 1
-            self._writer.write(replace(self._block, is_last=not self._blocks))
+            self._content.update(bytes(numbers.BLOCK_BYTES))
+            self._writer.write(replace(self._block, is_last=not self._blocks), self._content.digest())
         if not self._parts:
             return 0
         part = self._parts[0][: len(buffer)]
@@ -227,7 +230,7 @@ def test_the_window_counts_what_waits_for_its_turn(cluster: Cluster) -> None:
     window = Window(cluster)
     flights = []
     while window.has_room():
-        task = pipeline.EncodeTask(b"word " * 20, True, None)
+        task = pipeline.EncodeTask(Cut(b"word " * 20, (), bytes(8)), None)
         flights.append(window.send(Order(task, None, "other sources")))
     assert len(flights) == 8 * (window.workers + 1), "many small ones are few bytes"
     for flight in flights:

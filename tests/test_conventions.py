@@ -17,8 +17,9 @@ from nncomp.format.frames import Readable, Writable
 from nncomp.format.numbers import BLOCK_BYTES
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
+from tests.blocks import stored
 from tests.conftest import ROOT, Run, environment
-from tests.test_cli import names, stored
+from tests.test_cli import names
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes, terminals and shells are those of POSIX")
 

@@ -20,7 +20,6 @@ from nncomp.entropy.estimate import EstimateTask, open_network, rounded
 from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
 from nncomp.entropy.report import bits_along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
-from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import TokensHead
@@ -30,7 +29,7 @@ from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
-from nncomp.stream import pipeline
+from nncomp.stream import pipeline, repeats
 from tests.conftest import ROOT
 from tests.models import TEXT, coded_model, model_told_little, small_model
 
@@ -235,9 +234,8 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
 
 def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
-    monkeypatch.setattr(frames, "BLOCK_UNIT_BYTES", 1000)
-    monkeypatch.setattr(frames, "BLOCK_BYTES", 2000)
-    monkeypatch.setattr(frames, "SPLIT_BYTES", 3000)
+    monkeypatch.setattr(repeats, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(repeats, "SPLIT_BYTES", 3000)
     data = TEXT[:7500]
     analysis = compress_and_analyse(data, tiny, None, 0)
     check(analysis, analysis.file_bytes, data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import lzma
 import random
 from itertools import pairwise
 
@@ -14,12 +13,15 @@ from hypothesis import strategies as st
 
 import nncomp
 from nncomp.errors import FormatError, ModelError
-from nncomp.format import frames, index, numbers
-from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.format import index, numbers
+from nncomp.format.frame_reader import ByteSource, read_blocks
+from nncomp.format.frames import Block, ModelReference, checksum
+from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
 from nncomp.format.varints import varint
-from nncomp.format.numbers import BLOCK_BYTES, BLOCK_UNIT_BYTES, MAX_BLOCK_UNITS, SPLIT_BYTES
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
+from nncomp.stream.repeats import cuts
+from tests.blocks import frame, lzma_block, lzma_payload, stored, stored_block
 
 MODEL = ModelReference(1, bytes(range(8)))
 LZMA = 1
@@ -35,20 +37,6 @@ def unpack(packed: bytes) -> bytes:
     return sink.getvalue()
 
 
-def frame(blocks: list[Block], model: ModelReference | None = None) -> bytes:
-    sink = io.BytesIO()
-    writer = FrameWriter(sink, model)
-    for block in blocks:
-        writer.write(block)
-    assert writer.frame_bytes == len(sink.getvalue())
-    return sink.getvalue()
-
-
-def stored(data: bytes, model: ModelReference | None = None) -> bytes:
-    """Return a frame with all blocks of `data` stored."""
-    return frame([Block(0, len(part), part, checksum(part), last) for part, last in frames.split(io.BytesIO(data))], model)
-
-
 @pytest.mark.parametrize(
     ("size", "parts"),
     [
@@ -62,18 +50,19 @@ def stored(data: bytes, model: ModelReference | None = None) -> bytes:
     ],
 )
 def test_block_rule(size: int, parts: list[int]) -> None:
-    found = [(len(data), last) for data, last in frames.split(io.BytesIO(bytes(size)))]
+    data = random.Random(size).randbytes(size)
+    found = [(len(cut.literals), cut.is_last) for cut in cuts(io.BytesIO(data), 1 << 26)]
     assert found == [(part, i == len(parts) - 1) for i, part in enumerate(parts)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 100_000, SPLIT_BYTES - 1, SPLIT_BYTES, 2 * SPLIT_BYTES, 5 * BLOCK_BYTES])
 @pytest.mark.parametrize("model", [None, MODEL])
-def test_a_stored_file_grows_by_at_most_32_bytes_and_16_a_block(size: int, model: ModelReference | None) -> None:
+def test_a_stored_file_grows_by_at_most_50_bytes_and_40_a_block(size: int, model: ModelReference | None) -> None:
     data = random.Random(size).randbytes(size)
     packed = stored(data, model)
-    blocks = list(frames.read_blocks(io.BytesIO(packed)))
-    assert len(packed) - size <= 32 + 16 * len(blocks)
-    assert len(packed) - size <= (31 if len(blocks) == 1 else 40 + 13 * len(blocks))
+    blocks = list(read_blocks(io.BytesIO(packed)))
+    assert len(packed) - size <= 50 + 40 * len(blocks)
+    assert len(packed) - size <= (31 if len(blocks) == 1 else 50 + 40 * len(blocks))
     assert unpack(packed) == data
 
 
@@ -102,23 +91,23 @@ def test_concatenated_files_give_the_concatenation(a: bytes, b: bytes) -> None:
 
 @given(st.integers(min_value=0, max_value=(1 << 63) - 1))
 def test_varint_is_read_back(value: int) -> None:
-    read, taken = frames.ByteSource(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
+    read, taken = ByteSource(io.BytesIO(varint(value))).take_varint((1 << 63) - 1, "a number")
     assert (read, taken) == (value, varint(value))
 
 
 @pytest.mark.parametrize("taken", ["8000", "ff8000", "80808000"])
 def test_a_varint_in_a_longer_form_is_refused(taken: str) -> None:
     with pytest.raises(FormatError, match="shortest form"):
-        frames.ByteSource(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
+        ByteSource(io.BytesIO(bytes.fromhex(taken))).take_varint(1 << 40, "a number")
 
 
 def test_the_index_finds_every_block() -> None:
     data = random.Random(3).randbytes(2 * BLOCK_BYTES + 3_000_000)
     packed = stored(data, MODEL)
     entries = index.read_index(io.BytesIO(packed))
-    found = list(frames.read_blocks(io.BytesIO(packed)))
-    assert [(e.offset, e.kind, e.raw_bytes, e.payload_bytes) for e in entries] == [
-        (f.offset, f.block.kind, f.block.raw_bytes, len(f.block.payload)) for f in found
+    found = list(read_blocks(io.BytesIO(packed)))
+    assert [(e.offset, e.kind, e.raw_bytes, e.end) for e in entries] == [
+        (f.offset, f.block.kind, f.block.raw_bytes, f.end) for f in found
     ]
 
 
@@ -144,26 +133,16 @@ def test_any_number_of_workers_gives_the_same_bytes() -> None:
 
 
 def small_files() -> dict[str, bytes]:
-    """Return files of one stored block, one xz block, two frames, and several blocks (of zeros, as xz)."""
-    xz = io.BytesIO()
+    """Return files of one stored block, one coded as LZMA, two frames, and several blocks."""
     lines = b"".join(b"line %d, and again\n" % i for i in range(400))
-    FrameWriter(xz).write(Block(LZMA, len(lines), _lzma(lines), checksum(lines), True))
-    several = io.BytesIO()
-    payload = _lzma(bytes(BLOCK_BYTES))
-    writer = FrameWriter(several)
-    for last in (False, False, True):
-        writer.write(Block(LZMA, BLOCK_BYTES, payload, checksum(bytes(BLOCK_BYTES)), last))
+    one = frame([lzma_block(lines, True)])
+    zeros = bytes(BLOCK_BYTES)
     return {
         "stored": stored(b"Some bytes that are stored as they are."),
-        "xz": xz.getvalue(),
-        "frames": stored(b"first") + xz.getvalue(),
-        "several": several.getvalue(),
+        "lzma": one,
+        "frames": stored(b"first") + one,
+        "several": frame([lzma_block(zeros, last) for last in (False, False, True)], content=3 * zeros),
     }
-
-
-def _lzma(data: bytes) -> bytes:
-    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
 
 
 FILES = small_files()
@@ -180,7 +159,7 @@ def test_truncation_at_every_byte(name: str) -> None:
         else:
             with pytest.raises(FormatError):
                 # Of the large one only the layout is read: that a block's bytes are all there is not up to its decoder.
-                list(frames.read_blocks(io.BytesIO(packed[:end]))) if name == "several" else unpack(packed[:end])
+                list(read_blocks(io.BytesIO(packed[:end]))) if name == "several" else unpack(packed[:end])
     assert unpack(packed) == whole
 
 
@@ -214,7 +193,7 @@ def test_any_mutation_gives_the_same_bytes_or_a_named_error(data: st.DataObject)
 
 
 HEAD = numbers.MAGIC + b"\x10"
-SEVERAL = numbers.MAGIC + b"\x14\x0e"
+SEVERAL = numbers.MAGIC + b"\x14\x14"
 
 
 @pytest.mark.parametrize(
@@ -225,13 +204,16 @@ SEVERAL = numbers.MAGIC + b"\x14\x0e"
         (b"plain text", "not a .nnc file"),
         (numbers.MAGIC + b"\x20", "format version 2"),
         (numbers.MAGIC + b"\x12", "header sets bits"),
-        (HEAD + b"\x88", "first byte sets bits"),
+        (HEAD + b"\x90", "first byte sets bits"),
         (HEAD + b"\x80" + varint(SPLIT_BYTES), "more than 6,291,455 bytes"),
         (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 6,291,455 bytes"),
         (HEAD + b"\x81" + varint(10) + varint(11), "more than 10 bytes"),
-        (SEVERAL + b"\x01" + varint(BLOCK_BYTES + 1), "more than 3,670,016 bytes"),
-        (HEAD + b"\x01" + varint(10), "several blocks does not say their size"),
-        (SEVERAL + b"\x80\x00" + bytes(8), "one block says the size of several"),
+        (numbers.MAGIC + b"\x14\x0f", "copies from 2\\*\\*15 bytes back"),
+        (numbers.MAGIC + b"\x14\x21", "copies from 2\\*\\*33 bytes back"),
+        (HEAD + b"\x01" + varint(10), "several blocks says no window"),
+        (SEVERAL + b"\x80\x00" + bytes(8), "one block says a window"),
+        (SEVERAL + b"\x00\x00" + bytes(8), "block of several is empty"),
+        (SEVERAL + b"\x00\x01" + bytes(9) + b"\x80\x01\x02\x03", "magic number"),
         (HEAD + b"\x80\x80\x00", "shortest form"),
         (HEAD + b"\x84" + varint(3) + varint(1) + bytes(8) + b"x", "kind 4"),
         (HEAD + b"\x83" + varint(3) + varint(1) + bytes(8) + b"x", "names no model"),
@@ -245,15 +227,8 @@ def test_each_way_to_be_wrong_has_its_sentence(packed: bytes, sentence: str) -> 
         unpack(packed)
 
 
-def test_a_block_shorter_than_any_writer_leaves_is_refused() -> None:
-    first = bytes(BLOCK_BYTES)
-    packed = frame([Block(0, BLOCK_BYTES, first, checksum(first), False), Block(0, 5, b"short", checksum(b"short"), True)])
-    with pytest.raises(FormatError, match="last block of 5 bytes"):
-        unpack(packed)
-
-
 def test_a_bomb_is_not_unpacked_beyond_its_claim() -> None:
-    payload = _lzma(bytes(50_000_000))
+    payload = lzma_payload(bytes(50_000_000))
     claim = max(1000, len(payload))
     with pytest.raises(FormatError, match="does not end"):
         unpack(frame([Block(LZMA, claim, payload, bytes(8), True)]))
@@ -268,29 +243,35 @@ def test_a_model_that_no_block_uses_is_not_demanded() -> None:
     assert unpack(stored(b"no network here", MODEL)) == b"no network here"
 
 
-@pytest.mark.parametrize("block_bytes", [BLOCK_UNIT_BYTES, BLOCK_BYTES, MAX_BLOCK_UNITS * BLOCK_UNIT_BYTES])
-def test_blocks_of_any_size_that_a_frame_says_are_read(block_bytes: int) -> None:
-    data = random.Random(block_bytes).randbytes(block_bytes + SPLIT_BYTES - 7)
-    parts = [(data[:block_bytes], False), (data[block_bytes:], True)]
-    packed = frame([Block(0, len(part), part, checksum(part), is_last) for part, is_last in parts], MODEL)
-    assert len(packed) - len(data) <= 32 + 16 * 2
+@pytest.mark.parametrize("block_bytes", [1, 1000, SPLIT_BYTES - 1])
+def test_blocks_of_any_size_are_read(block_bytes: int) -> None:
+    data = random.Random(block_bytes).randbytes(2 * block_bytes + 7)
+    found = [data[:block_bytes], data[block_bytes : 2 * block_bytes], data[2 * block_bytes :]]
+    packed = frame([stored_block(part, i == 2) for i, part in enumerate(found)], MODEL, data)
     assert unpack(packed) == data
     places = index.read_index(io.BytesIO(packed))
-    assert [place.raw_bytes for place in places] == [block_bytes, SPLIT_BYTES - 7]
+    assert [place.raw_bytes for place in places] == [block_bytes, block_bytes, 7]
     decompressor = nncomp.Decompressor()
     pieces = [decompressor.decompress(packed[at : at + (1 << 20)]) for at in range(0, len(packed), 1 << 20)]
     assert b"".join(pieces) == data
     assert decompressor.eof
 
 
-def test_of_one_block_nothing_is_said_of_sizes() -> None:
+def test_the_content_is_that_of_its_checksum() -> None:
+    packed = frame([stored_block(b"one", False), stored_block(b"two", True)], content=b"onetwo")
+    assert unpack(packed) == b"onetwo"
+    with pytest.raises(FormatError, match="content is not that of its checksum"):
+        unpack(frame([stored_block(b"one", False), stored_block(b"two", True)], content=b"one and two"))
+
+
+def test_of_one_block_no_window_is_said() -> None:
     assert stored(bytes(SPLIT_BYTES - 1))[4] == 0x10
-    assert stored(bytes(SPLIT_BYTES))[4:6] == b"\x14\x0e"
+    assert stored(bytes(SPLIT_BYTES))[4:6] == b"\x14\x14"
 
 
 def test_a_block_of_40_mb_is_less_than_a_tenth() -> None:
     """And texts of up to 6 MiB stay one block, as the sizes of two bench files do."""
-    sizes = [len(data) for data, _ in frames.split(io.BytesIO(bytes(40_000_000)))]
+    sizes = [len(cut.literals) for cut in cuts(io.BytesIO(random.Random(1).randbytes(40_000_000)), 1 << 26)]
     assert max(sizes) <= 0.092 * sum(sizes) == 0.092 * 40_000_000
     for size in (4_154_399, 5_345_280):
-        assert len(list(frames.split(io.BytesIO(bytes(size))))) == 1
+        assert len(list(cuts(io.BytesIO(random.Random(2).randbytes(size)), 1 << 26))) == 1

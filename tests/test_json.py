@@ -10,8 +10,8 @@ import pytest
 
 from nncomp.cli.cluster_report import State
 from nncomp.format.numbers import BLOCK_BYTES, MODEL_IDS, SPLIT_BYTES, BlockKind
+from tests.blocks import stored
 from tests.conftest import ROOT, Run
-from tests.test_cli import stored
 
 
 def tables(page: str, heading: str) -> list[list[str]]:

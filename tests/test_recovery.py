@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.blocks.codec import _encode_lzma
+from nncomp import decompress
 from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError, ModelError
+from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum, split
-from nncomp.format.numbers import BLOCK_BYTES, MAGIC
+from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum
+from nncomp.format.numbers import MAGIC, BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.recovery import Loss, Recovered, recover
+from tests.blocks import frame, lzma_block, stored, stored_block
 from tests.conftest import Run
 
 COUNT = 5  # blocks of the long frame
-LAST_BYTES = 3_000_000
+BLOCK_BYTES, LAST_BYTES = 40_000, 30_000
 
 
 def no_model(reference: ModelReference) -> ModelFile:
@@ -39,27 +41,16 @@ def part(number: int) -> bytes:
 @cache
 def long_frame() -> bytes:
     """Return a frame of five blocks: xz, stored, xz, stored, xz."""
-    sink = io.BytesIO()
-    writer = FrameWriter(sink)
-    for i in range(COUNT):
-        payload = part(i) if i % 2 else _encode_lzma(part(i)).payload
-        writer.write(Block(0 if i % 2 else 1, len(part(i)), payload, checksum(part(i)), i == COUNT - 1))
-    return sink.getvalue()
-
-
-def short_frame(data: bytes) -> bytes:
-    sink = io.BytesIO()
-    writer = FrameWriter(sink)
-    for each, is_last in split(io.BytesIO(data)):
-        writer.write(Block(0, len(each), each, checksum(each), is_last))
-    return sink.getvalue()
+    kinds = [stored_block if i % 2 else lzma_block for i in range(COUNT)]
+    blocks = [kind(part(i), i == COUNT - 1) for i, kind in enumerate(kinds)]
+    return frame(blocks, content=b"".join(part(i) for i in range(COUNT)))
 
 
 @cache
 def places() -> list[tuple[int, int, int]]:
     """Return where each block of the long frame begins, its payload begins, and it ends."""
     found = read_blocks(io.BytesIO(long_frame()))
-    return [(f.offset, f.offset + f.header_bytes, f.offset + f.header_bytes + len(f.block.payload)) for f in found]
+    return [(f.offset, f.end - len(f.block.payload), f.end) for f in found]
 
 
 def recovered(packed: bytes) -> tuple[bytes, Recovered]:
@@ -94,7 +85,7 @@ def altered(at: int, new: bytes, packed: bytes | None = None) -> bytes:
 
 
 def test_nothing_is_lost_of_a_whole_file() -> None:
-    packed = long_frame() + short_frame(b"more") + short_frame(b"")
+    packed = long_frame() + stored(b"more") + stored(b"")
     content, result = recovered(packed)
     assert content == without() + b"more"
     assert (result.kept_bytes, result.kept_blocks, result.lost) == (len(content), COUNT + 2, [])
@@ -127,8 +118,8 @@ def test_a_kind_or_size_that_is_damaged_is_told_by_the_index(number: int) -> Non
 
 @pytest.mark.parametrize("number", range(COUNT))
 def test_without_index_a_damaged_header_costs_its_block(number: int) -> None:
-    packed = altered(len(long_frame()) - 30, bytes(30))
-    content, result = recovered(altered(places()[number][0], b"\x77" * 17, packed))
+    packed = altered(len(long_frame()) - 50, bytes(50))
+    content, result = recovered(altered(places()[number][0], b"\x77" * 13, packed))
     assert content == without(number)
     if number < COUNT - 1:
         assert spans(result) == [(start(number), end(number))]
@@ -143,7 +134,7 @@ def test_a_damaged_index_loses_nothing() -> None:
 
 @pytest.mark.parametrize("header", [b"", MAGIC])
 def test_a_damaged_frame_header_loses_nothing(header: bytes) -> None:
-    for packed in (long_frame(), short_frame(b"alone")):
+    for packed in (long_frame(), stored(b"alone")):
         whole, _ = recovered(packed)
         content, result = recovered(altered(0, header + b"\x99" * (5 - len(header)), packed))
         assert (content, result.lost) == (whole, [])
@@ -163,7 +154,7 @@ def test_bytes_that_are_missing_or_too_many_cost_their_block() -> None:
     _, payload, after = places()[2]
     middle = (payload + after) // 2
     for packed in (
-        long_frame()[:middle] + long_frame()[middle + 100 :],
+        long_frame()[:middle] + long_frame()[middle + 20 :],
         altered(middle, b"")[:middle] + b"?" + long_frame()[middle:],
     ):
         content, result = recovered(packed)
@@ -179,38 +170,75 @@ def test_several_blocks_that_are_cut_out_are_counted_by_the_index() -> None:
 
 
 def test_several_frames_and_bytes_between_them() -> None:
-    packed = short_frame(b"first ") + altered(places()[1][1] + 99, b"\0\0\0") + b"no frame" + short_frame(b"last")
+    packed = stored(b"first ") + altered(places()[1][1] + 99, b"\0\0\0") + b"no frame" + stored(b"last")
     content, result = recovered(packed)
     assert content == b"first " + without(1) + b"last"
     assert result.lost[0] == Loss(6 + start(1), 6 + end(1), result.lost[0].why)
     assert [loss.end for loss in result.lost[1:]] == [None]
 
 
-def sized_frame(block_bytes: int) -> tuple[bytes, bytes]:
-    """Return a frame of three blocks, two of this size, and its content."""
-    parts = [part(i)[:block_bytes].ljust(block_bytes, b"~") for i in (0, 2)] + [part(4).ljust(6_200_000, b".")]
-    sink = io.BytesIO()
-    writer = FrameWriter(sink, ModelReference(255, bytes(8)))
-    for i, data in enumerate(parts):
-        writer.write(Block(1, len(data), _encode_lzma(data).payload, checksum(data), i == 2))
-    return sink.getvalue(), b"".join(parts)
+def with_model() -> tuple[bytes, bytes]:
+    """Return a frame of three blocks that names a model, and its content."""
+    parts = [part(0), part(2)[:700], part(4)]
+    content = b"".join(parts)
+    return frame([lzma_block(data, i == 2) for i, data in enumerate(parts)], ModelReference(255, bytes(8)), content), content
 
 
-@pytest.mark.parametrize("block_bytes", [1 << 18, BLOCK_BYTES])
-def test_blocks_of_other_sizes_are_found_too(block_bytes: int) -> None:
-    packed, data = sized_frame(block_bytes)
-    first = next(read_blocks(io.BytesIO(packed)))
+def test_any_frame_header_may_be_damaged() -> None:
+    packed, data = with_model()
     assert recovered(packed)[0] == data
-    content, result = recovered(altered(first.offset + 60, b"\x55\xaa", packed))
-    assert (content, spans(result)) == (bytes(block_bytes) + data[block_bytes:], [(0, block_bytes)])
-    if block_bytes == 1 << 18:  # which size it was nobody can know when the header is gone; the usual one is tried
-        return
     for damage in (b"\x99" * 5, MAGIC + b"\x10", MAGIC + b"\x14"):
-        content, result = recovered(altered(0, damage, packed))
-        assert (content, result.lost) == (data, [])
-    for index in (packed, packed[:-9]):
-        content, result = recovered(altered(14, b"\x0f", index))
-        assert (content, [loss for loss in result.lost if loss.end]) == (data, [])
+        for index in (packed, packed[:-9]):
+            content, result = recovered(altered(0, damage, index))
+            assert (content, result.lost) == (data, [])
+    content, result = recovered(altered(14, b"\x0f", packed))
+    assert (content, result.lost) == (data, [])
+
+
+def copying_frame() -> tuple[bytes, bytes]:
+    """Return a frame of four blocks, the last two with copies: of the first, of the second, of both and of their own literals."""
+    literals = [part(i)[:1000] for i in range(4)]
+    third = [Copy(300, 100, 2300), Copy(0, 200, 1350), Copy(100, 64, 10)]  # of 0, of 0 and 1, of its own
+    fourth = [Copy(500, 1000, 2500), Copy(1, 5000, 500)]  # of 1, and again and again of its own
+    raw = [literals[0], literals[1]]
+    history = literals[0] + literals[1]
+    for data, copies in ((literals[2], third), (literals[3], fourth)):
+        out = bytearray()
+        at = 0
+        for run, length, distance in copies:
+            out += data[at : at + run]
+            history += data[at : at + run]
+            at += run
+            source = history[len(history) - distance :]
+            out += (source * (length // distance + 1))[:length]
+        out += data[at:]
+        history += data[at:]
+        raw.append(bytes(out))
+    blocks = [stored_block(literals[0], False), stored_block(literals[1], False)]
+    for data, copies in ((literals[2], third), (literals[3], fourth)):
+        listed = pack_copies(copies)
+        copy_list = CopyList(BlockKind.STORED, sum(copy.length for copy in copies), len(listed), listed)
+        blocks.append(Block(0, 1000, data, block_checksum(listed, data), copies is fourth, copy_list))
+    return frame(blocks, content=b"".join(raw)), b"".join(raw)
+
+
+def test_a_lost_block_takes_with_it_what_was_copied_from_it_and_nothing_else() -> None:
+    packed, data = copying_frame()
+    assert decompress(packed) == data
+    assert recovered(packed) == (data, Recovered(len(data), 4, []))
+    blocks = list(read_blocks(io.BytesIO(packed)))
+    copied = {0: [(2300, 2450)], 1: [(2450, 2600), (3864, 4864)], 2: []}  # bytes of the content that are copies of each block
+    ends = [1000, 2000, 3364]
+    for number, found in enumerate(blocks[:3]):
+        content, result = recovered(altered(found.end - 50, b"\x55\xaa", packed))
+        expected = [(ends[number] - found.block.raw_bytes, ends[number]), *copied[number]]
+        assert spans(result) == expected
+        kept = bytearray(data)
+        for first, last in expected:
+            kept[first:last] = bytes(last - first)
+        assert content == bytes(kept)
+        assert {loss.why for loss in result.lost[1:]} <= {"It is a copy of bytes that are lost."}
+        assert result.kept_blocks == 3
 
 
 def test_what_is_no_file_of_ours_gives_nothing() -> None:
@@ -259,12 +287,12 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
     result = run("decompress", "--recover", "a.nnc")
     said = result.stderr.decode().splitlines()
     assert result.returncode == 1
-    assert said[0].startswith("a.nnc: lost from byte 3,670,016 to 7,340,032: ")
-    assert said[1].startswith("nncomp: a.nnc: Part of the file is lost. 14,010,048 bytes in 4 blocks are written")
+    assert said[0].startswith("a.nnc: lost from byte 40,000 to 80,000: ")
+    assert said[1].startswith("nncomp: a.nnc: Part of the file is lost. 150,000 bytes in 4 blocks are written")
     assert (tmp_path / "a").read_bytes() == without(1)
     (tmp_path / "b.nnc").write_bytes(long_frame())
     result = run("decompress", "--recover", "b.nnc")
-    assert (result.returncode, result.stderr) == (0, b"b.nnc: nothing lost, 17,680,064 bytes in 5 blocks\n")
+    assert (result.returncode, result.stderr) == (0, b"b.nnc: nothing lost, 190,000 bytes in 5 blocks\n")
     (tmp_path / "c.nnc").write_bytes(b"nothing of ours")
     result = run("decompress", "--recover", "c.nnc")
     assert (result.returncode, result.stdout) == (1, b"")

@@ -16,8 +16,8 @@ from nncomp.cli.app import command_names
 from nncomp.cli.man import page
 from nncomp.format.frames import ModelReference
 from nncomp.network.registry import shipped_path
+from tests.blocks import stored
 from tests.conftest import ROOT, environment
-from tests.test_cli import stored
 
 PAGE = ROOT / "share" / "man" / "man1" / "nncomp.1"
 Command = list[str | Path]

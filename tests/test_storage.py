@@ -20,8 +20,8 @@ from nncomp.cli import fetched
 from nncomp.errors import DataError, OutputError
 from nncomp.network.encoder import encoder_path
 from nncomp.stream import storage
+from tests.blocks import stored
 from tests.conftest import ROOT, Run, environment
-from tests.test_cli import stored
 
 pytest.importorskip("s3fs")
 BUCKET = "corpus"

@@ -6,7 +6,15 @@ import io
 from collections.abc import Iterable
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
-from nncomp.format.frame_reader import ByteSource, TruncatedError, check_magic, read_block_header, read_frame_header, take_footer
+from nncomp.format.frame_reader import (
+    ByteSource,
+    TruncatedError,
+    check_magic,
+    check_start,
+    read_block_header,
+    read_frame_header,
+    take_footer,
+)
 from nncomp.format.frames import BlockHeader, FrameBlock, FrameHeader, FrameIndex
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.assembly import Assembly
@@ -112,6 +120,7 @@ class Decompressor:
                 self.eof, self.unused_data = True, bytes(self._held[source.position :])
             else:
                 header = read_block_header(source, self._head, not self._index.blocks)
+                check_start(header, self._index)
                 blocks += self._decoded(header, self._head, self._index.blocks, source)
                 self._index.add(header)
                 self._has_last = header.is_last

@@ -17,7 +17,8 @@ from nncomp.network.registry import ModelFile
 
 MB = 1_000_000
 DEFAULT_BYTES = 1200 * MB  # the limit for each worker where none is given
-_COMMAND_BYTES = 140 * MB  # the process that reads, finds repeats, copies and writes, beside blocks
+_COMMAND_BYTES = 80 * MB  # the process that reads, copies and writes, beside blocks
+_FINDER_BYTES = 60 * MB  # of it, where it finds repeats
 _WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
 _TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
@@ -45,7 +46,7 @@ class Memory:
     def check_coding(self, raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> None:
         """Raise MemoryLimitError when one worker that codes so many bytes would take more than the limit."""
         what = f"To compress {raw_bytes:,} bytes at a time may take"
-        self._check(coding_bytes(raw_bytes, model, effort), what, "or take --model none", model)
+        self._check(_FINDER_BYTES + coding_bytes(raw_bytes, model, effort), what, "or take --model none", model)
 
     def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
@@ -55,7 +56,8 @@ class Memory:
         largest = TokensHead(0, MAX_LINES_LOG2).pack()
         sizes = [decoding_bytes(kind, most, largest, most, model) for kind in (BlockKind.BYTES, BlockKind.TOKENS)]
         size = coding_bytes(most, model, Effort(max_lines_log2=MAX_LINES_LOG2)) if is_coding else max(sizes)
-        return max(1, min(asked, (self.limit_bytes - _COMMAND_BYTES) // (_WORKER_BYTES + size)))
+        left = self.limit_bytes - _COMMAND_BYTES - (_FINDER_BYTES if is_coding else 0)
+        return max(1, min(asked, left // (_WORKER_BYTES + size)))
 
     def _check(self, block_bytes: int, what: str, or_else: str, model: ModelFile | None) -> None:
         needed = _COMMAND_BYTES + _WORKER_BYTES + block_bytes

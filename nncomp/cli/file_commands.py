@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from nncomp.cli.options import (
     Json,
     Keep,
     Level,
+    Long,
     MemoryLimit,
     Model,
     Output,
@@ -45,6 +47,7 @@ def compress(
     verbose: Verbose = False,
     workers: Workers = 0,
     level: Level = 5,
+    long: Long = None,
     memory_limit: MemoryLimit = None,
     model: Model = None,
     device: Device = "",
@@ -73,6 +76,7 @@ def compress(
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
+        effort = replace(effort, window_log2=long) if long else effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         chosen = model_choice.choose_model(model, level, device)

@@ -46,6 +46,17 @@ Level = Annotated[
         envvar="NNCOMP_LEVEL",
     ),
 ]
+Long = Annotated[
+    int | None,
+    typer.Option(
+        "--long",
+        min=20,
+        max=32,
+        help="Find repeats up to 2**N bytes back: 26 at -1 to -3, 29 at -4 to -7, 32 at -8, -9 and for --long alone.",
+        metavar="N",
+        show_default=False,
+    ),
+]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(

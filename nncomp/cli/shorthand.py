@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from nncomp.format.numbers import MAX_WINDOW_LOG2
+
 MODES = {
     **dict.fromkeys(("z", "--compress"), "compress"),
     **dict.fromkeys(("d", "--decompress", "--uncompress"), "decompress"),
@@ -51,6 +53,8 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
             command = modes[argument]
         elif argument in NAMED_LEVELS:
             level = NAMED_LEVELS[argument]
+        elif argument == "--long":
+            rest.append(f"--long={MAX_WINDOW_LOG2}")
         elif argument in VALUED and argument.startswith("--"):
             rest += [argument, *_next(remaining)]
         elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":

@@ -22,6 +22,7 @@ from nncomp.format.frames import (
     FrameIndex,
     ModelReference,
     Readable,
+    Start,
 )
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
@@ -31,6 +32,7 @@ from nncomp.format.numbers import (
     MAX_LIST_BYTES,
     MAX_LITERAL_BYTES,
     MAX_RAW_BYTES,
+    MAX_TOTAL_BYTES,
     MAX_WINDOW_LOG2,
     MIN_WINDOW_LOG2,
     MODEL_HASH_BYTES,
@@ -109,6 +111,7 @@ def read_headers(source: ByteSource, on_end: OnEnd | None = None) -> Iterator[Fo
         while True:
             offset = source.position
             header = read_block_header(source, head, not index.blocks)
+            check_start(header, index)
             yield FoundHeader(frame, index.blocks, offset, head, header)
             index.add(header)
             if header.is_last:
@@ -174,8 +177,13 @@ def read_block_header(source: ByteSource, head: FrameHeader, is_first: bool) -> 
     if bool(head.window_log2) == (is_first and is_last):
         says = "A frame of one block says a window" if head.window_log2 else "A frame of several blocks says no window"
         raise FormatError(f"{says}; the file is altered.")
+    data += first
+    start = Start(0, 0)
+    if not is_first:
+        (raw, taken), (literals, more) = (source.take_varint(MAX_TOTAL_BYTES, "a content") for _ in range(2))
+        start, data = Start(raw, literals), data + taken + more
     literal_bytes, taken = source.take_varint(MAX_LITERAL_BYTES, "literals")
-    data += first + taken
+    data += taken
     payload_bytes = literal_bytes
     if kind != BlockKind.STORED:
         # A writer stores what it cannot make smaller.
@@ -183,10 +191,16 @@ def read_block_header(source: ByteSource, head: FrameHeader, is_first: bool) -> 
         data += taken
     copies, taken = _read_copies(source, literal_bytes) if has_copies else (None, b"")
     digest = source.take(CHECKSUM_BYTES)
-    header = BlockHeader(kind, literal_bytes, payload_bytes, digest, is_last, copies, data + taken + digest)
+    header = BlockHeader(kind, literal_bytes, payload_bytes, digest, is_last, copies, start, data + taken + digest)
     if head.window_log2 and not header.raw_bytes:
         raise FormatError("A block of several is empty; the file is altered.")
     return header
+
+
+def check_start(header: BlockHeader, index: FrameIndex) -> None:
+    """Raise FormatError unless a block begins where the blocks before it end."""
+    if header.start != index.end:
+        raise FormatError("A block says another place in the content than it has; the file is altered.")
 
 
 def _read_copies(source: ByteSource, literal_bytes: int) -> tuple[tuple[int, int, int, int], bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
@@ -89,6 +89,13 @@ class Block:
         return self.literal_bytes + (self.copies.copied_bytes if self.copies else 0)
 
 
+class Start(NamedTuple):
+    """How many raw bytes and how many literals of its frame are before a block."""
+
+    raw_bytes: int
+    literal_bytes: int
+
+
 @dataclass(frozen=True)
 class BlockHeader:
     """What stands before a block's payloads, and the bytes (`data`) that say it."""
@@ -99,6 +106,7 @@ class BlockHeader:
     checksum: bytes
     is_last: bool
     copies: tuple[int, int, int, int] | None  # kind, copied bytes, list bytes, payload bytes
+    start: Start
     data: bytes = field(repr=False)
 
     @property
@@ -173,7 +181,7 @@ class FrameIndex:
         self._digest = hashlib.blake2b(header, digest_size=CHECKSUM_BYTES)
         self._entries = bytearray()
         self.blocks = 0
-        self._raw_bytes = 0
+        self.end = Start(0, 0)  # of the next block
 
     def add(self, header: BlockHeader) -> None:
         self._digest.update(header.data)
@@ -181,13 +189,13 @@ class FrameIndex:
         for value in (block_bytes << KIND_BITS | header.kind, header.literal_bytes, header.copied_bytes):
             self._entries += varint(value)
         self.blocks += 1
-        self._raw_bytes += header.raw_bytes
+        self.end = Start(self.end.raw_bytes + header.raw_bytes, self.end.literal_bytes + header.literal_bytes)
 
     def footer(self, content: bytes) -> bytes:
         """Return the footer, with the checksum of the content; a frame of one block has none: its block says it all."""
         if self.blocks == 1:
             return b""
-        index = varint(self._raw_bytes) + varint(self.blocks) + bytes(self._entries) + content
+        index = varint(self.end.raw_bytes) + varint(self.blocks) + bytes(self._entries) + content
         digest = self._digest.copy()
         digest.update(index)
         index += digest.digest()
@@ -202,11 +210,13 @@ def frame_header(model: ModelReference | None, window_log2: int) -> FrameHeader:
     return FrameHeader(model, window_log2, data + bytes([window_log2]) if window_log2 else data)
 
 
-def block_header(block: Block, is_first: bool) -> BlockHeader:
-    """Return the header of a block, the first of its frame or not."""
+def block_header(block: Block, start: Start | None) -> BlockHeader:
+    """Return the header of a block, the first of its frame (None) or a later one."""
     copies = block.copies
     first = block.kind | (HAS_COPIES if copies else 0) | (LAST if block.is_last else 0)
-    data = (b"" if is_first else BLOCK_MAGIC) + bytes([first]) + varint(block.literal_bytes)
+    data = bytes([first]) + varint(block.literal_bytes)
+    if start:
+        data = BLOCK_MAGIC + bytes([first]) + varint(start.raw_bytes) + varint(start.literal_bytes) + varint(block.literal_bytes)
     if block.kind != BlockKind.STORED:
         data += varint(len(block.payload))
     if copies:
@@ -215,7 +225,9 @@ def block_header(block: Block, is_first: bool) -> BlockHeader:
             data += varint(len(copies.payload))
     sizes = (copies.kind, copies.copied_bytes, copies.list_bytes, len(copies.payload)) if copies else None
     data += block.checksum
-    return BlockHeader(block.kind, block.literal_bytes, len(block.payload), block.checksum, block.is_last, sizes, data)
+    return BlockHeader(
+        block.kind, block.literal_bytes, len(block.payload), block.checksum, block.is_last, sizes, start or Start(0, 0), data
+    )
 
 
 class FrameWriter:
@@ -233,16 +245,16 @@ class FrameWriter:
 
         `content` is the checksum of the content, for the footer: needed with the last of several blocks.
         """
-        is_first = self._index is None
         if self._index is None:
             head = frame_header(self._model, 0 if block.is_last else self._window_log2).data
             self._index = FrameIndex(head)
             self.frame_bytes += self._sink.write(head)
         assert not self._is_complete and len(block.payload) <= block.literal_bytes <= MAX_LITERAL_BYTES
-        header = block_header(block, is_first)
+        header = block_header(block, self._index.end if self._index.blocks else None)
         self._index.add(header)
         self._is_complete = block.is_last
         footer = self._index.footer(content) if block.is_last else b""
+        assert not footer or len(content) == CHECKSUM_BYTES
         for part in (header.data, block.copies.payload if block.copies else b"", block.payload, footer):
             self._sink.write(part)
             self.frame_bytes += len(part)

@@ -193,8 +193,9 @@ def _read_header(stream: BinaryIO, place: Place) -> tuple[BlockHeader, ByteSourc
     stream.seek(place.offset)
     source = ByteSource(stream)
     header = read_block_header(source, place.head, place.is_first)
-    found = header.kind, len(header.data) + header.body_bytes, header.literal_bytes, header.raw_bytes, header.is_last
-    if found != (place.kind, place.block_bytes, place.literal_bytes, place.raw_bytes, place.is_last):
+    sizes = len(header.data) + header.body_bytes, header.start.literal_bytes, header.literal_bytes, header.raw_bytes
+    expected = place.block_bytes, place.literal_start, place.literal_bytes, place.raw_bytes
+    if (header.kind, header.is_last, *sizes) != (place.kind, place.is_last, *expected):
         raise _wrong()
     return header, source
 

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from nncomp.errors import FormatError
 from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, take_footer
-from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, frame_header
+from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, Start, frame_header
 from nncomp.format.index import Place, read_entries, read_places
-from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, MAGIC, MAX_WINDOW_LOG2, MODEL_HASH_BYTES, BlockKind
+from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, MAGIC, MAX_WINDOW_LOG2, MODEL_HASH_BYTES, TRAILER_BYTES, BlockKind
 from nncomp.format.varints import varint
 
 # What a header that is damaged may have been, for its length and whether blocks follow; which model it named nobody knows.
@@ -22,6 +22,7 @@ _HEADERS = [
     FrameHeader(None, window, frame_header(model, window).data) for window in (MAX_WINDOW_LOG2, 0) for model in (_ANY_MODEL, None)
 ]
 _WINDOW_BYTES = 1 << 20
+_FOOTER_BYTES, _ENTRY_BYTES = 38, 12  # the most that a footer has, and a block in it
 
 
 @dataclass(frozen=True)
@@ -116,22 +117,27 @@ class Survey:
 
     def _indexed_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
         """Return the blocks of the frame that begins here, and its end, if the index before an end adds up to its length."""
-        head, end = self._frame_header(at), at
+        heads, end = self._heads(at), at
         while end < self._size:
             end = self._next(MAGIC, end + 1)
-            for each in [head] if head else [head for head in _HEADERS if head.window_log2]:
+            for head in heads:
                 try:
-                    places, _ = read_places(self._stream, at, each, end)
+                    places, _ = read_places(self._stream, at, head, end)
                 except FormatError:
                     continue
-                if head or self._fits(at, places):
+                if self._fits(at, places):
                     return [self._indexed(at, place) for place in places], end
         return None
 
+    def _heads(self, at: int) -> list[FrameHeader]:
+        """Return what the header of the frame that begins here may be: as it is read, or as it may have been."""
+        head = self._frame_header(at)
+        return _HEADERS if head is None else [head, *_HEADERS]
+
     def _fits(self, at: int, places: list[Place]) -> bool:
         """Return whether blocks are where an index says, if the frame's header has the length that was taken for it."""
-        return any(isinstance(self._indexed(at, place), Found) for place in places[:1]) or any(
-            self._read(place.offset, len(BLOCK_MAGIC)) == BLOCK_MAGIC for place in places[1:]
+        return any(self._read(place.offset, len(BLOCK_MAGIC)) == BLOCK_MAGIC for place in places[1:]) or (
+            self._block(at, places[0].offset, places[0].head, True) is not None
         )
 
     def _indexed(self, frame: int, place: Place) -> Found | Gap:
@@ -142,13 +148,16 @@ class Survey:
         gap = Gap(frame, place.raw_bytes, place.literal_bytes)
         if place.kind not in set(BlockKind) or place.raw_bytes != place.literal_bytes:
             return gap
-        before = (0 if place.is_first else len(BLOCK_MAGIC)) + 1 + len(varint(place.literal_bytes)) + CHECKSUM_BYTES
+        before = 1 + len(varint(place.literal_bytes)) + CHECKSUM_BYTES
+        if not place.is_first:
+            before += len(BLOCK_MAGIC) + len(varint(place.raw_start)) + len(varint(place.literal_start))
         for size_bytes in (0,) if place.kind == BlockKind.STORED else (1, 2, 3, 4):
             payload_bytes = place.block_bytes - before - size_bytes
             if payload_bytes >= 0 and (not size_bytes or len(varint(payload_bytes)) == size_bytes):
                 body = place.end - payload_bytes
                 checksum = self._read(body - CHECKSUM_BYTES, CHECKSUM_BYTES)
-                header = BlockHeader(place.kind, place.literal_bytes, payload_bytes, checksum, place.is_last, None, b"")
+                start = Start(place.raw_start, place.literal_start)
+                header = BlockHeader(place.kind, place.literal_bytes, payload_bytes, checksum, place.is_last, None, start, b"")
                 return Found(frame, place.head, header, body)
         return gap
 
@@ -163,29 +172,57 @@ class Survey:
 
     def _searched_frame(self, at: int) -> tuple[list[Found | Gap], int]:
         """Return what can be found of the frame that begins here, or was to begin here, and where it ends."""
-        head = self._frame_header(at)
-        heads = [head] if head else _HEADERS
-        for each in heads:
-            first = self._block(at, at + len(each.data), each, True)
+        heads = self._heads(at)
+        for head in heads:
+            first = self._block(at, at + len(head.data), head, True)
             if first and self._holds(first):
-                return self._search(at, each, first)
-        return self._search(at, head or _HEADERS[0], None)
+                return self._search(at, head, first)
+        return self._search(at, heads[0] if heads[0].window_log2 else _HEADERS[0], None)
 
     def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Found | Gap], int]:
         """Return the pieces of a frame whose first block is found, or is missing, and where the frame ends."""
-        pieces: list[Found | Gap] = [block or Gap(frame)]
+        found = [block] if block else []
         place = block.end if block else frame + 1
-        while not (block and block.header.is_last):
-            here = self._block(frame, place, head, False) if block else None
+        while not (found and found[-1].header.is_last):
+            here = self._block(frame, place, head, False) if found else None
             if here is None or not self._holds(here):
                 here, place = self._next_block(frame, place, head)
-                if isinstance(pieces[-1], Found):
-                    pieces.append(Gap(frame))
             if here is None:
-                return pieces, place
-            pieces.append(here)
-            block, place = here, here.end
-        return self._ended(frame, pieces, place)
+                return self._with_gaps(frame, found, self._total(place)), place
+            if found and not _follows(here, found[-1]):
+                place = here.body_offset
+                continue
+            found.append(here)
+            place = here.end
+        pieces = self._with_gaps(frame, found, None)
+        footer = self._entries(place)
+        end = place if footer is None else footer[1]
+        if not self._is_frame_end(end):
+            junk, end = end, self._next(MAGIC, end)
+            if footer or end - junk > _FOOTER_BYTES + _ENTRY_BYTES * len(found):
+                pieces.append(Gap(frame))  # more than a damaged footer
+        return pieces, end
+
+    def _with_gaps(self, frame: int, found: list[Found], total: Start | None) -> list[Found | Gap]:
+        """Return the blocks of a frame and what is missing between them, and after them up to `total`, if that is known."""
+        pieces, end = list[Found | Gap](), Start(0, 0)
+        for block in found:
+            start = block.header.start
+            if start != end:
+                pieces.append(Gap(frame, *_between(end, start)))
+            pieces.append(block)
+            end = _end(block)
+        if not found or not found[-1].header.is_last:
+            pieces.append(Gap(frame, *_between(end, total)) if total else Gap(frame))
+        return pieces
+
+    def _total(self, end: int) -> Start | None:
+        """Return what the footer that ends here says a frame has, or None if there is no footer."""
+        size = int.from_bytes(self._read(max(0, end - TRAILER_BYTES), TRAILER_BYTES), "little")
+        footer = self._entries(end - size) if size < end else None
+        if footer is None or footer[1] != end:
+            return None
+        return Start(sum(each[2] + each[3] for each in footer[0]), sum(each[2] for each in footer[0]))
 
     def _next_block(self, frame: int, at: int, head: FrameHeader) -> tuple[Found | None, int]:
         """Return the next block of a frame and where it ends, or None and where the next frame begins or the file ends."""
@@ -212,27 +249,17 @@ class Survey:
         except FormatError:
             return None
 
-    def _ended(self, frame: int, pieces: list[Found | Gap], at: int) -> tuple[list[Found | Gap], int]:
-        """Return the pieces of a frame whose last block ends here, with what its footer says of those missing, and its end."""
-        footer = self._entries(at)
-        if footer is None:
-            if self._is_frame_end(at):
-                return pieces, at
-            end = self._next(MAGIC, at)
-            return [*pieces, Gap(frame)] if isinstance(pieces[-1], Gap) else pieces, end
-        entries, end = footer
-        known: list[Found | Gap] = []
-        number = 0
-        for piece in pieces:
-            if isinstance(piece, Gap):
-                continue
-            header, start = piece.header, number
-            sizes = header.kind, piece.end - piece.body_offset + len(header.data), header.literal_bytes, header.copied_bytes
-            while number < len(entries) and entries[number] != sizes:
-                number += 1
-            if number == len(entries):
-                return pieces, end  # another footer: it tells nothing
-            known += [Gap(frame, literals + copied, literals) for _, _, literals, copied in entries[start:number]]
-            known.append(piece)
-            number += 1
-        return known, end
+
+def _end(block: Found) -> Start:
+    header = block.header
+    return Start(header.start.raw_bytes + header.raw_bytes, header.start.literal_bytes + header.literal_bytes)
+
+
+def _between(end: Start, start: Start) -> Start:
+    return Start(max(0, start.raw_bytes - end.raw_bytes), max(0, start.literal_bytes - end.literal_bytes))
+
+
+def _follows(block: Found, before: Found) -> bool:
+    """Return whether a block may come after another by the places that both say."""
+    start, end = block.header.start, _end(before)
+    return start.raw_bytes >= end.raw_bytes and start.literal_bytes >= end.literal_bytes

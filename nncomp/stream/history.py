@@ -55,6 +55,9 @@ class History:
     def close(self) -> None:
         self._kept.close()
 
+    def __del__(self) -> None:
+        self.close()  # after an error nobody else does
+
 
 def _no_room(error: OSError) -> OutputError:
     return OutputError(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block, ModelReference, checksum
-from nncomp.format.varints import varint
 from nncomp.format.numbers import BLOCK_BYTES, BLOCK_UNIT_BYTES, MAGIC, SPLIT_BYTES
+from nncomp.format.varints import varint
 from tests.golden.good_files import frame, lzma_block, reference, stored
 from tests.golden.models import CODED, EXTREME, SMALL
 
