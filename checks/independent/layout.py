@@ -26,6 +26,7 @@ class Frame:
     headers: list[bytes] = field(default_factory=list)
     entries: list[bytes] = field(default_factory=list)
     raw_bytes: int = 0
+    literal_bytes: int = 0
 
 
 @dataclass
@@ -105,6 +106,8 @@ def _blocks_of_frame(source: Bytes) -> Iterator[Block]:
         demand(first & 0b0111_0000 == 0, "a reserved bit of a block is set")
         kind, has_copies, is_last = first & 0b111, bool(first & 0b1000), first >= 0x80
         demand((is_first and is_last) == (frame.window_bytes == 0), "a window in a frame of one block, or none in another")
+        place = (0, 0) if is_first else (source.varint(), source.varint())
+        demand(place == (frame.raw_bytes, frame.literal_bytes), "a block says another place than it has")
         literal_bytes, payload_bytes = _sizes(source, kind, MAX_LITERAL_BYTES)
         listed = _list_header(source, literal_bytes) if has_copies else (STORED, 0, 0, 0)
         copied_bytes = listed[1]
@@ -117,6 +120,7 @@ def _blocks_of_frame(source: Bytes) -> Iterator[Block]:
         sizes = (source.position - start) * 8 + kind, literal_bytes, copied_bytes
         frame.entries.append(b"".join(map(varint, sizes)))
         frame.raw_bytes += block.raw_bytes
+        frame.literal_bytes += literal_bytes
         yield block
     if len(frame.entries) > 1:
         _footer(source, frame)
