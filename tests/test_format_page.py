@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,19 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from checks.independent import copies as independent_copies
 from checks.independent.byte_model import ByteModel
 from checks.independent.range_decoder import RangeDecoder
 from nncomp import range_coder
-from nncomp.blocks import lzma_payload, token_payload
+from nncomp.blocks import levels, lzma_payload, token_payload
 from nncomp.blocks.codec import Codec
 from nncomp.blocks.memory import MB, Memory, decoding_bytes
 from nncomp.errors import FormatError, MemoryLimitError, ModelError
-from nncomp.format import frames, numbers
+from nncomp.format import copies, frames, numbers
+from nncomp.format.frame_reader import read_blocks
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead
+from nncomp.format.varints import unsigned, varint
 from nncomp.mixing import byte_predictor, start_values, tables, token_predictor
 from nncomp.mixing.byte_contexts import CONTEXTS
 from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes, pack
@@ -77,12 +81,12 @@ def shape(text: str, **letters: int) -> tuple[int, ...]:
 
 
 def read(data: bytes) -> list[frames.FrameBlock]:
-    return list(frames.read_blocks(io.BytesIO(data)))
+    return list(read_blocks(io.BytesIO(data)))
 
 
 def test_the_conventions() -> None:
     words = " ".join(section("Conventions").split())
-    assert f"300 is `{frames.varint(300).hex(' ').upper()}`" in words
+    assert f"300 is `{varint(300).hex(' ').upper()}`" in words
     assert f"That of no bytes is `{frames.checksum(b'').hex(' ').upper()}`" in words
     assert stated("Conventions", r"at most (\d+) bits in") == (numbers.MAX_TOTAL_BYTES.bit_length(),)
     assert stated("Conventions", r"1 MiB is ([\d,]+) bytes, 1 MB is ([\d,]+) bytes") == (1 << 20, MB)
@@ -94,10 +98,12 @@ def test_the_frame() -> None:
     assert f"version, {numbers.VERSION};" in fields["version and flags"][2]
     assert fields["model"][1].startswith(f"{1 + numbers.MODEL_HASH_BYTES}, if flag 0 is set")
     assert f"first {numbers.MODEL_HASH_BYTES} bytes" in fields["model"][2]
-    low, high, unit = re.search(r"(\d+) to (\d+), in units of ([\d,]+) bytes", fields["block size"][2]).groups()  # type: ignore[union-attr]
-    assert (int(low), int(high), value(unit)) == (1, numbers.MAX_BLOCK_UNITS, numbers.BLOCK_UNIT_BYTES)
-    written, size = stated("Frame", r"nncomp writes (\d+): ([\d,]+) bytes")
-    assert written * numbers.BLOCK_UNIT_BYTES == size == numbers.BLOCK_BYTES
+    low, high = map(int, re.search(r"u8`, (\d+) to (\d+): log2", fields["window"][2]).groups())  # type: ignore[union-attr]
+    assert (low, high) == (numbers.MIN_WINDOW_LOG2, numbers.MAX_WINDOW_LOG2)
+    assert {level.effort.window_log2 for level in levels.LEVELS.values()} <= set(range(low, high + 1))
+    for window in (low - 1, high + 1):
+        with pytest.raises(FormatError, match="the exponent is"):
+            read(numbers.MAGIC + bytes([numbers.VERSION << 4 | frames.HAS_WINDOW, window]) + bytes(20))
     with pytest.raises(UnicodeDecodeError):
         numbers.MAGIC.decode()
 
@@ -105,11 +111,11 @@ def test_the_frame() -> None:
 @pytest.mark.parametrize("bit", range(4))
 def test_flags_of_a_frame(bit: int) -> None:
     model = frames.ModelReference(1, bytes(8))
-    pattern = r"Bit (\d): the frame names.* Bit (\d): a block size.* Bits (\d) and (\d) are reserved"
-    has_model, has_size, *reserved = stated("Frame", pattern)
+    pattern = r"Bit (\d): the frame names.* Bit (\d): a window follows.* Bits (\d) and (\d) are reserved"
+    has_model, has_window, *reserved = stated("Frame", pattern)
     assert frames.frame_header(model, 0).data[4] == numbers.VERSION << 4 | 1 << has_model
-    assert frames.frame_header(None, numbers.BLOCK_BYTES).data[4] == numbers.VERSION << 4 | 1 << has_size
-    assert {has_model, has_size, *reserved} == set(range(4))
+    assert frames.frame_header(None, 16).data[4] == numbers.VERSION << 4 | 1 << has_window
+    assert {has_model, has_window, *reserved} == set(range(4))
     if bit in reserved:
         with pytest.raises(FormatError, match="mean nothing"):
             read(numbers.MAGIC + bytes([numbers.VERSION << 4 | 1 << bit]) + bytes(20))
@@ -130,36 +136,99 @@ def test_kinds_of_blocks() -> None:
             Codec().decode_block(kind, b"", 1)
 
 
-def test_where_blocks_end() -> None:
-    (limit,), (empty,) = stated("Block", r"fewer than ([\d,]+) bytes \(6 MiB\)"), stated("Block", r"it is (\d+) bytes long")
-    assert limit == numbers.SPLIT_BYTES == 6 << 20
+def test_the_fields_of_a_block() -> None:
+    """The header of a later block, with copies, is the table's fields in the table's order."""
+    rows = table("Block", "field")
+    assert bytes.fromhex(rows[0][2].split("`")[1]) == numbers.BLOCK_MAGIC
+    copied, last = stated("Block", r"bits 0 to 2: kind; bit (\d): the block has copies; bit (\d): this is the last")
+    copies = frames.CopyList(BlockKind.LZMA, 3000, 400, b"c" * 300)
+    block = frames.Block(BlockKind.BYTES, 2000, b"p" * 1000, b"12345678", True, copies)
+    header = frames.block_header(block, frames.Start(70_000, 60_000))
+    written = {
+        "block magic": numbers.BLOCK_MAGIC,
+        "kind": bytes([BlockKind.BYTES | 1 << copied | 1 << last]),
+        "place": varint(70_000) + varint(60_000),
+        "literals": varint(2000),
+        "payload size": varint(1000),
+        "list kind": bytes([BlockKind.LZMA]),
+        "copied bytes": varint(3000),
+        "list size": varint(400),
+        "list payload size": varint(300),
+        "checksum": b"12345678",
+    }
+    assert [row[0] for row in rows] == [*written, "list payload", "payload"]
+    assert header.data == b"".join(written.values())
+    alone = frames.block_header(frames.Block(BlockKind.STORED, 2000, bytes(2000), b"12345678", True), None)
+    assert alone.data == bytes([1 << last]) + varint(2000) + b"12345678"
+
+
+def test_the_sizes_of_a_block() -> None:
+    literals, raw = stated("Block", r"more than ([\d,]+) literals, or more than ([\d,]+) raw bytes \(64 MiB\)")
+    assert (literals, raw) == (numbers.MAX_LITERAL_BYTES, numbers.MAX_RAW_BYTES) and raw == 64 << 20
+    assert stated("Block", r"a list of more than ([\d,]+) bytes") == (numbers.MAX_LIST_BYTES,)
+    pattern = r"after ([\d,]+) literals \(3\.5 MiB\) when ([\d,]+) \(6 MiB\) are there"
+    assert stated("Block", pattern) == (numbers.BLOCK_BYTES, numbers.SPLIT_BYTES)
     sink = io.BytesIO()
     frames.FrameWriter(sink).write(frames.Block(BlockKind.STORED, 0, b"", frames.checksum(b""), True))
-    assert len(sink.getvalue()) == empty
+    assert (len(sink.getvalue()),) == stated("Block", r"it is (\d+) bytes long")
+
+
+def test_a_list_of_copies() -> None:
+    words = " ".join(section("Copies").split())
+    listed = bytes.fromhex(re.search(r"The list `([\dA-F ]+)` has two copies", words)[1])  # type: ignore[index]
+    literals, copied = stated("Copies", r"a block of (\d+) literals or more with (\d+) copied bytes")
+    numbers_of_copies = re.findall(r"run of (\d+), length (\d+), distance (\d+)", words)
+    told = [copies.Copy(*map(int, each)) for each in numbers_of_copies]
+    assert len(told) == 2 and copies.pack_copies(told) == listed
+    assert copies.parse_copies(listed, literals, copied) == told
+    given = independent_copies.parse_list(listed, literals, copied, 0)
+    places = list(itertools.accumulate(run for run, _, _ in given))
+    assert [(run, length, at - source) for at, (run, length, source) in zip(places, given, strict=True)] == told
+    for fewer, other in ((literals - 1, copied), (literals, copied - 1), (literals, copied + 1)):
+        with pytest.raises(FormatError, match="add up"):
+            copies.parse_copies(listed, fewer, other)
+    signed, coded = re.search(r"with a sign: ([-\d, ]+) are written as ([\d, ]+), and so on", words).groups()  # type: ignore[union-attr]
+    assert [unsigned(int(each)) for each in signed.split(", ")] == [int(each) for each in coded.split(", ")]
+    assert stated("Copies", r"how many copies, 1 to ([\d,]+)") == (numbers.MAX_COPIES,)
+    assert stated("Copies", r"The count is 1 to ([\d,]+), and") == (numbers.MAX_COPIES,)
+    assert stated("Copies", r"a length for each copy, less (\d+)") == (numbers.MIN_COPY_BYTES,)
 
 
 def test_the_footer() -> None:
+    """A footer is the table's fields in the table's order."""
     fields = {row[0]: row for row in table("Footer", "field")}
-    assert f"payload size x {1 << numbers.KIND_BITS} + kind" in fields["entry"]
-    assert int(fields["digest"][1]) == numbers.CHECKSUM_BYTES and int(fields["footer size"][1]) == numbers.TRAILER_BYTES
-    assert stated("Footer", r"header of a block has (\d+) bytes") == (1 + numbers.CHECKSUM_BYTES,)
+    assert f"x {1 << numbers.KIND_BITS} + kind; literals; copied bytes" in fields["entry"][2]
+    assert [int(fields[name][1]) for name in ("content", "digest", "footer size")] == [8, 8, 4]
+    head = frames.frame_header(None, 16).data
+    index, data = frames.FrameIndex(head), head
+    listed = frames.CopyList(BlockKind.STORED, 50, 9, bytes(9))
+    for block in (frames.Block(0, 3, b"abc", bytes(8), False), frames.Block(1, 200, bytes(100), bytes(8), True, listed)):
+        header = frames.block_header(block, index.end if index.blocks else None)
+        index.add(header)
+        data += header.data
+    sizes = [(10 + 3, 0, 3, 0), (len(header.data) + 9 + 100, 1, 200, 50)]
+    entries = b"".join(varint(size * 8 + kind) + varint(each) + varint(more) for size, kind, each, more in sizes)
+    start = varint(253) + varint(2) + entries + b"contents"
+    whole = start + frames.checksum(data + start)
+    assert list(fields) == ["total", "count", "entry", "content", "digest", "footer size"]
+    assert index.footer(b"contents") == whole + (len(whole) + 4).to_bytes(4, "little")
 
 
 def test_what_a_frame_takes_beside_its_content() -> None:
     """The most that the sizes of all fields add up to, with a model, for any number of stored blocks."""
-    (alone,) = stated("Footer", r"one block takes at most (\d+) bytes")
-    fixed, each = stated("Footer", r"takes at most (\d+) \+ (\d+) \*n\* bytes")
-    model, most = frames.ModelReference(1, bytes(8)), numbers.SPLIT_BYTES - 1
-    header, sizes = 1 + numbers.CHECKSUM_BYTES, len(frames.varint(most))
-    assert len(frames.frame_header(model, 0).data) + header + 2 * sizes == alone
-    for units, count in itertools.product((1, 14, numbers.MAX_BLOCK_UNITS), (2, 3, 4, 5, 100, 1 << 20, 1 << 41)):
-        block_bytes = units * numbers.BLOCK_UNIT_BYTES
-        total = block_bytes * (count - 1) + most
-        entry = len(frames.varint(block_bytes << numbers.KIND_BITS))
-        footer = len(frames.varint(total)) + len(frames.varint(count)) + (count - 1) * entry
-        footer += len(frames.varint(most << numbers.KIND_BITS)) + numbers.CHECKSUM_BYTES + numbers.TRAILER_BYTES
-        taken = len(frames.frame_header(model, block_bytes).data) + count * header + sizes + footer
-        assert taken <= fixed + each * count
+    alone, more = stated("Footer", r"one block takes at most (\d+) bytes beside its payload; copies take (\d+) more")
+    fixed, each = stated("Footer", r"at most (\d+) \+ (\d+) \*n\* bytes")
+    model, most = frames.ModelReference(1, bytes(8)), numbers.MAX_LITERAL_BYTES
+    size, long = len(varint(most)), len(varint(numbers.MAX_TOTAL_BYTES))
+    assert len(frames.frame_header(model, 0).data) + 1 + 2 * size + numbers.CHECKSUM_BYTES == alone
+    assert 1 + len(varint(numbers.MAX_RAW_BYTES)) + 2 * len(varint(numbers.MAX_LIST_BYTES)) == more
+    entry = len(varint(most + 100 << numbers.KIND_BITS)) + size + 1
+    first = 1 + size + numbers.CHECKSUM_BYTES
+    later = len(numbers.BLOCK_MAGIC) + 2 * long + first
+    ends = 2 * numbers.CHECKSUM_BYTES + numbers.TRAILER_BYTES
+    for count in (2, 3, 100, 1 << 20, numbers.MAX_TOTAL_BYTES // numbers.BLOCK_BYTES):
+        footer = long + len(varint(count)) + count * entry + ends
+        assert len(frames.frame_header(model, 32).data) + first + (count - 1) * later + footer <= fixed + each * count
 
 
 def test_lzma() -> None:
@@ -523,29 +592,39 @@ def test_what_nncomp_takes_for_lanes_and_lines() -> None:
 
 def test_limits() -> None:
     rows = {row[0]: row[1] for row in table("Limits that a reader keeps", "what")}
-    buckets, *_ = byte_predictor.sizes(numbers.SPLIT_BYTES - 1, numbers.MAX_TABLE_BITS)
-    entry = frames.varint((numbers.SPLIT_BYTES - 1) << numbers.KIND_BITS | 7)
+    buckets, *_ = byte_predictor.sizes(numbers.MAX_LITERAL_BYTES, numbers.MAX_TABLE_BITS)
+    most = (
+        numbers.MAX_LITERAL_BYTES + numbers.MAX_LIST_BYTES + 100 << numbers.KIND_BITS,
+        numbers.MAX_LITERAL_BYTES,
+        numbers.MAX_RAW_BYTES,
+    )
     expected = {
         "raw bytes of a frame": numbers.MAX_TOTAL_BYTES,
-        "raw bytes of a block": numbers.SPLIT_BYTES - 1,
-        "raw bytes of a block that is not the last": numbers.MAX_BLOCK_UNITS * numbers.BLOCK_UNIT_BYTES,
+        "literals of a block": numbers.MAX_LITERAL_BYTES,
+        "raw bytes of a block": numbers.MAX_RAW_BYTES,
+        "copies of a block": numbers.MAX_COPIES,
+        "list of copies, in bytes": numbers.MAX_LIST_BYTES,
         "lanes": 1 << numbers.MAX_LANES_LOG2,
         "hash table of kind 2, in bytes": 16 * buckets,
         "hash table of kind 3, in bytes": numbers.LINE_BYTES << numbers.MAX_LINES_LOG2,
         "model file, in bytes": registry.MAX_BYTES,
-        "footer entry, in bytes": len(entry),
+        "footer entry, in bytes": sum(len(varint(each)) for each in most),
     }
     assert {name: value(limit) for name, limit in rows.items() if limit[0].isdigit()} == expected
 
 
 def test_memory() -> None:
     name = "Limits that a reader keeps"
-    pattern = r"is (\d+) MB for its processes, (\d+) bytes a raw byte, (\d+) bytes a payload byte"
-    processes, a_raw, a_payload = stated(name, pattern)
+    pattern = r"is (\d+) MB for its processes, (\d+) bytes a literal, (\d+) bytes a payload byte, (\d+) MB if it has copies"
+    processes, a_raw, a_payload, a_list = stated(name, pattern)
     nothing = frames.Block(BlockKind.STORED, 0, b"", b"", True)
     Memory(processes * MB).check_decoding(nothing, None)
     with pytest.raises(MemoryLimitError):
         Memory(processes * MB - 1).check_decoding(nothing, None)
+    copied = replace(nothing, copies=frames.CopyList(BlockKind.STORED, 32, 4, bytes(4)))
+    Memory((processes + a_list) * MB).check_decoding(copied, None)
+    with pytest.raises(MemoryLimitError):
+        Memory((processes + a_list) * MB - 1).check_decoding(copied, None)
     model, raw, payload = registry.open_model(FOLDER / SMALL), 5_000_000, 1_000_000
     rows = {row[0]: [int(number) for number in re.findall(r"\d+", row[1])] for row in table(name, "kind")}
     assert set(rows) == {kind.name.lower() for kind in BlockKind}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import shutil
@@ -12,12 +13,13 @@ import pytest
 from checks.independent.decode import decode
 from checks.independent.refused import RefusedError
 from nncomp import errors
-from nncomp.blocks.codec import Codec, verify_block
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import OWN_MODEL, BlockKind
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
+from nncomp.stream.assembly import Assembly
+from nncomp.stream.pipeline import DecodeTask
 from tests.golden.make import add_missing
 from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
 from tests.golden.models import FOLDER, model_bytes
@@ -84,18 +86,17 @@ def test_a_good_file_is_read_by_the_independent_decoder(row: Good) -> None:
 @pytest.mark.parametrize("row", GOOD, ids=named)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_good_file_is_read_with_any_number_of_threads(row: Good, threads: int, models: dict[str, ModelFile]) -> None:
-    codec = Codec(models[row.model] if row.model else None)
-    content = b""
-    for found in read_blocks(io.BytesIO((FOLDER / row.file).read_bytes())):
-        block = found.block
-        part = codec.decode_block(block.kind, block.payload, block.raw_bytes, threads)
-        verify_block(part, block.checksum)
-        content += part
-    assert sha256(content) == row.raw_sha256
+    model = models[row.model] if row.model else None
+    assembly, content = Assembly(), hashlib.sha256()
+    for found in read_blocks(io.BytesIO((FOLDER / row.file).read_bytes()), assembly.expect):
+        for part in assembly.add(found, *DecodeTask(found.block, model, threads).run()):
+            content.update(part)
+    assembly.check()
+    assert content.hexdigest() == row.raw_sha256
 
 
 def test_each_feature_has_a_good_file(models: dict[str, ModelFile]) -> None:
-    kinds, lanes, blocks, frames, flags = set(), set(), set(), set(), set()
+    kinds, lanes, blocks, frames, flags, lists, windows = set(), set(), set(), set(), set(), set(), set()
     for row in GOOD:
         found = list(read_blocks(io.BytesIO((FOLDER / row.file).read_bytes())))
         kinds |= {each.block.kind for each in found}
@@ -103,10 +104,14 @@ def test_each_feature_has_a_good_file(models: dict[str, ModelFile]) -> None:
         flags |= {each.block.payload[2] for each in found if each.block.kind == BlockKind.TOKENS}
         blocks.add(max(each.number for each in found) + 1)
         frames.add(found[-1].frame + 1)
+        lists |= {each.block.copies.kind for each in found if each.block.copies}
+        windows |= {each.head.window_log2 for each in found}
     assert kinds == set(BlockKind)
     assert {0, 1, 4} <= lanes
     assert {0, 1} <= flags
-    assert {1, 3} <= blocks
+    assert lists == {BlockKind.STORED, BlockKind.LZMA, BlockKind.BYTES}
+    assert {0, 16, 32} <= windows
+    assert {1, 3, 4} <= blocks
     assert {1, 5} <= frames
 
 

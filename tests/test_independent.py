@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import random
 import struct
 import subprocess
 import sys
@@ -10,14 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from checks.independent import layout
 from checks.independent.byte_model import ByteModel
-from checks.independent.decode import decode_tokens
+from checks.independent.decode import decode, decode_tokens
 from checks.independent.model_file import parse_model
 from checks.independent.range_decoder import RangeDecoder
 from nncomp.blocks import token_payload
+from nncomp.format.copies import pack_copies
+from nncomp.format.frames import Block, CopyList, FrameWriter, block_checksum
+from nncomp.format.numbers import SPLIT_BYTES
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import shipped_path
+from nncomp.stream.repeats import cuts
 from tests.conftest import ROOT, environment
 from tests.golden.models import FOLDER, SMALL
 from tests.test_token_payload import CASES, packed
@@ -70,6 +77,29 @@ def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
     path, data = shipped_path("default"), english[:300]
     payload = token_payload.encode_tokens(Network(load_model(path)), data).payload
     assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
+
+
+def stored_frame(content: bytes) -> bytes:
+    """Return a frame with the copies that the product finds, and nothing coded."""
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, None, 29)
+    for cut in cuts(io.BytesIO(content), 1 << 29):
+        listed = pack_copies(cut.copies) if cut.copies else b""
+        copies = CopyList(0, cut.raw_bytes - len(cut.literals), len(listed), listed) if listed else None
+        checksum = block_checksum(listed, cut.literals)
+        writer.write(Block(0, len(cut.literals), cut.literals, checksum, cut.is_last, copies), cut.content or b"")
+    return sink.getvalue()
+
+
+def test_what_the_product_copies_comes_back() -> None:
+    """Random text whose parts come again: near, across blocks, overlapping; two frames."""
+    chance = random.Random(5)
+    part = chance.randbytes(3000)
+    alone = part + chance.randbytes(70_000) + part + b"ab" * 2000 + part[:2000]
+    several = part + chance.randbytes(SPLIT_BYTES) + part + b"ab" * 2000
+    packed = stored_frame(alone) + stored_frame(several)
+    assert [block.copies is not None for block in layout.blocks(packed)] == [True, False, True]
+    assert decode(packed) == alone + several
 
 
 def test_the_command() -> None:

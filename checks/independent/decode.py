@@ -10,6 +10,7 @@ from pathlib import Path
 
 from checks.independent import layout
 from checks.independent.byte_model import decode_bytes
+from checks.independent.copies import Copy, parse_list, put_together
 from checks.independent.model_file import Model, parse_model
 from checks.independent.network import Lane
 from checks.independent.range_decoder import RangeDecoder
@@ -21,28 +22,54 @@ _FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "p
 
 def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"") -> bytes:
     """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says."""
-    content = bytearray()
+    contents: list[bytearray] = []
+    frames: list[layout.Frame] = []
+    literals = b""  # of the frame
     for block in layout.blocks(data):
-        raw = _decode_block(block, model_data, base_data)
-        demand(len(raw) == block.raw_bytes, "a block of another size than it says")
-        demand(layout.blake2b_8(raw) == block.checksum, "a block with another checksum")
-        content += raw
-    return bytes(content)
+        if not frames or block.frame is not frames[-1]:
+            frames.append(block.frame)
+            contents.append(bytearray())
+            literals = b""
+        new, copies = decode_block(block, len(literals), model_data, base_data)
+        contents[-1] += put_together(literals, new, copies, block.frame.window_bytes)
+        literals += new
+    for frame, content in zip(frames, contents, strict=True):
+        if frame.content_checksum is not None:
+            demand(layout.blake2b_8(bytes(content)) == frame.content_checksum, "a frame with another checksum of its content")
+    return b"".join(contents)
 
 
-def _decode_block(block: layout.Block, model_data: bytes | None, base_data: bytes) -> bytes:
-    if block.kind == layout.STORED:
-        return block.payload
-    if block.kind == 1:
-        return _decode_xz(block.payload, block.raw_bytes)
-    if block.kind == 2:
-        return decode_bytes(block.payload, block.raw_bytes)
-    demand(block.kind == 3, "a reserved kind")
-    if block.model_hash is None:
+def decode_block(block: layout.Block, before: int, model_data: bytes | None, base_data: bytes) -> tuple[bytes, list[Copy]]:
+    """Return the literals and the copies of a block before which its frame has so many literals."""
+    coded = block.copies
+    listed = _decode_payload(coded.kind, coded.payload, coded.list_bytes) if coded else b""
+    if block.kind == 3:
+        literals = decode_tokens(block.payload, block.literal_bytes, _model(block, model_data, base_data))
+    else:
+        literals = _decode_payload(block.kind, block.payload, block.literal_bytes)
+    demand(layout.blake2b_8(listed + literals) == block.checksum, "a block with another checksum")
+    return literals, parse_list(listed, block.literal_bytes, coded.copied_bytes, before) if coded else []
+
+
+def _decode_payload(kind: int, payload: bytes, decoded_bytes: int) -> bytes:
+    """Return what a payload of a kind without a network holds."""
+    demand(kind <= 2, "a reserved kind")
+    data = payload
+    if kind == 1:
+        data = _decode_xz(payload, decoded_bytes)
+    elif kind == 2:
+        data = decode_bytes(payload, decoded_bytes)
+    demand(len(data) == decoded_bytes, "a payload of another size than the block says")
+    return data
+
+
+def _model(block: layout.Block, model_data: bytes | None, base_data: bytes) -> Model:
+    named = block.frame.model_hash
+    if named is None:
         raise RefusedError("a block of tokens in a frame that names no model")
-    if model_data is None or hashlib.sha256(model_data).digest()[:8] != block.model_hash:
-        raise RefusedError(f"the block needs the model whose hash begins with {block.model_hash.hex()}")
-    return decode_tokens(block.payload, block.raw_bytes, parse_model(model_data, base_data))
+    if model_data is None or hashlib.sha256(model_data).digest()[:8] != named:
+        raise RefusedError(f"the block needs the model whose hash begins with {named.hex()}")
+    return parse_model(model_data, base_data)
 
 
 def _decode_xz(payload: bytes, raw_bytes: int) -> bytes:

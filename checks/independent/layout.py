@@ -1,39 +1,69 @@
-"""*File*, *Frame*, *Block* and *Footer*: the bytes of a file to its blocks."""
+"""*File*, *Frame*, *Block* and *Footer*: the bytes of a file to its blocks, whose payloads stay coded."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from checks.independent.refused import RefusedError, demand
 
 MAGIC = bytes.fromhex("D61BA4E3")
-UNIT_BYTES = 262_144
-SPLIT_BYTES = 6_291_456
+BLOCK_MAGIC = bytes.fromhex("D61BA4B7")
+MAX_LITERAL_BYTES = 6_291_455
+MAX_RAW_BYTES = 67_108_864
+MAX_LIST_BYTES = 1_048_576
 STORED = 0
 
 
 @dataclass
-class Block:
-    """A block as it stands in the file, and the first 8 bytes of the hash of its frame's model, if it names one."""
+class Frame:
+    """A frame as far as it is read: what its blocks share, and the checksum of its content, once its footer is read."""
+
+    model_hash: bytes | None  # the first 8 bytes
+    window_bytes: int  # 0 in a frame of one block
+    content_checksum: bytes | None = None
+    headers: list[bytes] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)
+    raw_bytes: int = 0
+    literal_bytes: int = 0
+
+
+@dataclass
+class CodedList:
+    """The list of a block's copies as it stands in the file, and how many bytes the copies give."""
 
     kind: int
-    raw_bytes: int
+    copied_bytes: int
+    list_bytes: int
     payload: bytes
+
+
+@dataclass
+class Block:
+    """A block as it stands in the file."""
+
+    frame: Frame
+    kind: int
+    literal_bytes: int
+    copies: CodedList | None
     checksum: bytes
-    model_hash: bytes | None
+    payload: bytes
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.literal_bytes + (self.copies.copied_bytes if self.copies else 0)
 
 
-class _Bytes:
-    """A file's bytes, taken from the front."""
+class Bytes:
+    """Bytes that are taken from the front."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
 
     def take(self, count: int) -> bytes:
-        demand(self.position + count <= len(self.data), "the file ends too early")
+        demand(self.position + count <= len(self.data), "it ends too early")
         self.position += count
         return self.data[self.position - count : self.position]
 
@@ -59,46 +89,80 @@ def varint(value: int) -> bytes:
 
 def blocks(data: bytes) -> Iterator[Block]:
     """Yield the blocks of all frames; the footer of a frame is compared after its last block."""
-    source = _Bytes(data)
+    source = Bytes(data)
     demand(len(data) > 0, "a file without any frame")
     while source.position < len(data):
-        yield from _frame(source)
+        yield from _blocks_of_frame(source)
 
 
-def _frame(source: _Bytes) -> Iterator[Block]:
+def _blocks_of_frame(source: Bytes) -> Iterator[Block]:
+    frame = _frame_header(source)
+    is_last = False
+    while not is_last:
+        is_first = not frame.entries
+        start = source.position
+        demand(is_first or source.take(4) == BLOCK_MAGIC, "a block without its magic")
+        first = source.take(1)[0]
+        demand(first & 0b0111_0000 == 0, "a reserved bit of a block is set")
+        kind, has_copies, is_last = first & 0b111, bool(first & 0b1000), first >= 0x80
+        demand((is_first and is_last) == (frame.window_bytes == 0), "a window in a frame of one block, or none in another")
+        place = (0, 0) if is_first else (source.varint(), source.varint())
+        demand(place == (frame.raw_bytes, frame.literal_bytes), "a block says another place than it has")
+        literal_bytes, payload_bytes = _sizes(source, kind, MAX_LITERAL_BYTES)
+        listed = _list_header(source, literal_bytes) if has_copies else (STORED, 0, 0, 0)
+        copied_bytes = listed[1]
+        demand(literal_bytes + copied_bytes > 0 or frame.window_bytes == 0, "an empty block among others")
+        checksum = source.take(8)
+        frame.headers.append(source.data[start : source.position])
+        list_payload = source.take(listed[3])
+        copies = CodedList(*listed[:3], list_payload) if has_copies else None
+        block = Block(frame, kind, literal_bytes, copies, checksum, source.take(payload_bytes))
+        sizes = (source.position - start) * 8 + kind, literal_bytes, copied_bytes
+        frame.entries.append(b"".join(map(varint, sizes)))
+        frame.raw_bytes += block.raw_bytes
+        frame.literal_bytes += literal_bytes
+        yield block
+    if len(frame.entries) > 1:
+        _footer(source, frame)
+
+
+def _frame_header(source: Bytes) -> Frame:
     start = source.position
     demand(source.take(4) == MAGIC, "not the magic")
     version_and_flags = source.take(1)[0]
     demand(version_and_flags >> 4 == 1, "not version 1")
     demand(version_and_flags & 0b1010 == 0, "a reserved flag is set")
     model_hash = source.take(9)[1:] if version_and_flags & 1 else None
-    block_bytes = 0
+    window_bytes = 0
     if version_and_flags & 4:
-        units = source.take(1)[0]
-        demand(1 <= units <= 15, "a size of blocks that is none")
-        block_bytes = units * UNIT_BYTES
-    headers = [source.data[start : source.position]]
-    sizes: list[tuple[int, int, int]] = []
-    is_last = False
-    while not is_last:
-        start = source.position
-        first = source.take(1)[0]
-        demand(first & 0b0111_1000 == 0, "a reserved bit of a block is set")
-        kind, is_last = first & 0b111, first >= 0x80
-        is_alone = is_last and not sizes
-        demand(is_alone == (block_bytes == 0), "a size of blocks in a frame of one block, or none in a frame of several")
-        raw_bytes = source.varint() if is_last else block_bytes
-        demand(raw_bytes < SPLIT_BYTES, "a last block of 6 MiB or more")
-        demand(not sizes or raw_bytes >= SPLIT_BYTES - block_bytes, "a last block that would have been two")
-        payload_bytes = raw_bytes if kind == STORED else source.varint()
-        demand(payload_bytes <= raw_bytes, "a payload longer than the raw bytes")
-        checksum = source.take(8)
-        headers.append(source.data[start : source.position])
-        sizes.append((raw_bytes, payload_bytes, kind))
-        yield Block(kind, raw_bytes, source.take(payload_bytes), checksum, model_hash)
-    if len(sizes) > 1:
-        index = varint(sum(raw_bytes for raw_bytes, _, _ in sizes)) + varint(len(sizes))
-        index += b"".join(varint(payload_bytes * 8 + kind) for _, payload_bytes, kind in sizes)
-        index += blake2b_8(b"".join(headers) + index)
-        footer = index + (len(index) + 4).to_bytes(4, "little")
-        demand(source.take(len(footer)) == footer, "another footer than the blocks give")
+        exponent = source.take(1)[0]
+        demand(16 <= exponent <= 32, "a window that is none")
+        window_bytes = 2**exponent
+    return Frame(model_hash, window_bytes, headers=[source.data[start : source.position]])
+
+
+def _sizes(source: Bytes, kind: int, most: int) -> tuple[int, int]:
+    """Return the size of what is coded and that of its payload."""
+    decoded_bytes = source.varint()
+    demand(decoded_bytes <= most, "more bytes than there may be")
+    payload_bytes = decoded_bytes if kind == STORED else source.varint()
+    demand(payload_bytes <= decoded_bytes, "a payload longer than what it holds")
+    return decoded_bytes, payload_bytes
+
+
+def _list_header(source: Bytes, literal_bytes: int) -> tuple[int, int, int, int]:
+    """Return what a block says of its copies: kind, copied bytes, list bytes, payload bytes."""
+    kind = source.take(1)[0]
+    demand(kind <= 2, "a list of copies of another kind")
+    copied_bytes = source.varint()
+    demand(literal_bytes + copied_bytes <= MAX_RAW_BYTES, "a block of more than 64 MiB")
+    return kind, copied_bytes, *_sizes(source, kind, MAX_LIST_BYTES)
+
+
+def _footer(source: Bytes, frame: Frame) -> None:
+    index = varint(frame.raw_bytes) + varint(len(frame.entries)) + b"".join(frame.entries)
+    demand(source.take(len(index)) == index, "another index than the blocks give")
+    frame.content_checksum = source.take(8)
+    index += frame.content_checksum
+    index += blake2b_8(b"".join(frame.headers) + index)
+    demand(source.take(12) == index[-8:] + (len(index) + 4).to_bytes(4, "little"), "another digest or size of the footer")

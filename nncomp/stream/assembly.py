@@ -112,7 +112,8 @@ def _literals(earlier: Earlier | None, view: memoryview, place: int, count: int)
 
 def _repeated(unit: bytes, start: int, stop: int) -> Iterator[Part]:
     """Yield the bytes from `start` up to `stop` of a unit again and again."""
-    many = memoryview(unit * (PART_BYTES // len(unit) + 1))
+    count = min(PART_BYTES, stop - start)  # many copies of few bytes take no more than these
+    many = memoryview(unit * (count // len(unit) + 2))
     while start < stop:
         part = many[start % len(unit) :][: stop - start]
         yield part

@@ -38,6 +38,9 @@ class Literals:
         windows = [place.head.window_log2 for place in places]
         self._history = History(1 << max(max(windows), 23))  # a block has less than 8 MiB
         self._numbers = {place.offset: number for number, place in enumerate(places)}
+        self._frames: dict[int, tuple[int, list[int]]] = {}  # the first block's number, and where the literals of each begin
+        for number, place in enumerate(places):
+            self._frames.setdefault(place.frame, (number, []))[1].append(place.literal_start)
 
     def keep(self, place: Place, literals: bytes) -> None:
         """Keep the literals of a block that is decoded."""
@@ -46,9 +49,8 @@ class Literals:
 
     def numbers(self, place: Place, first: int, last: int) -> range:
         """Return the numbers of the blocks, of the frame that `place` is of, that have the literals from `first` up to `last`."""
-        frame = [number for number, each in enumerate(self.places) if each.frame == place.frame]
-        starts = [self.places[number].literal_start for number in frame]
-        return range(frame[bisect_right(starts, first) - 1], frame[bisect_right(starts, last - 1) - 1] + 1)
+        number, starts = self._frames[place.frame]
+        return range(number + bisect_right(starts, first) - 1, number + bisect_right(starts, last - 1))
 
     def read(self, place: Place, first: int, count: int) -> bytes:
         """Return literals of the frame that `place` is of."""
@@ -142,7 +144,7 @@ def _needed(source: BinaryIO, places: list[Place], start: int, end: int) -> tupl
     """Return the numbers of the blocks that a range needs, in order, and the offsets of those that it copies from."""
     finder = Literals(places, _nothing)
     within = [i for i, place in enumerate(places) if place.raw_end > start and place.raw_start < end]
-    sources: set[int] = set()
+    spans: set[tuple[int, int]] = set()
     for number in within:
         place = places[number]
         first, last = max(0, start - place.raw_start), min(place.raw_bytes, end - place.raw_start)
@@ -151,8 +153,18 @@ def _needed(source: BinaryIO, places: list[Place], start: int, end: int) -> tupl
                 begin, stop = (0, distance) if stop > distance else (begin, stop)
                 begins, ends = place.literal_start + at + begin, min(place.literal_start + at + stop, place.literal_start)
                 if 0 <= begins < ends:
-                    sources.update(finder.numbers(place, begins, ends))
+                    found = finder.numbers(place, begins, ends)
+                    spans.add((found.start, found.stop))
+    sources = {number for number in _within_spans(spans) if places[number].literal_bytes}
     return sorted({*within, *sources}), {places[number].offset for number in sources}
+
+
+def _within_spans(spans: set[tuple[int, int]]) -> Iterator[int]:
+    """Yield each number once that one of the spans has, for they may be many and the same."""
+    done = 0
+    for first, stop in sorted(spans):
+        yield from range(max(first, done), stop)
+        done = max(done, stop)
 
 
 def _pieces_of(block: Block, first: int, last: int) -> Iterator[tuple[int, int, int, int]]:

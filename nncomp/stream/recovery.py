@@ -194,6 +194,11 @@ class _Literals:
     def window_bytes(self) -> int:
         return self._history.window_bytes
 
+    @property
+    def _first(self) -> int:
+        """The first place that is kept."""
+        return max(0, self.end - self.window_bytes)
+
     def read(self, place: int, count: int) -> bytes:
         return self._history.read(place, count)
 
@@ -221,9 +226,9 @@ class _Literals:
         while start < length:
             at = self.end + place + start % distance
             number = bisect_right(self._lost, at)
-            until = 0 if at < 0 else self._lost[number] if number < len(self._lost) else at + length
+            until = self._first if at < self._first else self._lost[number] if number < len(self._lost) else at + length
             stop = start + min(length - start, distance - start % distance, until - at)
-            if at < 0 or number % 2 == 0:
+            if at < self._first or number % 2 == 0:
                 yield stop - start
             else:
                 yield from piece_bytes(view, self, place, distance, start, stop)
@@ -232,7 +237,7 @@ class _Literals:
     def _is_known(self, place: int, count: int) -> bool:
         """Return whether no literal from a place on is lost; those of the block that is put together are known."""
         first, last = bisect_right(self._lost, place), bisect_right(self._lost, place + count - 1)
-        return place >= 0 and first == last and first % 2 == 1
+        return place >= self._first and first == last and first % 2 == 1
 
 
 def _raw_bytes(decoded: Decoded) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from unittest.mock import patch
 
@@ -14,8 +15,9 @@ import numpy as np
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.blocks.lzma_payload import encode_lzma
-from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
-from nncomp.format.numbers import BLOCK_BYTES, BLOCK_UNIT_BYTES, SPLIT_BYTES, BlockKind
+from nncomp.format.copies import Copy, pack_copies
+from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
+from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, BlockKind
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
@@ -79,28 +81,95 @@ def stored(data: bytes, is_last: bool = True) -> Block:
     return Block(BlockKind.STORED, len(data), data, checksum(data), is_last)
 
 
-def frame(blocks: list[Block], named: ModelReference | None = None) -> bytes:
+def frame(blocks: list[Block], named: ModelReference | None = None, content: bytes = b"", window_log2: int = 16) -> bytes:
+    """Return a frame of blocks; of several, `content` is theirs."""
     sink = io.BytesIO()
-    writer = FrameWriter(sink, named)
+    writer = FrameWriter(sink, named, window_log2)
     for block in blocks:
-        assert block.kind == BlockKind.STORED or len(block.payload) <= block.raw_bytes, (block, len(block.payload))
-        writer.write(block)
+        assert block.kind == BlockKind.STORED or len(block.payload) <= block.literal_bytes, (block, len(block.payload))
+        writer.write(block, checksum(content))
     return sink.getvalue()
 
 
-def in_blocks(data: bytes, block_bytes: int) -> list[Block]:
-    """Return the blocks of a frame whose blocks have this size, all but the last."""
-    parts = []
-    while len(data) >= SPLIT_BYTES:
-        parts.append(data[:block_bytes])
-        data = data[block_bytes:]
-    return [*(lzma_block(part, False) for part in parts), lzma_block(data)]
+def with_list(block: Block, literals: bytes, listed: bytes, copied_bytes: int, kind: int = BlockKind.STORED) -> Block:
+    """Return a block of these literals with a list of copies, right or wrong, which is coded as this kind."""
+    payload = listed
+    if kind != BlockKind.STORED:
+        payload = (lzma_block(listed) if kind == BlockKind.LZMA else in_bytes(listed, 16)).payload
+        assert len(payload) <= len(listed)
+    coded = CopyList(kind, copied_bytes, len(listed), payload)
+    return replace(block, copies=coded, checksum=block_checksum(listed, literals))
 
 
-def long_content() -> bytes:
-    """Return 10.5 million bytes that xz makes small: three blocks."""
-    line = texts.table(9, 40)
-    return (texts.prose(8, 4000) + line) * (10_500_000 // (4000 + len(line)) + 1)
+def content_of(literals: bytes, copies: Sequence[Copy], before: bytes = b"") -> bytes:
+    """Return what literals and copies give, byte for byte; `before` are the literals of earlier blocks."""
+    text, content, at = before + literals, bytearray(), len(before)
+    for copy in copies:
+        content += text[at : at + copy.run]
+        at += copy.run
+        content += bytes(text[at - copy.distance + i % copy.distance] for i in range(copy.length))
+    return bytes(content + text[at:])
+
+
+Piece = tuple[Callable[[bytes], Block], bytes, Sequence[Copy]]  # how a block's literals are coded, the literals, the copies
+
+
+def frame_of(
+    pieces: Sequence[Piece], named: ModelReference | None = None, kind: int = BlockKind.STORED, window_log2: int = 16
+) -> tuple[bytes, bytes]:
+    """Return a frame of these blocks and its content; lists are coded as this kind."""
+    literals, content, blocks = b"", b"", list[Block]()
+    for i, (code, new, copies) in enumerate(pieces):
+        block = replace(code(new), is_last=i == len(pieces) - 1)
+        copied_bytes = sum(copy.length for copy in copies)
+        blocks.append(with_list(block, new, pack_copies(copies), copied_bytes, kind) if copies else block)
+        content += content_of(new, copies, literals)
+        literals += new
+    return frame(blocks, named, content, window_log2), content
+
+
+ONE, OTHER = texts.noise(2, 300), texts.noise(3, 200)
+NEAR = [Copy(100, 60, 90), Copy(0, 32, 40), Copy(200, 299, 299)]
+ACROSS: list[Piece] = [
+    (stored, ONE, NEAR),
+    (stored, b"x", []),
+    (stored, b"", [Copy(0, 700, 301), Copy(0, 32, 1)]),
+    (stored, OTHER, [Copy(0, 250, 301), Copy(60, 120, 130), Copy(140, 40, 500)]),
+]  # copies from earlier blocks, from several, from an earlier one into the block's own literals; a block without literals
+
+
+def copied_files() -> dict[str, File]:
+    """Return the files with copies."""
+    small = reference(SMALL)
+    overlapping = [Copy(5, 3000, 5), Copy(0, 40, 1), Copy(0, 33, 5), Copy(290, 32, 7)]
+    many = [Copy(1 + i % 2, 32 + i % 5, 1 + i % 3) for i in range(190)]
+    most = [Copy(1, 32, 1)] + [Copy(0, 32, 1)] * (MAX_COPIES - 1)
+    edge = [Copy(200, 65_536, 65_536), Copy(100, 100, 65_500)]
+    largest = [Copy(MAX_LITERAL_BYTES, MAX_RAW_BYTES - MAX_LITERAL_BYTES, MAX_LITERAL_BYTES)]
+    zeros = bytes(MAX_LITERAL_BYTES)
+    largest_block = with_list(lzma_block(zeros), zeros, pack_copies(largest), largest[0].length)
+    frames = [frame_of([(stored, ONE, NEAR)]), frame_of(ACROSS), frame_of([(stored, OTHER, [])])]
+    rows: dict[str, tuple[str, str, tuple[bytes, bytes]]] = {
+        "copies": ("one block with copies", "", frame_of([(stored, ONE, NEAR)])),
+        "copies-overlapping": ("copies longer than their distance", "", frame_of([(stored, ONE, overlapping)])),
+        "copies-across": ("copies from earlier blocks; a block without literals", "", frame_of(ACROSS)),
+        "copies-window": (
+            "a copy from as far back as the window reaches",
+            "",
+            frame_of([(lzma_block, texts.prose(5, 500) * 132, []), (stored, ONE, edge)]),
+        ),
+        "copies-list-lzma": ("a list coded as LZMA", "", frame_of([(stored, ONE, many)], kind=BlockKind.LZMA)),
+        "copies-list-bytes": ("a list coded as bytes", "", frame_of([(lzma_block, ONE * 2, many)], kind=BlockKind.BYTES)),
+        "copies-tokens": ("copies between tokens", SMALL, frame_of([(tokens, MIXED[:700], NEAR)], small)),
+        "copies-most": ("65,536 copies of one byte", "", frame_of([(stored, b"a", most)], kind=BlockKind.LZMA)),
+        "copies-largest": ("the largest block", "", (frame([largest_block]), bytes(MAX_RAW_BYTES))),
+        "copies-frames": (
+            "three frames: a copy is of its own",
+            "",
+            (b"".join(packed for packed, _ in frames), b"".join(content for _, content in frames)),
+        ),
+    }
+    return {name: (about, model, *made) for name, (about, model, made) in rows.items()}
 
 
 def files() -> dict[str, File]:
@@ -108,9 +177,8 @@ def files() -> dict[str, File]:
     small, extreme, coded, few, reach, words = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS))
     two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
-    long = long_content()
-    long_blocks = in_blocks(long, BLOCK_BYTES)
-    small_units = long[: BLOCK_UNIT_BYTES + 6_100_000]
+    all_kinds: list[Piece] = [(stored, b"x", []), (lzma_block, b"xz " * 99, []), (in_bytes, part[:300], []), (tokens, part, [])]
+    named: list[Piece] = [(stored, ONE, []), (stored, b"y", []), (lzma_block, b"xz " * 99, [])]
     frames = [
         frame([tokens(part)], small),
         frame([in_bytes(part[:300])]),
@@ -122,13 +190,11 @@ def files() -> dict[str, File]:
         "empty": ("nothing at all", "", frame([stored(b"")]), b""),
         "stored": ("bytes without order", "", frame([stored(texts.noise(1, 200))]), texts.noise(1, 200)),
         "lzma": ("LZMA", "", frame([lzma_block(MIXED)]), MIXED),
-        "lzma-long": ("three blocks and a footer", "", frame(long_blocks), long),
-        "lzma-long-named": ("a model is named that no block uses", "", frame(long_blocks, ModelReference(1, bytes(8))), long),
-        "lzma-units-named": (
-            "blocks of 256 KiB; a model is named",
+        "blocks": ("a block of each kind, and a footer", SMALL, *frame_of(all_kinds, small)),
+        "blocks-named": (
+            "a model is named that no block uses",
             "",
-            frame(in_blocks(small_units, BLOCK_UNIT_BYTES), ModelReference(2, bytes(8))),
-            small_units,
+            *frame_of(named, ModelReference(1, bytes(8)), window_log2=32),
         ),
         "bytes": ("mixing alone", "", frame([in_bytes(MIXED)]), MIXED),
         "bytes-small-tables": ("mixing alone, the smallest tables", "", frame([in_bytes(part, 16)]), part),
@@ -156,4 +222,4 @@ def files() -> dict[str, File]:
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),
         "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
     }
-    return {f"good/{name}.nnc": row for name, row in rows.items()}
+    return {f"good/{name}.nnc": row for name, row in (rows | copied_files()).items()}
