@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ from nncomp.mixing.byte_predictor_reference import probabilities
 from nncomp.mixing.token_predictor_reference import TokenReference
 from nncomp.network import base_model, registry, vocabulary
 from nncomp.network.model import MODEL_FORMAT, TRAINED_ON, Arrays, parse_model
+from nncomp.training.mixing_start import plain_values
 from tests.conftest import ROOT
-from tests.golden.models import FOLDER, SMALL
+from tests.golden.models import SMALL, model_bytes
 
 PAGE = (ROOT / "docs/FORMAT.md").read_text(encoding="utf-8")
 TYPES: dict[str, Any] = {f"{sign}{8 * size}": np.dtype(f"{sign}{size}") for sign in "iu" for size in (1, 2, 4, 8)}
@@ -407,7 +409,7 @@ def known_contexts() -> list[int]:
 
     def is_known(number: int) -> bool:
         try:
-            return bool(start_values.chosen_parts({"contexts": np.array([number], np.uint8)}))
+            return bool(start_values.chosen_parts({"contexts": np.array([number], np.uint8), "row_sets": np.zeros(1, np.uint8)}))
         except ModelError:
             return False
 
@@ -424,8 +426,7 @@ def test_contexts_of_the_token_tree() -> None:
     assert list(listed) == list(range(len(listed))) and list(reaches) == list(range(len(reaches)))
     numbers_of_all = [32 * reach + source for reach in reaches for source in listed]
     assert numbers_of_all == known_contexts()
-    given = start_values.start_values(tuple(numbers_of_all))
-    tree = TokenReference(8, [0, 1000, 2000], 256, given)
+    tree = TokenReference(8, [0, 1000, 2000], 256, plain_values(tuple(numbers_of_all)))
     for at, c in enumerate(HTML[:60] * 2):
         lane = at % 2
         tree.begin_token(lane)
@@ -445,25 +446,26 @@ def test_contexts_of_the_token_tree() -> None:
 
 
 def test_numbers_of_the_token_tree() -> None:
-    plain = start_values.start_values()
+    shapes = {name: dims for name, (_, dims) in start_values.shapes(5, 3).items()}
     rows = [int(row[1]) for row in table("The token tree", "selector")]
-    assert sum(rows) == len(plain["weights"])
-    assert stated("The token tree", r"Final weight set: 16 sure \+ depth, of (\d+)") == (len(plain["final_weights"]),)
+    assert sum(rows) == shapes["weights"][0]
+    assert stated("The token tree", r"Final weight set: 16 sure \+ depth, of (\d+)") == shapes["final_weights"][:1]
     first, last = stated("The token tree", r"APMs: top, of (\d+);.*, 15\), of (\d+)\.")
-    assert (25 * first, 25 * last) == (plain["map_0"].size, plain["map_2"].size)
+    assert ((25 * first,), (25 * last,)) == (shapes["map_0"], shapes["map_2"])
     assert stated("The token tree", r"k = 0 with least (\d), then k = 1 with least (\d)") == token_predictor.MATCH_LEAST
 
 
-@pytest.mark.parametrize("contexts", [start_values.PLAIN_CONTEXTS, (0, 33, 248)])
+@pytest.mark.parametrize("contexts", [tuple(range(20)), (0, 33, 248)])
 @pytest.mark.parametrize("selectors", [(0, 1, 2, 3), (1, 3)])
 def test_start_values(contexts: tuple[int, ...], selectors: tuple[int, ...]) -> None:
     n, r = len(contexts), len(selectors)
     letters = {"n": n, "R": r, "I": -(-(2 * n + 7) // 8) * 8}
-    made = start_values.start_values(contexts, selectors, True)
-    made |= {"contexts": np.array(contexts, np.uint8), "row_sets": np.array(selectors, np.uint8)}
+    made = plain_values(contexts, selectors)
     rows = {name: cells for name, *cells in table("Start values", "`extra.mixing.`")}
     assert set(rows) == set(made)
-    for name, (kind, dims, bound, _) in rows.items():
+    for name, (kind, dims, bound) in rows.items():
+        with pytest.raises(ModelError, match=f"lacks the start value {name} of"):
+            start_values.check_start({key: array for key, array in made.items() if key != name})
         assert made[name].dtype == TYPES[kind] and made[name].shape == shape(dims, **letters), name
         if re.fullmatch(r"\S+ to \S+( - 1)?", bound):
             low, high = bounds(bound)
@@ -476,39 +478,7 @@ def test_start_values(contexts: tuple[int, ...], selectors: tuple[int, ...]) -> 
                 with pytest.raises(ModelError, match=name):
                     start_values.check_start(changed)
         else:
-            assert name in ("contexts", "row_sets") or bound == "any"
-
-
-def test_which_start_values_may_be_missing() -> None:
-    (listed,) = re.findall(r"of these, (.*?) MAY be missing", " ".join(section("Start values").split()))
-    made = start_values.start_values(is_joint=True)
-    made |= {"contexts": np.array(start_values.PLAIN_CONTEXTS, np.uint8), "row_sets": np.arange(4, dtype=np.uint8)}
-
-    def is_accepted_without(name: str) -> bool:
-        try:
-            start_values.check_start({key: array for key, array in made.items() if key != name})
-        except ModelError:
-            return False
-        return True
-
-    assert {name for name in made if is_accepted_without(name)} == set(re.findall(r"`(\w+)`", listed))
-
-
-def test_plain_start_values() -> None:
-    plain = {row[0]: row[4] for row in table("Start values", "`extra.mixing.`")}
-    made = start_values.start_values()
-    n, r, _ = (len(part) if isinstance(part, tuple) else part for part in start_values.chosen_parts({}))
-    assert plain["contexts"] == f"0 to {n - 1}" and tuple(range(n)) == start_values.PLAIN_CONTEXTS
-    assert plain["row_sets"] == f"0 to {r - 1}"
-    c, d, m, k, v, w, rest = map(int, re.findall(r"\d+", plain["weights"]))
-    row = [c, d] * n + [m, k] * 2 + [v, w]
-    assert made["weights"].tolist() == [row + [rest] * (made["weights"].shape[1] - len(row))] * len(made["weights"])
-    assert np.unique(made["final_weights"]).tolist() == [value(plain["final_weights"], R=r)]
-    _, first = tables.history_tables()
-    (shift,) = map(int, re.findall(r"first\[s\] << (\d+)", plain["histories"]))
-    assert made["histories"].reshape(n, 256)[:, :255].tolist() == [[int(p) << shift for p in first[:255]]] * n
-    formula = re.match(r"packed: (.*) for each", plain["strength"])[1].replace("class", "c")  # type: ignore[index]
-    assert made["strength"].tolist() == [eval(formula, {"c": c}) for c in range(64)] * 2
+            assert name in ("contexts", "row_sets") or bound == "any; packed"
 
 
 def test_what_nncomp_takes_for_lanes_and_lines() -> None:
@@ -538,7 +508,7 @@ def test_limits() -> None:
     assert {name: value(limit) for name, limit in rows.items() if limit[0].isdigit()} == expected
 
 
-def test_memory() -> None:
+def test_memory(tmp_path: Path) -> None:
     name = "Limits that a reader keeps"
     pattern = r"is (\d+) MB for its processes, (\d+) bytes a raw byte, (\d+) bytes a payload byte"
     processes, a_raw, a_payload = stated(name, pattern)
@@ -546,7 +516,8 @@ def test_memory() -> None:
     Memory(processes * MB).check_decoding(nothing, None)
     with pytest.raises(MemoryLimitError):
         Memory(processes * MB - 1).check_decoding(nothing, None)
-    model, raw, payload = registry.open_model(FOLDER / SMALL), 5_000_000, 1_000_000
+    (tmp_path / "m.safetensors").write_bytes(model_bytes(SMALL))
+    model, raw, payload = registry.open_model(tmp_path / "m.safetensors"), 5_000_000, 1_000_000
     rows = {row[0]: [int(number) for number in re.findall(r"\d+", row[1])] for row in table(name, "kind")}
     assert set(rows) == {kind.name.lower() for kind in BlockKind}
     for kind in BlockKind:
