@@ -218,7 +218,7 @@ def test_models_are_as_they_are_described(name: str) -> None:
     told = {row[0]: row[1 + ("default", "fast").index(name)] for row in rows}
     sizes, record = model.sizes, model.record
     n, width, state, mlp = (sizes[each] for each in ("layer_count", "width", "state_width", "mlp_width"))
-    contexts, row_sets, _ = chosen_parts(start_of(model.extra))
+    contexts, row_sets = chosen_parts(start_of(model.extra))
     reaches = Counter(min(number // 32, 2) for number in contexts)
     expected = {
         "layers": str(n),
