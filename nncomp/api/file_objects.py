@@ -10,8 +10,10 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
 from nncomp.api.incremental import Compressor
-from nncomp.format.frames import FrameBlock, read_blocks
+from nncomp.errors import FormatError
+from nncomp.format.frames import FrameBlock, TrailingError, read_blocks
 from nncomp.format.index import Place, locate_blocks, read_block
+from nncomp.stream.patience import PatientReader, PatientWriter
 from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
 
 FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.IOBase
@@ -30,18 +32,33 @@ class _LocatedBlocks:
         self._file = file
         self._find_model = find_model
         self._places: list[Place] | None = None
+        self._failure: list[FormatError] = []
 
-    @property
     def places(self) -> list[Place]:
+        """Return the places of all blocks before the first damage."""
         if self._places is None:
-            self._places = locate_blocks(self._file)
+            self._places = locate_blocks(self._file, self._failure)
         return self._places
 
+    def raw_end(self) -> int:
+        """Return the size of the content; raises the FormatError of a damage, but not for bytes after the content."""
+        places = self.places()
+        if self._failure and not isinstance(self._failure[0], TrailingError):
+            raise self._failure[0]
+        return places[-1].raw_end
+
+    def nearest(self, position: int) -> int:
+        """Return the position, or the nearest one that is not before the start or after the end, as bz2 and lzma do."""
+        places = self.places()
+        return max(0, position if self._failure or not places else min(position, places[-1].raw_end))
+
     def at(self, position: int) -> tuple[int, bytes] | None:
-        for place in self.places:  # about 270 for a gigabyte
+        for place in self.places():  # about 270 for a gigabyte
             if place.raw_start <= position < place.raw_end:
                 block = read_block(self._file, place)
                 return place.raw_start, DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
+        if self._failure:
+            raise self._failure[0]
         return None
 
 
@@ -69,6 +86,7 @@ class _From:
         self._file = file
         self._first = first
         self.read = file.read
+        self.fileno = file.fileno
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset if whence else self._first + offset, whence) - self._first
@@ -101,13 +119,11 @@ class _Reader(io.RawIOBase):
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
-            offset += self._located.places[-1].raw_end
+            offset += self._located.raw_end()
         elif whence != io.SEEK_SET:
             raise ValueError(f"whence is {whence}. It must be 0, 1 or 2.")
-        if offset < 0:
-            raise ValueError(f"The position {offset} is negative.")
-        self._position = offset
-        return offset
+        self._position = self._located.nearest(offset)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -117,8 +133,12 @@ class _Reader(io.RawIOBase):
 
     def readall(self) -> bytes:
         parts: list[bytes] = []
-        while part := self._next(None):
-            parts.append(bytes(part))
+        try:
+            while part := self._next(None):
+                parts.append(bytes(part))
+        except TrailingError:
+            if not parts:
+                raise  # otherwise at the next read: the content, which is whole, comes first
         return b"".join(parts)
 
     def _next(self, count: int | None) -> memoryview:
@@ -157,6 +177,8 @@ class NncompFile(io.BufferedIOBase):
     _file: BinaryIO | None = None  # while it is open
 
     def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
+        if not isinstance(mode, str):
+            raise TypeError(f"The mode is a string, not {type(mode).__name__}.")
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
@@ -170,9 +192,11 @@ class NncompFile(io.BufferedIOBase):
             self._file = cast(BinaryIO, builtins.open(file, self.mode))  # noqa: PTH123, SIM115 (bytes, and closed by close)
         else:
             self._file = cast(BinaryIO, file)
+        self._writer = None if kind == "r" else PatientWriter(self._file)
         self.name = getattr(self._file, "name", "")
         if find_model:
-            self._reader = io.BufferedReader(_Reader(self._file, find_model))
+            source = self._file if isinstance(self._file, io.BytesIO) else cast(BinaryIO, PatientReader(self._file))
+            self._reader = io.BufferedReader(_Reader(source, find_model))
 
     def close(self) -> None:
         """Write the rest and the end of the frame. Close the file unless it was given as an object. Later calls do nothing."""
@@ -181,9 +205,10 @@ class NncompFile(io.BufferedIOBase):
         file, self._file = self._file, None
         try:
             if self._compressor:
-                file.write(self._compressor.flush())
+                assert self._writer is not None
+                self._writer.write(self._compressor.flush())
         finally:
-            self._compressor = None
+            self._compressor = self._writer = None
             if self._is_ours:
                 file.close()
 
@@ -234,16 +259,19 @@ class NncompFile(io.BufferedIOBase):
 
     def write(self, data: Any) -> int:
         """Take all of `data` (any bytes-like object) and return its length. Complete blocks are written at once."""
-        file = self._check_open()
-        if self._compressor is None:
+        self._check_open()
+        if self._compressor is None or self._writer is None:
             raise io.UnsupportedOperation("The file is open for reading only.")
         view = memoryview(data).cast("B")
-        file.write(self._compressor.compress(view))
+        self._writer.write(self._compressor.compress(view))
         self._written_bytes += len(view)
         return len(view)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the content, as in io.IOBase.seek. The block is decoded at the next read."""
+        """Go to a byte of the content, and return where this is. The block is decoded at the next read.
+
+        A position before the start is the start, and one after the end is the end, as in bz2 and lzma.
+        """
         return self._check_reader().seek(offset, whence)
 
     def tell(self) -> int:

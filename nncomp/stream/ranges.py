@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
-from nncomp.errors import DataError
+from nncomp.errors import DataError, FormatError
 from nncomp.format.frames import Block, ModelReference, Writable, read_blocks
 from nncomp.format.index import locate_blocks, read_block
 from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
@@ -58,11 +58,17 @@ def decompress_range(
 def _blocks_within(source: BinaryIO, start: int, end: int | None) -> Iterator[tuple[int, Block, ModelReference | None, bool]]:
     """Yield where each block begins that holds some of the range, the block, its frame's model, and whether it is alone."""
     if source.seekable():
-        places = locate_blocks(source)
-        _check_start(start, places[-1].raw_end)
+        failure: list[FormatError] = []  # of what comes after the blocks that can be found; it is told after the bytes
+        places = locate_blocks(source, failure)
+        raw_end = places[-1].raw_end if places else 0
+        if failure and start >= raw_end:
+            raise failure[0]
+        _check_start(start, raw_end)
         within = [place for place in places if place.raw_end > start and (end is None or place.raw_start < end)]
         for place in within:
             yield place.raw_start, read_block(source, place), place.model, len(within) == 1
+        if failure and (end is None or end > raw_end):
+            raise failure[0]
         return
     raw_start = 0
     for found in read_blocks(source):

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError, ModelError
-from nncomp.format.frames import Block, Writable
+from nncomp.format.frames import Block, TrailingError, Writable
+from nncomp.format.index import locate_blocks
 from nncomp.format.payloads import HEAD_BYTES, may_begin
 from nncomp.format.survey import Found, Gap, Survey
 from nncomp.network.registry import ModelFile
@@ -41,6 +42,7 @@ class Recovered:
     kept_bytes: int = 0
     kept_blocks: int = 0
     lost: list[Loss] = field(default_factory=list)
+    after: TrailingError | None = None  # nothing is lost, but bytes follow that are no part of it
 
 
 @dataclass(frozen=True)
@@ -134,4 +136,8 @@ def recover(
     while waiting:
         raw_bytes, _, why = waiting.popleft()
         lose(raw_bytes, why)
+    if result.lost == [Loss(result.kept_bytes, None, _NO_END)]:
+        failure: list[FormatError] = []
+        if len(locate_blocks(source, failure)) == result.kept_blocks and failure and isinstance(failure[0], TrailingError):
+            result.lost, result.after = [], failure[0]
     return result
