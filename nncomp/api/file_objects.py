@@ -6,7 +6,7 @@ import builtins
 import io
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
 from nncomp.api.incremental import Compressor
@@ -16,6 +16,7 @@ from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.patience import PatientReader, PatientWriter
 from nncomp.stream.pipeline import DecodeTask, FindModel, needed_model
 
+_Part = TypeVar("_Part", bytes, int)
 FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.IOBase
 
 
@@ -103,6 +104,7 @@ class _Reader(io.RawIOBase):
         self._blocks: _Blocks = self._located or _PassingBlocks(file, find_model)
         self._position = 0
         self._start, self._data = 0, b""  # of the last decoded block
+        self.failure: FormatError | None = None  # at the end of what can be read
 
     def readable(self) -> bool:
         return True
@@ -122,6 +124,7 @@ class _Reader(io.RawIOBase):
             offset += self._located.raw_end()
         elif whence != io.SEEK_SET:
             raise ValueError(f"whence is {whence}. It must be 0, 1 or 2.")
+        self.failure = None
         self._position = self._located.nearest(offset)
         return self._position
 
@@ -133,18 +136,20 @@ class _Reader(io.RawIOBase):
 
     def readall(self) -> bytes:
         parts: list[bytes] = []
-        try:
-            while part := self._next(None):
-                parts.append(bytes(part))
-        except TrailingError:
-            if not parts:
-                raise  # otherwise at the next read: the content, which is whole, comes first
+        while part := self._next(None):
+            parts.append(bytes(part))
         return b"".join(parts)
 
     def _next(self, count: int | None) -> memoryview:
-        """Return up to `count` bytes from the position, or for None the rest of the block; empty only at the end."""
+        """Return up to `count` bytes from the position, or for None the rest of the block; empty only at the end.
+
+        Damage is an end, too; then `failure` says what it is. What was read before it is not lost by raising here.
+        """
         if not self._start <= self._position < self._start + len(self._data):
-            found = self._blocks.at(self._position) if count is None or count else None
+            try:
+                found = self._blocks.at(self._position) if not self.failure and (count is None or count) else None
+            except FormatError as error:
+                self.failure, found = error, None
             if found is None:
                 return memoryview(b"")
             self._start, self._data = found
@@ -183,6 +188,7 @@ class NncompFile(io.BufferedIOBase):
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
+        self._raw: _Reader | None = None
         self._compressor = None if kind == "r" else Compressor(level=level, model=model)
         find_model = find_with(model) if kind == "r" else None
         self._written_bytes = 0
@@ -196,7 +202,8 @@ class NncompFile(io.BufferedIOBase):
         self.name = getattr(self._file, "name", "")
         if find_model:
             source = self._file if isinstance(self._file, io.BytesIO) else cast(BinaryIO, PatientReader(self._file))
-            self._reader = io.BufferedReader(_Reader(source, find_model))
+            self._raw = _Reader(source, find_model)
+            self._reader = io.BufferedReader(self._raw)
 
     def close(self) -> None:
         """Write the rest and the end of the frame. Close the file unless it was given as an object. Later calls do nothing."""
@@ -233,27 +240,43 @@ class NncompFile(io.BufferedIOBase):
         return self._check_open().fileno()
 
     def read(self, size: int | None = -1) -> bytes:
-        return self._check_reader().read(size)
+        """Return the next `size` bytes, or all that is left. Damage raises FormatError, after what is whole before it.
+
+        All that is left is all, so there damage raises at once; but bytes after the content do not keep it back: they raise
+        TrailingError at the next read.
+        """
+        data = self._check_reader().read(size)
+        is_all = size is None or size < 0
+        if is_all and self._raw and self._raw.failure and not isinstance(self._raw.failure, TrailingError):
+            raise self._raw.failure
+        return self._or_failure(data, size)
 
     def read1(self, size: int = -1) -> bytes:
-        return self._check_reader().read1(size)
+        return self._or_failure(self._check_reader().read1(size), size)
 
     def readinto(self, buffer: Any) -> int:
-        return self._check_reader().readinto(buffer)
+        return self._or_failure(self._check_reader().readinto(buffer), memoryview(buffer).nbytes)
 
     def peek(self, size: int = 0) -> bytes:
         """Return at least one byte from the position, fewer only at the end, and keep the position."""
-        return self._check_reader().peek(size)
+        return self._or_failure(self._check_reader().peek(size), -1)
 
     def readline(self, size: int | None = -1) -> bytes:
-        return self._check_reader().readline(-1 if size is None else size)
+        size = -1 if size is None else size
+        return self._or_failure(self._check_reader().readline(size), size)
+
+    def _or_failure(self, result: _Part, size: int | None) -> _Part:
+        """Return what was read; raise the error of a damage if that is why there is nothing."""
+        if not result and size != 0 and self._raw and self._raw.failure:
+            raise self._raw.failure
+        return result
 
     def __iter__(self) -> NncompFile:
         self._check_reader()
         return self
 
     def __next__(self) -> bytes:
-        if line := self._check_reader().readline():
+        if line := self.readline():
             return line
         raise StopIteration
 

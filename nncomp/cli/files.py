@@ -192,6 +192,8 @@ def open_sink(
     The file takes over what `source` has (see `nncomp/cli/metadata.py`), with `attributes`, and the time of change if
     `keeps_time`. Raises OutputError if the file exists and `is_forced` is false, or if it cannot be written.
     """
+    if not name:
+        raise OutputError("The name of the output is empty. Give the name of a file, or - for standard output.")
     descriptor = descriptor_of(name)
     if name == STANDARD or descriptor == 1:
         if is_closed(sys.stdout):

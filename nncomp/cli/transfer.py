@@ -89,7 +89,7 @@ def each_file(names: list[str], options: Options, work: Callable[[str, Options],
 
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
     """Compress one file and print a line about the result."""
-    target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
+    target = _target(options, STANDARD if name == STANDARD else name + SUFFIX)
     if target == STANDARD and is_terminal(sys.stdout):
         raise OutputError(_NO_TERMINAL)
     with open_source(name) as source, _sink(target, source, options) as sink:
@@ -117,7 +117,7 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
 
 def decompress_file(name: str, given: list[ModelFile], options: Options) -> None:
     """Decompress one file or a range of its bytes."""
-    target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
+    target = _target(options, STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
         raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
     find_model = model_finder(given)
@@ -187,6 +187,10 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
         say(f"{shown(name)}: nothing lost, {kept}")
     if result.after:
         raise result.after
+
+
+def _target(options: Options, beside: str) -> str:
+    return beside if options.target is None else options.target
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def refused(error: BaseException) -> str | None:
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         return "The system allows no more open files. Raise the limit (ulimit -n)."
     if isinstance(error, (ImportError, OSError)) and address_space_bytes() is not None and _is_of_library(error):
-        return f"There is not enough memory to load a library ({error}).{_raise_address_space()}"
+        return f"There is not enough memory to load a library ({str(error).partition(' from ')[0]}).{_raise_address_space()}"
     return None
 
 

@@ -136,7 +136,7 @@ def recover(
     while waiting:
         raw_bytes, _, why = waiting.popleft()
         lose(raw_bytes, why)
-    if result.lost == [Loss(result.kept_bytes, None, _NO_END)]:
+    if result.lost in ([], [Loss(result.kept_bytes, None, _NO_END)]):
         failure: list[FormatError] = []
         if len(locate_blocks(source, failure)) == result.kept_blocks and failure and isinstance(failure[0], TrailingError):
             result.lost, result.after = [], failure[0]
