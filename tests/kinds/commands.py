@@ -148,6 +148,14 @@ class Commands:
         return self.start(*arguments, cwd=cwd, **settings).finish()
 
 
+def open_to_others(folder: Path) -> None:
+    """Let other users reach a folder of a test: the folders that pytest made."""
+    for each in (folder, *folder.parents):
+        each.chmod(each.stat().st_mode | 0o055)
+        if each.name.startswith("pytest-of-"):
+            return
+
+
 def _faulty_library(folder: Path) -> Path | None:
     """Return a library whose n-th call of a function fails, or None where there is no compiler or no such loading."""
     compiler = shutil.which("cc")

@@ -73,6 +73,12 @@ def run(request: dict[str, Any], given: list[int]) -> NoReturn:
         code = ended.code or 0
     except BaseException:
         traceback.print_exc()
+    if request["fault"]:
+        library = ctypes.CDLL(None)
+        calls = library.nncomp_calls()
+        library.nncomp_arm(b"", 0, 0)
+        with open(request["told"], "w", encoding="utf-8") as told:  # noqa: PTH123
+            told.write(str(calls))
     try:
         if sys.stdout:
             sys.stdout.flush()
