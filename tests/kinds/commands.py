@@ -80,6 +80,16 @@ def has_group(process: int) -> bool:
     return True
 
 
+def members(group: int, word: str) -> list[int]:
+    """Return the processes of a group whose command has a word."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if _group(stat) == group and word in stat.with_name("cmdline").read_text(errors="replace"):
+                found.append(int(stat.parent.name))
+    return found
+
+
 def _group(stat: Path) -> int:
     """Return the group of a process that has not ended, else 0."""
     with suppress(OSError):
