@@ -155,12 +155,16 @@ def open_source(name: str) -> Iterator[Source]:
         with storage.open_read(name) as (remote, remote_bytes):
             yield Source(remote, None, remote_bytes)
         return
-    with _opened(name) as stream:
+    stream = _opened(name)
+    try:
         status = os.fstat(stream.fileno())
         if stat.S_ISREG(status.st_mode):
             yield Source(stream, status, attributes=read_attributes(stream.fileno()))
         else:
             yield Source(stream, None)
+    finally:
+        with suppress(OSError):  # all that was read is right
+            stream.close()
 
 
 def _opened(name: str) -> BinaryIO:

@@ -145,7 +145,10 @@ class PatientWriter:
 
 
 class PatientRaw(io.RawIOBase):
-    """A raw stream on a descriptor that need not block, as one that does: for the buffers and texts of Python above it."""
+    """A raw stream on a descriptor that need not block, as one that does: for the buffers and texts of Python above it.
+
+    It cannot seek: others may share the descriptor, and where it stands.
+    """
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -168,12 +171,6 @@ class PatientRaw(io.RawIOBase):
 
     def writable(self) -> bool:
         return self._raw.writable()
-
-    def seekable(self) -> bool:
-        return self._raw.seekable()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._raw.seek(offset, whence)
 
     def fileno(self) -> int:
         return self._raw.fileno()

@@ -36,6 +36,7 @@ ssize_t read(int d, void *b, size_t n) { REAL(read); return fails("read") ? -1 :
 ssize_t write(int d, const void *b, size_t n) { REAL(write); return fails("write") ? -1 : real(d, b, n); }
 int fsync(int d) { REAL(fsync); return fails("fsync") ? -1 : real(d); }
 int fchmod(int d, mode_t m) { REAL(fchmod); return fails("fchmod") ? -1 : real(d, m); }
+int fchown(int d, uid_t u, gid_t g) { REAL(fchown); return fails("fchown") ? -1 : real(d, u, g); }
 int rename(const char *a, const char *b) { REAL(rename); return fails("rename") ? -1 : real(a, b); }
 int unlink(const char *a) { REAL(unlink); return fails("unlink") ? -1 : real(a); }
 int dup(int d) { REAL(dup); return fails("dup") ? -1 : real(d); }

@@ -26,7 +26,9 @@ def load() -> None:
     """Import what commands use, and load the compiled functions of mixing on bytes."""
     import nncomp
     from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer  # noqa: F401
+    from nncomp.network import registry
 
+    registry.installed_models()  # their hashes are remembered
     text = b"what a command does with a text, what a text does with a command\n" * 20
     assert nncomp.decompress(nncomp.compress(text, model=None)) == text
 
