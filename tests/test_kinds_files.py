@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,12 +89,15 @@ def test_at_no_moment_it_is_more_open(source: Path, monkeypatch: pytest.MonkeyPa
     seen: list[int] = []
     status = source.stat()
 
-    def look(descriptor: int) -> None:
-        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(descriptor: int, *given: object) -> Any:
+            seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+            return real(descriptor, *given)
+
+        return call
 
     for name in ("fchown", "setxattr", "fchmod", "removexattr"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda number, *given, real=real: (look(number), real(number, *given))[1])
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
     changed = _status(source, st_uid=status.st_uid + (os.getuid() == 0))
     with open_sink(str(source.with_name("out")), False, changed, attributes={"user.note": b"1"}) as sink:
         sink.write(TEXT)
@@ -282,7 +286,12 @@ def test_many_small_files_read_each_model_once(tmp_path: Path, monkeypatch: pyte
     registry._hash_of.cache_clear()
     hashed: list[Path] = []
     real = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: (hashed.append(Path(file.name)), real(file, name))[1])
+
+    def watched(file: Any, name: str) -> Any:
+        hashed.append(Path(file.name))
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
     for _ in range(30):
         assert nncomp.decompress(PACKED) == TEXT
         assert len(registry.installed_models()) == len(hashed)

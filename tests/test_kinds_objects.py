@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -352,7 +352,7 @@ def test_what_gives_no_bytes_is_a_type_error(given: Any) -> None:
 
 def test_what_gives_too_much_is_an_error() -> None:
     with pytest.raises(DataError, match="where 4 were asked for"):
-        nncomp.open(_Giving(b"", 1, b"more than four")).read()  # type: ignore[arg-type]
+        nncomp.open(cast(Any, _Giving(b"", 1, b"more than four"))).read()
 
 
 @pytest.mark.parametrize("answer", [0, -1, 10_000_000, "all"])
@@ -383,8 +383,9 @@ def test_a_failure_of_the_object_is_named(error: OSError) -> None:
         def read(self, count: int) -> bytes:
             raise error
 
+    given: Any = Failing()
     with pytest.raises(DataError, match=str(error.strerror or error)) as caught:
-        nncomp.open(Failing()).read()  # type: ignore[arg-type]
+        nncomp.open(given).read()
     assert isinstance(caught.value, OSError)
 
 

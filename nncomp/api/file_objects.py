@@ -182,9 +182,7 @@ class NncompFile(io.BufferedIOBase):
     _file: BinaryIO | None = None  # while it is open
 
     def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
-        if not isinstance(mode, str):
-            raise TypeError(f"The mode is a string, not {type(mode).__name__}.")
-        kind = mode.replace("b", "", 1)
+        kind = mode.replace("b", "", 1) if isinstance(mode, str) else ""
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
