@@ -36,7 +36,7 @@ def test_a_trip_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Codec.decode_block
     monkeypatch.setattr(Codec, "decode_block", lambda *given: decode(*given)[:-1] + b"?")
     monkeypatch.setattr(pipeline, "verify_block", lambda copy_list, literals, expected: None)
-    pipeline._codec.cache_clear()
+    pipeline._codec_without.cache_clear()
     with pytest.raises(AssertionError, match="does not come back"):
         roundtrips.trip(0, b"a text, a text", [None])
 
@@ -58,7 +58,7 @@ def test_a_block_that_is_repeated_is_coded_and_decoded_once(monkeypatch: pytest.
 
     monkeypatch.setattr(Codec, "_encode_smallest", encode)
     monkeypatch.setattr(codec, "decode_lzma", watched)
-    pipeline._codec.cache_clear()
+    pipeline._codec_without.cache_clear()
     data = b"sixty-three bytes and a line feed, again and again and again...\n" * (5 * BLOCK_BYTES // 64)
     sink, back = io.BytesIO(), io.BytesIO()
     summary = pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(), 0)
@@ -66,7 +66,7 @@ def test_a_block_that_is_repeated_is_coded_and_decoded_once(monkeypatch: pytest.
     assert back.getvalue() == data
     assert summary.kinds == {"lzma": 5}
     assert coded == decoded == [BLOCK_BYTES]
-    pipeline._codec.cache_clear()
+    pipeline._codec_without.cache_clear()
     assert Codec().decode_block(BlockKind.STORED, b"ab", 2) == b"ab"
 
 
