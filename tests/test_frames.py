@@ -213,7 +213,7 @@ SEVERAL = numbers.MAGIC + b"\x14\x14"
         (HEAD + b"\x01" + varint(10), "several blocks says no window"),
         (SEVERAL + b"\x80\x00" + bytes(8), "one block says a window"),
         (SEVERAL + b"\x00\x00" + bytes(8), "block of several is empty"),
-        (SEVERAL + b"\x00\x01" + bytes(9) + b"\x80\x01\x02\x03", "magic number"),
+        (SEVERAL + b"\x00\x01" + checksum(b"x") + b"x\x80\x01\x02\x03", "magic number"),
         (HEAD + b"\x80\x80\x00", "shortest form"),
         (HEAD + b"\x84" + varint(3) + varint(1) + bytes(8) + b"x", "kind 4"),
         (HEAD + b"\x83" + varint(3) + varint(1) + bytes(8) + b"x", "names no model"),
