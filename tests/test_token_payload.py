@@ -124,7 +124,7 @@ CASES = {
     "text": ("plain", TEXT[:500], 0),
     "two lanes": ("plain", TEXT[:600], 1),
     "sixteen lanes": ("plain", TEXT[:900], 4),
-    "many kinds": ("plain", some_text(700), 0),
+    "many kinds": ("plain", some_text(500), 0),
     "matches": ("plain", some_text(120, 5) * 6, 2),
     "fields": ("plain", b"," * 270 + b"\n" + b"1," * 140 + b"\n1,2,3\n", 0),
     "tags": ("plain", b"</a></b>" + b"<a>" * 70 + b"</a>" * 80, 0),
@@ -139,21 +139,21 @@ CASES = {
     "some contexts, lanes": ("few", some_text(300, 3), 2),
     "any start": ("any", TEXT[:300] + MARKUP, 2),
     "reaches": ("reach", TEXT[3000:4400] + MARKUP, 0),
-    "reaches, lanes": ("reach", some_text(300, 3) * 4 + TEXT[:4000], 1),
+    "reaches, lanes": ("reach", some_text(300, 3) + TEXT[:4900], 1),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_fast_equals_slow(name: str, spy: Spy) -> None:
-    """Every probability and every byte of the payload; what one has made the other decodes."""
+    """Every probability and every byte of the payload; what one has made the other decodes, the slow twin if it is short."""
     model_name, data, lanes_log2 = CASES[name]
     model = packed(model_name)
     payload = spy.encode(model, data, lanes_log2)
     slow_payload, slow_p1 = encode_slowly(model.model, data, payload[:3])
     assert spy.p1 == slow_p1
     assert payload == slow_payload
-    assert decode_slowly(model.model, payload, len(data)) == data
     assert token_payload.decode_tokens(model, slow_payload, len(data)) == data
+    assert len(data) > 500 or decode_slowly(model.model, payload, len(data)) == data
 
 
 ODD = {
@@ -179,7 +179,7 @@ def test_round_trip(name: str, model_name: str) -> None:
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
-    model, data = packed("any"), some_text(70_000)
+    model, data = packed("any"), some_text(10_000)
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 2)
     payload, cost_bits = token_payload.encode_tokens(model, data)[:2]
     assert payload[0] == 2, "four lanes"

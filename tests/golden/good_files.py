@@ -175,7 +175,7 @@ def copied_files() -> dict[str, File]:
 def files() -> dict[str, File]:
     """Return each golden file by its name."""
     small, extreme, coded, few, reach, words = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS))
-    two_lanes = (TEXT[:900] * 37)[:32_768]  # in the tokens that the small model has
+    two_lanes = (TEXT[:900] * 5)[:4096]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
     all_kinds: list[Piece] = [(stored, b"x", []), (lzma_block, b"xz " * 99, []), (in_bytes, part[:300], []), (tokens, part, [])]
     named: list[Piece] = [(stored, ONE, []), (stored, b"y", []), (lzma_block, b"xz " * 99, [])]
@@ -207,18 +207,8 @@ def files() -> dict[str, File]:
         "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
         "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, [4, 0, 2])], coded), repeated),
         "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, [1, 3, 4], 2)], coded), repeated),
-        "tokens-reaches": (
-            "contexts of each reach",
-            REACH,
-            frame([tokens(MIXED * 2, REACH, 1)], reach),
-            MIXED * 2,
-        ),
-        "tokens-words": (
-            "contexts of three words",
-            WORDS,
-            frame([tokens(MIXED * 2, WORDS, 1)], words),
-            MIXED * 2,
-        ),
+        "tokens-reaches": ("contexts of each reach", REACH, frame([tokens(MIXED * 2, REACH, 1)], reach), MIXED * 2),
+        "tokens-words": ("contexts of three words", WORDS, frame([tokens(MIXED, WORDS, 1)], words), MIXED),
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),
         "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
     }

@@ -1,6 +1,7 @@
 """Makes the golden files that are not there yet: `python -m tests.golden.make`. A file that is there is not changed.
 
-`--anew` removes all files first. Use it when the format changes before a release; after a release, a golden file never changes.
+`--anew` removes all files first, but for the models: one is made anew where somebody removed it. Use it when the format changes
+before a release; after a release, a golden file never changes.
 """
 
 from __future__ import annotations
@@ -44,21 +45,19 @@ def _write_new(path: Path, data: bytes) -> str:
 
 
 def remove_all(folder: Path = FOLDER) -> None:
-    """Remove the golden files and their models, and their rows of the manifest."""
+    """Remove the golden files, and all rows of the manifest; the models stay."""
     manifest = read_manifest(folder / MANIFEST.name)
     for kind in ("good", "bad"):
         for row in manifest[kind]:
             (folder / row["file"]).unlink()
         manifest[kind] = []
-    for name in manifest["models"]:
-        (folder / f"{name}.xz").unlink()
     manifest["models"] = {}
     (folder / MANIFEST.name).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--anew", action="store_true", help="remove all golden files and their models first")
+    parser.add_argument("--anew", action="store_true", help="remove all golden files first; their models stay")
     if parser.parse_args().anew:
         remove_all()
     print("added:", ", ".join(add_missing()) or "nothing; all are there")
