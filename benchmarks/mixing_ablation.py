@@ -44,6 +44,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
 from nncomp.network.outside_network import OutsideNetwork
+from nncomp.training.mixing_start import plain_values
 
 LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network", "APMs"
 TOKEN_SELECTORS = tuple(f"weight sets by {name}" for name in start_values.SELECTOR_NAMES)
@@ -155,7 +156,7 @@ class TokenTree:
 
     def __init__(self, model: Network, start: dict[str, NDArray[Any]]) -> None:
         self.model, self.told, self.start = model, _Told(model.model), start_values.check_start(start)
-        numbers, selectors, self.is_joint = start_values.chosen_parts(start)
+        numbers, selectors = start_values.chosen_parts(start)
         self.numbers, self.selector_numbers = np.array(numbers, np.uint8), np.array(selectors, np.uint8)
         self.contexts = tuple(context_name(number) for number in numbers)
         self.selectors = tuple(TOKEN_SELECTORS[number] for number in selectors)
@@ -184,10 +185,9 @@ class TokenTree:
         others = np.arange(2 * count, 2 * count + start_values.OTHER_INPUTS)
         columns = np.concatenate([np.stack([2 * chosen, 2 * chosen + 1], axis=1).ravel(), others])
         padding = (0, 0), (0, start_values.input_count(len(chosen)) - len(columns))
-        by_context = ("histories", "joint") if self.is_joint else ("histories",)
         return {
             **self.start,
-            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in by_context},
+            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in ("histories", "joint")},
             "contexts": self.numbers[is_on],
             "row_sets": self.selector_numbers[selector_is_on],
             "weights": np.pad(self.start["weights"][:, columns], padding),
@@ -232,7 +232,7 @@ def main() -> None:
     if arguments.model:
         model = Network(load_model(arguments.model))
         learned = token_payload.model_start(model)
-        plain = start_values.start_values(*start_values.chosen_parts(learned))
+        plain = plain_values(*start_values.chosen_parts(learned))
         print_table("token tree", texts, TokenTree(model, plain if arguments.plain_start else learned))
         if not arguments.plain_start:
             tree = TokenTree(model, plain)

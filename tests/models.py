@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from nncomp.blocks.token_payload import start_extra
 from nncomp.network.base_model import LAYERS
 from nncomp.network.code import CodeArrays
 from nncomp.network.model import Arrays, Model, parse_model, save_model
@@ -16,6 +19,7 @@ from nncomp.network.registry import ModelFile, open_model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, NetworkShape
+from nncomp.training.mixing_start import plain_values
 
 TEXT = "".join(
     f"The {adjective} {noun} number {i} went over the hill, and <b>{noun}</b> said: {i * 37 % 1009}.\n"
@@ -45,9 +49,19 @@ def small_decoder(seed: int = 0, shape: NetworkShape = SHAPE) -> FloatNetwork:
     return decoder
 
 
+def small_start() -> dict[str, NDArray[Any]]:
+    """Return plain start values of mixing with a few contexts and selectors."""
+    return plain_values((0, 1, 2, 7, 12, 14, 17, 19), (0, 1))
+
+
+def small_export(decoder: FloatNetwork, vocabulary: Vocabulary, note: str) -> Model:
+    """Return the integer model of a decoder with `small_start`."""
+    return replace(export(decoder, vocabulary, {"note": note}), extra=start_extra(small_start()))
+
+
 @functools.cache
 def small_model(seed: int = 0) -> Model:
-    return export(small_decoder(seed), small_vocabulary(), {"note": "untrained, for tests"})
+    return small_export(small_decoder(seed), small_vocabulary(), "untrained, for tests")
 
 
 def write_grown(path: Path) -> ModelFile:
@@ -77,7 +91,7 @@ def coded_decoder(seed: int = 0, shape: NetworkShape = CODED_SHAPE) -> FloatNetw
 
 @functools.cache
 def coded_model(seed: int = 0) -> Model:
-    return export(coded_decoder(seed), small_vocabulary(), {"note": "untrained, with a code, for tests"})
+    return small_export(coded_decoder(seed), small_vocabulary(), "untrained, with a code, for tests")
 
 
 def model_told_little(seed: int, size: int, p1: int) -> Model:

@@ -35,7 +35,7 @@ from nncomp.blocks.levels import STANDARD, level
 from nncomp.cluster.window import Window
 from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
-from nncomp.mixing import byte_contexts, byte_predictor, byte_predictor_reference, start_values, token_contexts
+from nncomp.mixing import byte_contexts, byte_predictor, byte_predictor_reference, token_contexts
 from nncomp.network import engine
 from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
@@ -44,9 +44,10 @@ from nncomp.network.model import save_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.stream import pipeline
 from nncomp.training.float_network import Layer
+from nncomp.training.mixing_start import plain_values
 from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import environment
-from tests.models import SHAPE, TEXT, small_decoder, small_model
+from tests.models import SHAPE, TEXT, small_decoder, small_model, small_start
 from tests.test_byte_predictor import some_text
 
 DATA = some_text(400) + TEXT[:400]
@@ -56,9 +57,9 @@ NOTHING: frozenset[str] = frozenset()
 BYTES_OFF = ((), (MAPS,), ("word",), (LONG_MATCH, SHORT_MATCH), (BYTE_SELECTORS[5],))
 TOKENS_OFF = ((), (MAPS,))
 STARTS = {
-    "plain": start_values.start_values(),
-    "all sources": start_values.start_values(ALL_SOURCES, is_joint=True),
-    "two sets": start_values.start_values((1, 2, 12, 17), (1, 3), is_joint=True),
+    "plain": plain_values(tuple(range(20))),
+    "all sources": plain_values(ALL_SOURCES),
+    "two sets": plain_values((1, 2, 12, 17), (1, 3)),
 }
 
 
@@ -107,11 +108,11 @@ def test_a_context_or_a_set_that_is_off_is_as_if_the_model_did_not_use_it() -> N
     names = TokenTree(packed(), start).contexts
     for i in (0, 7, len(ALL_SOURCES) - 1):
         others = ALL_SOURCES[:i] + ALL_SOURCES[i + 1 :]
-        assert p1_of_tree(DATA, start, [names[i]]) == p1_of_product(DATA, start_values.start_values(others, is_joint=True))
+        assert p1_of_tree(DATA, start, [names[i]]) == p1_of_product(DATA, plain_values(others))
     for i in range(len(TOKEN_SELECTORS)):
         sets = tuple(k for k in range(len(TOKEN_SELECTORS)) if k != i)
-        found = p1_of_tree(DATA, start_values.start_values(), [TOKEN_SELECTORS[i]])
-        assert found == p1_of_product(DATA, start_values.start_values(selectors=sets))
+        found = p1_of_tree(DATA, STARTS["plain"], [TOKEN_SELECTORS[i]])
+        assert found == p1_of_product(DATA, plain_values(tuple(range(20)), sets))
 
 
 def test_each_part_of_the_token_tree_that_is_off_changes_what_is_coded() -> None:
@@ -130,8 +131,8 @@ from pathlib import Path
 from benchmarks.mixing_ablation import Bytes, TokenTree
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
-from nncomp.mixing.start_values import start_values
-tree = TokenTree(Network(load_model(Path(sys.argv[1]))), start_values())
+from tests.models import small_start
+tree = TokenTree(Network(load_model(Path(sys.argv[1]))), small_start())
 found = {{"bytes" + str(off): Bytes()({SHORT!r}, frozenset(off)) for off in {BYTES_OFF!r}}}
 found |= {{"tokens" + str(off): tree({SHORT!r}, frozenset(off)) for off in {TOKENS_OFF!r}}}
 print(json.dumps({{name: p1.tolist() for name, (_, p1) in found.items()}}))
@@ -181,7 +182,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
 
 def test_tokens_without_correction_maps(not_compiled: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     header = bytes([0, token_payload.lines_log2(len(SHORT)), 0])
-    assert not_compiled["tokens()"] == p1_of_product(SHORT, {}) == encode_slowly(small_model(), SHORT, header)[1]
+    assert not_compiled["tokens()"] == p1_of_product(SHORT, small_start()) == encode_slowly(small_model(), SHORT, header)[1]
     monkeypatch.setattr(byte_predictor_reference.Apm, "refine", as_squashed)
     without = encode_slowly(small_model(), SHORT, header)[1]
     assert not_compiled[f"tokens{(MAPS,)}"] == without != not_compiled["tokens()"]

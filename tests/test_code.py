@@ -31,7 +31,16 @@ from nncomp.training.coded_trainer import new_encoder as untrained_encoder
 from nncomp.training.export import export
 from nncomp.training.float_code_tables import one_hot
 from nncomp.training.restore import restore
-from tests.models import TEXT, coded_decoder, coded_model, extreme_code, extreme_model, model_told_little, small_model
+from tests.models import (
+    TEXT,
+    coded_decoder,
+    coded_model,
+    extreme_code,
+    extreme_model,
+    model_told_little,
+    small_model,
+    small_start,
+)
 
 DIGITS = np.array([3, 0, 1, 2, 0])
 
@@ -138,15 +147,15 @@ def test_a_block_with_a_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     model = coded_model()
     fast = Network(model)
-    payload, bits = token_payload.encode_and_learn(fast, data, {}, code=DIGITS)[:2]
+    payload, bits = token_payload.encode_and_learn(fast, data, small_start(), code=DIGITS)[:2]
     assert payload[2] == 1
     assert encode_slowly(model, data, payload[:3], DIGITS.tolist())[0] == payload
     assert decode_slowly(model, payload, len(data)) == data
     for threads in (1, 2):
         found, _, digits = token_payload.decode_lanes(fast, payload, len(data), threads)
         assert (found, digits.tolist()) == (data, DIGITS.tolist())
-        assert token_payload.encode_and_learn(fast, data, {}, threads, code=DIGITS)[:2] == (payload, bits)
-    p = token_payload.predict_tokens(fast, data, {}, TokensHead(payload[0], payload[1]), code=DIGITS)
+        assert token_payload.encode_and_learn(fast, data, small_start(), threads, code=DIGITS)[:2] == (payload, bits)
+    p = token_payload.predict_tokens(fast, data, small_start(), TokensHead(payload[0], payload[1]), code=DIGITS)
     assert bits == pytest.approx(code_bits(prior(model), DIGITS) + range_coder.cost_bits(p.decisions, p.p1))
     assert 0 <= 8 * (len(payload) - 3) - bits <= 64 + 0.01 * bits
 
@@ -156,7 +165,7 @@ def test_the_independent_decoder_reads_a_code(tmp_path: Path) -> None:
     model = coded_model()
     save_model(model, tmp_path / "m.safetensors")
     file = (tmp_path / "m.safetensors").read_bytes()
-    payload = token_payload.encode_and_learn(Network(model), data, {}, code=DIGITS)[0]
+    payload = token_payload.encode_and_learn(Network(model), data, small_start(), code=DIGITS)[0]
     assert decode_independently(payload, len(data), parse_independently(file)) == data
     save_model(small_model(), tmp_path / "plain.safetensors")
     with pytest.raises(RefusedError, match="a model that has none"):
@@ -174,10 +183,10 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     assert token_payload.encode_tokens(Network(coded_model()), data)[0] == plain
     taken = set()
     for seed in range(4):
-        for size in (0, 1):  # a code without effect, a code with some
+        for size in (0, 4):  # a code without effect, a code with some
             for p1 in (1, 65535):
                 fast = Network(model_told_little(seed, size, p1))
-                told = token_payload.encode_and_learn(fast, data, {}, code=np.zeros(5, np.int64))[0]
+                told = token_payload.encode_and_learn(fast, data, small_start(), code=np.zeros(5, np.int64))[0]
                 found = token_payload.encode_tokens(fast, data, code=np.zeros(5, np.int64))[0]
                 assert found == (told if len(told) < len(plain) else plain)
                 taken.add(found[2])
@@ -191,7 +200,7 @@ def without_code(model: Model) -> Model:
 
 def test_flags_that_cannot_be(tmp_path: Path) -> None:
     fast, data = Network(coded_model()), TEXT[:500]
-    payload = token_payload.encode_and_learn(fast, data, {}, code=DIGITS)[0]
+    payload = token_payload.encode_and_learn(fast, data, small_start(), code=DIGITS)[0]
     with pytest.raises(FormatError, match="its model knows none"):
         token_payload.decode_tokens(Network(small_model()), payload, len(data))
     for flags in (8, 9, 128, 255):
@@ -202,7 +211,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
 def test_another_code_is_never_taken_for_the_text() -> None:
     """z altered in any way: a named error, or bytes that the block's checksum refuses."""
     fast, data = Network(coded_model()), TEXT[:600]
-    payload = token_payload.encode_and_learn(fast, data, {}, code=DIGITS)[0]
+    payload = token_payload.encode_and_learn(fast, data, small_start(), code=DIGITS)[0]
     outcomes = set[bool | None]()
     for at in range(3, 9):  # of the first words: the code is there
         for bit in range(8):

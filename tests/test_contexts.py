@@ -21,6 +21,7 @@ from nncomp.mixing import byte_contexts, token_contexts
 from nncomp.mixing.byte_contexts_reference import Text
 from nncomp.mixing.token_predictor_reference import TokenReference
 from tests.conftest import ROOT
+from tests.models import small_start
 
 FORMAT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8")
 
@@ -53,7 +54,9 @@ def sources_of_its_models() -> list[int]:
     found = []
     for source in range(token_contexts.SOURCE_LIMIT):
         try:
-            _expected_of_mixing({"extra.mixing.contexts": np.array([source], np.uint8)})
+            _expected_of_mixing(
+                {f"extra.mixing.{name}": np.array([n], np.uint8) for name, n in (("contexts", source), ("row_sets", 0))}
+            )
         except RefusedError:
             continue
         found.append(source)
@@ -71,7 +74,7 @@ TOKEN_PLACES: dict[str, Callable[[], list[int]]] = {
     ),
     "set_sources in nncomp/mixing/token_contexts.py": lambda: lines_of(token_contexts.set_sources),
     "TokenReference.sources in nncomp/mixing/token_predictor_reference.py": lambda: counted(
-        TokenReference(8, [0, 1], 256, {}).sources(0)
+        TokenReference(8, [0, 1], 256, small_start()).sources(0)
     ),
     "LaneText.contexts in checks/independent/token_tree.py": sources_of_the_second_decoder,
     "`known` in checks/independent/model_file.py": sources_of_its_models,

@@ -31,7 +31,7 @@ from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
 from nncomp.stream import pipeline, repeats
 from tests.conftest import ROOT
-from tests.models import TEXT, coded_model, model_told_little, small_model
+from tests.models import TEXT, coded_model, model_told_little, small_model, small_start
 
 NOISE = random.Random(5).randbytes(300)
 TEXTS = {
@@ -164,7 +164,7 @@ def test_a_code_is_a_part(tmp_path: Path) -> None:
         path = tmp_path / f"{seed}-{size}.safetensors"
         save_model(model_told_little(seed, size, p1), path)
         model = open_model(path)
-        payload, cost_bits = token_payload.encode_and_learn(open_network(model), data, {}, code=levels)[:2]
+        payload, cost_bits = token_payload.encode_and_learn(open_network(model), data, small_start(), code=levels)[:2]
         sink = io.BytesIO()
         writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
         writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
@@ -193,7 +193,7 @@ def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: 
         path = tmp_path / f"{seed}.safetensors"
         save_model(model_told_little(seed, 1, 1), path)
         model = open_model(path)
-        payload = token_payload.encode_and_learn(open_network(model), data, {}, code=levels)[0]
+        payload = token_payload.encode_and_learn(open_network(model), data, small_start(), code=levels)[0]
         sink = io.BytesIO()
         writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
         writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))

@@ -8,6 +8,7 @@ import random
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from checks.independent.byte_model import ByteModel
 from checks.independent.decode import decode, decode_tokens
 from checks.independent.model_file import parse_model
 from checks.independent.range_decoder import RangeDecoder
+from checks.independent.refused import RefusedError
 from nncomp.blocks import token_payload
 from nncomp.format.copies import pack_copies
 from nncomp.format.frames import Block, CopyList, FrameWriter, block_checksum
@@ -26,7 +28,8 @@ from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import shipped_path
 from nncomp.stream.repeats import cuts
 from tests.conftest import ROOT, environment
-from tests.golden.models import FOLDER, SMALL
+from tests.golden.models import FOLDER, SMALL, model_bytes
+from tests.models import small_model, small_start
 from tests.test_token_payload import CASES, packed
 
 PARTS = sorted((ROOT / "checks/independent").glob("*.py"))
@@ -72,6 +75,14 @@ def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) 
     assert decode_tokens(payload, len(data), parse_model((tmp_path / "m.safetensors").read_bytes())) == data
 
 
+@pytest.mark.parametrize("name", small_start())
+def test_a_model_that_lacks_a_start_value(name: str, tmp_path: Path) -> None:
+    extra = {key: array for key, array in small_model().extra.items() if key != f"mixing.{name}"}
+    save_model(replace(small_model(), extra=extra), tmp_path / "m.safetensors")
+    with pytest.raises(RefusedError, match=f"no tensor extra.mixing.{name}$"):
+        parse_model((tmp_path / "m.safetensors").read_bytes())
+
+
 @pytest.mark.skipif(not shipped_path("default").is_file(), reason="no model is installed")
 def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
     path, data = shipped_path("default"), english[:300]
@@ -102,10 +113,11 @@ def test_what_the_product_copies_comes_back() -> None:
     assert decode(packed) == alone + several
 
 
-def test_the_command() -> None:
+def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "checks.independent.decode"]
     command.append(str(FOLDER / "good/tokens-empty-lanes.nnc"))
-    with_model = [*command, "--model", str(FOLDER / SMALL)]
+    (tmp_path / "m.safetensors").write_bytes(model_bytes(SMALL))
+    with_model = [*command, "--model", str(tmp_path / "m.safetensors")]
     result = subprocess.run(with_model, cwd=ROOT, capture_output=True, env=environment(), check=True)
     assert (result.stdout, result.stderr) == (b"a" * 15, b"")
     result = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment(), check=False)

@@ -22,7 +22,7 @@ from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from tests.conftest import called_from_python, environment
-from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model, write_grown
+from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model, small_start, write_grown
 
 halves, take, path = map(called_from_python, (node_probability, take_rows, path_probabilities))
 
@@ -123,7 +123,9 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
     results = []
     for rows, threads in ((1, 1), (1, 2), (5, 2), (token_threads.ROWS, 1), (token_threads.ROWS, 2), (token_threads.ROWS, 50)):
         monkeypatch.setattr(token_threads, "ROWS", rows)
-        results.append(token_payload.predict_tokens(model, TEXT[:size], {}, TokensHead(lanes_bits, 10), threads, code=code))
+        results.append(
+            token_payload.predict_tokens(model, TEXT[:size], small_start(), TokensHead(lanes_bits, 10), threads, code=code)
+        )
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)
         assert np.array_equal(results[0].p1, result.p1)
@@ -135,7 +137,7 @@ def test_tokens_that_do_not_fit_end_it_for_all_threads() -> None:
     model = Network(small_model())
     ids = [model.model.vocabulary.encode(TEXT[:4000])]
     for threads in (1, 2):
-        assert not token_payload.predict_tokens(model, TEXT[:999], {}, TokensHead(0, 10), threads, ids).p1[-13:].any()
+        assert not token_payload.predict_tokens(model, TEXT[:999], small_start(), TokensHead(0, 10), threads, ids).p1[-13:].any()
 
 
 def test_uncompiled_it_is_the_same() -> None:
@@ -143,11 +145,11 @@ def test_uncompiled_it_is_the_same() -> None:
         "import hashlib\n"
         "from nncomp.network.engine import Network\n"
         "from nncomp.blocks.token_payload import predict_tokens\n"
-        "from tests.models import TEXT, small_model\n"
+        "from tests.models import TEXT, small_model, small_start\n"
         "model = Network(small_model())\n"
         "for threads in (1, 2):\n"
         "    from nncomp.format.payloads import TokensHead\n"
-        "    p = predict_tokens(model, TEXT[:60], {}, TokensHead(1, 8), threads)\n"
+        "    p = predict_tokens(model, TEXT[:60], small_start(), TokensHead(1, 8), threads)\n"
         "    print(hashlib.sha256(p.p1.tobytes()).hexdigest())\n"
     )
     found = []

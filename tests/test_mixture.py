@@ -14,13 +14,12 @@ from nncomp import range_coder
 from nncomp.blocks.token_payload import lines_log2, predict_tokens
 from nncomp.errors import DataError
 from nncomp.format.payloads import TokensHead
-from nncomp.mixing.start_values import start_values
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.model import parse_model
 from nncomp.training import whole_run
 from nncomp.training.mixture import mixing_losses, silent_model, token_losses
 from nncomp.training.run_plan import RunPlan
-from tests.models import SHAPE, TEXT, small_vocabulary
+from tests.models import SHAPE, TEXT, small_start, small_vocabulary
 from tests.test_objectives import CONFIG
 
 
@@ -35,8 +34,8 @@ def test_a_silent_network_finds_all_tokens_alike() -> None:
 def test_losses_are_what_mixing_alone_costs() -> None:
     vocabulary, model = small_vocabulary(), Network(silent_model(small_vocabulary()))
     ids = vocabulary.encode(TEXT)
-    losses, _ = token_losses(model, ids, start_values())
-    p = predict_tokens(model, TEXT, start_values(), TokensHead(0, lines_log2(len(TEXT))))
+    losses, _ = token_losses(model, ids, small_start())
+    p = predict_tokens(model, TEXT, small_start(), TokensHead(0, lines_log2(len(TEXT))))
     assert losses.shape == ids.shape and (losses > 0).all()
     assert losses.sum() / math.log(2) == pytest.approx(range_coder.cost_bits(p.decisions, p.p1), rel=1e-5)
     assert losses[-300:].mean() < losses[:300].mean() / 1.5, "it learns as it goes"

@@ -93,7 +93,9 @@ def test_levels() -> None:
     for number, level in LEVELS.items():
         how = "both are tried" if level.effort.is_thorough else "a sample decides"
         table_mib = (LINE_BYTES << level.effort.max_lines_log2) >> 20
-        assert told[number][1:] == [level.model, str(level.effort.max_lanes), f"{table_mib} MiB", how]
+        window_mib = 1 << level.effort.window_log2 - 20
+        window = f"{window_mib} MiB" if window_mib < 1024 else f"{window_mib >> 10} GiB"
+        assert told[number][1:] == [level.model, str(level.effort.max_lanes), f"{table_mib} MiB", window, how]
     assert told[STANDARD][0] == f"-{STANDARD}, the usual one"
 
 
@@ -216,7 +218,7 @@ def test_models_are_as_they_are_described(name: str) -> None:
     told = {row[0]: row[1 + ("default", "fast").index(name)] for row in rows}
     sizes, record = model.sizes, model.record
     n, width, state, mlp = (sizes[each] for each in ("layer_count", "width", "state_width", "mlp_width"))
-    contexts, row_sets, _ = chosen_parts(start_of(model.extra))
+    contexts, row_sets = chosen_parts(start_of(model.extra))
     reaches = Counter(min(number // 32, 2) for number in contexts)
     expected = {
         "layers": str(n),

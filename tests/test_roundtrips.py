@@ -35,7 +35,7 @@ def test_an_input_is_the_same_each_time() -> None:
 def test_a_trip_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Codec.decode_block
     monkeypatch.setattr(Codec, "decode_block", lambda *given: decode(*given)[:-1] + b"?")
-    monkeypatch.setattr(pipeline, "verify_block", lambda data, expected: None)
+    monkeypatch.setattr(pipeline, "verify_block", lambda copy_list, literals, expected: None)
     pipeline._codec.cache_clear()
     with pytest.raises(AssertionError, match="does not come back"):
         roundtrips.trip(0, b"a text, a text", [None])

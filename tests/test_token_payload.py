@@ -19,22 +19,25 @@ from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.errors import FormatError, ModelError
+from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
-from nncomp.mixing import byte_predictor, start_values, tables, token_contexts
+from nncomp.mixing import byte_predictor, tables, token_contexts
 from nncomp.network.engine import Network
 from nncomp.network.model import Model, load_model, save_model
+from nncomp.training.mixing_start import plain_values
 from tests.conftest import ROOT
 from tests.models import TEXT, extreme_model, small_model
 from tests.test_byte_predictor import some_text
 
+EACH_SOURCE = plain_values(tuple(range(token_contexts.SOURCES)))
 MARKUP = b'<a href="x">one</a>,two;three\r\n\t"key": [1, 2]\n' * 4
 
 
 @functools.cache
 def packed(name: str) -> Network:
-    """Return a small model by name: plain, extreme, or with start values of mixing."""
+    """Return a small model by name: plain (each source of mixing in all lanes), extreme, or with other start values of mixing."""
     if name == "plain":
-        return Network(small_model())
+        return Network(replace(small_model(), extra=token_payload.start_extra(EACH_SOURCE)))
     if name == "extreme":
         return Network(extreme_model(3))
     if name == "few":
@@ -55,17 +58,15 @@ def learned() -> dict[str, Any]:
 @functools.cache
 def few() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses some of the contexts and sets of weight rows."""
-    values = token_payload.encode_and_learn(
-        packed("plain"), TEXT[:3000], start_values.start_values((1, 2, 12, 17), (1, 3))
-    ).learned
-    return token_payload.start_extra(values)
+    values = plain_values((1, 2, 12, 17), (1, 3))
+    return token_payload.start_extra(token_payload.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
 
 
 @functools.cache
 def reaching() -> dict[str, Any]:
-    """Return start values, as learned, of a model that uses each source and each reach, and joint probabilities."""
+    """Return start values, as learned, of a model that uses each source and each reach."""
     chosen = sorted(token_contexts.context(source, source % 8) for source in range(token_contexts.SOURCES))
-    values = start_values.start_values(tuple(chosen), (0, 1, 3), is_joint=True)
+    values = plain_values(tuple(chosen), (0, 1, 3))
     return token_payload.start_extra(token_payload.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
 
 
@@ -74,13 +75,23 @@ def any_start() -> dict[str, Any]:
     """Return start values anywhere within their bounds, the extremes often."""
     rng = np.random.default_rng(4)
     most = {"weights": 1 << 20, "final_weights": 1 << 20, "map_0": (1 << 22) - 1, "map_2": (1 << 22) - 1}
-    values = {}
-    for name, array in start_values.start_values(is_joint=True).items():
+    values = dict(EACH_SOURCE)
+    for name, array in EACH_SOURCE.items():
+        if name in ("contexts", "row_sets"):
+            continue
         top = most.get(name, (1 << 32) - 1)
         low = -top if "weights" in name else 0
         value = rng.integers(low, top + 1, array.shape)
         values[name] = np.where(rng.random(array.shape) < 0.2, rng.choice([low, top], array.shape), value).astype(array.dtype)
     return token_payload.start_extra(values)
+
+
+def test_what_is_taken_for_lanes_and_lines() -> None:
+    for size in (1, 65_535, 131_071, 131_072, 196_608, 262_143, 262_144, 40 * 65_536):
+        assert 1 << token_payload.lanes_log2(size) == max(k for k in (1, 2, 4) if k == 1 or 65_536 * k <= size)
+    for size in (1, 63, 64, 65, 1000, 2**18, 2**18 + 1, 10**7):
+        wanted = next(bits for bits in range(99) if 1 << bits >= 4 * size)
+        assert token_payload.lines_log2(size) == min(max(wanted, MIN_LINES_LOG2), MAX_LINES_LOG2)
 
 
 class Spy:
@@ -266,12 +277,12 @@ def test_start_values_travel_in_the_model_file(tmp_path: Any) -> None:
 def damaged(name: str, change: str) -> Model:
     """Return a model one of whose start values is damaged."""
     key = f"mixing.{name}"
-    extra = dict(reaching() if name == "joint" else learned())
+    extra = dict(learned())
     array = extra[key].copy()
     if change == "missing":
         del extra[key]
     elif change == "shape":
-        extra[key] = array[:-1]
+        extra[key] = array[None]
     elif change == "type":
         extra[key] = array.astype(np.int64)
     else:
@@ -280,15 +291,23 @@ def damaged(name: str, change: str) -> Model:
     return replace(small_model(), extra=extra)
 
 
-WRONG = [(name, change) for name in start_values.start_values() for change in ("missing", "shape", "type")]
-WRONG += [("joint", "shape"), ("joint", "type")]
+WRONG = [(name, change) for name in EACH_SOURCE for change in ("missing", "shape", "type")]
 WRONG += [(name, change) for name in ("weights", "final_weights", "map_0", "map_2") for change in ("high", "low")]
 
 
 @pytest.mark.parametrize(("name", "change"), WRONG)
 def test_damaged_start_values(name: str, change: str) -> None:
-    with pytest.raises(ModelError, match=name):
-        token_payload.encode_tokens(Network(damaged(name, change)), TEXT[:100])
+    model = Network(damaged(name, change))
+    with pytest.raises(ModelError, match=f"lacks the start value {name} of" if change == "missing" else f" {name} of mixing"):
+        token_payload.encode_tokens(model, TEXT[:100])
+    with pytest.raises(ModelError, match=f" {name} of mixing"):
+        token_payload.decode_tokens(model, bytes([0, 8, 0, *bytes(200)]), 100)
+
+
+def test_a_model_without_start_values() -> None:
+    model = replace(small_model(), extra={})
+    with pytest.raises(ModelError, match="lacks the start value contexts of mixing"):
+        token_payload.encode_tokens(Network(model), TEXT[:100])
 
 
 @pytest.mark.parametrize("lanes_bits", [0, 1, 4])

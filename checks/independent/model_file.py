@@ -20,8 +20,8 @@ _MIXING = "extra.mixing."
 
 @dataclass
 class Model:
-    """Sizes by their names, arrays by theirs (those of mixing without the prefix, or none; those of a code, or none), and the
-    tokens' strings."""
+    """Sizes by their names, arrays by theirs (those of mixing without the prefix; those of a code, or none), and the tokens'
+    strings."""
 
     sizes: dict[str, int]
     arrays: dict[str, NDArray[Any]]
@@ -80,13 +80,10 @@ def parse_model(data: bytes, base: bytes = b"") -> Model:
     arrays = {}
     for name, (dtype, shape, bound) in _expected(sizes).items():
         arrays[name] = _checked(tensors, name, dtype, shape, bound)
-    mixing = {}
-    if any(name.startswith(_MIXING) for name in tensors):
-        for name, (dtype, shape, bound) in _expected_of_mixing(tensors).items():
-            mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
-        for name in ("contexts", "row_sets"):  # they were looked at there
-            if _MIXING + name in tensors:
-                mixing[name] = tensors[_MIXING + name]
+    expected = _expected_of_mixing(tensors)
+    mixing = {name: tensors[_MIXING + name] for name in ("contexts", "row_sets")}  # they were looked at there
+    for name, (dtype, shape, bound) in expected.items():
+        mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
     code = {}
     for name, (dtype, shape, bound) in _expected_of_code(claimed, sizes).items():
         code[name] = _checked(tensors, name, dtype, shape, bound)
@@ -137,10 +134,9 @@ def _expected(sizes: dict[str, int]) -> _Expected:
     return found
 
 
-def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int], plain: int) -> int:
-    """Return how many of the known parts of mixing are used; `plain` if the model does not say."""
-    if _MIXING + name not in tensors:
-        return plain
+def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int]) -> int:
+    """Return how many of the known parts of mixing are used."""
+    demand(_MIXING + name in tensors, f"there is no tensor {_MIXING + name}")
     tensor = tensors[_MIXING + name]
     demand(tensor.dtype == np.uint8 and tensor.ndim == 1 and tensor.size >= 1, f"{name} is no list of parts")
     numbers = tensor.astype(np.int64)
@@ -151,12 +147,12 @@ def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int], plain:
 def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
     weights, points, packed = (-(2**20), 2**20), (0, 2**22 - 1), (0, 2**32 - 1)
     known = {32 * reach + source for reach in range(8) for source in range(25)}
-    contexts, sets = _chosen(tensors, "contexts", known, 20), _chosen(tensors, "row_sets", {0, 1, 2, 3}, 4)
-    joint: _Expected = {"joint": ("u4", (contexts * 256 * 8,), packed)} if _MIXING + "joint" in tensors else {}
-    return joint | {
+    contexts, sets = _chosen(tensors, "contexts", known), _chosen(tensors, "row_sets", {0, 1, 2, 3})
+    return {
         "weights": ("i4", (976, (2 * contexts + 7 + 7) // 8 * 8), weights),
         "final_weights": ("i4", (1024, sets), weights),
         "histories": ("u4", (contexts * 256,), packed),
+        "joint": ("u4", (contexts * 256 * 8,), packed),
         "strength": ("u4", (2 * 64,), packed),
         "map_0": ("i4", (272 * 25,), points),
         "map_2": ("i4", (1024 * 25,), points),

@@ -6,13 +6,11 @@ import numpy as np
 
 from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Slots
 from checks.independent.model_file import Model
-from checks.independent.tables import FIRST, STRETCH, Adaptive, Ints, combine
+from checks.independent.tables import STRETCH, Adaptive, Ints, combine
 from checks.independent.text import Text
 
 _LEAST = (5, 2)
-_CONTEXTS = 20  # of a model that does not say
 _SETS = (64, 272, 512, 128)
-_MAP_ROWS = (272, 65536, 1024)
 
 
 class LaneText:
@@ -80,11 +78,10 @@ class TokenTree:
         count = (self.bits + 3) // 4
         fours = self.bits - 3 * count
         self.parts = [4 * i - max(0, i - fours) for i in range(count)]
-        start = model.mixing or _plain()
-        self.used = start.get("contexts", np.arange(_CONTEXTS)).astype(np.int64)
-        self.row_sets = start.get("row_sets", np.arange(len(_SETS))).astype(np.int64)
+        start = model.mixing
+        self.used, self.row_sets = start["contexts"].astype(np.int64), start["row_sets"].astype(np.int64)
         histories = start["histories"].reshape(len(self.used), 256)
-        joint = Adaptive.unpacked(start["joint"].reshape(len(self.used), 256, 8), 1023) if "joint" in start else None
+        joint = Adaptive.unpacked(start["joint"].reshape(len(self.used), 256, 8), 1023)
         self.slots = Slots(4 * 2**lines_log2, Adaptive.unpacked(histories, 1023), joint)
         self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
         strength = start["strength"].reshape(2, 64)
@@ -93,11 +90,8 @@ class TokenTree:
         inputs = 2 * len(self.used) + 7
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
         self.mixer = Mixer([weights[r] for r in self.row_sets], start["final_weights"].astype(np.int64))
-        maps = [Apm.plain(rows) for rows in _MAP_ROWS]
-        for i in (0, 2):
-            if f"map_{i}" in start:
-                maps[i] = Apm(start[f"map_{i}"].astype(np.int64).reshape(-1, 25))
-        self.corrections = Corrections(maps, (1, 2, 3, 2))
+        first, last = (Apm(start[name].astype(np.int64).reshape(-1, 25)) for name in ("map_0", "map_2"))
+        self.corrections = Corrections([first, Apm.plain(65536), last], (1, 2, 3, 2))
         self.decisions = 0
         self.places = [0] * (raw_bytes + 1)  # the tokens of all lanes
         self.known = [False] * (raw_bytes + 1)
@@ -169,17 +163,3 @@ class TokenTree:
         if match.misses % 16 == 15:
             match.place = 0
         match.expected = self.places[match.place] if match.place < len(self.known) and self.known[match.place] else None
-
-
-def _plain() -> dict[str, Ints]:
-    """Return the start values of a model file that has none."""
-    row = [4000, 1000] * _CONTEXTS + [8000, 0] * 2 + [45000, 0] + [0] + [0]
-    histories = np.zeros((_CONTEXTS, 256), np.int64)
-    histories[:, :255] = FIRST << 16
-    classes = np.arange(64)
-    return {
-        "weights": np.tile(np.array(row), (sum(_SETS), 1)),
-        "final_weights": np.full((1024, len(_SETS)), 16384),
-        "histories": histories,
-        "strength": np.tile((65536 - 65536 // (3 + 2 * (classes // 4))) << 16, (2, 1)),
-    }

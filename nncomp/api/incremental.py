@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
 from nncomp.format.frame_reader import (
@@ -19,7 +20,9 @@ from nncomp.format.frames import BlockHeader, FrameBlock, FrameHeader, FrameInde
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.pipeline import Coding, DecodeTask, EncodeTask, FrameAssembly, Summary, needed_model
-from nncomp.stream.repeats import Cut, RepeatFinder
+
+if TYPE_CHECKING:
+    from nncomp.stream.repeats import Cut
 
 
 class Compressor:
@@ -36,6 +39,8 @@ class Compressor:
     """
 
     def __init__(self, *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
+        from nncomp.stream.repeats import RepeatFinder
+
         self._coding = Coding(*to_write_with(model, level))
         self._finder = RepeatFinder(1 << self._coding.effort.window_log2)
         self._sink = io.BytesIO()

@@ -76,7 +76,7 @@ def encode_tokens(network: Network, data: bytes, threads: int = 1, code: Code = 
 
 
 def model_start(network: Network) -> dict[str, NDArray[Any]]:
-    """Return the start values of mixing that a model brings along, or none."""
+    """Return the start values of mixing of a model, unchecked."""
     return start_of(network.model.extra)
 
 

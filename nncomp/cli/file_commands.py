@@ -162,8 +162,8 @@ def cat(
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
-    With --range, only the blocks that hold these bytes are decoded. A block has
-    3.5 MiB, the last block of a file up to 6 MiB.
+    With --range, only the blocks that hold these bytes are decoded, and those that
+    they have copies of. A block has 3.5 MiB, the last block of a file up to 6 MiB.
     """
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer

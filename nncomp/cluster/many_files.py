@@ -23,7 +23,6 @@ from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly, check_sources
 from nncomp.stream.pipeline import Coding, DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
-from nncomp.stream.repeats import cuts
 from nncomp.version import source_digest
 
 _WAIT_S = 0.5
@@ -69,6 +68,8 @@ class Compressing:
     memory: Memory
 
     def orders(self, work: Work) -> Iterator[Order]:
+        from nncomp.stream.repeats import cuts
+
         model_name = self.cluster.send_model(self.model) if self.model else None
         with work.open_source() as source:
             for cut in cuts(source, 1 << self.effort.window_log2):

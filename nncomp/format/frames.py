@@ -249,7 +249,8 @@ class FrameWriter:
             head = frame_header(self._model, 0 if block.is_last else self._window_log2).data
             self._index = FrameIndex(head)
             self.frame_bytes += self._sink.write(head)
-        assert not self._is_complete and len(block.payload) <= block.literal_bytes <= MAX_LITERAL_BYTES
+        assert not self._is_complete and block.literal_bytes <= MAX_LITERAL_BYTES
+        assert block.kind != BlockKind.STORED or len(block.payload) == block.literal_bytes
         header = block_header(block, self._index.end if self._index.blocks else None)
         self._index.add(header)
         self._is_complete = block.is_last

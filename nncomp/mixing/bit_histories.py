@@ -47,7 +47,7 @@ class BitHistories(NamedTuple):
 
     table: Any  # (BUCKET_BYTES * buckets,) uint8, aligned to 64 bytes: byte 0 of a bucket is its check, the others are slots
     state_maps: Any  # (N * STATES,) uint32: an adaptive probability for each context and bit history
-    joint_maps: Any  # (N * STATES * NETWORK_BINS,) uint32: likewise by the network's bin too; or empty
+    joint_maps: Any  # (N * STATES * NETWORK_BINS,) uint32: likewise by the network's bin too; empty for bytes
 
 
 class HistoryPlaces(NamedTuple):

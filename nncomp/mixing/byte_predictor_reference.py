@@ -102,14 +102,14 @@ class BitHistories:
 
 
 class Weights:
-    """Weight sets by (selector, what it picks), each as `first` when it is first used, unless given."""
+    """Weight sets by (selector, what it picks): all of them given, or each as `first` when it is first used."""
 
-    def __init__(self, first: list[int], given: dict[tuple[int, int], list[int]] | None = None) -> None:
+    def __init__(self, first: list[int] | None, given: dict[tuple[int, int], list[int]] | None = None) -> None:
         self.first, self.sets = first, dict(given or {})
 
     def dot(self, chosen: tuple[int, int], inputs: list[int]) -> int:
         """Return the weighted sum, in the logistic domain."""
-        weights = self.sets.setdefault(chosen, list(self.first))
+        weights = self.sets[chosen] if self.first is None else self.sets.setdefault(chosen, list(self.first))
         return limit(sum(w * x for w, x in zip(weights, inputs, strict=True)) >> 16)
 
     def learn(self, chosen: tuple[int, int], inputs: list[int], error: int, rate: int) -> None:

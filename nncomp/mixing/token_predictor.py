@@ -135,8 +135,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     at = INPUTS_PER_CONTEXT * contexts
     sure = match_model.predict_matches(memory.matches, lane, inputs, at, bits, depth, node)
     stretched = stretch(network)
-    if memory.histories.joint_maps.size > 0:
-        bit_histories.predict_joint(memory.histories, places, inputs, stretched)
+    bit_histories.predict_joint(memory.histories, places, inputs, stretched)
     at += match_model.INPUTS_PER_MATCH * MATCHES
     inputs[at] = stretched
     inputs[at + 1] = flat(network)
@@ -203,35 +202,36 @@ def _follow_match(m: TokenMixing, lane: int, k: int, token: int, place: int) -> 
 
 
 def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
-    """Return the arrays of `start_values` as a block has left them; counts are lowered, so that they go on learning."""
+    """Return the start values (`start_values.shapes`) as a block has left them.
+
+    Counts are lowered, so that they go on learning.
+    """
     memory, mask = m.memory, np.uint32((1 << COUNT_BITS) - 1)
     histories, strength, joint = (
         (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT))
         for array in (memory.histories.state_maps, memory.matches.strength, memory.histories.joint_maps)
     )
-    learned = {
+    return {
+        "contexts": m.constants.contexts.astype(np.uint8),
+        "row_sets": m.constants.selectors.astype(np.uint8),
         "weights": memory.mixer.weights,
         "final_weights": memory.mixer.final_weights,
         "histories": histories,
+        "joint": joint,
         "strength": strength,
         "map_0": memory.apms[0],
         "map_2": memory.apms[2],
     }
-    is_joint = len(joint) > 0
-    if is_joint:
-        learned["joint"] = joint
-    contexts, selectors = tuple(m.constants.contexts.tolist()), tuple(m.constants.selectors.tolist())
-    return start_values.start_values(contexts, selectors, is_joint) | learned
 
 
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
     """Return the predictor of `raw_bytes` bytes in lanes that begin at `starts` (L + 1,), with `lines` lines of hash table.
 
-    `given` are the start values of the model (the arrays of `start_values`), or none.
+    `given` are the start values of the model (`start_values.shapes`). Raises ModelError for missing and damaged ones.
     """
     lanes = len(starts) - 1
     start = {name: array.copy() for name, array in start_values.check_start(given).items()}
-    contexts, selectors, _ = start_values.chosen_parts(start)
+    contexts, selectors = start_values.chosen_parts(start)
     count = len(contexts)
     mixing = mixer.new_mixer_scratch(start_values.input_count(count), len(selectors))
     mixing.inputs[start_values.bias_input(count)] = BIAS
@@ -241,9 +241,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
             texts=byte_contexts.new_text(lanes),
             tokens=token_contexts.new_tokens(raw_bytes, lanes),
             matches=match_model.new_matches(lanes, _HEADS, start["strength"]),
-            histories=bit_histories.new_bit_histories(
-                BUCKETS_PER_LINE * lines, start["histories"], start.get("joint", np.zeros(0, np.uint32))
-            ),
+            histories=bit_histories.new_bit_histories(BUCKETS_PER_LINE * lines, start["histories"], start["joint"]),
             mixer=Mixer(start["weights"], start["final_weights"]),
             apms=(start["map_0"], mixer.new_apm(APM_CONTEXTS[1]), start["map_2"]),
             decisions=np.zeros(1, np.int64),

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from nncomp.mixing import start_values
 from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes, pack
 from nncomp.mixing.byte_predictor_reference import (
     Adaptive,
@@ -23,7 +22,7 @@ from nncomp.mixing.byte_predictor_reference import (
     predict_matches,
     stretch,
 )
-from nncomp.mixing.start_values import ALL_SELECTORS, PLAIN_CONTEXTS, WEIGHT_SETS
+from nncomp.mixing.start_values import OTHER_INPUTS, WEIGHT_SETS
 from nncomp.mixing.token_predictor import MATCH_LEAST
 
 _HEADS = 1 << 18
@@ -86,10 +85,6 @@ class TokenMatch(Match):
         self.expected = tokens[self.place] if history.is_known(self.place) else None
 
 
-def _numbers(given: Mapping[str, Any], name: str) -> Any:
-    return given[name].tolist() if name in given else []
-
-
 def first_depths(bits: int) -> list[int]:
     """Return the depths at which a token's decisions go on in another bucket: as few as can be, of four decisions, then of three.
 
@@ -102,26 +97,26 @@ def first_depths(bits: int) -> list[int]:
 
 
 class TokenReference:
-    """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with `lines` lines of four buckets."""
+    """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with `lines` lines of four buckets.
+
+    `given` are the start values of a model (`start_values.shapes`).
+    """
 
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
         self.parts = first_depths(bits)
-        self.chosen = given["contexts"].tolist() if "contexts" in given else PLAIN_CONTEXTS
-        self.selectors = given["row_sets"].tolist() if "row_sets" in given else ALL_SELECTORS
-        count, selectors = len(self.chosen), len(self.selectors)
-        self.histories = BitHistories(count, 4 * lines, _numbers(given, "histories"), _numbers(given, "joint"))
-        first = [*start_values.FIRST_WEIGHTS * count, *start_values.FIRST_MATCH_WEIGHTS * matches]
-        first += [*start_values.FIRST_NETWORK_WEIGHTS, 0]
-        given_sets = [weights[: len(first)] for weights in _numbers(given, "weights")]
+        start = {name: array.tolist() for name, array in given.items()}
+        self.chosen, self.selectors = start["contexts"], start["row_sets"]
+        count = len(self.chosen)
+        self.histories = BitHistories(count, 4 * lines, start["histories"], start["joint"])
+        given_sets = [weights[: 2 * count + OTHER_INPUTS] for weights in start["weights"]]
         ends = list(accumulate(WEIGHT_SETS, initial=0))
-        sets = {(r, i): given_sets[ends[k] + i] for r, k in enumerate(self.selectors) for i in range(WEIGHT_SETS[k]) if given}
-        final_sets = {(0, i): weights for i, weights in enumerate(_numbers(given, "final_weights"))}
-        apms = [Apm(_numbers(given, "map_0")), Apm(), Apm(_numbers(given, "map_2"))]
-        final = Weights([65536 // selectors] * selectors, final_sets)
-        self.mixer = Mixer(Weights(first, sets), final, apms, (1, 2, 3, 2))
-        packed = _numbers(given, "strength") or [65536 - 65536 // (3 + 2 * (c // 4)) << 16 for c in range(64)] * matches
+        sets = {(r, i): given_sets[ends[k] + i] for r, k in enumerate(self.selectors) for i in range(WEIGHT_SETS[k])}
+        final_sets = {(0, i): weights for i, weights in enumerate(start["final_weights"])}
+        apms = [Apm(start["map_0"]), Apm(), Apm(start["map_2"])]
+        self.mixer = Mixer(Weights(None, sets), Weights(None, final_sets), apms, (1, 2, 3, 2))
+        packed = start["strength"]
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
         places = [dict[int, int]() for _ in range(matches)]
         self.matches = [[TokenMatch(*part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)]
@@ -191,8 +186,7 @@ class TokenReference:
         inputs = self.histories.inputs(node % 2**part + 2**part)
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
-        if self.histories.joint:
-            inputs[1::2] = self.histories.apart(net)
+        inputs[1::2] = self.histories.apart(net)
         (b1,) = last_bytes(self.data[lane], 1)
         by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
         return self.mixer.predict(

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nncomp.blocks.codec import Codec, decode_list, encode_list, verify_block
 from nncomp.blocks.levels import USUAL, Effort
@@ -22,9 +22,11 @@ from nncomp.format.frames import Block, CopyList, FrameBlock, FrameWriter, Model
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly
-from nncomp.stream.repeats import Cut, cuts
 from nncomp.stream.workers import Progress
 from nncomp.stream.workers import run_in_order as run_in_order
+
+if TYPE_CHECKING:
+    from nncomp.stream.repeats import Cut
 
 FindModel = Callable[[ModelReference], ModelFile]
 
@@ -143,6 +145,8 @@ def compress(
 
     Raises MemoryLimitError when a block takes too much.
     """
+    from nncomp.stream.repeats import cuts
+
     memory, summary = memory or Memory(), Summary() if summary is None else summary
     assembly = FrameAssembly(sink, coding, summary)
 

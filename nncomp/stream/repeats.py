@@ -23,7 +23,7 @@ from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
 _PIECE_BYTES = 1 << 16  # searched at a time; its hashes stay in a near cache
 _READ_BYTES = 1 << 20
 _NEAR_BYTES = BLOCK_BYTES  # a source within so many literals is mostly in the same block
-_LEAST_NEAR, _LEAST_FAR = 1024, 64  # bytes of a copy that pays
+_LEAST_NEAR, _LEAST_FAR = 1024, 128  # bytes of a copy that pays
 _SAME = 8  # a near repeat is looked at where so many samples in a row lie as far apart as their first occurrences
 _PERIOD_BYTES = 4096  # the longest period that is looked for where a piece begins
 _FIRST_STEP, _LAST_STEP = 64, 1 << 16  # bytes compared at a time
@@ -141,7 +141,7 @@ class RepeatFinder:
         kept: list[_Kept] = []  # the literals of this piece
         failed_apart = failed_end = 0  # no copy there, for this distance
         for end, source in self._hits(piece, ends, checks):
-            if end <= done or (end - source == failed_apart and end <= failed_end) or source > self._end + end - done:
+            if end <= done or (end - source == failed_apart and end <= failed_end) or source >= self._end + end - done:
                 continue
             self._keep(piece, done, end, kept)
             length, is_taken = self._try(piece, end, source)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncomp.blocks.token_payload import start_extra
 from nncomp.errors import ModelError
 from nncomp.network.code import CodeArrays
 from nncomp.network.model import (
@@ -34,6 +35,7 @@ from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.fake_int8 import NORM_STEPS, row_scale
 from nncomp.training.float_code_tables import CODE_MAX, CODE_STEPS, CodeTables
 from nncomp.training.float_network import FloatNetwork, Layer, Linear, norm
+from nncomp.training.mixing_start import first_values
 
 ONE = 1 << SCALE_SHIFT
 LOG2E = math.log2(math.e)
@@ -112,7 +114,7 @@ def _export_code(code: CodeTables) -> CodeArrays:
 
 @torch.no_grad()
 def export(network: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]) -> Model:
-    """Return the integer model of a network; the scales of its activations must be known."""
+    """Return the integer model of a network, with plain start values of mixing; the scales of its activations must be known."""
     arrays: dict[str, Any] = dict(tables())
     layers = [_export_layer(layer) for layer in network.layers if isinstance(layer, Layer)]
     arrays |= {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
@@ -129,4 +131,4 @@ def export(network: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]
     arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
     arrays["token_bias"] = _bias(network.token_out, unit) + ONE // 2
     code = _export_code(network.code) if network.code is not None else None
-    return Model(Arrays(**arrays), vocabulary, network.config.to_json(), record, code=code)
+    return Model(Arrays(**arrays), vocabulary, network.config.to_json(), record, start_extra(first_values()), code)

@@ -1,8 +1,10 @@
-"""The start values of mixing: weights and maps learned on short documents, stored in the model file.
+"""The start values of mixing that a new model gets: plain ones, and those learned from them on short documents.
 
 Each document is coded like a file of its own, with empty tables. The learned weights, histories and maps pass from document to
 document. So mixing is already good at the start of a small file. Knows nothing of how mixing works.
 """
+
+# N contexts and R selectors in use
 
 from __future__ import annotations
 
@@ -13,7 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
-from nncomp.mixing.start_values import ALL_SELECTORS, chosen_parts, start_values
+from nncomp.mixing import match_model, mixer
+from nncomp.mixing.bit_histories import new_joint_maps, new_state_maps
+from nncomp.mixing.match_model import MATCHES
+from nncomp.mixing.start_values import (
+    ALL_SELECTORS,
+    APM_CONTEXTS,
+    FINAL_WEIGHT_SETS,
+    WEIGHT_SETS,
+    bias_input,
+    chosen_parts,
+    input_count,
+)
 from nncomp.mixing.token_contexts import context
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
@@ -34,16 +47,43 @@ _QUICK = (
 )
 _QUICK_SELECTORS = (1, 3)
 
+# Plain weights; mixer.WEIGHT_ONE is 1.
+_CONTEXT_WEIGHTS = (4000, 1000)  # of a context's two inputs
+_MATCH_WEIGHTS = (8000, 0)
+_NETWORK_WEIGHTS = (45000, 0)
+_STRENGTH_SLOPE = 2
 
-def plain_values(init: Model | None, is_quick: bool = False) -> dict[str, NDArray[Any]]:
-    """Return start values that nothing was learned for, with the contexts of the model `init` or of a new model.
 
-    With `is_quick` a new model has few contexts, as `fast` has.
+def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SELECTORS) -> dict[str, NDArray[Any]]:
+    """Return start values (`start_values.shapes`) that nothing was learned for.
+
+    `contexts` (N) and `selectors` (R) are the numbers of those in use, upwards.
+    """
+    count = len(contexts)
+    first = np.zeros(input_count(count), np.int32)
+    first[: bias_input(count)] = (*_CONTEXT_WEIGHTS * count, *_MATCH_WEIGHTS * MATCHES, *_NETWORK_WEIGHTS)
+    return {
+        "contexts": np.array(contexts, np.uint8),
+        "row_sets": np.array(selectors, np.uint8),
+        "weights": np.tile(first, (sum(WEIGHT_SETS), 1)),
+        "final_weights": mixer.first_final_weights(FINAL_WEIGHT_SETS, len(selectors)),
+        "histories": new_state_maps(count),
+        "joint": new_joint_maps(count),
+        "strength": match_model.first_strength(_STRENGTH_SLOPE),
+        "map_0": mixer.new_apm(APM_CONTEXTS[0]),
+        "map_2": mixer.new_apm(APM_CONTEXTS[2]),
+    }
+
+
+def first_values(init: Model | None = None, is_quick: bool = False) -> dict[str, NDArray[Any]]:
+    """Return plain values with the contexts and selectors of the model `init` or of a new model.
+
+    With `is_quick` a new model has few of them, as `fast` has.
     """
     if init is not None:
-        return start_values(*chosen_parts(start_of(init.extra)))
+        return plain_values(*chosen_parts(start_of(init.extra)))
     chosen, selectors = (_QUICK, _QUICK_SELECTORS) if is_quick else (_USUAL, ALL_SELECTORS)
-    return start_values(tuple(sorted(context(*one) for one in chosen)), selectors, is_joint=True)
+    return plain_values(tuple(sorted(context(*one) for one in chosen)), selectors)
 
 
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:

@@ -26,7 +26,7 @@ from nncomp.network.engine import Network
 from nncomp.network.model import EXP2_STEPS, FREQUENCY_BITS, Arrays, Model, expected_arrays
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.range_coder import PROBABILITY_ONE
-from nncomp.training.mixing_start import plain_values
+from nncomp.training.mixing_start import first_values
 
 BLOCK_BYTES = 200_000  # neighbouring documents are predicted together, like one file
 _LEARNED_FROM = 1_500_000  # bytes of the text that the start values of mixing are learned on
@@ -67,7 +67,7 @@ def mixing_losses(
     vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
 ) -> NDArray[np.float32]:
     """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`."""
-    model, values = Network(silent_model(vocabulary)), plain_values(None)
+    model, values = Network(silent_model(vocabulary)), first_values()
     spans = list(zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True))
     size_V, learned_bytes = np.diff(vocabulary.offsets), 0
     for low, high in spans:

@@ -38,7 +38,7 @@ from nncomp.training.corpus import Corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, new_network
 from nncomp.training.held_out import Texts, find_texts
-from nncomp.training.mixing_start import learn_start_values, plain_values
+from nncomp.training.mixing_start import first_values, learn_start_values
 from nncomp.training.mixture import BLOCK_BYTES, known_losses
 from nncomp.training.objectives import CROSS_ENTROPY, MIXTURE, read_estimates, token_estimates
 from nncomp.training.prepared_text import prepare, read_prepared, vocabulary_from_json
@@ -283,6 +283,6 @@ def finish(plan: RunPlan, out: Path, report: Report) -> str:
         assert isinstance(weights, dict)
         save_encoder(saved_encoder(weights, network.config.code_levels), encoder_path(out))
     model = replace(model, extra={TRAINED_ON: np.load(plan.folder / "documents.npy")})
-    plain = plain_values(plan.init, plan.has_quick_mixing)
+    plain = first_values(plan.init, plan.has_quick_mixing)
     start_bytes = min(_START_BYTES, texts.learned.total_bytes)
     return save_model(learn_start_values(model, texts.learned, start_bytes, 0, plain), out, plan.base)

@@ -23,7 +23,7 @@ from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from tests.golden import texts
 from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, WORDS, model_bytes
-from tests.models import TEXT
+from tests.models import TEXT, small_start
 
 File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content
 
@@ -62,7 +62,7 @@ def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines
 def coded_tokens(data: bytes, levels: list[int], lanes_log2: int = 0) -> Block:
     """Return a block of tokens with a code: any, for a writer may send which it likes."""
     with _choice(lanes_log2, None):
-        payload = token_payload.encode_and_learn(packed(CODED), data, {}, code=np.array(levels))[0]
+        payload = token_payload.encode_and_learn(packed(CODED), data, small_start(), code=np.array(levels))[0]
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
@@ -208,7 +208,7 @@ def files() -> dict[str, File]:
         "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, [4, 0, 2])], coded), repeated),
         "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, [1, 3, 4], 2)], coded), repeated),
         "tokens-reaches": (
-            "contexts of each reach, joint probabilities",
+            "contexts of each reach",
             REACH,
             frame([tokens(MIXED * 2, REACH, 1)], reach),
             MIXED * 2,

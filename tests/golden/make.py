@@ -44,18 +44,21 @@ def _write_new(path: Path, data: bytes) -> str:
 
 
 def remove_all(folder: Path = FOLDER) -> None:
-    """Remove the golden files, and their rows of the manifest; the models stay."""
+    """Remove the golden files and their models, and their rows of the manifest."""
     manifest = read_manifest(folder / MANIFEST.name)
     for kind in ("good", "bad"):
         for row in manifest[kind]:
             (folder / row["file"]).unlink()
         manifest[kind] = []
+    for name in manifest["models"]:
+        (folder / f"{name}.xz").unlink()
+    manifest["models"] = {}
     (folder / MANIFEST.name).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--anew", action="store_true", help="remove all golden files first; their models stay")
+    parser.add_argument("--anew", action="store_true", help="remove all golden files and their models first")
     if parser.parse_args().anew:
         remove_all()
     print("added:", ", ".join(add_missing()) or "nothing; all are there")

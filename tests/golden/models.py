@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,27 @@ from typing import Any
 import numpy as np
 
 FOLDER = Path(__file__).resolve().parent
-SMALL = "small.safetensors"  # 512 tokens, plain start values of mixing
-EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds, start values of mixing; kept as .xz
-CODED = "coded.safetensors"  # 256 tokens, can be told a code; kept as .xz
-FEW = "few.safetensors"  # 256 tokens, uses some of the contexts and sets of weight rows; kept as .xz
-REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach, joint probabilities; kept as .xz
-WORDS = "words.safetensors"  # 256 tokens, contexts of three words; kept as .xz
+SMALL = "small.safetensors"  # 512 tokens, a few contexts and sets of weight rows; as all of them with plain start values
+EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds
+CODED = "coded.safetensors"  # 256 tokens, can be told a code
+FEW = "few.safetensors"  # 256 tokens, some of the contexts and sets of weight rows
+REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach
+WORDS = "words.safetensors"  # 256 tokens, contexts of three words
 NAMES = SMALL, EXTREME, CODED, FEW, REACH, WORDS
 
 
 def model_bytes(name: str) -> bytes:
     """Return the model file `name` of the golden files."""
-    path = FOLDER / name
-    return path.read_bytes() if path.exists() else lzma.decompress((FOLDER / f"{name}.xz").read_bytes())
+    return lzma.decompress((FOLDER / f"{name}.xz").read_bytes())
 
 
 def make_missing(folder: Path = FOLDER) -> None:
-    """Write the model files that are not there."""
+    """Write the model files that are not there, as .xz."""
     from nncomp.network.model import save_model
     from tests.models import small_model
 
-    if not (folder / SMALL).exists():
-        save_model(small_model(), folder / SMALL)
-    for name, make in ((EXTREME, _extreme), (CODED, _coded), (FEW, _few), (REACH, _reach), (WORDS, _words)):
+    makers: tuple[Callable[[], Any], ...] = (small_model, _extreme, _coded, _few, _reach, _words)
+    for name, make in zip(NAMES, makers, strict=True):
         if not (folder / f"{name}.xz").exists():
             save_model(make(), folder / name)
             packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
@@ -43,37 +42,35 @@ def make_missing(folder: Path = FOLDER) -> None:
 def _coded() -> Any:
     """Return an untrained model of 256 tokens with a code of 3 dimensions with 5 levels, all of it of some size."""
     from nncomp.network.vocabulary import byte_vocabulary
-    from nncomp.training.export import export
     from nncomp.training.float_network import NetworkShape
-    from tests.models import coded_decoder
+    from tests.models import coded_decoder, small_export
 
     shape = NetworkShape(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
-    return export(coded_decoder(7, shape), byte_vocabulary(), {"note": "untrained, with a code, for tests"})
+    return small_export(coded_decoder(7, shape), byte_vocabulary(), "untrained, with a code, for tests")
 
 
 def _few() -> Any:
     """Return an untrained model of 256 tokens that uses some of the parts of mixing, with plain start values."""
-    from nncomp.mixing.start_values import start_values
+    from nncomp.training.mixing_start import plain_values
 
-    return _with_start(start_values((0, 2, 9, 14, 17, 19), (0, 2)), "untrained, with little mixing, for tests")
+    return _with_start(plain_values((0, 2, 9, 14, 17, 19), (0, 2)), "untrained, with little mixing, for tests")
 
 
 def _reach() -> Any:
-    """Return the same with contexts of each reach, of each source there was then, and joint probabilities, plain start values."""
-    from nncomp.mixing.start_values import start_values
-    from nncomp.mixing.token_contexts import context
+    """Return the same with contexts of each reach and of each source."""
+    from nncomp.mixing.token_contexts import SOURCES, context
+    from nncomp.training.mixing_start import plain_values
 
-    chosen = sorted(context(source, source % 8) for source in range(23))
-    values = start_values(tuple(chosen), (0, 1, 3), is_joint=True)
+    chosen = sorted(context(source, source % 8) for source in range(SOURCES))
+    values = plain_values(tuple(chosen), (0, 1, 3))
     return _with_start(values, "untrained, with contexts of each reach, for tests")
 
 
 def _words() -> Any:
     """Return the same with the contexts of three words and of two with one between left out."""
-    from nncomp.mixing.start_values import start_values
-    from nncomp.mixing.token_contexts import context
+    from nncomp.training.mixing_start import plain_values
 
-    values = start_values(tuple(sorted(context(source, 0) for source in (0, 1, 12, 23, 24))), (1, 3), is_joint=True)
+    values = plain_values((0, 1, 12, 23, 24), (1, 3))
     return _with_start(values, "untrained, with contexts of three words, for tests")
 
 
@@ -90,9 +87,10 @@ def _with_start(values: dict[str, Any], note: str) -> Any:
 
 def _extreme() -> Any:
     """Return a model of 256 tokens, one layer of width 16, whose numbers are anywhere within their bounds, often at them."""
-    from nncomp.mixing.start_values import start_values
+    from nncomp.blocks.token_payload import start_extra
     from nncomp.network.model import Arrays, Model, expected_arrays
     from nncomp.network.vocabulary import byte_vocabulary
+    from nncomp.training.mixing_start import plain_values
 
     rng = np.random.default_rng(11)
 
@@ -104,15 +102,19 @@ def _extreme() -> Any:
     for name, (dtype, shape) in expected_arrays(256, 16, 16, 1, 24, 20, 12).items():
         low, high = _bounds(name)
         arrays[name] = anywhere(np.zeros(shape), low, high).astype(dtype)
-    values = {}
-    for name, array in start_values().items():
+    values = plain_values(tuple(range(20)))
+    for name, array in values.items():
+        if name in ("contexts", "row_sets"):
+            continue
         low, high = {"weights": (-(1 << 20), 1 << 20), "final_weights": (-(1 << 20), 1 << 20)}.get(name, (0, (1 << 22) - 1))
-        values[f"mixing.{name}"] = anywhere(array, low, (1 << 32) - 1 if array.dtype == np.uint32 else high).astype(array.dtype)
+        values[name] = anywhere(array, low, (1 << 32) - 1 if array.dtype == np.uint32 else high).astype(array.dtype)
         if name == "weights":  # most rows as they are without training: what is far off predicts nothing
-            values[f"mixing.{name}"] = np.where(np.arange(len(array))[:, None] % 8 < 7, array, values[f"mixing.{name}"])
+            values[name] = np.where(np.arange(len(array))[:, None] % 8 < 7, array, values[name])
     sizes = {"vocab_size": 256, "group_count": 16, "width": 16, "layer_count": 1, "start_token": 0}
     sizes |= {"state_width": 24, "mlp_width": 20, "group_mlp_width": 12}
-    return Model(Arrays(**arrays), byte_vocabulary(), sizes, {"note": "anything within the bounds, for tests"}, values)
+    return Model(
+        Arrays(**arrays), byte_vocabulary(), sizes, {"note": "anything within the bounds, for tests"}, start_extra(values)
+    )
 
 
 def _bounds(name: str) -> tuple[int, int]:
