@@ -15,7 +15,9 @@ def main() -> None:
         atheris = importlib.import_module("atheris")
     except ImportError:
         sys.exit("fuzz: atheris is not installed; pip install atheris.")
-    with atheris.instrument_imports(include=["nncomp.format.frames", "nncomp.blocks.codec", "nncomp.stream.pipeline"]):
+    include = [f"nncomp.format.{name}" for name in ("frames", "frame_reader", "copies", "varints")]
+    include += ["nncomp.blocks.codec", "nncomp.stream.assembly", "nncomp.stream.pipeline"]
+    with atheris.instrument_imports(include=include):
         from checks import hostile
     corpus = hostile.read_corpus()
     find_model = hostile.finder(corpus.models)

@@ -20,12 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from checks.independent import layout
+from checks.independent.copies import parse_list, put_together
 from checks.independent.refused import RefusedError
 from checks.mutations import MUTATIONS, lie_in_model
+from nncomp.blocks.codec import decode_list
+from nncomp.blocks.lzma_payload import encode_lzma
 from nncomp.errors import FormatError, ModelError, NncompError
+from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import ModelReference
-from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum
+from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, MIN_COPY_BYTES, BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from tests.golden.manifest import good_rows
@@ -36,6 +40,7 @@ if sys.platform != "win32":
 
 MODEL_SHARE = 0.04  # of the cases are about a hostile model
 SHORT_BYTES = 3000
+LARGEST_BYTES = 10_000_000  # of a file that is changed
 LONG_SHARE = 0.02  # about files of more than that: of several blocks, of several lanes
 ADDRESS_BYTES = 400 << 20  # more than the process has at the start
 LIMIT_S, LIMIT_BYTES_S = 5.0, 20_000.0  # a case may take that, and a second for so many bytes that it claims
@@ -61,14 +66,17 @@ class Model(ModelFile):
         return data
 
 
+Key = tuple[int, int, bytes]  # of a block: bytes of its list, literals, checksum
+
+
 @dataclass
 class Corpus:
-    """The golden files, what their blocks hold by size and checksum, and the models by the hash in a frame."""
+    """The golden files, what their blocks hold, and the models by the hash in a frame."""
 
     short: list[bytes] = field(default_factory=list)
     long: list[bytes] = field(default_factory=list)
     tokens: list[tuple[bytes, str]] = field(default_factory=list)  # files that need a model, and which
-    contents: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    held: dict[Key, tuple[bytes, bytes]] = field(default_factory=dict)  # the list of copies, and the literals
     models: dict[bytes, ModelFile] = field(default_factory=dict)
 
 
@@ -83,16 +91,26 @@ def read_corpus() -> Corpus:
         model = Model(model_bytes(name))
         corpus.models[model.hash8] = model
     for row in good_rows():
+        if row.raw_bytes > LARGEST_BYTES:
+            continue
         data = (FOLDER / row.file).read_bytes()
-        content, at = _decode(data, finder(corpus.models)), 0
+        content = _decode(data, finder(corpus.models))
         assert hashlib.sha256(content).hexdigest() == row.raw_sha256
-        for block in layout.blocks(data):
-            corpus.contents[block.raw_bytes, block.checksum] = content[at : at + block.raw_bytes]
-            at += block.raw_bytes
+        for found, block in zip(read_blocks(io.BytesIO(data)), layout.blocks(data), strict=True):
+            needed = corpus.models[found.model.content_hash] if row.model and found.model else None
+            literals = pipeline.DecodeTask(found.block, needed).run().literals
+            coded = found.block.copies
+            listed = decode_list(coded.kind, coded.payload, coded.list_bytes) if coded else b""
+            corpus.held[_key(block)] = listed, literals
+        assert _expected(corpus, data) == content
         (corpus.short if row.raw_bytes <= SHORT_BYTES else corpus.long).append(data)
         if row.model and row.raw_bytes <= SHORT_BYTES:
             corpus.tokens.append((data, row.model))
     return corpus
+
+
+def _key(block: layout.Block) -> Key:
+    return block.copies.list_bytes if block.copies else 0, block.literal_bytes, block.checksum
 
 
 def finder(models: dict[bytes, ModelFile]) -> pipeline.FindModel:
@@ -160,18 +178,36 @@ def judge(corpus: Corpus, data: bytes, find_model: pipeline.FindModel) -> str:
 
 
 def _expected(corpus: Corpus, data: bytes) -> bytes:
-    """Return what the blocks of an accepted file held before it was changed, as another reader of the layout finds them."""
+    """Return what an accepted file holds, if its blocks hold what they did before it was changed; as another reader finds it."""
+    frames: list[tuple[layout.Frame, bytearray]] = []
+    literals = b""
     try:
-        found = list(layout.blocks(data))
+        for block in layout.blocks(data):
+            if not frames or frames[-1][0] is not block.frame:
+                frames.append((block.frame, bytearray()))
+                literals = b""
+            listed, new = _held(corpus, block)
+            copies = parse_list(listed, len(new), block.copies.copied_bytes, len(literals)) if block.copies else []
+            frames[-1][1].extend(put_together(literals, new, copies, block.frame.window_bytes))
+            literals += new
     except RefusedError as error:
         raise CaseError(f"accepted, though it must be refused: {error}") from error
-    parts = []
-    for block in found:
-        is_new = block.kind == layout.STORED and layout.blake2b_8(block.payload) == block.checksum  # a right file by itself
-        parts.append(block.payload if is_new else corpus.contents.get((block.raw_bytes, block.checksum)))
-    if None in parts:
+    for frame, content in frames:
+        if frame.content_checksum not in (None, layout.blake2b_8(bytes(content))):
+            raise CaseError("accepted with another checksum of its content")
+    return b"".join(content for _, content in frames)
+
+
+def _held(corpus: Corpus, block: layout.Block) -> tuple[bytes, bytes]:
+    """Return the list of copies and the literals of a block that was there before, or that is right by itself."""
+    copies = block.copies
+    if block.kind == layout.STORED and (copies is None or copies.kind == layout.STORED):
+        listed = copies.payload if copies else b""
+        if layout.blake2b_8(listed + block.payload) == block.checksum:
+            return listed, block.payload
+    if _key(block) not in corpus.held:
         raise CaseError("a block with an unknown checksum was accepted")
-    return b"".join(part for part in parts if part is not None)
+    return corpus.held[_key(block)]
 
 
 def _is_layout(read: Callable[[], object], refusal: type[Exception]) -> bool:
@@ -189,8 +225,34 @@ def _claimed_bytes(data: bytes) -> int:
         for found in read_blocks(io.BytesIO(data)):
             total += found.block.raw_bytes
     except NncompError:
-        total += SPLIT_BYTES
+        total += MAX_LITERAL_BYTES
     return total
+
+
+def long_copies(blocks: int) -> tuple[bytes, int]:
+    """Return a file of a byte and so many blocks that are one copy of it, of 64 MiB; and the bytes of its content."""
+    return _copies_of_a_byte(pack_copies([Copy(0, MAX_RAW_BYTES, 1)]), MAX_RAW_BYTES, blocks)
+
+
+def short_copies(blocks: int) -> tuple[bytes, int]:
+    """Return a file of a byte and so many blocks that are as many copies of it as there can be, each as short as can be."""
+    listed = pack_copies([Copy(0, MIN_COPY_BYTES, 1)] * MAX_COPIES)
+    return _copies_of_a_byte(listed, MIN_COPY_BYTES * MAX_COPIES, blocks)
+
+
+def _copies_of_a_byte(listed: bytes, copied_bytes: int, blocks: int) -> tuple[bytes, int]:
+    sink, content = io.BytesIO(), hashlib.blake2b(b"a", digest_size=8)
+    payload = encode_lzma(listed)
+    kind = BlockKind.LZMA if len(payload) < len(listed) else BlockKind.STORED
+    copies = CopyList(kind, copied_bytes, len(listed), payload if kind else listed)
+    writer = FrameWriter(sink)
+    writer.write(Block(BlockKind.STORED, 1, b"a", block_checksum(b"", b"a"), False))
+    for number in range(blocks):
+        for _ in range(copied_bytes // MIN_COPY_BYTES >> 10):
+            content.update(b"a" * (MIN_COPY_BYTES << 10))
+        is_last = number == blocks - 1
+        writer.write(Block(BlockKind.STORED, 0, b"", block_checksum(listed, b""), is_last, copies), content.digest())
+    return sink.getvalue(), 1 + blocks * copied_bytes
 
 
 def limit_memory() -> None:

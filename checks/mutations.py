@@ -7,13 +7,16 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import HAS_COPIES, LAST, FrameBlock
+from nncomp.format.numbers import BLOCK_MAGIC
 from nncomp.format.varints import varint
 
 _SIZES = [0, 1, 2, 7, 8, 127, 128, 255, 256, 16_383, 16_384, 1 << 20, (1 << 21) - 1, 1 << 21, 4 << 20, (4 << 20) + 1]
 _SIZES += [(6 << 20) - 1, 6 << 20, (1 << 31) - 1, 1 << 32, (1 << 62) + 1, (1 << 63) - 1, 1 << 63, 1 << 70]
+_LENGTHS = [4096, 65_535, 65_536, 100_000]  # of copies, less 32
 _BYTES = [0, 1, 2, 3, 4, 0x0F, 0x10, 0x1A, 0x7F, 0x80, 0x81, 0xFE, 0xFF]
 
 
@@ -24,49 +27,110 @@ def size_lie(chance: random.Random, truth: int) -> int:
 
 
 @dataclass
+class Block:
+    """A block in parts, as they stand in the file; those that it does not have are empty."""
+
+    magic: bytes
+    first: bytes
+    raw_before: bytes  # its place: raw bytes, and literals, before it
+    literals_before: bytes
+    literals: bytes  # their number
+    payload_size: bytes
+    list_kind: bytes
+    copied: bytes
+    list_size: bytes
+    list_payload_size: bytes
+    checksum: bytes
+    list_payload: bytes
+    payload: bytes
+
+    def header(self) -> bytes:
+        return b"".join(list(vars(self).values())[:-2])
+
+    def pack(self) -> bytes:
+        return b"".join(vars(self).values())
+
+
+_NUMBERS = ["raw_before", "literals_before", "literals", "payload_size", "copied", "list_size", "list_payload_size"]
+
+
+@dataclass
 class Frame:
-    """A frame in parts: the header, [first byte, raw size, payload size, checksum, payload] of each block, the footer."""
+    """A frame in parts: the header, the blocks, the footer."""
 
     header: bytes
-    blocks: list[list[bytes]] = field(default_factory=list)
-    footer: list[bytes] = field(default_factory=list)  # total, count, an entry a block, digest, size
+    blocks: list[Block] = field(default_factory=list)
+    footer: list[bytes] = field(
+        default_factory=list
+    )  # total, count, three numbers a block, checksum of the content, digest, size
 
     def refresh_footer(self) -> None:
         """Let digest and size of the footer fit the rest: a lie that a checksum does not find."""
         if self.footer:
             index = b"".join(self.footer[:-2])
-            headers = b"".join(b"".join(block[:4]) for block in self.blocks)
+            headers = b"".join(block.header() for block in self.blocks)
             digest = hashlib.blake2b(self.header + headers + index, digest_size=8).digest()
             self.footer[-2:] = [digest, (len(index) + 12).to_bytes(4, "little")]
 
+    def refresh_places(self) -> None:
+        """Let places, total and entries fit the blocks, as far as these can be understood."""
+        raw = literals = 0
+        entries = []
+        for i, block in enumerate(self.blocks):
+            if i:
+                block.raw_before, block.literals_before = varint(raw), varint(literals)
+            here, copied = _number(block.literals), _number(block.copied)
+            entries += [varint(len(block.pack()) << 3 | block.first[0] & 7), varint(here), varint(copied)]
+            raw, literals = raw + here + copied, literals + here
+        if self.footer:
+            self.footer[:-3] = [varint(raw), varint(len(self.blocks)), *entries]
+
     def pack(self) -> bytes:
-        return self.header + b"".join(b"".join(block) for block in self.blocks) + b"".join(self.footer)
+        return self.header + b"".join(block.pack() for block in self.blocks) + b"".join(self.footer)
+
+
+def _number(data: bytes) -> int:
+    return sum((byte & 0x7F) << 7 * i for i, byte in enumerate(data[:9]))
 
 
 def take_apart(data: bytes) -> list[Frame]:
     """Return the frames of a good file in parts."""
     frames: list[Frame] = []
-    entries: list[bytes] = []
-    raw_bytes = 0
     at = 0
-    for found in read_blocks(io.BytesIO(data)):
-        block = found.block
+    contents: dict[int, bytes] = {}
+    for found in read_blocks(io.BytesIO(data), contents.__setitem__):
         if found.number == 0:
+            if frames:
+                at = _end(frames[-1], contents.get(found.frame - 1), at)
             frames.append(Frame(data[at : found.offset]))
-            entries, raw_bytes = [], 0
-        raw = varint(block.raw_bytes) if block.is_last else b""
-        size = varint(len(block.payload)) if block.kind else b""
-        frames[-1].blocks.append([data[found.offset : found.offset + 1], raw, size, block.checksum, block.payload])
-        entries.append(varint(len(block.payload) << 3 | block.kind))
-        raw_bytes += block.raw_bytes
-        at = found.offset + found.header_bytes + len(block.payload)
-        if block.is_last and found.number:
-            index = [varint(raw_bytes), varint(found.number + 1), *entries]
-            frames[-1].footer = [*index, b"", b""]
-            frames[-1].refresh_footer()
-            at += sum(map(len, frames[-1].footer))
+        frames[-1].blocks.append(_parts(found))
+        at = found.end
+    _end(frames[-1], contents.get(len(frames) - 1), at)
     assert b"".join(frame.pack() for frame in frames) == data
     return frames
+
+
+def _end(frame: Frame, content: bytes | None, at: int) -> int:
+    """Give a frame the footer that it has, if any; return where the frame ends if its last block ends at a place."""
+    if content is not None:
+        frame.footer = [content, b"", b""]
+        frame.refresh_places()
+        frame.refresh_footer()
+    return at + sum(map(len, frame.footer))
+
+
+def _parts(found: FrameBlock) -> Block:
+    """Return a block in parts, without its place."""
+    block, copies, kind = found.block, found.block.copies, found.block.kind
+    first = bytes([kind | (HAS_COPIES if copies else 0) | (LAST if block.is_last else 0)])
+    parts = dict.fromkeys(Block.__dataclass_fields__, b"")
+    parts |= {"magic": BLOCK_MAGIC if found.number else b"", "first": first, "literals": varint(block.literal_bytes)}
+    parts |= {"payload_size": varint(len(block.payload)) if kind else b"", "checksum": block.checksum, "payload": block.payload}
+    if copies:
+        parts |= {"list_kind": bytes([copies.kind]), "copied": varint(copies.copied_bytes), "list_payload": copies.payload}
+        parts |= {"list_size": varint(copies.list_bytes)}
+        parts |= {"list_payload_size": varint(len(copies.payload)) if copies.kind else b""}
+    return Block(**parts)
 
 
 Mutate = Callable[[random.Random, Sequence[bytes]], bytes]
@@ -128,69 +192,94 @@ def lie(chance: random.Random, files: Sequence[bytes]) -> bytes:
     return b"".join(frame.pack() for frame in frames)
 
 
-def _lie_header(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
+def _lie_header(chance: random.Random, frame: Frame, block: Block) -> None:
     at = chance.randrange(len(frame.header))
     frame.header = frame.header[:at] + bytes([chance.choice([*_BYTES, chance.randrange(256)])]) + frame.header[at + 1 :]
 
 
-def _lie_kind(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
-    block[0] = bytes([chance.choice([chance.randrange(4), chance.randrange(256)]) | (block[0][0] & 0x80)])
+def _lie_kind(chance: random.Random, frame: Frame, block: Block) -> None:
+    block.first = bytes([chance.choice([chance.randrange(4), chance.randrange(256)]) | (block.first[0] & 0x88)])
 
 
-def _lie_last(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
-    block[0] = bytes([block[0][0] ^ 0x80])
+def _lie_flag(chance: random.Random, frame: Frame, block: Block) -> None:
+    """Deny that a block is the last or that it has copies, or say it."""
+    block.first = bytes([block.first[0] ^ chance.choice([0x80, HAS_COPIES])])
 
 
-def _lie_raw(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
-    truth = int.from_bytes(block[1], "little") if len(block[1]) == 1 else 2000
-    block[1] = varint(size_lie(chance, truth))
+def _lie_number(chance: random.Random, frame: Frame, block: Block) -> None:
+    """Write another number than the true one; the places of other blocks, and the footer, may agree with it."""
+    name = chance.choice([name for name in _NUMBERS if getattr(block, name)])
+    setattr(block, name, varint(size_lie(chance, _number(getattr(block, name)))))
+    if chance.random() < 0.5:
+        frame.refresh_places()
 
 
-def _lie_payload_size(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
-    block[2] = varint(size_lie(chance, len(block[4])))
+def _lie_form(chance: random.Random, frame: Frame, block: Block) -> None:
+    """Write a number in a longer form, or without an end."""
+    name = chance.choice([name for name in _NUMBERS if getattr(block, name)])
+    truth = getattr(block, name)
+    longer = truth[:-1] + bytes([truth[-1] | 0x80]) + b"\x80" * chance.choice([0, 1, 9, 60])
+    setattr(block, name, longer + chance.choice([b"\0", b"\x01", b""]))
 
 
-def _lie_form(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
-    """Write a size in a longer form, or without an end."""
-    which = chance.choice([1, 2])
-    if block[which]:
-        longer = block[which][:-1] + bytes([block[which][-1] | 0x80]) + b"\x80" * chance.choice([0, 1, 9, 60])
-        block[which] = longer + chance.choice([b"\0", b"\x01", b""])
+def _lie_checksum(chance: random.Random, frame: Frame, block: Block) -> None:
+    block.checksum = chance.choice([bytes(8), chance.randbytes(8), hashlib.blake2b(block.payload, digest_size=8).digest()])
 
 
-def _lie_checksum(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
-    block[3] = chance.choice([bytes(8), chance.randbytes(8), hashlib.blake2b(block[4], digest_size=8).digest()])
-
-
-def _lie_payload(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
+def _lie_payload(chance: random.Random, frame: Frame, block: Block) -> None:
     """Change what the payload says of itself (its first bytes), or its length, with a size that agrees."""
     head = bytes(chance.choice([*_BYTES, chance.randrange(256)]) for _ in range(chance.randrange(4)))
     longer = chance.choice([b"", bytes(4), chance.randbytes(4), bytes(12), b"\xff" * 8])
-    block[4] = (head + block[4][len(head) :])[: chance.choice([None, None, -1, -4, -8])] + longer
-    if block[2]:
-        block[2] = varint(len(block[4]))
+    block.payload = (head + block.payload[len(head) :])[: chance.choice([None, None, -1, -4, -8])] + longer
+    if block.payload_size:
+        block.payload_size = varint(len(block.payload))
 
 
-def _lie_blocks(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
+def _lie_list(chance: random.Random, frame: Frame, block: Block) -> None:
+    """Give a block another list of copies, with sizes and a checksum that agree, if its literals are stored."""
+    if block.first[0] & 7:
+        return
+    count = chance.choice([0, 1, 1, 2, 3, 9])
+    most = len(block.payload)
+    runs = [chance.choice([0, 1, chance.randrange(most + 2) // max(1, count)]) for _ in range(count)]
+    lengths = [chance.choice([0, 1, 8, chance.randrange(300), chance.choice(_LENGTHS)]) for _ in range(count)]
+    steps = [chance.choice([0, 1, 2, 2 * most, chance.randrange(2 * most + 2), chance.choice(_SIZES)]) for _ in range(count)]
+    listed = b"".join(map(varint, (chance.choice([count] * 20 + [*_SIZES]), *runs, *lengths, *steps)))
+    if chance.random() < 0.1:
+        listed = chance.choice([listed[:-1], listed + b"\0", listed + b"\x80"])
+    copied = sum(lengths) + 32 * count
+    block.first = bytes([block.first[0] | HAS_COPIES])
+    block.list_kind, block.list_payload_size, block.list_payload = b"\0", b"", listed
+    block.copied, block.list_size = varint(size_lie(chance, copied) if chance.random() < 0.1 else copied), varint(len(listed))
+    block.checksum = hashlib.blake2b(listed + block.payload, digest_size=8).digest()
+    frame.refresh_places()
+
+
+def _lie_blocks(chance: random.Random, frame: Frame, block: Block) -> None:
     """Leave a block out, repeat it, or take it to another place."""
     frame.blocks.remove(block)
     for _ in range(chance.choice([0, 1, 2]) if frame.blocks else chance.choice([1, 2])):
-        frame.blocks.insert(chance.randrange(len(frame.blocks) + 1), list(block))
-    if frame.footer and chance.random() < 0.5:
-        frame.footer[1] = varint(len(frame.blocks))
+        frame.blocks.insert(chance.randrange(len(frame.blocks) + 1), replace(block))
+    if chance.random() < 0.5:
+        for i, each in enumerate(frame.blocks):
+            each.magic = BLOCK_MAGIC if i else b""
+            each.first = bytes([each.first[0] & 0x7F | (LAST if i == len(frame.blocks) - 1 else 0)])
+            each.raw_before = each.literals_before = b""
+        frame.refresh_places()
 
 
-def _lie_footer(chance: random.Random, frame: Frame, block: list[bytes]) -> None:
+def _lie_footer(chance: random.Random, frame: Frame, block: Block) -> None:
     if frame.footer:
         at = chance.randrange(len(frame.footer))
         other = chance.choice([varint(size_lie(chance, 3)), chance.randbytes(len(frame.footer[at])), b""])
         frame.footer[at] = other
     else:
-        frame.footer = [varint(2000), varint(1), *(varint(800) for _ in frame.blocks), b"", b""]
+        numbers = [800, 1000, 0] * len(frame.blocks)
+        frame.footer = [varint(2000), varint(1), *map(varint, numbers), bytes(8), b"", b""]
 
 
-_LIES = [_lie_header, _lie_kind, _lie_last, _lie_raw, _lie_raw, _lie_payload_size, _lie_form, _lie_checksum, _lie_payload]
-_LIES += [_lie_payload, _lie_blocks, _lie_footer]
+_LIES = [_lie_header, _lie_kind, _lie_flag, _lie_number, _lie_number, _lie_number, _lie_form, _lie_checksum, _lie_payload]
+_LIES += [_lie_payload, _lie_list, _lie_list, _lie_blocks, _lie_footer]
 MUTATIONS: list[Mutate] = [cut, flip, flip, put, put, splice, repeat, join, lie, lie, lie, lie]
 
 

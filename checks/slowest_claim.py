@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_payload
-from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.format.numbers import MAX_LITERAL_BYTES
 from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
@@ -40,7 +40,7 @@ def main() -> None:
     begin = time.perf_counter()
     assert token_payload.decode_tokens(model, payload, len(data)) == data, "not lossless"
     byte_s = (time.perf_counter() - begin) / len(data)
-    print(f"{byte_s * 1e6:.1f} microseconds a byte, {byte_s * (SPLIT_BYTES - 1):.0f} s for a block of 6 MiB")
+    print(f"{byte_s * 1e6:.1f} microseconds a byte, {byte_s * MAX_LITERAL_BYTES:.0f} s for a block of 6 MiB")
 
 
 if __name__ == "__main__":

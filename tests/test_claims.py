@@ -12,7 +12,7 @@ from nncomp.blocks.codec import Codec
 from nncomp.errors import FormatError
 from nncomp.format import index
 from nncomp.format.frames import Block, FrameWriter, checksum
-from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
+from nncomp.format.numbers import MAX_LITERAL_BYTES, BlockKind
 from nncomp.network.registry import default_model
 
 
@@ -34,20 +34,20 @@ def test_a_claim_that_no_words_could_hold_is_refused_at_once(kind: BlockKind) ->
     payload = b"\x1a" + bytes(4 * 4) if kind == BlockKind.BYTES else b"\x00\x08\x00" + bytes(4)
     codec = Codec(model)
     with pytest.raises(FormatError, match="claims more than"):
-        codec.decode_block(kind, payload, SPLIT_BYTES - 1)
+        codec.decode_block(kind, payload, MAX_LITERAL_BYTES)
 
 
 def frame_of(parts: list[bytes]) -> bytes:
     sink = io.BytesIO()
     writer = FrameWriter(sink)
     for i, part in enumerate(parts):
-        writer.write(Block(0, len(part), part, checksum(part), i == len(parts) - 1))
+        writer.write(Block(0, len(part), part, checksum(part), i == len(parts) - 1), checksum(b"".join(parts)))
     return sink.getvalue()
 
 
 def test_blocks_that_are_exchanged_are_seen_by_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stored blocks of one size, in each other's place: only the index's digest tells."""
-    parts = [bytes([i]) * BLOCK_BYTES for i in (1, 2)] + [b"3" * 3_000_000]
+    parts = [bytes([i]) * 1000 for i in (1, 2)] + [b"3" * 3000]
     packed, exchanged = frame_of(parts), frame_of([parts[1], parts[0], parts[2]])
     footer_bytes = int.from_bytes(packed[-4:], "little")
     altered = exchanged[:-footer_bytes] + packed[-footer_bytes:]

@@ -39,6 +39,37 @@ def test_a_case_is_the_same_each_time() -> None:
     assert first == second
 
 
+BOMBS = """
+import io, sys, time
+from checks import hostile
+from nncomp.stream import pipeline
+
+class Sink:
+    written = 0
+    def write(self, data):
+        self.written += len(data)
+        return len(data)
+
+packed, raw_bytes = getattr(hostile, sys.argv[1])(int(sys.argv[2]))
+assert len(packed) < 300 * int(sys.argv[2]), len(packed)
+sink = Sink()
+hostile.limit_memory()
+begun_s = time.process_time()
+pipeline.decompress(io.BytesIO(packed), sink, None, 0)
+assert sink.written == raw_bytes, sink.written
+assert time.process_time() - begun_s < hostile.LIMIT_S + raw_bytes / 2_000_000
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+@pytest.mark.parametrize(("name", "blocks"), [("long_copies", 12), ("short_copies", 4)])
+def test_copies_of_much_from_few_bytes_take_no_more_memory(name: str, blocks: int) -> None:
+    """Blocks of 64 MiB from 60 bytes each, and of 65,536 copies from 200 each: more than the memory that is allowed."""
+    command = [sys.executable, "-c", BOMBS, name, str(blocks)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment(), check=False, timeout=600)
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_model_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     with path.open("wb") as file:
