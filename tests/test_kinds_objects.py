@@ -6,6 +6,7 @@ import gzip
 import io
 import mmap
 import os
+import pickle
 import shutil
 import socket
 import sys
@@ -18,7 +19,10 @@ from typing import Any, cast
 import pytest
 
 import nncomp
+from nncomp.blocks.lzma_payload import encode_lzma
 from nncomp.errors import DataError
+from nncomp.format.frames import Block, FrameWriter, checksum
+from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
 from nncomp.stream.patience import PatientReader, PatientWriter
 from tests.kinds.commands import sent, started, taken
 
@@ -404,3 +408,50 @@ def test_a_file_that_is_written_while_it_is_not_read(tmp_path: Path) -> None:
         file.write(TEXT)
     thread.join()
     assert parts == [TEXT]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000, 10**9])
+@pytest.mark.parametrize("most", [1, 100, 4096, 10**9])
+def test_no_more_bytes_than_asked_for(step: int, most: int) -> None:
+    """What a piece becomes comes out in parts; all of it comes, and the end is seen."""
+    packed, text = nncomp.compress(TEXT[:900], model=None), TEXT[:900]
+    decompressor = nncomp.Decompressor()
+    parts: list[bytes] = []
+    for i in range(0, len(packed), step):
+        piece = packed[i : i + step]
+        assert decompressor.needs_input
+        while not decompressor.eof and (piece or not decompressor.needs_input):
+            parts.append(decompressor.decompress(piece, max_length=most))
+            piece = b""
+    assert b"".join(parts) == text and max(map(len, parts)) <= most
+    assert decompressor.eof and not decompressor.needs_input and decompressor.unused_data == b""
+
+
+def test_a_bomb_is_decoded_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit, of 100 blocks that arrive at once one is decoded."""
+    sink = io.BytesIO()
+    writer = FrameWriter(sink)
+    for is_last, raw, count in ((False, bytes(BLOCK_BYTES), 99), (True, bytes(SPLIT_BYTES - 1), 1)):
+        block = Block(BlockKind.LZMA, len(raw), encode_lzma(raw), checksum(raw), is_last)
+        for _ in range(count):
+            writer.write(block)
+    decompressor, decoded = nncomp.Decompressor(), list[int]()
+    real = decompressor._decoded
+
+    def watched(*given: Any) -> bytes:
+        decoded.append(1)
+        return real(*given)
+
+    monkeypatch.setattr(decompressor, "_decoded", watched)
+    assert decompressor.decompress(sink.getvalue(), 0) == b"" and not decoded
+    assert decompressor.decompress(b"", 10) == bytes(10) and len(decoded) == 1
+    assert not decompressor.needs_input and not decompressor.eof
+
+
+@pytest.mark.parametrize("kind", ["reading", "Compressor", "Decompressor"])
+def test_what_is_in_the_middle_of_a_frame_cannot_be_pickled(kind: str) -> None:
+    made: object = nncomp.open(io.BytesIO(PACKED))
+    if kind != "reading":
+        made = nncomp.Decompressor() if kind == "Decompressor" else nncomp.Compressor(model=None)
+    with pytest.raises(TypeError, match=f"cannot pickle '{type(made).__name__}' object"):
+        pickle.dumps(made)

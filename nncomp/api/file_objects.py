@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
 
 from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
 from nncomp.api.incremental import Compressor
@@ -220,6 +220,9 @@ class NncompFile(io.BufferedIOBase):
             source = self._file if isinstance(self._file, io.BytesIO) else cast(BinaryIO, PatientReader(self._file))
             self._raw = _Reader(source, find_model)
             self._reader = io.BufferedReader(self._raw)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def close(self) -> None:
         """Write the rest and the end of the frame. Close the file unless it was given as an object. Later calls do nothing."""

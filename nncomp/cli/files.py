@@ -168,7 +168,7 @@ def open_source(name: str) -> Iterator[Source]:
 
 
 def _opened(name: str) -> BinaryIO:
-    """Open a file without a buffer: one would read once more after the end, and a terminal goes on."""
+    """Open a file. Only a regular one has a buffer: it would read a terminal, which goes on, once more after the end."""
     try:
         if Path(name).is_dir():
             os.scandir(name).close()  # raises OSError if it cannot be read
@@ -176,7 +176,9 @@ def _opened(name: str) -> BinaryIO:
         descriptor = descriptor_of(name)
         if descriptor is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return cast(BinaryIO, os.fdopen(os.dup(descriptor), "rb", buffering=0))  # a socket has no name to open
-        return cast(BinaryIO, Path(name).open("rb", buffering=0))
+        stream = Path(name).open("rb", buffering=0)  # noqa: SIM115 (closed by the caller)
+        is_regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+        return cast(BinaryIO, io.BufferedReader(stream) if is_regular else stream)
     except NncompError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name

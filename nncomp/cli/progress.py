@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nncomp.cli.files import STANDARD, is_terminal
+from nncomp.cli.names import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -186,7 +187,7 @@ class Bar:
         total: Total | None = None,
         is_counted: bool = True,
     ) -> None:
-        self._line = _Line(_short(label), total_bytes)
+        self._line = _Line(_short(shown(label)), total_bytes)
         self._sizes = sizes
         self._is_alone = total is None
         self._total = total if is_counted else None

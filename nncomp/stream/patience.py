@@ -36,22 +36,32 @@ class PatientReader:
         """Return the next `count` bytes, fewer at the end; all that is left if the count is negative."""
         if count < 0:
             return b"".join(iter(lambda: self.read(_ALL_BYTES), b""))
+        if not count or self._is_over:
+            return b""
+        data = self._part(count)
+        if type(data) is bytes and len(data) == count:  # the usual case, and many reads are small
+            return data
+        return self._all_of(data, count)
+
+    def _all_of(self, data: Any, count: int) -> bytes:
+        """Return the next `count` bytes, of which `data` are the first; fewer at the end."""
         parts: list[bytes] = []
         pause = _Pause(self._stream, is_writing=False)
-        while count > 0 and not self._is_over:
-            data = self._part(count)
+        while True:
             if data is None:
                 pause.wait()
-                continue
-            if not isinstance(data, (bytes, bytearray, memoryview)):
+            elif not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"A binary file object is needed, and this one gives {type(data).__name__}.")
-            if len(data) > count:
+            elif len(data) > count:
                 raise DataError(f"The file object gave {len(data):,} bytes where {count:,} were asked for.")
-            self._is_over = not data
-            count -= len(data)
-            parts.append(bytes(data))
-            pause.begin_anew()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            else:
+                self._is_over = not data
+                count -= len(data)
+                parts.append(bytes(data))
+                pause.begin_anew()
+            if not count or self._is_over:
+                return b"".join(parts)
+            data = self._part(count)
 
     def _part(self, count: int) -> Any:
         try:
