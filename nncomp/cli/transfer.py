@@ -65,13 +65,18 @@ class Options:
 
 
 def listen(options: Options) -> None:
-    """Print one line on stderr if kernels must be compiled before the work begins."""
+    """Print one line on stderr before kernels are compiled, and with -v one before text goes to a temporary file."""
 
     def say_once(is_kept: bool) -> None:
         watch.on_preparing(None)
         say(PREPARING if is_kept else UNKEPT)
 
+    def say_temporary(most_bytes: int) -> None:
+        watch.on_temporary(None)
+        say(f"nncomp: keeping the text that repeats may reach back to, at most {most_bytes >> 20:,} MiB, in a temporary file.")
+
     watch.on_preparing(None if options.is_quiet else say_once)
+    watch.on_temporary(say_temporary if options.is_verbose else None)
 
 
 def worker_count(asked: int) -> int:

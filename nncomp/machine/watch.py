@@ -1,4 +1,4 @@
-"""What a process tells about its work: that functions are being compiled, and how many bytes of a block are done.
+"""What a process tells about its work: that functions are compiled, that text goes to a temporary file, how many bytes are done.
 
 A process works on one block at a time, so these are global to it. Knows nothing of blocks, processes or terminals.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _cells: Any = None
 _on_preparing: Callable[[bool], None] | None = None
+_on_temporary: Callable[[int], None] | None = None
 
 
 def on_preparing(call: Callable[[bool], None] | None) -> None:
@@ -26,6 +27,18 @@ def say_preparing(is_kept: bool) -> None:
     """Tell that functions must be compiled, and whether the machine code is kept."""
     if _on_preparing:
         _on_preparing(is_kept)
+
+
+def on_temporary(call: Callable[[int], None] | None) -> None:
+    """Have `call` called before text goes to a temporary file; its argument is the most bytes that the file will have."""
+    global _on_temporary
+    _on_temporary = call
+
+
+def say_temporary(most_bytes: int) -> None:
+    """Tell that text goes to a temporary file of at most so many bytes."""
+    if _on_temporary:
+        _on_temporary(most_bytes)
 
 
 def share_position(cells: Any) -> None:

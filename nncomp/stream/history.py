@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 
 from nncomp.errors import OutputError
+from nncomp.machine import watch
 
 MEMORY_BYTES = 16 << 20  # more is kept in a file
 
@@ -18,6 +19,7 @@ class History:
     def __init__(self, window_bytes: int) -> None:
         self.window_bytes = window_bytes
         self.end = 0
+        self._is_told = False
         self._kept = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115 (closed with the object)
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
@@ -26,6 +28,9 @@ class History:
         if len(view) > self.window_bytes:
             self.end += len(view) - self.window_bytes
             view = view[-self.window_bytes :]
+        if not self._is_told and min(self.end + len(view), self.window_bytes) > MEMORY_BYTES:
+            self._is_told = True
+            watch.say_temporary(self.window_bytes)
         try:
             while view:
                 at = self.end % self.window_bytes
