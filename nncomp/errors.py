@@ -5,16 +5,19 @@ class NncompError(Exception):
     """The base of all errors that nncomp raises for wrong data, files, models or machines."""
 
 
-class FormatError(NncompError):
-    """The bytes are not a valid .nnc file: another format, an unknown version, truncated or altered."""
+class FormatError(NncompError, OSError):
+    """The bytes are not a valid .nnc file: another format, an unknown version, truncated or altered.
+
+    It is an OSError too, as the errors of gzip and bz2 are: programs that read any compressed file expect that.
+    """
 
 
 class ModelError(NncompError):
     """A model file is missing, is not the model that the .nnc file names, or is not valid."""
 
 
-class DataError(NncompError):
-    """Input data is missing, unreadable or unusable."""
+class DataError(NncompError, OSError):
+    """Input data is missing, unreadable or unusable. It is an OSError too."""
 
 
 class OutputError(NncompError):

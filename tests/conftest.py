@@ -74,6 +74,16 @@ def run(tmp_path: Path) -> Run:
     return call
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Any]:
+    """Yield what starts commands in a moment (tests/kinds/commands.py)."""
+    from tests.kinds.commands import Commands
+
+    made = Commands()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Yield a cluster of two workers."""

@@ -124,10 +124,9 @@ def test_a_seek_decodes_only_the_block_it_needs(monkeypatch: pytest.MonkeyPatch)
             file.seek(position)
             assert file.tell() == position
             assert file.read(6) == LARGE[position : position + 6]
-        assert file.seek(len(LARGE) + 5) == len(LARGE) + 5
+        assert file.seek(len(LARGE) + 5) == len(LARGE)  # as far as there is something
         assert file.read(1) == b""
-        with pytest.raises(ValueError, match="position"):
-            file.seek(-1)
+        assert file.seek(-1) == 0
     assert {position // BLOCK_BYTES for position in asked if position < len(LARGE)} == {0, 1, 2}
     assert len([position for position in asked if position < len(LARGE)]) == 4
 
@@ -276,6 +275,6 @@ def test_pandas(tmp_path: Path) -> None:
 
 def test_what_there_is() -> None:
     assert set(nncomp.__all__) <= set(dir(nncomp))
-    assert nncomp.NncompError is FormatError.__base__
+    assert FormatError.__bases__ == (nncomp.NncompError, OSError)
     with pytest.raises(AttributeError, match="nothing"):
         nncomp.nothing  # noqa: B018

@@ -384,9 +384,11 @@ def test_quiet_still_says_what_fails(run: Run, folder: Path) -> None:
 def test_bytes_after_the_end_are_an_error(run: Run, folder: Path) -> None:
     (folder / "a.nnc").write_bytes(stored(b"first ") + b"garbage")
     said = b"nncomp: a.nnc: There are bytes after the end of the compressed data that are no part of it; remove them.\n"
-    for arguments in (["-t", "a.nnc"], ["-d", "a.nnc"], ["-l", "a.nnc"]):
+    for arguments in (["-t", "a.nnc"], ["-l", "a.nnc"]):
         assert outcome(run(*arguments)) == (1, b"", said)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}
+    assert outcome(run("-d", "a.nnc")) == (1, b"", b"a.nnc: 6 bytes\n" + said)  # the content comes first
+    assert (folder / "a").read_bytes() == b"first "
 
 
 def test_a_pipeline_of_the_shell(folder: Path) -> None:

@@ -45,8 +45,22 @@ def test_what_is_not_there_is_compiled_by_another_process(
     assert command[:2] == [sys.executable, "-Pc"]  # without the folder that a person stands in
     monkeypatch.undo()
     surroundings = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    subprocess.run(command, env=surroundings, check=True, timeout=120)
+    with subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE) as helper:
+        assert helper.wait(120) == 0
     assert [path.name.split("-")[0] for path in tmp_path.rglob("byte_predictor.run_model-*.nbi")] == ["byte_predictor.run_model"]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_helper_ends_when_its_parent_ends(tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
+    byte_predictor.prepare_beside()
+    (command,) = started
+    monkeypatch.undo()
+    code = command[2].rpartition("; ")[0] + "; import time; time.sleep(60)"
+    with subprocess.Popen([*command[:2], code], stdin=subprocess.PIPE) as helper:
+        assert helper.stdin
+        helper.stdin.close()  # as when the parent is killed
+        assert helper.wait(30) == 0
 
 
 @pytest.mark.usefixtures("two_cores")

@@ -15,7 +15,7 @@ from nncomp.blocks.codec import Codec
 from nncomp.blocks.levels import LEVELS, Effort
 from nncomp.blocks.token_payload import lanes_log2
 from nncomp.errors import ModelError
-from nncomp.format.frames import read_blocks
+from nncomp.format.frame_reader import read_blocks
 from nncomp.format.numbers import MODEL_IDS as MODELS
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import open_model, shipped_path

@@ -37,7 +37,7 @@ def test_a_trip_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Codec.decode_block
     monkeypatch.setattr(Codec, "decode_block", lambda *given: decode(*given)[:-1] + b"?")
     monkeypatch.setattr(pipeline, "verify_block", lambda copy_list, literals, expected: None)
-    pipeline._codec.cache_clear()
+    pipeline._codec_without.cache_clear()
     with pytest.raises(AssertionError, match="does not come back"):
         roundtrips.trip(0, b"a text, a text", [None])
 

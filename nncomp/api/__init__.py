@@ -13,6 +13,7 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
 from nncomp.api.file_objects import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
+from nncomp.format.frame_reader import TrailingError
 from nncomp.stream import pipeline
 
 __all__ = ["Compressor", "Decompressor", "NncompFile", "compress", "decompress", "open", "register_fsspec"]
@@ -37,7 +38,7 @@ def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEV
     """
     sink = io.BytesIO()
     chosen, effort = to_write_with(model, level)
-    pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(chosen, effort), workers)
+    pipeline.compress(_stream(data), sink, pipeline.Coding(chosen, effort), workers)
     return sink.getvalue()
 
 
@@ -46,7 +47,8 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
 
     `model` is the path of the model file that `data` was compressed with, if it is not a model of nncomp. `workers`: see
     `compress`. Raises FormatError if `data` is not a valid .nnc file, ModelError if the model is missing, and MemoryLimitError
-    if a block needs more than 1.2 GB (only a large model of your own needs so much).
+    if a block needs more than 1.2 GB (only a large model of your own needs so much). A FormatError is an OSError too, and a
+    truncated file an EOFError. For bytes after the end, the error's `content` is what was whole.
 
     >>> import nncomp
     >>> first, second = (nncomp.compress(part, model=None) for part in (b"one, ", b"two"))
@@ -54,11 +56,20 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
     b'one, two'
     >>> nncomp.decompress(first[:-1])
     Traceback (most recent call last):
-    nncomp.format.frames.TruncatedError: The file ends where more was expected; it is truncated: fetch or copy it again.
+    nncomp.format.frame_reader.TruncatedError: The file ends where more was expected; it is truncated: fetch or copy it again.
     """
     sink = io.BytesIO()
-    pipeline.decompress(io.BytesIO(data), sink, find_with(model), workers)
+    try:
+        pipeline.decompress(_stream(data), sink, find_with(model), workers)
+    except TrailingError as error:
+        error.content = sink.getvalue()
+        raise
     return sink.getvalue()
+
+
+def _stream(data: Bytes) -> io.BytesIO:
+    """Return bytes as a stream; raises TypeError for what is no bytes (None too, which io.BytesIO takes for nothing)."""
+    return io.BytesIO(data if isinstance(data, bytes) else memoryview(data).cast("B"))
 
 
 @overload

@@ -7,17 +7,20 @@ import io
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
 from nncomp.api.incremental import Compressor
-from nncomp.format.frame_reader import read_blocks
+from nncomp.errors import FormatError
+from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import FrameBlock
 from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.assembly import Assembly
+from nncomp.stream.patience import PatientReader, PatientWriter
 from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, needed_model
 from nncomp.stream.ranges import Literals
 
+_Part = TypeVar("_Part", bytes, int)
 FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.IOBase
 
 
@@ -33,26 +36,44 @@ class _LocatedBlocks:
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
         self._file = file
         self._find_model = find_model
+        self._places: list[Place] | None = None
+        self._failure: list[FormatError] = []
 
-    @cached_property
     def places(self) -> list[Place]:
-        return locate_blocks(self._file)
+        """Return the places of all blocks before the first damage."""
+        if self._places is None:
+            self._places = locate_blocks(self._file, self._failure)
+        return self._places
 
     @cached_property
     def _literals(self) -> Literals:
-        return Literals(self.places, self._decode)
+        return Literals(self.places(), self._decode)
 
     def _decode(self, place: Place) -> Decoded:
         block = read_block(self._file, place)
         return DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
 
+    def raw_end(self) -> int:
+        """Return the size of the content; raises the FormatError of a damage, but not for bytes after the content."""
+        places = self.places()
+        if self._failure and not isinstance(self._failure[0], TrailingError):
+            raise self._failure[0]
+        return places[-1].raw_end
+
+    def nearest(self, position: int) -> int:
+        """Return the position, or the nearest one that is not before the start or after the end, as bz2 and lzma do."""
+        places = self.places()
+        return max(0, position if self._failure or not places else min(position, places[-1].raw_end))
+
     def at(self, position: int) -> tuple[int, bytes] | None:
-        for place in self.places:  # about 270 for a gigabyte
+        for place in self.places():  # about 270 for a gigabyte
             if place.raw_start <= position < place.raw_end:
                 decoded = self._decode(place)
                 if place.head.window_log2:
                     self._literals.keep(place, decoded.literals)
                 return place.raw_start, b"".join(self._literals.raw(place, decoded))
+        if self._failure:
+            raise self._failure[0]
         return None
 
 
@@ -84,6 +105,7 @@ class _From:
         self._file = file
         self._first = first
         self.read = file.read
+        self.fileno = file.fileno
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset if whence else self._first + offset, whence) - self._first
@@ -100,6 +122,7 @@ class _Reader(io.RawIOBase):
         self._blocks: _Blocks = self._located or _PassingBlocks(file, find_model)
         self._position = 0
         self._start, self._data = 0, b""  # of the last decoded block
+        self.failure: FormatError | None = None  # at the end of what can be read
 
     def readable(self) -> bool:
         return True
@@ -116,13 +139,12 @@ class _Reader(io.RawIOBase):
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
-            offset += self._located.places[-1].raw_end
+            offset += self._located.raw_end()
         elif whence != io.SEEK_SET:
             raise ValueError(f"whence is {whence}. It must be 0, 1 or 2.")
-        if offset < 0:
-            raise ValueError(f"The position {offset} is negative.")
-        self._position = offset
-        return offset
+        self.failure = None
+        self._position = self._located.nearest(offset)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -137,9 +159,15 @@ class _Reader(io.RawIOBase):
         return b"".join(parts)
 
     def _next(self, count: int | None) -> memoryview:
-        """Return up to `count` bytes from the position, or for None the rest of the block; empty only at the end."""
+        """Return up to `count` bytes from the position, or for None the rest of the block; empty only at the end.
+
+        Damage is an end, too; then `failure` says what it is. What was read before it is not lost by raising here.
+        """
         if not self._start <= self._position < self._start + len(self._data):
-            found = self._blocks.at(self._position) if count is None or count else None
+            try:
+                found = self._blocks.at(self._position) if not self.failure and (count is None or count) else None
+            except FormatError as error:
+                self.failure, found = error, None
             if found is None:
                 return memoryview(b"")
             self._start, self._data = found
@@ -172,10 +200,11 @@ class NncompFile(io.BufferedIOBase):
     _file: BinaryIO | None = None  # while it is open
 
     def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
-        kind = mode.replace("b", "", 1)
+        kind = mode.replace("b", "", 1) if isinstance(mode, str) else ""
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
+        self._raw: _Reader | None = None
         self._compressor = None if kind == "r" else Compressor(level=level, model=model)
         find_model = find_with(model) if kind == "r" else None
         self._written_bytes = 0
@@ -185,9 +214,12 @@ class NncompFile(io.BufferedIOBase):
             self._file = cast(BinaryIO, builtins.open(file, self.mode))  # noqa: PTH123, SIM115 (bytes, and closed by close)
         else:
             self._file = cast(BinaryIO, file)
+        self._writer = None if kind == "r" else PatientWriter(self._file)
         self.name = getattr(self._file, "name", "")
         if find_model:
-            self._reader = io.BufferedReader(_Reader(self._file, find_model))
+            source = self._file if isinstance(self._file, io.BytesIO) else cast(BinaryIO, PatientReader(self._file))
+            self._raw = _Reader(source, find_model)
+            self._reader = io.BufferedReader(self._raw)
 
     def close(self) -> None:
         """Write the rest and the end of the frame. Close the file unless it was given as an object. Later calls do nothing."""
@@ -196,9 +228,10 @@ class NncompFile(io.BufferedIOBase):
         file, self._file = self._file, None
         try:
             if self._compressor:
-                file.write(self._compressor.flush())
+                assert self._writer is not None
+                self._writer.write(self._compressor.flush())
         finally:
-            self._compressor = None
+            self._compressor = self._writer = None
             if self._is_ours:
                 file.close()
 
@@ -223,42 +256,61 @@ class NncompFile(io.BufferedIOBase):
         return self._check_open().fileno()
 
     def read(self, size: int | None = -1) -> bytes:
-        return self._check_reader().read(size)
+        """Return the next `size` bytes, or all that is left. Damage raises FormatError, after what is whole before it.
+
+        All that is left is all, so there damage raises at once; but bytes after the content do not keep it back: they raise
+        TrailingError at the next read.
+        """
+        data = self._check_reader().read(size)
+        is_all = size is None or size < 0
+        if is_all and self._raw and self._raw.failure and not isinstance(self._raw.failure, TrailingError):
+            raise self._raw.failure
+        return self._or_failure(data, size)
 
     def read1(self, size: int = -1) -> bytes:
-        return self._check_reader().read1(size)
+        return self._or_failure(self._check_reader().read1(size), size)
 
     def readinto(self, buffer: Any) -> int:
-        return self._check_reader().readinto(buffer)
+        return self._or_failure(self._check_reader().readinto(buffer), memoryview(buffer).nbytes)
 
     def peek(self, size: int = 0) -> bytes:
         """Return at least one byte from the position, fewer only at the end, and keep the position."""
-        return self._check_reader().peek(size)
+        return self._or_failure(self._check_reader().peek(size), -1)
 
     def readline(self, size: int | None = -1) -> bytes:
-        return self._check_reader().readline(-1 if size is None else size)
+        size = -1 if size is None else size
+        return self._or_failure(self._check_reader().readline(size), size)
+
+    def _or_failure(self, result: _Part, size: int | None) -> _Part:
+        """Return what was read; raise the error of a damage if that is why there is nothing."""
+        if not result and size != 0 and self._raw and self._raw.failure:
+            raise self._raw.failure
+        return result
 
     def __iter__(self) -> NncompFile:
         self._check_reader()
         return self
 
     def __next__(self) -> bytes:
-        if line := self._check_reader().readline():
+        if line := self.readline():
             return line
         raise StopIteration
 
     def write(self, data: Any) -> int:
         """Take all of `data` (any bytes-like object) and return its length. Complete blocks are written at once."""
-        file = self._check_open()
-        if self._compressor is None:
+        self._check_open()
+        if self._compressor is None or self._writer is None:
             raise io.UnsupportedOperation("The file is open for reading only.")
         view = memoryview(data).cast("B")
-        file.write(self._compressor.compress(view))
+        self._writer.write(self._compressor.compress(view))
         self._written_bytes += len(view)
         return len(view)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the content, as in io.IOBase.seek. The block is decoded at the next read."""
+        """Go to a byte of the content, and return where this is. The block is decoded at the next read.
+
+        A position before the start is the start, and one after the end is the end, as in bz2 and lzma.
+        """
         return self._check_reader().seek(offset, whence)
 
     def tell(self) -> int:

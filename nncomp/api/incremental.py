@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
 from nncomp.format.frame_reader import (
@@ -48,11 +49,14 @@ class Compressor:
         self._is_over = False
 
     def compress(self, data: Bytes) -> bytes:
-        """Take a piece; return the complete part of the frame, possibly empty."""
+        """Take a piece; return the complete part of the frame, possibly empty. Raises TypeError if it is no bytes."""
         if self._is_over:
             raise ValueError("The compressor was flushed. Make a new one for another frame.")
-        self._code(self._finder.take(data))
+        self._code(self._finder.take(memoryview(data).cast("B")))
         return self._taken()
+
+    def __reduce__(self) -> NoReturn:
+        raise _no_copy(self)
 
     def flush(self) -> bytes:
         """Return the rest of the frame. The compressor takes no data after that."""
@@ -77,8 +81,8 @@ class Decompressor:
     """Decodes one frame from pieces. Each block comes out when it is complete and equals its checksum.
 
     At the end of the frame `eof` is true, and `unused_data` holds the bytes after it: give them to another Decompressor if
-    another frame follows. At the end of the input, check `eof`: false means that the input is truncated.
-    `model` and errors: see `nncomp.decompress`.
+    another frame follows. At the end of the input, check `eof`: false means that the input is truncated. `needs_input` says
+    whether there is nothing to be had without another piece. `model` and errors: see `nncomp.decompress`.
 
     >>> import nncomp
     >>> packed = nncomp.compress(b"piece by piece", model=None)
@@ -96,20 +100,38 @@ class Decompressor:
         self._head: FrameHeader | None = None
         self._assembly = Assembly()
         self._has_last = False
+        self._ready = memoryview(b"")  # of the last decoded block, what was not returned yet
         self.eof = False
+        self.needs_input = True
         self.unused_data = b""
 
-    def decompress(self, data: Bytes) -> bytes:
-        """Take a piece of the frame; return the content of the blocks that it completes, possibly empty."""
+    def __reduce__(self) -> NoReturn:
+        raise _no_copy(self)
+
+    def decompress(self, data: Bytes, max_length: int = -1) -> bytes:
+        """Take a piece of the frame; return the content of the blocks that it completes, possibly empty.
+
+        With a `max_length` of 0 or more, at most so many bytes are returned, and no further block is decoded: what a piece
+        may become is then no more than one block (64 MiB). Go on with `decompress(b"", max_length)` while `needs_input` is
+        false. Raises EOFError after the end of the frame, and TypeError if the piece is no bytes.
+        """
         if self.eof:
             raise EOFError("The frame has ended. Make a new Decompressor for the next frame.")
-        self._held += data
-        blocks: list[bytes] = []
-        while not self.eof and self._step(blocks):
-            pass
-        return b"".join(blocks)
+        self._held += memoryview(data).cast("B")
+        left = operator.index(max_length)
+        parts: list[bytes] = []
+        while left or (self._has_last and not self._ready):  # the end of the frame gives no bytes
+            if self._ready:
+                part = self._ready[: None if left < 0 else left]
+                self._ready = self._ready[len(part) :]
+                left -= len(part) if left > 0 else 0
+                parts.append(bytes(part))
+            elif self.eof or not self._step():
+                break
+        self.needs_input = not (self.eof or self._ready or left == 0)
+        return b"".join(parts)
 
-    def _step(self, blocks: list[bytes]) -> bool:
+    def _step(self) -> bool:
         """Take the next part of the frame from the held bytes; return false if the part is incomplete."""
         source = ByteSource(io.BytesIO(bytes(self._held[:_LONGEST_HEADER])))
         try:
@@ -126,7 +148,7 @@ class Decompressor:
             else:
                 header = read_block_header(source, self._head, not self._index.blocks)
                 check_start(header, self._index)
-                blocks += self._decoded(header, self._head, self._index.blocks, source)
+                self._ready = memoryview(self._decoded(header, self._head, self._index.blocks, source))
                 self._index.add(header)
                 self._has_last = header.is_last
         except TruncatedError:
@@ -134,7 +156,7 @@ class Decompressor:
         del self._held[: source.position]
         return True
 
-    def _decoded(self, header: BlockHeader, head: FrameHeader, number: int, source: ByteSource) -> list[bytes]:
+    def _decoded(self, header: BlockHeader, head: FrameHeader, number: int, source: ByteSource) -> bytes:
         start = source.position
         if len(self._held) < start + header.body_bytes:
             raise TruncatedError
@@ -142,7 +164,11 @@ class Decompressor:
         block = header.block(bytes(self._held[start : source.position]))
         decoded = DecodeTask(block, needed_model(block.kind, head.model, self._find_model)).run()
         found = FrameBlock(0, number, 0, source.position, head, block)
-        return [bytes(part) for part in self._assembly.add(found, *decoded)]
+        return b"".join(self._assembly.add(found, *decoded))
 
 
-_LONGEST_HEADER = 64  # bytes; a frame's has at most 15, a block's less than 50
+_LONGEST_HEADER = 64  # bytes; a frame's has at most 15, a block's less than 64
+
+
+def _no_copy(of: object) -> TypeError:
+    return TypeError(f"cannot pickle {type(of).__name__!r} object: it is in the middle of a frame")

@@ -6,7 +6,7 @@ installation, is not among them. Knows the layout and the kinds of block; takes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.errors import FormatError, MemoryLimitError
@@ -32,9 +32,13 @@ _LIST_BYTES = 40 * MB  # the copies of a block, in both processes
 
 @dataclass(frozen=True)
 class Memory:
-    """The limit on the memory of a command, all its processes together; None is DEFAULT_BYTES for each worker."""
+    """The limit on the memory of a command, all its processes together; None is DEFAULT_BYTES for each worker.
+
+    `room_bytes` is what the system gives (None: all that there is); it counts where no limit is asked for.
+    """
 
     limit_bytes: int | None = None
+    room_bytes: int | None = field(default=None, repr=False)
 
     def check_decoding(self, block: Block, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that decodes this block would take more than the limit."""
@@ -50,20 +54,26 @@ class Memory:
 
     def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
-        if self.limit_bytes is None or asked < 2:
+        limit_bytes = self.room_bytes if self.limit_bytes is None else self.limit_bytes
+        if limit_bytes is None or asked < 2:
             return asked
         most = MAX_LITERAL_BYTES
         largest = TokensHead(0, MAX_LINES_LOG2).pack()
         sizes = [decoding_bytes(kind, most, largest, most, model) for kind in (BlockKind.BYTES, BlockKind.TOKENS)]
         size = coding_bytes(most, model, Effort(max_lines_log2=MAX_LINES_LOG2)) if is_coding else max(sizes)
-        left = self.limit_bytes - _COMMAND_BYTES - (_FINDER_BYTES if is_coding else 0)
+        left = limit_bytes - _COMMAND_BYTES - (_FINDER_BYTES if is_coding else 0)
         return max(1, min(asked, left // (_WORKER_BYTES + size)))
 
     def _check(self, block_bytes: int, what: str, or_else: str, model: ModelFile | None) -> None:
         needed = _COMMAND_BYTES + _WORKER_BYTES + block_bytes
         limit = DEFAULT_BYTES + _device_bytes(model) if self.limit_bytes is None else self.limit_bytes
+        needed_mb = -(-needed // MB)
+        if self.limit_bytes is None and self.room_bytes is not None and needed > self.room_bytes:
+            raise MemoryLimitError(
+                f"{what} {needed_mb:,} MB of memory, and the control group of this process (its container) has "
+                f"{self.room_bytes / MB:,.0f} MB; give it more, or try with --memory-limit {needed_mb}M."
+            )
         if needed > limit:
-            needed_mb = -(-needed // MB)
             raise MemoryLimitError(
                 f"{what} {needed_mb:,} MB of memory, and the limit is {limit / MB:,.0f} MB; "
                 f"give --memory-limit {needed_mb}M {or_else}."

@@ -16,6 +16,7 @@ from nncomp.bench.peers import peers, versions
 from nncomp.cli.fetched import copies
 from nncomp.cli.files import STANDARD, Sink, open_sink
 from nncomp.cli.model_choice import choose_model
+from nncomp.cli.names import shown
 from nncomp.cli.transfer import worker_count
 from nncomp.errors import DataError, OutputError
 from nncomp.stream.storage import is_url
@@ -176,7 +177,7 @@ def _print_results(measured: Measured) -> None:
 
     console = Console()
     note = " (the model was trained on it)" if measured.is_trained_on else ""
-    console.print(Text(f"{measured.name}{note}: {measured.raw_bytes:,} bytes", style="bold"))
+    console.print(Text(f"{shown(measured.name)}{note}: {measured.raw_bytes:,} bytes", style="bold"))
     Console(width=max(console.width, _TABLE_COLUMNS)).print(_table(measured))
     if gap := _gap(measured):
         console.print(Text(gap))

@@ -15,6 +15,7 @@ from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.files import SUFFIX, Sink, Source, open_sink, open_source
 from nncomp.cli.inputs import planned
 from nncomp.cli.model_choice import model_finder
+from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.cli.transfer import Options
@@ -219,10 +220,10 @@ class _Report:
         self.sums.packed_bytes += work.summary.packed_bytes
         self._bar.update(self._done_bytes)
         if work.error:
-            say(f"nncomp: {work.name}: {describe(work.error)}")
+            say(f"nncomp: {shown(work.name)}: {describe(work.error)}")
         elif self.options.is_verbose and row_of(work, place.target).state is State.DONE:
             what = describe_sizes(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
-            say(f"{work.name}: {what}; {describe_blocks(work.summary)}")
+            say(f"{shown(work.name)}: {what}; {describe_blocks(work.summary)}")
 
 
 def _largest_first(places: list[Place]) -> list[Place]:

@@ -82,9 +82,11 @@ class Draft:
         try:
             os.link(self.path, name.name, dst_dir_fd=folder, follow_symlinks=True)
         finally:
-            os.close(folder)
+            with suppress(OSError):  # the name is there
+                os.close(folder)
 
     def _close(self) -> None:
         if self._held is not None and self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+            held, self._held = self._held, -1
+            with suppress(OSError):  # what was written is on the disk already
+                os.close(held)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nncomp.cli.failures import say
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model, given_models, model_finder
+from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import Options, listen, worker_count
 from nncomp.errors import OutputError
@@ -54,7 +55,7 @@ def show_entropy(name: str, wanted: Wanted, is_forced: bool, is_quiet: bool, wor
     elif not is_quiet:
         _print_summary(name, analysis)
     for each in wanted.names if not is_quiet else []:
-        say(f"wrote {each}")
+        say(f"wrote {shown(each)}")
 
 
 def _check_names(wanted: Wanted) -> None:

@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nncomp.cli.names import seen, shown
+from nncomp.cli.streams import is_closed
 from nncomp.errors import NncompError
+from nncomp.machine.limits import refused
 
 FAILED = 1
 COMPLETE = "_NNCOMP_COMPLETE"  # a shell sets this variable to ask for completions
 
 
 def say(message: str) -> None:
-    """Write a line to stderr. If stderr is closed, nothing happens."""
+    """Write a line to stderr. If stderr is closed, nothing happens. What a terminal would obey is shown instead."""
     if sys.stderr is None:  # print would write to stdout
         return
     with suppress(OSError, ValueError):
-        print(message, file=sys.stderr, flush=True)
+        print(seen(message), file=sys.stderr, flush=True)
 
 
 def describe(error: BaseException) -> str:
@@ -29,10 +32,10 @@ def describe(error: BaseException) -> str:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted. No partial file is left."
-    if isinstance(error, MemoryError):
-        return "There is not enough memory. Use fewer cores, for example -T 1."
+    if sentence := refused(error):
+        return sentence
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+        return f"{shown(os.fsdecode(error.filename))}: {error.strerror}." if error.filename else f"{error.strerror}."
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"This is a bug in nncomp, not in your file ({type(error).__name__}: {error}; "
@@ -66,7 +69,7 @@ def for_each(names: list[str], work: Callable[[str], None]) -> None:
         try:
             work(name)
         except NncompError as error:
-            say(f"nncomp: {name}: {describe(error)}")
+            say(f"nncomp: {shown(name)}: {describe(error)}")
             failed = True
     if failed:
         raise typer.Exit(FAILED)
@@ -74,5 +77,7 @@ def for_each(names: list[str], work: Callable[[str], None]) -> None:
 
 def forget_stdout() -> None:
     """Drop what stdout still holds, and all later output: Python flushes stdout once more when it ends."""
+    if is_closed(sys.stdout):
+        return
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from nncomp.bench.corpora import cache_folder
-from nncomp.errors import DataError, ModelError
+from nncomp.errors import DataError, ModelError, NncompError
 from nncomp.network.registry import MAX_BYTES
 from nncomp.stream import storage
 
@@ -34,6 +34,8 @@ def model_path(name: str) -> str:
             _keep(beside, _read(encoder))
         else:
             beside.unlink(missing_ok=True)
+    except NncompError:
+        raise
     except OSError as error:
         raise ModelError(f"The model {name} cannot be kept in {folder}: {error.strerror}.") from error
     return str(path)

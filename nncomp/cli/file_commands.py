@@ -230,7 +230,10 @@ def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: b
         raise WrongUse("-o and -c cannot be used together.")
     if output is not None and len(names) > 1:
         raise WrongUse(f"-o takes one FILE, and {len(names)} are given. Leave out -o, or use -c.")
-    target = "-" if is_stdout else output
-    if is_removed and target == "-":
+    from nncomp.cli.files import STANDARD, descriptor_of
+
+    is_named_stdout = output is not None and descriptor_of(output) == 1
+    target = STANDARD if is_stdout or is_named_stdout else output
+    if is_removed and target == STANDARD:
         raise WrongUse("--rm needs a result in a file, not on standard output.")
     return target

@@ -1,39 +1,51 @@
 """Sources and sinks: paths, URLs and standard streams. An output is complete under its name, or absent.
 
 A regular file is written as a draft in the same folder (`nncomp/cli/draft.py`) and synced to the disk before it gets its name.
-Knows nothing of the contents.
+A name that stands for an open descriptor of this process (`/dev/stdout`, `/dev/fd/3`, `>(command)`) is that descriptor: what is
+written goes where it stands, after what others wrote there. Knows nothing of the contents.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from nncomp.cli.draft import Draft
-from nncomp.errors import DataError, OutputError
+from nncomp.cli.metadata import read_attributes, take_over
+from nncomp.cli.names import shown
+from nncomp.cli.streams import is_closed
+from nncomp.errors import DataError, NncompError, OutputError
 from nncomp.stream import storage
+from nncomp.stream.patience import PatientReader, PatientWriter
 
 SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout
+_LINKS = 40  # that are followed, as the system does
 
 
 @dataclass
 class Source:
     """A stream to read. Failures raise DataError. `status` is None unless the stream is a regular file.
 
-    `remote_bytes` is the size of an object at a URL, None if unknown and for everything else.
+    `remote_bytes` is the size of an object at a URL, None if unknown and for everything else; `attributes` are the extended
+    attributes that a result takes over.
     """
 
     stream: BinaryIO
     status: os.stat_result | None
     remote_bytes: int | None = None
+    attributes: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stream = cast(BinaryIO, PatientReader(self.stream))
 
     @property
     def size(self) -> int | None:
@@ -44,27 +56,39 @@ class Source:
         return self.size is not None and self.stream.seekable()
 
     def read(self, count: int) -> bytes:
-        try:
-            return self.stream.read(count)
-        except OSError as error:
-            raise DataError(f"The file cannot be read: {error.strerror}.") from error
+        return self.stream.read(count)
+
+    def has_changed(self) -> bool:
+        """Return whether a regular file has another size or time of change than when it was opened."""
+        if self.status is None:
+            return False
+        now = os.fstat(self.stream.fileno())
+        return (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns)
 
 
 @dataclass
 class Sink:
-    """A stream to write. Failures raise OutputError. `path` reads the written bytes back; it is None for a pipe or a device."""
+    """A stream to write. Failures raise OutputError. `path` reads the written bytes back; it is None for a pipe or a device.
+
+    After the end, `missing` says what of the source's metadata the file could not be given.
+    """
 
     stream: BinaryIO
     name: str
     path: Path | None = None
+    missing: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._writer = PatientWriter(self.stream)
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.stream.isatty()
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`. An unbuffered stdout takes only a part at a time."""
-        rest = memoryview(data)
+        """Write all of `data`."""
         with self.failures():
-            while rest:
-                rest = rest[self.stream.write(rest) :]
-        return len(data)
+            return self._writer.write(data)
 
     @contextmanager
     def written(self) -> Iterator[io.BufferedReader]:
@@ -84,11 +108,11 @@ class Sink:
 def _failures(name: str, is_file: bool = True) -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, NncompError):
         raise
     except OSError as error:
         left = " No partial file is left." if is_file else ""
-        raise OutputError(f"{name} cannot be written: {error.strerror}.{left}") from error
+        raise OutputError(f"{shown(name)} cannot be written: {error.strerror or error}.{left}") from error
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -103,40 +127,82 @@ class Discard:
         return len(data)
 
 
+def descriptor_of(name: str) -> int | None:
+    """Return the descriptor of this process that a name stands for, such as 1 for /dev/stdout; None for every other name."""
+    own = re.compile(rf"(?:/proc/(?:{os.getpid()}|self)(?:/task/[0-9]+)?|/dev)/fd")
+    for _ in range(_LINKS):
+        folder, last = os.path.split(name)
+        folder = os.path.realpath(folder)
+        if own.fullmatch(folder) and last.isdecimal() and last.isascii():
+            return int(last)
+        name = os.path.join(folder, last)  # noqa: PTH118 (a name, with its last part as it is)
+        try:
+            name = os.path.join(folder, os.readlink(name))  # noqa: PTH115, PTH118
+        except (OSError, ValueError):
+            return None
+    return None
+
+
 @contextmanager
 def open_source(name: str) -> Iterator[Source]:
     """Open a file, or stdin for "-"; raises DataError when it cannot be read."""
     if name == STANDARD:
         if sys.stdin is None:
             raise DataError("Standard input is closed. Give a file.")
-        yield Source(sys.stdin.buffer, None)
+        yield Source(cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)), None)
         return
     if storage.is_url(name):
         with storage.open_read(name) as (remote, remote_bytes):
             yield Source(remote, None, remote_bytes)
         return
+    stream = _opened(name)
+    try:
+        status = os.fstat(stream.fileno())
+        if stat.S_ISREG(status.st_mode):
+            yield Source(stream, status, attributes=read_attributes(stream.fileno()))
+        else:
+            yield Source(stream, None)
+    finally:
+        with suppress(OSError):  # all that was read is right
+            stream.close()
+
+
+def _opened(name: str) -> BinaryIO:
+    """Open a file without a buffer: one would read once more after the end, and a terminal goes on."""
     try:
         if Path(name).is_dir():
             os.scandir(name).close()  # raises OSError if it cannot be read
             raise DataError("This is a folder. Give files, or -r to take all files in it.")
-        stream = Path(name).open("rb")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise DataError(f"The file cannot be read: {error.strerror}.") from error
-    with stream:
-        status = os.fstat(stream.fileno())
-        yield Source(stream, status if stat.S_ISREG(status.st_mode) else None)
+        descriptor = descriptor_of(name)
+        if descriptor is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return cast(BinaryIO, os.fdopen(os.dup(descriptor), "rb", buffering=0))  # a socket has no name to open
+        return cast(BinaryIO, Path(name).open("rb", buffering=0))
+    except NncompError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise DataError(f"The file cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 @contextmanager
-def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool = True) -> Iterator[Sink]:
+def open_sink(
+    name: str,
+    is_forced: bool,
+    source: os.stat_result | None,
+    keeps_time: bool = True,
+    attributes: dict[str, bytes] | None = None,
+) -> Iterator[Sink]:
     """Open a file, or stdout for "-". After the `with` block the file is complete under its name; after an error it is absent.
 
-    The file takes the mode and, if `keeps_time`, the modification time of `source`. Raises OutputError if the file exists
-    and `is_forced` is false, or if it cannot be written.
+    The file takes over what `source` has (see `nncomp/cli/metadata.py`), with `attributes`, and the time of change if
+    `keeps_time`. Raises OutputError if the file exists and `is_forced` is false, or if it cannot be written.
     """
-    if name == STANDARD:
-        if sys.stdout is None:
+    if not name:
+        raise OutputError("The name of the output is empty. Give the name of a file, or - for standard output.")
+    descriptor = descriptor_of(name)
+    if name == STANDARD or descriptor == 1:
+        if is_closed(sys.stdout):
             raise OutputError("Standard output is closed. Give a file with -o.")
+        sys.stdout.flush()  # what was printed comes first
         sink = Sink(sys.stdout.buffer, "Standard output")
         yield sink
         with sink.failures():
@@ -146,20 +212,41 @@ def open_sink(name: str, is_forced: bool, source: os.stat_result | None, keeps_t
         with storage.open_write(name, is_forced) as writer:
             yield Sink(cast(BinaryIO, writer), name)
         return
-    path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
     with _failures(name):
-        existing = path.stat() if path.exists() else None
+        existing = None if descriptor is not None else _status(name)
     if existing and stat.S_ISDIR(existing.st_mode):
-        raise OutputError(f"{name} is a folder. Give the name of a file.")
+        raise OutputError(f"{shown(name)} is a folder. Give the name of a file.")
     if existing and source and os.path.samestat(existing, source):
         raise OutputError("The result would overwrite its own source. Give another name.")
-    if existing and not stat.S_ISREG(existing.st_mode):  # a device or a pipe has no draft
-        with _failures(name, is_file=False), path.open("wb", buffering=0) as stream:
+    if descriptor is not None or (existing and not stat.S_ISREG(existing.st_mode)):  # a device or a pipe has no draft
+        with _failures(name, is_file=False), _opened_as_it_is(name, descriptor) as stream:
             yield Sink(stream, name)
         return
+    path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
+    with _failures(name):
+        found = _status(str(path))
+    if existing and not (found and os.path.samestat(existing, found)):
+        raise OutputError(f"{shown(name)} is a link to a file without a name. Give the name of a file.")
     _refuse_existing(path, name, is_forced)
-    with _complete_or_absent(path, name, is_forced, source, keeps_time) as sink:
+    taken = (source, attributes or {}, keeps_time) if source else None
+    with _complete_or_absent(path, name, is_forced, taken) as sink:
         yield sink
+
+
+def _status(name: str) -> os.stat_result | None:
+    """Return what is at a name, links followed, or None if nothing is."""
+    try:
+        return Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:  # a zero byte
+        raise OSError(str(error)) from error
+
+
+def _opened_as_it_is(name: str, descriptor: int | None) -> BinaryIO:
+    if descriptor is None:
+        return cast(BinaryIO, Path(name).open("wb", buffering=0))
+    return cast(BinaryIO, os.fdopen(os.dup(descriptor), "wb", buffering=0))
 
 
 def remove_source(name: str, source: os.stat_result) -> None:
@@ -175,13 +262,14 @@ def remove_source(name: str, source: os.stat_result) -> None:
 
 def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
     if not is_forced and path.exists():
-        raise OutputError(f"{name} already exists. Overwrite it with -f, or give another name.")
+        raise OutputError(f"{shown(name)} already exists. Overwrite it with -f, or give another name.")
 
 
 @contextmanager
 def _complete_or_absent(
-    path: Path, name: str, is_forced: bool, source: os.stat_result | None, keeps_time: bool
+    path: Path, name: str, is_forced: bool, source: tuple[os.stat_result, dict[str, bytes], bool] | None
 ) -> Iterator[Sink]:
+    """Open a draft; `source` is what it takes over: status and attributes, and whether the time too."""
     with _failures(name):
         draft = Draft(path.parent)
     try:
@@ -191,13 +279,13 @@ def _complete_or_absent(
             with sink.failures():
                 stream.flush()
                 if source:
-                    draft.path.chmod(stat.S_IMODE(source.st_mode) & 0o777)
+                    sink.missing += take_over(draft.descriptor, source[0], source[1])
                 else:
                     draft.path.chmod(0o666 & ~_umask())
                 os.fsync(draft.descriptor)
         with sink.failures():
-            if source and keeps_time:
-                os.utime(draft.path, ns=(source.st_atime_ns, source.st_mtime_ns))
+            if source and source[2]:
+                os.utime(draft.path, ns=(source[0].st_atime_ns, source[0].st_mtime_ns))
             _refuse_existing(path, name, is_forced)  # another process may have made the file meanwhile
             draft.publish(path, is_forced)
     except BaseException:

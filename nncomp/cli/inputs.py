@@ -13,6 +13,7 @@ from nncomp.cli.draft import is_temporary
 from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
+from nncomp.machine.limits import group_memory_bytes
 from nncomp.stream import storage
 from nncomp.stream.ranges import Range
 
@@ -113,11 +114,13 @@ def parse_range(text: str | None) -> Range | None:
 def parse_memory(text: str | None) -> Memory:
     """Return the memory limit of SIZE: a number of bytes, with K, M, G (powers of 1000) or Ki, Mi, Gi (of 1024), and perhaps B.
 
+    Without SIZE, the memory that control groups leave to this process counts.
+
     >>> parse_memory("500M"), parse_memory("2GiB"), parse_memory(None)
     (Memory(limit_bytes=500000000), Memory(limit_bytes=2147483648), Memory(limit_bytes=None))
     """
     if text is None:
-        return Memory()
+        return Memory(room_bytes=group_memory_bytes())
     found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
     if not found:
         raise WrongUse(f"{text!r} is not a size. Write a number of bytes, for example 500M or 2G.")

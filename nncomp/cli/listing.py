@@ -11,6 +11,7 @@ from itertools import zip_longest
 
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
+from nncomp.cli.names import shown
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import FrameBlock, Readable
 from nncomp.format.numbers import MODEL_IDS, BlockKind
@@ -97,13 +98,13 @@ def _print_table(listings: list[Listing]) -> None:
     rows = [_cells(each, has_frames) for each in listings]
     widths = [max(len(line) for row in rows for line in (heading, *row[i])) for i, heading in enumerate(headings)]
     room = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * len(widths)
-    is_beside = max(len(each.file) for each in listings) <= room  # a long name gets a line of its own
+    is_beside = max(len(shown(each.file)) for each in listings) <= room  # a long name gets a line of its own
     print(_line(headings, widths, "file" if is_beside else ""))
     for each, row in zip(listings, rows, strict=True):
         if not is_beside:
-            print(each.file)
+            print(shown(each.file))
         lines = zip_longest(*row, fillvalue="")
-        print(_line(next(lines), widths, each.file if is_beside else ""))
+        print(_line(next(lines), widths, shown(each.file) if is_beside else ""))
         for line in lines:
             print(_line(line, widths))
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import signal
 import sys
-from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
 from nncomp.cli.failures import COMPLETE, FAILED, describe, forget_stdout, say
+from nncomp.cli.streams import is_closed, prepare
 
 _TYPER_INTERRUPTED = 130
-
-
-def _print_any_name() -> None:
-    """Let stdout take every file name: bytes that are not UTF-8 unchanged, letters that its encoding lacks as escapes."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
-        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -43,7 +35,7 @@ def _run_app() -> int:
 
 def _flush(status: int) -> None:
     """Write what stdout still holds. After a failure, what cannot be written is dropped: Python would exit with 120."""
-    if sys.stdout is None:
+    if is_closed(sys.stdout):
         return
     try:
         sys.stdout.flush()
@@ -56,7 +48,7 @@ def _flush(status: int) -> None:
 def main() -> NoReturn:
     """Run nncomp; SIGTERM and SIGHUP end it as Ctrl-C does."""
     try:
-        _print_any_name()
+        prepare()
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
                 signal.signal(getattr(signal, name), _interrupt)

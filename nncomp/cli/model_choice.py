@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
 from nncomp.blocks import levels
 from nncomp.cli.fetched import model_path
 from nncomp.cli.files import Source
-from nncomp.format.frame_reader import read_blocks
+from nncomp.errors import FormatError
+from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
@@ -42,14 +44,17 @@ def model_finder(given: list[ModelFile]) -> FindModel:
     return find_model
 
 
-def require_models(source: Source, find_model: FindModel) -> None:
+def require_models(source: Source, find_model: FindModel, is_passing: bool) -> None:
     """Raise ModelError, before there is any output, if a model that a block of the file needs is missing.
 
-    A pipe cannot be read twice, so nothing is checked: the first block that needs a missing model raises ModelError.
+    FormatError is raised too, unless there is something to be had first: what is before the damage if the result passes on
+    (`is_passing`), or the whole content if only what follows it is wrong. A pipe cannot be read twice, so nothing is checked:
+    the first block that needs a missing model raises ModelError.
     """
     if source.status is None:
         return
-    for found in read_blocks(source):
-        if found.model and found.block.kind == BlockKind.TOKENS:
-            find_model(found.model)
+    with suppress(FormatError if is_passing else TrailingError):  # decoding finds it again
+        for found in read_blocks(source):
+            if found.model and found.block.kind == BlockKind.TOKENS:
+                find_model(found.model)
     source.stream.seek(0)

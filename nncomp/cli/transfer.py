@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cli.failures import describe, for_each, say
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
 from nncomp.cli.model_choice import model_finder, require_models
+from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar, Total
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
+from nncomp.format.frame_reader import TrailingError
 from nncomp.format.frames import Readable, Writable
 from nncomp.machine import watch
 from nncomp.network.registry import ModelFile, installed_models
@@ -86,31 +90,35 @@ def each_file(names: list[str], options: Options, work: Callable[[str, Options],
 
 def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
     """Compress one file and print a line about the result."""
-    target = options.target or (STANDARD if name == STANDARD else name + SUFFIX)
+    target = _target(options, STANDARD if name == STANDARD else name + SUFFIX)
     if target == STANDARD and is_terminal(sys.stdout):
-        raise OutputError("Compressed data is not written to a terminal. Redirect standard output, or give a file with -o.")
-    with open_source(name) as source, open_sink(target, options.is_forced, source.status) as sink:
-        _check_removable(source, sink, options)
+        raise OutputError(_NO_TERMINAL)
+    with open_source(name) as source, _sink(target, source, options) as sink:
+        if sink.is_terminal:
+            raise OutputError(_NO_TERMINAL)
+        _check_removable(name, source, sink, options)
         read, summary = _HashedSource(source), Summary()
         with options.bar(name, source.size, summary) as bar:
             workers = options.fitting_workers([model] if model else [], is_coding=True)
             memory, effort = options.memory, options.effort
             pipeline.compress(read, sink, pipeline.Coding(model, effort), workers, bar.update, summary=summary, memory=memory)
+        if source.has_changed() and not options.is_quiet:
+            say(f"{shown(name)}: the file changed while it was read; the result holds what was read.")
         if options.is_verified:
             _verify(sink, read.digest(), model, options)
     if options.is_removed and source.status:
         remove_source(name, source.status)
     if options.says_result(name == target == STANDARD):
         verified = "; verified" if options.is_verified else ""
-        say(f"{name}: {describe_sizes(summary)}{verified}")
+        say(f"{shown(name)}: {describe_sizes(summary)}{verified}")
     if options.is_verbose:
         used = f"{model.path} ({model.hash8.hex()})" if model else "none, so no network is used"
-        say(f"{name}: {describe_blocks(summary)}; model: {used}")
+        say(f"{shown(name)}: {describe_blocks(summary)}; model: {used}")
 
 
 def decompress_file(name: str, given: list[ModelFile], options: Options) -> None:
     """Decompress one file or a range of its bytes."""
-    target = options.target or (STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
+    target = _target(options, STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
         raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
     find_model = model_finder(given)
@@ -121,35 +129,37 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         if options.is_recovered:
             recover_file(name, source, target, given, options)
             return
-        require_models(source, find_model)
-        with open_sink(target, options.is_forced, source.status) as sink:
-            _check_removable(source, sink, options)
-            written, summary = _HashedSink(sink), Summary()
-            with options.bar(name, source.size, summary, target) as bar:
+        require_models(source, find_model, is_passing=target == STANDARD)
+        with _sink(target, source, options) as sink:
+            _check_removable(name, source, sink, options)
+            written, summary, after = _HashedSink(sink), Summary(), list[TrailingError]()
+            with options.bar(name, source.size, summary, target) as bar, _put_off(after):
                 workers, memory = options.fitting_workers(given), options.memory
                 pipeline.decompress(source, written, find_model, workers, bar.update, summary=summary, memory=memory)
             if options.is_verified:
                 with sink.written() as stream:
                     if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
                         raise OutputError(_UNEQUAL)
-    if options.is_removed and source.status:
+    if options.is_removed and source.status and not after:
         remove_source(name, source.status)
     if options.says_result(target == STANDARD):
-        say(f"{name}: {summary.raw_bytes:,} bytes")
+        say(f"{shown(name)}: {summary.raw_bytes:,} bytes")
     if options.is_verbose:
-        say(f"{name}: {describe_blocks(summary)}")
+        say(f"{shown(name)}: {describe_blocks(summary)}")
+    if after:
+        raise after[0]
 
 
 def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
     from nncomp.stream.ranges import decompress_range
 
     assert options.part is not None
-    with open_sink(target, options.is_forced, source.status) as sink, options.bar(name, None, Summary(), target) as bar:
+    with _sink(target, source, options) as sink, options.bar(name, None, Summary(), target) as bar:
         workers = options.fitting_workers(given)
         progress, memory = bar.update, options.memory
         count = decompress_range(source.stream, sink, model_finder(given), workers, options.part, progress, memory)
     if options.says_result(target == STANDARD):
-        say(f"{name}: {count:,} bytes")
+        say(f"{shown(name)}: {count:,} bytes")
 
 
 def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
@@ -162,7 +172,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     if not source.is_seekable:
         raise DataError("Recovery reads a file from both ends, and this input can be read only once. Give a file.")
     others = [*given, *installed_models()]
-    with open_sink(target, options.is_forced, source.status) as sink:
+    with _sink(target, source, options) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
             workers, find_model = options.fitting_workers(given), model_finder(given)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
@@ -171,15 +181,41 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
     for loss in result.lost:
         end = "the end" if loss.end is None else f"{loss.end:,}"
-        say(f"{name}: lost from byte {loss.start:,} to {end}: {loss.why}")
+        say(f"{shown(name)}: lost from byte {loss.start:,} to {end}: {loss.why}")
     if result.lost:
         raise FormatError(f"Part of the file is lost. {kept} are written, with zeros in place of lost bytes between them.")
     if options.says_result(target == STANDARD):
-        say(f"{name}: nothing lost, {kept}")
+        say(f"{shown(name)}: nothing lost, {kept}")
+    if result.after:
+        raise result.after
 
 
-def _check_removable(source: Source, sink: Sink, options: Options) -> None:
+def _target(options: Options, beside: str) -> str:
+    return beside if options.target is None else options.target
+
+
+@contextmanager
+def _sink(target: str, source: Source, options: Options) -> Iterator[Sink]:
+    """Open the result of a source, and say afterwards what of the source's metadata it could not be given."""
+    with open_sink(target, options.is_forced, source.status, attributes=source.attributes) as sink:
+        yield sink
+    if sink.missing and not options.is_quiet:
+        say(f"{shown(target)}: {' and '.join(sink.missing)} of the source could not be taken over.")
+
+
+@contextmanager
+def _put_off(after: list[TrailingError]) -> Iterator[None]:
+    """Keep the error for bytes after the end of a whole content: the content comes first, then the complaint."""
+    try:
+        yield
+    except TrailingError as error:
+        after.append(error)
+
+
+def _check_removable(name: str, source: Source, sink: Sink, options: Options) -> None:
     """Raise before the work begins if the source cannot be removed or the result cannot be read back."""
+    if options.is_removed and Path(name).is_symlink():
+        raise DataError("This is a link to a file, and --rm would remove the link only. Give the file, or leave out --rm.")
     if options.is_removed and source.status is None:
         raise DataError("The input is not a regular file, so it cannot be removed. Leave out --rm.")
     if options.is_verified and sink.path is None:
@@ -201,6 +237,7 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
         raise OutputError(_UNEQUAL)
 
 
+_NO_TERMINAL = "Compressed data is not written to a terminal. Redirect standard output, or give a file with -o."
 _UNEQUAL = "The result was read back and is wrong. It is not kept, and the source is not removed. Please report this."
 
 
@@ -262,7 +299,7 @@ def _test_file(name: str, given: list[ModelFile], options: Options, is_json: boo
         workers, memory = options.fitting_workers(given), options.memory
         pipeline.decompress(source, Discard(), model_finder(given), workers, bar.update, summary=summary, memory=memory)
     if not options.is_quiet and not is_json:
-        say(f"{name}: whole, {summary.raw_bytes:,} bytes")
+        say(f"{shown(name)}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
-        say(f"{name}: {describe_blocks(summary)}")
+        say(f"{shown(name)}: {describe_blocks(summary)}")
     return summary

@@ -43,11 +43,29 @@ from nncomp.format.numbers import (
 from nncomp.format.varints import MAX_VARINT_BYTES, varint
 
 
-class TruncatedError(FormatError):
-    """There are fewer bytes than there should be; what is there may be right."""
+class TruncatedError(FormatError, EOFError):
+    """There are fewer bytes than there should be; what is there may be right. It is an EOFError too."""
 
-    def __init__(self) -> None:
-        super().__init__("The file ends where more was expected; it is truncated: fetch or copy it again.")
+    def __init__(self, message: str = "The file ends where more was expected; it is truncated: fetch or copy it again.") -> None:
+        super().__init__(message)
+
+
+class TrailingError(FormatError):
+    """After the end of the last frame there are bytes that are no part of it; all before them is whole.
+
+    `offset` says where they begin, -1 if that is not known. `content` is what the whole frames hold, where a function on bytes
+    raises this: it can return nothing.
+    """
+
+    content: bytes | None = None
+
+    def __init__(
+        self,
+        message: str = "There are bytes after the end of the compressed data that are no part of it; remove them.",
+        offset: int = -1,
+    ) -> None:
+        super().__init__(message)
+        self.offset = offset
 
 
 class ByteSource:
@@ -105,7 +123,7 @@ def read_headers(source: ByteSource, on_end: OnEnd | None = None) -> Iterator[Fo
     """Yield the headers of the blocks of all frames; whoever asks for the next one has taken or skipped the payloads."""
     frame = 0
     while magic := source.take_up_to(len(MAGIC)):
-        check_magic(magic, frame)
+        check_magic(magic, frame, source.position - len(magic))
         head = read_frame_header(source)
         index = FrameIndex(head.data)
         while True:
@@ -124,12 +142,12 @@ def read_headers(source: ByteSource, on_end: OnEnd | None = None) -> Iterator[Fo
         raise FormatError("The file is empty, but even no bytes at all compress to a few; it is truncated.")
 
 
-def check_magic(magic: bytes, frame: int) -> None:
-    """Raise FormatError unless these are the first bytes of the frame with this number."""
+def check_magic(magic: bytes, frame: int, offset: int = 0) -> None:
+    """Raise FormatError unless these are the first bytes of the frame with this number, at this offset."""
     if magic == MAGIC:
         return
     if frame:
-        raise FormatError("There are bytes after the end of the compressed data that are no part of it; remove them.")
+        raise TrailingError(offset=offset)
     if MAGIC.startswith(magic):
         raise TruncatedError
     raise FormatError(

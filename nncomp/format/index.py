@@ -61,21 +61,28 @@ class Place:
         return self.literal_start + self.literal_bytes
 
 
-def locate_blocks(stream: BinaryIO) -> list[Place]:
+def locate_blocks(stream: BinaryIO, failure: list[FormatError] | None = None) -> list[Place]:
     """Return the places of all blocks of all frames in a seekable stream, in order; raises FormatError for a damaged file.
 
+    With `failure`, the places before the damage are returned, and the error is put into that list.
     No payload is read, and of a file far away that has an index, no block header either: `read_block` compares it.
     """
     try:
         return read_index(stream)
     except FormatError:  # no index, or a wrong one: then what is wrong is found here
         stream.seek(0)
-        return _walk(stream)
-
-
-def _walk(stream: BinaryIO) -> list[Place]:
-    source = ByteSource(stream)
     places: list[Place] = []
+    try:
+        _walk(stream, places)
+    except FormatError as error:
+        if failure is None:
+            raise
+        failure.append(error)
+    return places
+
+
+def _walk(stream: BinaryIO, places: list[Place]) -> None:
+    source = ByteSource(stream)
     for found in read_headers(source):
         header, before = found.header, places[-1] if places else None
         block_bytes = len(header.data) + header.body_bytes
@@ -89,7 +96,6 @@ def _walk(stream: BinaryIO) -> list[Place]:
             stream.seek(source.position + header.body_bytes - 1)
             source.position += header.body_bytes - 1
             source.take(1)
-    return places
 
 
 def read_index(stream: BinaryIO) -> list[Place]:

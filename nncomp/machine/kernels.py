@@ -3,7 +3,8 @@
 Every compiled function of nncomp is decorated with `compiled` or `inlined`. Numba keeps the machine code in a folder named by a
 hash. The hash covers the source of all compiled functions and of the modules that their constants come from (`hashed_files`), so
 stale machine code is never used. One process compiles a function; another process that needs the same function waits and then
-loads it. Where the folder cannot be written, each process compiles for itself. Knows nothing of what the functions do.
+loads it. A folder that can only be read is read: what is not in it each process compiles for itself, and where there is no
+folder, everything. Knows nothing of what the functions do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from numba import config, njit
-from numba.core.caching import FunctionCache, NullCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, UserProvidedCacheLocator
 from numba.core.dispatcher import Dispatcher
 from numba.core.runtime import rtsys
 
+from nncomp.machine.limits import usable_cores
 from nncomp.machine.watch import say_preparing
 from nncomp.version import PACKAGE
 
@@ -43,7 +46,7 @@ def hashed_files() -> list[Path]:
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """Return the folder for machine code, $XDG_CACHE_HOME/nncomp/kernels-HASH, or None where that cannot be written."""
+    """Return the folder for machine code, $XDG_CACHE_HOME/nncomp/kernels-HASH, or None where there is and can be none."""
     digest = hashlib.sha256()
     for path in hashed_files():
         digest.update(path.read_bytes())
@@ -53,10 +56,21 @@ def cache_folder() -> Path | None:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             remove_old_folders(base, folder)
-        os.utime(folder)  # when it was last used
+        with suppress(OSError):  # of a folder that can only be read
+            os.utime(folder)  # when it was last used
     except (OSError, RuntimeError):  # RuntimeError: there is no home
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    return folder if os.access(folder, os.R_OK | os.X_OK) else None
+
+
+@functools.cache
+def is_kept() -> bool:
+    """Return whether machine code that is made now is kept. Trying tells, as rights do not: the root user has them all."""
+    try:
+        tempfile.TemporaryFile(dir=cache_folder()).close()
+    except OSError:
+        return False
+    return cache_folder() is not None
 
 
 def remove_old_folders(base: Path, current: Path) -> None:
@@ -92,13 +106,29 @@ class _Locks:
 _locks = _Locks()
 
 
+class _Locator(UserProvidedCacheLocator):  # type: ignore[misc]
+    """Where a function's machine code is, in nncomp's folder. Numba's own takes no folder that it cannot write."""
+
+    def ensure_cache_path(self) -> None:
+        with suppress(OSError):
+            Path(self.get_cache_path()).mkdir(parents=True, exist_ok=True)
+
+
+class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
+    """Numba's names of files, in a folder that need not be writable."""
+
+    _locator_classes = (_Locator,)
+
+
 class _Kept(FunctionCache):  # type: ignore[misc]
     """Numba's cache of a function, for one process at a time; it tells the user that functions are being compiled."""
+
+    _impl_class = _Impl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = self._load(sig, target_context)
         if found is None:
-            say_preparing(True)
+            say_preparing(is_kept())
             _locks.take(cache_folder(), self._impl.filename_base)
             found = self._load(sig, target_context)  # another process may have made it meanwhile
             if found is not None:
@@ -140,6 +170,8 @@ def _njit(**options: Any) -> Callable[[Any], Any]:
 
 
 _helpers: list[subprocess.Popen[bytes]] = []
+# A helper's standard input is a pipe of its parent: it ends when the parent ends, however that ends.
+_END_WITH_PARENT = "import os, sys, threading; threading.Thread(target=lambda: os._exit(len(os.read(0, 1))), daemon=True).start()"
 
 
 def compile_beside(module: str, function: str, call: str) -> None:
@@ -149,21 +181,23 @@ def compile_beside(module: str, function: str, call: str) -> None:
     `wait_for_helpers` before: Numba compiles in one thread at a time, and a thread that waits inside would stop the others.
     """
     folder = cache_folder()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # such systems may have no locks either
-    if not sys.executable or config.DISABLE_JIT or cores < 2 or not folder:
+    has_locks = hasattr(os, "sched_getaffinity")  # where it is missing, locks may be missing too
+    if not sys.executable or config.DISABLE_JIT or not has_locks or usable_cores() < 2 or not folder or not is_kept():
         return
     if any(folder.rglob(f"{module.rpartition('.')[2]}.{function}-*.nbi")):
         return
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
+    code = f"{_END_WITH_PARENT}; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
     with suppress(OSError):  # then this process compiles it
-        quiet = subprocess.DEVNULL
-        _helpers.append(subprocess.Popen([sys.executable, "-Pc", code], stdin=quiet, stdout=quiet, stderr=quiet))
+        quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
+        _helpers.append(subprocess.Popen([sys.executable, "-Pc", code], stdin=pipe, stdout=quiet, stderr=quiet))
 
 
 def wait_for_helpers() -> None:
     """Wait for the processes that compile beside this one."""
     while _helpers:
         _helpers[-1].wait()
+        if pipe := _helpers[-1].stdin:
+            pipe.close()
         with suppress(IndexError):  # another thread may have waited as well
             _helpers.pop()
 

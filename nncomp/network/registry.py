@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from nncomp.errors import ModelError
@@ -17,6 +18,7 @@ from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, OWN_MODEL
 from nncomp.version import PACKAGE
 
 MAX_BYTES = 1 << 30  # of a model file
+_REMEMBERED = 64  # versions of files whose hash is remembered
 _MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find its base
 
 
@@ -93,7 +95,7 @@ def open_model(name_or_path: str | Path) -> ModelFile:
 
 def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
     """Return the model at a path. If its head names a base, this is searched among the models that come with nncomp."""
-    claimed, base = _claimed_base(path), None
+    claimed, base = _claimed_base(path, *_version(path)), None
     for name, base_id in MODEL_IDS.items() if claimed else ():
         shipped = shipped_path(name)
         if shipped.is_file() and (found := _content_hash(shipped)).hex() == claimed:
@@ -101,7 +103,17 @@ def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
     return ModelFile(path, model_id, content_hash, base=base)
 
 
-def _claimed_base(path: Path) -> str | None:
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what tells this version of a file from others: what is read of it once need not be read again."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _claimed_base(path: Path, *version: int) -> str | None:
     """Return the hash of the base that the head of a model file names; None for other files and models without a base."""
     try:
         with path.open("rb") as file:
@@ -150,6 +162,12 @@ def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelF
 
 
 def _content_hash(path: Path) -> bytes:
+    """Return the SHA-256 of a file, computed once for each version of the file; raises ModelError if it cannot be read."""
+    return _hash_of(path, *_version(path))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _hash_of(path: Path, *version: int) -> bytes:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()

@@ -118,10 +118,19 @@ class DecodeTask(BlockTask):
         return Decoded(literals, parse_copies(listed, len(literals), copies.copied_bytes) if copies else [])
 
 
-@lru_cache(maxsize=1)
 def _codec(model: ModelFile | None, effort: Effort = USUAL) -> Codec:
-    """Return this process's codec: it keeps the model loaded from block to block."""
+    """Return this process's codec: it keeps the model loaded from block to block, also if blocks between need none."""
+    return _codec_with(model, effort) if model else _codec_without(effort)
+
+
+@lru_cache(maxsize=1)
+def _codec_with(model: ModelFile, effort: Effort) -> Codec:
     return Codec(model, effort)
+
+
+@lru_cache(maxsize=1)
+def _codec_without(effort: Effort) -> Codec:
+    return Codec(None, effort)
 
 
 @dataclass(frozen=True)

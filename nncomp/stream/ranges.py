@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from nncomp.blocks.codec import decode_list
 from nncomp.blocks.memory import Memory
-from nncomp.errors import DataError
+from nncomp.errors import DataError, FormatError
 from nncomp.format.copies import parse_copies
 from nncomp.format.frames import Block, Writable
 from nncomp.format.index import Place, locate_blocks, read_block
@@ -36,7 +36,7 @@ class Literals:
         self.places, self._decode = places, decode
         self._kept: dict[int, int] = {}  # a block's number to where its literals are kept
         windows = [place.head.window_log2 for place in places]
-        self._history = History(1 << max(max(windows), 23))  # a block has less than 8 MiB
+        self._history = History(1 << max([*windows, 23]))  # a block has less than 8 MiB
         self._numbers = {place.offset: number for number, place in enumerate(places)}
         self._frames: dict[int, tuple[int, list[int]]] = {}  # the first block's number, and where the literals of each begin
         for number, place in enumerate(places):
@@ -109,9 +109,14 @@ def decompress_range(
         summary = decompress(source, within, find_model, workers, progress, memory=memory)
         _check_start(start, summary.raw_bytes)
         return within.written_bytes
-    places = locate_blocks(source)
-    _check_start(start, places[-1].raw_end)
-    end = places[-1].raw_end if end is None else min(end, places[-1].raw_end)
+    failure: list[FormatError] = []  # of what comes after the blocks that can be found; it is told after the bytes
+    places = locate_blocks(source, failure)
+    raw_end = places[-1].raw_end if places else 0
+    if failure and start >= raw_end:
+        raise failure[0]
+    _check_start(start, raw_end)
+    is_beyond = end is None or end > raw_end
+    end = raw_end if end is None else min(end, raw_end)
     needed, sources = _needed(source, places, start, end)
     waiting: deque[tuple[Place, DecodeTask]] = deque()
     count = done_bytes = 0
@@ -137,6 +142,8 @@ def decompress_range(
         first, last = max(0, start - place.raw_start), max(0, end - place.raw_start)
         for part in joined(literals.raw(place, decoded, first, last)):
             count += sink.write(part)
+    if failure and is_beyond:
+        raise failure[0]
     return count
 
 

@@ -14,7 +14,9 @@ from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError, ModelError
+from nncomp.format.frame_reader import TrailingError
 from nncomp.format.frames import Writable
+from nncomp.format.index import locate_blocks
 from nncomp.format.payloads import HEAD_BYTES, may_begin
 from nncomp.format.survey import Found, Gap, Survey
 from nncomp.network.registry import ModelFile
@@ -46,6 +48,7 @@ class Recovered:
     kept_bytes: int = 0
     kept_blocks: int = 0
     lost: list[Loss] = field(default_factory=list)
+    after: TrailingError | None = None  # nothing is lost, but bytes follow that are no part of it
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,12 @@ def recover(
             output.keep(piece, result)
     while found_pieces:
         output.lose(*found_pieces.popleft())
-    return output.result
+    recovered = output.result
+    if recovered.lost in ([], [Loss(recovered.kept_bytes, None, _NO_END)]):
+        failure: list[FormatError] = []
+        if len(locate_blocks(source, failure)) == recovered.kept_blocks and failure and isinstance(failure[0], TrailingError):
+            recovered.lost, recovered.after = [], failure[0]
+    return recovered
 
 
 class _Output:

@@ -1,6 +1,7 @@
 """Runs tasks in this process or in worker processes, yields their results in order and reports progress.
 
-Knows nothing of a task but its sizes in bytes. At most one task more than there are workers is in memory.
+Knows nothing of a task but its sizes in bytes. At most one task more than there are workers is in memory. A worker ends when its
+parent ends, whatever ends that, also in the middle of a task.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing import resource_tracker
+from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from multiprocessing.sharedctypes import RawValue
 from typing import Any, Protocol, TypeVar
 
 from nncomp.errors import NncompError, WorkerError
 from nncomp.machine import watch
+from nncomp.machine.limits import refused
+from nncomp.machine.limits import usable_cores as usable_cores
 
 Progress = Callable[[int], None]  # takes the bytes of the input done
 Task = TypeVar("Task", bound="Sized")
 Result = TypeVar("Result")
 
 _POLL_S = 0.2  # between two progress reports
+_PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers them
 _PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
 _SMALL_BYTES = 64_000  # done before a process would have started
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -43,21 +46,33 @@ class Sized(Protocol):
     def input_bytes(self) -> int: ...
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_in_order(
     tasks: Iterable[Task], run: Callable[[Task], Result], workers: int, begun: Progress | None = None
 ) -> Iterator[Result]:
     """Yield `run(task)` for each task, in order, from `workers` processes; from this process for 0 or a single small task.
 
     While waiting, `begun` takes the input bytes done of the tasks whose results are not yielded yet. A single worker is also
-    a process: compiled loops ignore Ctrl-C, but a process can be killed in a loop. Raises the NncompError of a task, or
-    WorkerError if a worker ends. In every case all workers are ended.
+    a process: compiled loops ignore Ctrl-C, but a process can be killed in a loop. Where the system allows no more processes,
+    there are fewer, and with none the work is done here. Raises the NncompError of a task, or WorkerError if a worker ends, and
+    what `tasks` raises: this only after the results of the tasks before. In every case all workers are ended.
     """
-    remaining = iter(tasks)
+    failure: list[Exception] = []
+    yield from _run_in_order(_until_failure(tasks, failure), run, workers, begun)
+    if failure:
+        raise failure[0]
+
+
+def _until_failure(tasks: Iterable[Task], failure: list[Exception]) -> Iterator[Task]:
+    """Yield the tasks up to an error, which is put into `failure`."""
+    try:
+        yield from tasks
+    except Exception as error:
+        failure.append(error)
+
+
+def _run_in_order(
+    remaining: Iterator[Task], run: Callable[[Task], Result], workers: int, begun: Progress | None
+) -> Iterator[Result]:
     first = list(islice(remaining, 2))
     if not workers or (len(first) == 1 and first[0].raw_bytes <= _SMALL_BYTES):
         for task in chain(first, remaining):
@@ -72,18 +87,23 @@ def run_in_order(
 
 @dataclass
 class _Worker:
-    """A process, the parent's end of its pipe, its shared position, and its task."""
+    """A process, the parent's end of its pipe, and its task."""
 
     process: SpawnProcess
     connection: Connection
-    position: Any
     number: int = -1
     task: Any = None
+    tasks: int = 0  # that it was given
     seen_share: float = 0.0  # the largest so far: samples are coded before the block, and the position goes back
 
-    def input_bytes_done(self) -> int:
-        share = self.position.value / self.task.raw_bytes if self.task.raw_bytes else 0.0
+    def see(self, report: _Position) -> None:
+        """Take note of how many raw bytes of its task are done."""
+        if report.tasks != self.tasks:
+            return
+        share = report.raw_bytes / self.task.raw_bytes if self.task.raw_bytes else 0.0
         self.seen_share = max(self.seen_share, min(share, 1.0))
+
+    def input_bytes_done(self) -> int:
         return int(self.task.input_bytes * self.seen_share)
 
 
@@ -107,9 +127,14 @@ class _Pool:
                 task = next(tasks, None)
                 if task is None:
                     is_exhausted = True
-                else:
-                    self._send(sent, run, task)
+                elif worker := self._idle.pop() if self._idle else self._start():
+                    self._send(worker, sent, run, task)
                     sent += 1
+                elif self._busy:  # one of them does it later
+                    self._limit, tasks = len(self._workers), chain([task], tasks)
+                else:
+                    yield from map(run, chain([task], tasks))
+                    return
             if given in results:
                 given += 1
                 yield results.pop(given - 1)[0]
@@ -123,9 +148,8 @@ class _Pool:
                     waiting = sum(input_bytes for _, input_bytes in results.values())
                     self._begun(waiting + sum(worker.input_bytes_done() for worker in self._busy.values()))
 
-    def _send(self, number: int, run: Callable[[Any], Any], task: Any) -> None:
-        worker = self._idle.pop() if self._idle else self._start()
-        worker.number, worker.task, worker.seen_share, worker.position.value = number, task, 0.0, 0
+    def _send(self, worker: _Worker, number: int, run: Callable[[Any], Any], task: Any) -> None:
+        worker.number, worker.task, worker.tasks, worker.seen_share = number, task, worker.tasks + 1, 0.0
         self._busy[worker.connection] = worker
         try:
             worker.connection.send((run, task))
@@ -133,7 +157,7 @@ class _Pool:
             raise _worker_died() from error
 
     def _receive(self, worker: _Worker) -> dict[int, tuple[Any, int]]:
-        """Return the result that a worker sends, by the number of its task; nothing for a report that it compiles."""
+        """Return the result that a worker sends, by the number of its task; nothing for a report on the way."""
         try:
             result = worker.connection.recv()
         except (EOFError, OSError) as error:
@@ -141,25 +165,26 @@ class _Pool:
         if isinstance(result, str) and result in _PREPARING:
             watch.say_preparing(result == _PREPARING[0])
             return {}
+        if isinstance(result, _Position):
+            worker.see(result)
+            return {}
         del self._busy[worker.connection]
         self._idle.append(worker)
         if isinstance(result, NncompError):
             raise result
         return {worker.number: (result, worker.task.input_bytes)}
 
-    def _start(self) -> _Worker:
+    def _start(self) -> _Worker | None:
+        """Start a worker; return None if the system does not allow another process."""
         try:
             here, there = self._context.Pipe()
-            position = RawValue(ctypes.c_int64, 0)  # shared memory is a temporary file
-            process = self._context.Process(target=_work, args=(there, position), daemon=True)
-            with _interrupt_ignored():
+            process = self._context.Process(target=_work, args=(there,), daemon=True)
+            with _signals_held():
                 process.start()
-        except OSError as error:
-            raise WorkerError(
-                f"A worker process cannot be started: {error.strerror}. Is there room for temporary files?"
-            ) from error
+        except OSError:
+            return None
         there.close()  # so that the pipe ends when the worker ends
-        self._workers.append(_Worker(process, here, position))
+        self._workers.append(_Worker(process, here))
         return self._workers[-1]
 
     def close(self) -> None:
@@ -179,18 +204,19 @@ def _worker_died() -> WorkerError:
 
 
 @contextmanager
-def _interrupt_ignored() -> Iterator[None]:
-    """Let a process that starts here ignore Ctrl-C from its first moment. Only the parent answers Ctrl-C."""
+def _signals_held() -> Iterator[None]:
+    """Let a process that starts here take no signal that its parent answers, from its first moment."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if hasattr(signal, "pthread_sigmask"):  # the signal is held here, not lost; the child keeps it blocked
-        resource_tracker.ensure_running()  # a tracker that starts later would unblock the signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if hasattr(signal, "pthread_sigmask"):  # the signals are held here, not lost; the child keeps them blocked
+        resource_tracker.ensure_running()  # a tracker that starts later would unblock SIGINT
+        held = {getattr(signal, name) for name in _PARENT_SIGNALS}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
         try:
             yield
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -199,23 +225,68 @@ def _interrupt_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _work(connection: Connection, position: Any) -> None:
+@dataclass(frozen=True)
+class _Position:
+    """A worker's report of how many raw bytes of its task are done, and which of its tasks that is, counted from 1."""
+
+    tasks: int
+    raw_bytes: int
+
+
+class _ToParent:
+    """The worker's end of its pipe, for its two threads: one works, the other reports and looks whether the parent is there."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._cells = (ctypes.c_int64 * 1)()
+        self._tasks = 0
+        watch.share_position(self._cells)
+        watch.on_preparing(lambda is_kept: self.send(_PREPARING[0 if is_kept else 1]))
+
+    def send(self, result: object) -> None:
+        """Send a result or a report; end this process if there is no parent any more."""
+        try:
+            with self._lock:
+                self._connection.send(result)
+        except OSError:
+            os._exit(1)
+
+    def next_task(self) -> tuple[Callable[[Any], Any], Any]:
+        """Return what to run on which task; end this process when the parent closes its end."""
+        self._tasks += 1
+        self._cells[0] = 0
+        try:
+            return self._connection.recv()  # type: ignore[no-any-return]
+        except (EOFError, OSError):
+            os._exit(0)
+
+    def keep_watch(self) -> None:
+        """Report the position while it changes, until the parent ends, and then end this process, in whatever it is."""
+        parent, seen = parent_process(), _Position(0, 0)
+        assert parent is not None
+        while not wait([parent.sentinel], _POLL_S):
+            now = _Position(self._tasks, self._cells[0])
+            if now != seen and now.raw_bytes:
+                self.send(now)
+            seen = now
+        os._exit(1)
+
+
+def _work(connection: Connection) -> None:
     """Run the tasks that arrive, in one thread, until the parent closes its end."""
-    watch.share_position(position)
-    watch.on_preparing(lambda is_kept: connection.send(_PREPARING[0 if is_kept else 1]))
+    parent = _ToParent(connection)
+    with suppress(RuntimeError):  # no more threads: then the parent's end is seen after the task
+        threading.Thread(target=parent.keep_watch, daemon=True).start()
     for name in _THREAD_LIMITS:  # the numeric libraries read it when the first task imports them
         os.environ[name] = "1"
     while True:
-        try:
-            run, task = connection.recv()
-        except EOFError:
-            return
+        run, task = parent.next_task()
         try:
             result = run(task)
         except NncompError as error:
             result = error
-        except MemoryError:
-            result = WorkerError("There is not enough memory for a block. Use fewer cores, for example -T 1.")
         except Exception as error:
-            result = WorkerError(f"A worker process failed ({type(error).__name__}: {error}); this is a bug in nncomp.")
-        connection.send(result)
+            bug = f"A worker process failed ({type(error).__name__}: {error}); this is a bug in nncomp."
+            result = WorkerError(refused(error) or bug)
+        parent.send(result)
