@@ -184,7 +184,7 @@ def _with_workers(commands: Commands, folder: Path) -> Running:
     """Start a command and return when its workers work."""
     (folder / "a").write_bytes(b"".join(b"%d is a number in a text.\n" % (i * 7919 % 1_000_003) for i in range(300_000)))
     running = commands.start("compress", "--model", "none", "-T", "2", "a", cwd=folder)
-    for _ in range(600):
+    for _ in range(2400):
         workers = members(running.process, "spawn_main")
         if workers and sum(_ticks(each) for each in workers) > 150:
             return running

@@ -69,7 +69,7 @@ class Running:
 
 def has_group(process: int) -> bool:
     """Return whether a process of this process's group is alive; a moment is given to those that are ending."""
-    for _ in range(100):
+    for _ in range(200):
         try:
             os.killpg(process, 0)
         except ProcessLookupError:
@@ -104,7 +104,7 @@ class Commands:
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="kinds-")
         self._path = str(Path(self._folder, "s"))
-        surroundings = environment()
+        surroundings = environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         if library := _faulty_library(Path(self._folder)):
             surroundings |= {"LD_PRELOAD": str(library)}
         self.has_faults = library is not None
