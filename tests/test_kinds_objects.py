@@ -347,7 +347,9 @@ def test_what_is_no_file_is_a_type_error(given: Any, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [io.StringIO("text"), _Giving(b"", 1, "text"), _Giving(b"", 1, 5), _Giving(b"", 1, ["a"])], ids=repr
+    "given",
+    [io.StringIO("text"), _Giving(b"", 1, "text"), _Giving(b"", 1, 5), _Giving(b"", 1, ["a"])],
+    ids=["StringIO", "text", "number", "list"],
 )
 def test_what_gives_no_bytes_is_a_type_error(given: Any) -> None:
     with pytest.raises(TypeError, match="binary file object"):
