@@ -168,8 +168,7 @@ def full_disk(place: Place) -> Iterator[str]:
             process = subprocess.Popen(
                 ["bash", "-c", limited], cwd=place.folder, stderr=subprocess.PIPE, env=environment() | {"XDG_CACHE_HOME": cache()}
             )
-            # With no room at all there is not even a temporary file for what processes share.
-            spoken(process, 1, "cannot be written: File too large." if blocks else "cannot be started: File too large.")
+            spoken(process, 1, "cannot be written: File too large.")
             if place.check("text.nnc" if command == "compress" else "text") or place.leftovers():
                 raise FaultError("a file is left")
             yield "limit on the size of files"

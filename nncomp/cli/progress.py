@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,7 +66,8 @@ class _Display:
         if not self._is_silent:
             self._timer = threading.Timer(_DELAY_S, self._show)
             self._timer.daemon = True
-            self._timer.start()
+            with suppress(RuntimeError):  # no more threads: then nothing is shown
+                self._timer.start()
 
     def stop(self) -> None:
         if self._timer:
