@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 
 WORDS = """adaptive probability, APM, bit history, bits per byte, block, bound, bucket, bytes, code, container, context,
 cross-entropy, decision, encoder, frame, front, gap, golden file, hash table, index, lane, level, LZMA, match model, mixer,
-mixing, model, network, order-N context, payload, range coder, ratio, selector, slot, squash, start values, StateMap, stored,
-stretch, surprisal, token, tokens, vocabulary, weight set, worker"""
+mixing, model, network, order-N context, payload, range coder, ratio, record, selector, slot, squash, start values, StateMap,
+stored, stretch, surprisal, token, tokens, vocabulary, weight set, worker"""
 ENTRIES = dict(
     re.findall(r"^\| \*(.+?)\* \| (.+) \|$", (ROOT / "docs" / "GLOSSARY.md").read_text(encoding="utf-8"), re.MULTILINE)
 )
