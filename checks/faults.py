@@ -102,14 +102,18 @@ def spoken(process: subprocess.Popen[bytes], code: int = 1, sentence: str = "", 
         raise FaultError(f"exit status {process.returncode} and {text!r}, not {code} and {sentence!r}")
 
 
-def kills(place: Place, is_packing: bool, count: int, number: int, seed: int) -> tuple[int, int]:
-    """End a command at random moments; return how often it had ended before, and how often a temporary file stayed."""
+def time_of(place: Place, is_packing: bool) -> float:
+    """Return how long a command takes that nothing ends, in seconds."""
+    place.reset("text" if is_packing else "text.nnc")
+    begun_s = time.monotonic()
+    spoken(start(place, "compress" if is_packing else "decompress", "-q", "--model", "none", *place.names), 0)
+    return time.monotonic() - begun_s
+
+
+def kills(place: Place, is_packing: bool, span_s: float, count: int, number: int, seed: int) -> tuple[int, int]:
+    """End a command at random moments of a span; return how often it had ended before, and how often a temporary file stayed."""
     source, made = ("text", "text.nnc") if is_packing else ("text.nnc", "text")
     command = "compress" if is_packing else "decompress"
-    place.reset(source)
-    begun_s = time.monotonic()
-    spoken(start(place, command, "-q", "--model", "none", source), 0)
-    span_s = 1.1 * (time.monotonic() - begun_s)
     chance, done, left = random.Random(seed), 0, 0
     for _ in range(count):
         place.reset(source)
@@ -137,7 +141,9 @@ def kills(place: Place, is_packing: bool, count: int, number: int, seed: int) ->
         left += place.leftovers()
         if left and unnamed_files(place.folder):
             raise FaultError("a temporary file is left, though a file needs no name here")
-        # Afterwards the same command does its work: nothing that is left is in its way.
+    if number != signal.SIGKILL:
+        return done, left
+    # Afterwards the same command does its work: nothing that is left is in its way.
     spoken(start(place, command, "-q", "-f", "--model", "none", source), 0)
     if not place.check(made):
         raise FaultError("what was left is in the way")
@@ -331,12 +337,12 @@ def run(kill_count: int, seed: int = 0, say: Callable[[str], None] = print) -> i
     total = 0
     say("| fault | times | outcome |\n|---|---|---|")
     with prepared() as place:
-        for name, number in (("kill -9", signal.SIGKILL), ("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM)):
-            for is_packing in (True, False):
-                count = kill_count if number == signal.SIGKILL else max(2, kill_count // 5)
-                done, left = kills(place, is_packing, count, number, seed + number)
+        for is_packing in (True, False):
+            span_s, what = 1.1 * time_of(place, is_packing), "compress" if is_packing else "decompress"
+            for name, number in (("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM), ("kill -9", signal.SIGKILL)):
+                count = kill_count if number == signal.SIGKILL else -(-kill_count // 5)
+                done, left = kills(place, is_packing, span_s, count, number, seed + number)
                 stayed = f", {left} temporary files stayed" if number == signal.SIGKILL else ""
-                what = "compress" if is_packing else "decompress"
                 outcome = f"{done} results complete, of the others nothing under their name{stayed}"
                 say(f"| {name} during {what} | {count} | source whole; {outcome} |")
                 total += count

@@ -12,13 +12,15 @@ import pytest
 
 from nncomp.blocks import memory
 from nncomp.blocks.levels import STANDARD, level
-from nncomp.blocks.memory import Memory, coding_bytes, decoding_bytes
+from nncomp.blocks.memory import MB, Memory, coding_bytes, decoding_bytes
 from nncomp.errors import MemoryLimitError
 from nncomp.format.frames import Block, FrameWriter, checksum
-from nncomp.format.numbers import SPLIT_BYTES
+from nncomp.format.numbers import SPLIT_BYTES, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.network.registry import default_model, open_model
 from tests.conftest import ROOT, Run, environment
+from tests.golden.models import SMALL, model_bytes
+from tests.test_page_facts import table
 
 needs_model = pytest.mark.skipif(default_model() is None, reason="no shipped model")
 NOT_COMPILED = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
@@ -141,3 +143,25 @@ def test_the_readme_says_what_a_level_takes(levels: str, name: str) -> None:
     command, worker = memory._COMMAND_BYTES, memory._WORKER_BYTES
     needed = [command + worker + coding, command + worker + decoding, worker + coding, worker + decoding]
     assert all(least <= figure <= 1.15 * least for figure, least in zip(said, needed, strict=True)), (said, needed)
+
+
+def test_the_figures_of_the_page(tmp_path: Path) -> None:
+    """docs/RELIABILITY.md has the terms that the limit is computed from."""
+    page = " ".join((ROOT / "docs/RELIABILITY.md").read_text(encoding="utf-8").split())
+    pattern = r"is (\d+) MB for its processes, (\d+) bytes a raw byte, (\d+) bytes a payload byte"
+    processes, a_raw, a_payload = (int(number) for number in re.findall(pattern, page)[0])
+    nothing = Block(BlockKind.STORED, 0, b"", b"", True)
+    Memory(processes * MB).check_decoding(nothing, None)
+    with pytest.raises(MemoryLimitError):
+        Memory(processes * MB - 1).check_decoding(nothing, None)
+    (tmp_path / "m.safetensors").write_bytes(model_bytes(SMALL))
+    model, raw, payload = open_model(tmp_path / "m.safetensors"), 5_000_000, 1_000_000
+    rows = {row[0]: [int(number) for number in re.findall(r"\d+", row[1])] for row in table("docs/RELIABILITY.md", "| kind |")}
+    assert set(rows) == {kind.name.lower() for kind in BlockKind}
+    for kind in BlockKind:
+        mb, *more = rows[kind.name.lower()]
+        taken = decoding_bytes(kind, raw, TokensHead(2, 15).pack(), payload, model) - a_raw * raw - a_payload * payload
+        if more:
+            a_line, a_raw_byte, a_model_byte = more
+            taken -= (a_line << 15) + a_raw_byte * raw + a_model_byte * model.size_bytes
+        assert -(-taken // MB) == mb

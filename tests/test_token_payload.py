@@ -19,6 +19,7 @@ from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.errors import FormatError, ModelError
+from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor, tables, token_contexts
 from nncomp.network.engine import Network
@@ -83,6 +84,14 @@ def any_start() -> dict[str, Any]:
         value = rng.integers(low, top + 1, array.shape)
         values[name] = np.where(rng.random(array.shape) < 0.2, rng.choice([low, top], array.shape), value).astype(array.dtype)
     return token_payload.start_extra(values)
+
+
+def test_what_is_taken_for_lanes_and_lines() -> None:
+    for size in (1, 65_535, 131_071, 131_072, 196_608, 262_143, 262_144, 40 * 65_536):
+        assert 1 << token_payload.lanes_log2(size) == max(k for k in (1, 2, 4) if k == 1 or 65_536 * k <= size)
+    for size in (1, 63, 64, 65, 1000, 2**18, 2**18 + 1, 10**7):
+        wanted = next(bits for bits in range(99) if 1 << bits >= 4 * size)
+        assert token_payload.lines_log2(size) == min(max(wanted, MIN_LINES_LOG2), MAX_LINES_LOG2)
 
 
 class Spy:

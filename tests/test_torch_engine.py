@@ -30,7 +30,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import Model
+from nncomp.network.model import Model, save_model
 from nncomp.network.registry import ModelFile, default_model
 from nncomp.network.torch_engine import TorchNetwork, integer_sqrt
 from nncomp.network.torch_products import PRODUCTS, Product, choose_product, is_exact
@@ -190,7 +190,7 @@ def test_blocks_are_the_same_and_each_reads_the_other_s(
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_log2)
     here, there = packed(name), on_device(name, device)
     code = code_of(here.model)
-    for data in (TEXT[:700], some_text(300, 3), b"hello", b"\xff"):
+    for data in (TEXT[:300], some_text(60, 3), b"hello", b"\xff"):
         start = token_payload.model_start(here)
         payload, cost_bits, _, learned = token_payload.encode_and_learn(here, data, start, code=code)
         again, again_bits, _, learned_again = token_payload.encode_and_learn(there, data, start, threads=2, code=code)
@@ -202,10 +202,10 @@ def test_blocks_are_the_same_and_each_reads_the_other_s(
 
 def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 1)
-    here, there, data = packed("plain"), on_device("plain", "cpu"), TEXT[:400]
+    here, there, data = packed("plain"), on_device("plain", "cpu"), TEXT[:200]
     payload = token_payload.encode_tokens(here, data)[0]
     random, told = np.random.default_rng(0), set()
-    for _ in range(25):
+    for _ in range(10):
         altered = bytearray(payload)
         altered[random.integers(3, len(payload))] ^= 1 << int(random.integers(8))
         results: list[bytes | str] = []
@@ -222,15 +222,15 @@ def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
 # The command
 
 
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])
-def test_the_command_makes_the_same_file_on_a_device_and_reads_it(run: Run, tmp_path: Path, english: bytes, device: str) -> None:
-    (tmp_path / "text").write_bytes(english[:2_000])
-    assert run("-q", "text", "-o", "here.nnc").returncode == 0
-    made = run("-q", "--device", device, "--verify", "text", "-o", "there.nnc")
+@on_every_device
+def test_the_command_makes_the_same_file_on_a_device_and_reads_it(run: Run, tmp_path: Path, device: str) -> None:
+    (tmp_path / "text").write_bytes(TEXT[:200])
+    save_model(small_model(), tmp_path / "m.safetensors")
+    assert run("-q", "--model", "m.safetensors", "text", "-o", "here.nnc").returncode == 0
+    made = run("-q", "--model", "m.safetensors", "--device", device, "text", "-o", "there.nnc")
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "there.nnc").read_bytes() == (tmp_path / "here.nnc").read_bytes()
-    assert run("test", "--device", device, "there.nnc").stderr == b"there.nnc: whole, 2,000 bytes\n"
+    assert run("test", "--model", "m.safetensors", "--device", device, "there.nnc").stderr == b"there.nnc: whole, 200 bytes\n"
 
 
 def test_a_device_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ import torch
 
 from nncomp.cli import train_display
 from nncomp.cli.train_display import Display
-from nncomp.network.model import TRAINED_ON, load_model, parse_model
-from nncomp.network.registry import open_model
+from nncomp.network.model import TRAINED_ON, load_model, save_model
 from nncomp.plots.training_run import draw
 from nncomp.training.corpus import find_corpus
 from nncomp.training.float_network import new_network
@@ -25,9 +25,15 @@ from nncomp.training.restore import restore
 from nncomp.training.run_log import read_log
 from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import Run, environment
-from tests.models import SHAPE, TEXT
+from tests.models import SHAPE, TEXT, small_model
 
-MORE = ["--valid", "text", "-o", "own.safetensors", "--init", "fast", "--tokens", "1024", "--lanes", "2", "--threads", "1"]
+SMALL = ["--init", "m.safetensors", "--tokens", "1024", "--lanes", "2", "--threads", "1", "-o", "own.safetensors"]
+MORE = ["--valid", "text", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def _model_to_begin_with(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path / "m.safetensors")
 
 
 def test_nothing_to_learn_from(run: Run, tmp_path: Path) -> None:
@@ -37,7 +43,7 @@ def test_nothing_to_learn_from(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text/b.bin").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "text/c.txt").write_bytes(b"")
     (tmp_path / "text/d.txt").symlink_to("nowhere")
-    result = run("train", "--data", "text", *MORE)
+    result = run("train", "--data", "text", *MORE, "--init", "fast")
     lines = result.stderr.decode().splitlines()
     assert result.returncode == 1 and not (tmp_path / "own.safetensors").exists()
     assert any("a.txt.xz cannot be read" in line for line in lines) and any("b.bin is not text" in line for line in lines)
@@ -54,8 +60,7 @@ def test_less_text_than_a_batch(run: Run, tmp_path: Path) -> None:
 def test_one_file_is_text_enough(run: Run, tmp_path: Path) -> None:
     """Pieces of a single file are held out. The model file has figures of them, and the hash of the file."""
     (tmp_path / "text").write_bytes(TEXT * 3)
-    more = ["--init", "fast", "--tokens", "1024", "--lanes", "2", "--threads", "1", "-o", "own.safetensors"]
-    result = run("train", "--data", "text", *more)
+    result = run("train", "--data", "text", *SMALL)
     said = result.stderr.decode()
     assert result.returncode == 0, said
     held_bytes = len(TEXT * 3) // 50 // 2 * 2
@@ -69,15 +74,15 @@ def test_one_file_is_text_enough(run: Run, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with text, and a work folder of a training from the fast model whose weights are no numbers."""
+    """Return a folder with text, and a work folder of a training from the small model whose weights are no numbers."""
     folder = tmp_path_factory.mktemp("train")
     (folder / "text").write_bytes(TEXT)
+    save_model(small_model(), folder / "m.safetensors")
     work = folder / "own.work"
     work.mkdir()
-    model = parse_model(open_model("fast").read(), "fast")
-    prepare(find_corpus(str(folder / "text")), work, model.vocabulary, 0, lambda line: None)
+    prepare(find_corpus(str(folder / "text")), work, small_model().vocabulary, 0, lambda line: None)
     _, ids, _ = read_prepared(work)
-    decoder = restore(model)
+    decoder = restore(small_model())
     with torch.no_grad():
         decoder.embedding.fill_(math.nan)
     Trainer(decoder, TrainingConfig(time_s=1, lanes=2), ids, work / "checkpoint.pt").save()
@@ -114,12 +119,11 @@ def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path) ->
     checkpoint = started / "own.work/checkpoint.pt"
     good = checkpoint.read_bytes()
     _, ids, _ = read_prepared(started / "own.work")
-    Trainer(new_network(SHAPE, 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    Trainer(new_network(replace(SHAPE, width=16), 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
     code, said = again(started)
     assert code == 1 and "is a checkpoint of another configuration" in said
-    decoder = restore(parse_model(open_model("fast").read(), "fast"))
-    Trainer(decoder, TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
-    code, said = again(started, file_limit_bytes=1 << 20)
+    Trainer(restore(small_model()), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    code, said = again(started, file_limit_bytes=1 << 17)
     assert code == 1 and "checkpoint.pt cannot be written" in said and "The checkpoint before is kept" in said
     (started / "own.work/ids.npy").unlink()
     code, said = again(started, file_limit_bytes=1 << 10)
