@@ -110,7 +110,7 @@ class TokenReference:
         self.matches = [[TokenMatch(*part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)]
         self.texts = [Text() for _ in range(lanes)]
         self.data = [bytearray() for _ in range(lanes)]
-        self.votes = list[Vote]()
+        self.contexts, self.votes = list[int](), list[Vote]()
         self.followers = dict[int, int]()  # by token: the last one that followed, and the one before it times 65536
         self.pair_followers = dict[int, int]()  # likewise, by the hash of two tokens
 
@@ -156,12 +156,12 @@ class TokenReference:
 
     def begin_token(self, lane: int) -> None:
         """Set all contexts for the next token of the lane."""
-        contexts, sources, data = list[int](), self.sources(lane), self.data[lane]
+        self.contexts, sources, data = [], self.sources(lane), self.data[lane]
         for number in self.chosen:
             reach, source = divmod(number, 32)
             where = 0 if reach == 0 else 1 + lane if reach == 1 else 1 + lane + 16 * (1 + len(data) // 2 ** (8 + reach))
-            contexts.append(combine(sources[source], number + 1 + 256 * where))
-        self.histories.begin(contexts)
+            self.contexts.append(combine(sources[source], number + 1 + 256 * where))
+        self.histories.begin(self.contexts)
 
     def predict(self, lane: int, depth: int, node: int, network: int) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
