@@ -187,7 +187,7 @@ class TokenTree:
         padding = (0, 0), (0, start_values.input_count(len(chosen)) - len(columns))
         return {
             **self.start,
-            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in ("histories", "joint")},
+            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in token_predictor.CONTEXT_MAPS},
             "contexts": self.numbers[is_on],
             "row_sets": self.selector_numbers[selector_is_on],
             "weights": np.pad(self.start["weights"][:, columns], padding),

@@ -27,7 +27,7 @@ from nncomp.format.frame_reader import read_blocks
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead
 from nncomp.format.varints import unsigned, varint
-from nncomp.mixing import byte_predictor
+from nncomp.mixing import bit_histories, byte_predictor, token_histories
 from nncomp.network import registry, vocabulary
 from tests.conftest import ROOT
 
@@ -238,8 +238,11 @@ def test_heads_of_payloads() -> None:
     assert list(rows)[:-1] == ["lanes", "lines", "flags"]
     assert TokensHead(3, 9, has_code=True).pack() == bytes([3, 9, 1]) and rows["flags"][2].startswith("bit 0:")
     assert rows["lanes"][2].endswith(f", 0 to {numbers.MAX_LANES_LOG2}")
-    low, high, buckets, line = map(int, re.search(r", (\d+) to (\d+); a line is (\d) buckets, (\d+) ", rows["lines"][2]).groups())  # type: ignore[union-attr]
-    assert (low, high) == (numbers.MIN_LINES_LOG2, numbers.MAX_LINES_LOG2) and line == numbers.LINE_BYTES == 16 * buckets
+    stated_lines = re.search(r", (\d+) to (\d+); a line is (\d) records and (\d) buckets .*, (\d+) bytes", rows["lines"][2])
+    low, high, records, buckets, line = map(int, stated_lines.groups())  # type: ignore[union-attr]
+    assert (low, high) == (numbers.MIN_LINES_LOG2, numbers.MAX_LINES_LOG2) and line == numbers.LINE_BYTES
+    assert records == token_histories.LINE_RECORDS
+    assert line == token_histories.LINE_BYTES == token_histories.RECORD_BYTES * records + bit_histories.BUCKET_BYTES * buckets
 
 
 def test_the_range_coder() -> None:

@@ -156,6 +156,15 @@ def test_fast_equals_slow(name: str, spy: Spy) -> None:
     assert len(data) > 500 or decode_slowly(model.model, payload, len(data)) == data
 
 
+def test_fast_equals_slow_in_a_full_table(spy: Spy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records and buckets are replaced all the time."""
+    monkeypatch.setattr(token_payload, "lines_log2", lambda *_: MIN_LINES_LOG2)
+    model, data = packed("plain"), some_text(1000, 6) + TEXT[:1500]
+    payload = spy.encode(model, data, 0)
+    assert payload[1] == MIN_LINES_LOG2
+    assert (payload, spy.p1) == encode_slowly(model.model, data, payload[:3])
+
+
 ODD = {
     "one byte": b"\0",
     "every byte": bytes(range(256)),

@@ -16,9 +16,8 @@ _LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 256, 1024)
 class Slots:
     """The histories of all contexts, and what each context makes of them."""
 
-    def __init__(self, bucket_count: int, adaptive: Adaptive, joint: Adaptive | None = None) -> None:
-        """Take the adaptive probabilities of each context and history, (contexts, 256), and joint ones, (contexts, 256, 8)."""
-        self.joint = joint
+    def __init__(self, bucket_count: int, adaptive: Adaptive) -> None:
+        """Take the adaptive probabilities of each context and history, (contexts, 256)."""
         self.table = np.zeros((bucket_count, 16), np.uint8)
         self.adaptive = adaptive
         self.contexts = np.arange(adaptive.q.shape[0])
@@ -46,17 +45,8 @@ class Slots:
         self.inputs[0::2], self.inputs[1::2] = STRETCH[p >> 4], (p - 32768) >> 5
         return self.inputs
 
-    def use_joint(self, x: int) -> None:
-        """Take the joint probabilities in place of the second inputs."""
-        if self.joint:
-            self.level = min(max((x >> 9) + 4, 0), 7)
-            apart = STRETCH[self.joint.p((self.contexts, self.histories, self.level)) >> 4] - x
-            self.inputs[1::2] = np.where(self.histories != 0, np.clip(apart, -X_LIMIT, X_LIMIT), 0)
-
     def learn(self, bit: int) -> None:
         seen = self.histories != 0
-        if self.joint:
-            self.joint.learn((self.contexts[seen], self.histories[seen], self.level), bit)
         self.adaptive.learn((self.contexts[seen], self.histories[seen]), bit)
         self.table[self.buckets, self.slot] = NEXT[self.histories, bit]  # of equal places the last one stays
 

@@ -153,6 +153,8 @@ def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
         "final_weights": ("i4", (1024, sets), weights),
         "histories": ("u4", (contexts * 256,), packed),
         "joint": ("u4", (contexts * 256 * 8,), packed),
+        "records": ("u4", (contexts * 256,), packed),
+        "record_joint": ("u4", (contexts * 256 * 8,), packed),
         "strength": ("u4", (2 * 64,), packed),
         "map_0": ("i4", (272 * 25,), points),
         "map_2": ("i4", (1024 * 25,), points),

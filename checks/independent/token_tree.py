@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Slots
+from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer
 from checks.independent.model_file import Model
+from checks.independent.records import Records
 from checks.independent.tables import STRETCH, Adaptive, Ints, combine
 from checks.independent.text import Text
 
@@ -75,14 +76,9 @@ class TokenTree:
 
     def __init__(self, model: Model, lines_log2: int, raw_bytes: int) -> None:
         self.bits = model.sizes["vocab_size"].bit_length() - 1
-        count = (self.bits + 3) // 4
-        fours = self.bits - 3 * count
-        self.parts = [4 * i - max(0, i - fours) for i in range(count)]
         start = model.mixing
         self.used, self.row_sets = start["contexts"].astype(np.int64), start["row_sets"].astype(np.int64)
-        histories = start["histories"].reshape(len(self.used), 256)
-        joint = Adaptive.unpacked(start["joint"].reshape(len(self.used), 256, 8), 1023)
-        self.slots = Slots(4 * 2**lines_log2, Adaptive.unpacked(histories, 1023), joint)
+        self.records = Records(2**lines_log2, self.bits, start, len(self.used))
         self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
@@ -99,25 +95,19 @@ class TokenTree:
 
     def begin_token(self, lane: LaneText) -> None:
         self.lane = lane
-        self.hashes = lane.contexts(self.used, self.followers, self.pair_followers)
+        self.records.begin_token(lane.contexts(self.used, self.followers, self.pair_followers))
 
     def predict(self, node: int, n: int) -> int:
         """Return the probability of the decision 1 at a node for which the network has `n`."""
         text = self.lane.text
         depth = node.bit_length() - 1
-        part = max(start for start in self.parts if start <= depth)
-        if depth == part:
-            self.slots.begin_part(self.hashes, node)
-        k = depth - part
-        inputs = self.slots.predict(2**k + node % 2**k)
         from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
         b1 = text.last(1)
         stretched = int(STRETCH[n >> 4])
-        self.slots.use_joint(stretched)
         top = node if node < 256 else 256 + depth
         late = int(2 * depth >= self.bits)
         rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late]
-        x = np.concatenate([inputs, from_matches, [stretched, (n - 32768) >> 5, BIAS]])
+        x = np.concatenate([self.records.predict(node, stretched), from_matches, [stretched, (n - 32768) >> 5, BIAS]])
         mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], 16 * sure + depth)
         level = min(max((stretched + 2048) >> 8, 0), 15)
         return self.corrections.p1(mixed, [top, combine(node, b1) % 65536, 16 * sure + level])
@@ -126,12 +116,13 @@ class TokenTree:
         rate = 800 + 160000 // (64 + self.decisions // 128)
         self.mixer.learn(bit, rate, rate // 4)
         self.corrections.learn(bit)
-        self.slots.learn(bit)
+        self.records.learn(bit)
         self.voices.learn(bit)
         self.decisions += 1
 
     def end_token(self, token: int, its_bytes: bytes) -> None:
         lane = self.lane
+        self.records.end_token(token)
         for c in its_bytes:
             lane.text.note(c)
         t1, t2 = lane.last_token(1), lane.last_token(2)

@@ -175,7 +175,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
                 for k in range(width):
                     lane_data[here + k] = s.text[s.offsets[token] + k]
                 before_R[i] = token
-            end_token(m, lane, token, lane_data, here, width)
+            end_token(m, lane, bits, token, lane_data, here, width)
             s.filled[lane] += width
             s.count[TOKENS] += 1
             s.count[LEFT] -= width

@@ -21,11 +21,9 @@ from nncomp.machine.prefetch import prefetch
 from nncomp.mixing import tables
 from nncomp.mixing.arithmetic import (
     COUNT_BITS,
-    LOGIT_LIMIT,
     adapt,
     combine,
     flat,
-    limited,
     packed_probability,
     probability,
     stretch,
@@ -36,9 +34,6 @@ STATES = 256  # entries of a StateMap: one for each bit history; the last one is
 _STATE_MASK = STATES - 1
 INPUTS_PER_CONTEXT = 2  # of the mixer
 COUNT_LIMIT = (1 << COUNT_BITS) - 1  # of a StateMap's counts
-NETWORK_BINS = 8  # of the network's stretched probability, for the joint StateMaps
-_BIN_BITS = 9  # a bin is 2**9 wide in the logistic domain: two nats
-_JOINT_START_COUNT = 3  # a joint StateMap learns quickly at first
 _NEXT, _FIRST = tables.history_tables()
 
 
@@ -47,7 +42,6 @@ class BitHistories(NamedTuple):
 
     table: Any  # (BUCKET_BYTES * buckets,) uint8, aligned to 64 bytes: byte 0 of a bucket is its check, the others are slots
     state_maps: Any  # (N * STATES,) uint32: an adaptive probability for each context and bit history
-    joint_maps: Any  # (N * STATES * NETWORK_BINS,) uint32: likewise by the network's bin too; empty for bytes
 
 
 class HistoryPlaces(NamedTuple):
@@ -56,7 +50,6 @@ class HistoryPlaces(NamedTuple):
     bucket: Any  # (N,) int64: the first byte of each context's bucket; between `ask_for_buckets` and `find_buckets` its hash
     slot: Any  # (N,) int64: each context's slot in `table`
     state_map: Any  # (N,) int64: each context's place in `state_maps`; modulo STATES it is the bit history
-    joint_map: Any  # (N,) int64: each context's place in `joint_maps`
 
 
 def new_state_maps(contexts: int) -> Any:
@@ -64,19 +57,11 @@ def new_state_maps(contexts: int) -> Any:
     return np.tile(np.array([packed_probability(p) for p in _FIRST.tolist()], np.uint32), contexts)
 
 
-def new_joint_maps(contexts: int) -> Any:
-    """Return joint StateMaps that predict what the network does, the middle of each bin: shape (N * STATES * BINS,), uint32."""
-    middles = [((2 * i + 1 - NETWORK_BINS) << _BIN_BITS) // 2 for i in range(NETWORK_BINS)]
-    squashed = tables.squash_table()
-    row = [packed_probability(int(squashed[x + LOGIT_LIMIT])) | _JOINT_START_COUNT for x in middles]
-    return np.tile(np.array(row, np.uint32), contexts * STATES)
-
-
-def new_bit_histories(buckets: int, state_maps: Any, joint_maps: Any) -> BitHistories:
-    """Return an empty hash table of `buckets` buckets (even, < 2**28) for these maps."""
+def new_bit_histories(buckets: int, state_maps: Any) -> BitHistories:
+    """Return an empty hash table of `buckets` buckets (even, < 2**28) for these StateMaps."""
     room = np.zeros(buckets * BUCKET_BYTES + 64, np.uint8)
     start = -room.ctypes.data % 64
-    return BitHistories(room[start : start + buckets * BUCKET_BYTES], state_maps, joint_maps)
+    return BitHistories(room[start : start + buckets * BUCKET_BYTES], state_maps)
 
 
 def new_places(contexts: int) -> HistoryPlaces:
@@ -138,21 +123,6 @@ def predict_histories(histories: BitHistories, places: HistoryPlaces, inputs: An
 
 
 @inlined
-def predict_joint(histories: BitHistories, places: HistoryPlaces, inputs: Any, network: int) -> None:
-    """Replace the second input of each context by how far its joint StateMap leads away from the network.
-
-    `network` is the network's stretched probability. An empty slot gives 0. After `predict_histories`.
-    """
-    network_bin = min(max((network >> _BIN_BITS) + NETWORK_BINS // 2, 0), NETWORK_BINS - 1)
-    for i in range(places.bucket.size):
-        place = places.state_map[i]
-        at = place * NETWORK_BINS + network_bin
-        places.joint_map[i] = at
-        apart = stretch(probability(histories.joint_maps[at])) - network if place & _STATE_MASK else np.int64(0)
-        inputs[INPUTS_PER_CONTEXT * i + 1] = limited(apart)
-
-
-@inlined
 def count_known(places: HistoryPlaces, first: int, end: int) -> int:
     """Return how many of the contexts first..end-1 have met the decision at hand before."""
     known = 0
@@ -163,11 +133,7 @@ def count_known(places: HistoryPlaces, first: int, end: int) -> int:
 
 @inlined
 def update_histories(histories: BitHistories, places: HistoryPlaces, bit: int) -> None:
-    """Teach the decision `bit` to the joint StateMaps, the StateMaps and the bit histories of all contexts."""
-    if histories.joint_maps.size > 0:
-        for i in range(places.bucket.size):
-            if places.state_map[i] & _STATE_MASK:
-                adapt(histories.joint_maps, places.joint_map[i], bit, COUNT_LIMIT)
+    """Teach the decision `bit` to the StateMaps and the bit histories of all contexts."""
     for i in range(places.bucket.size):
         place = places.state_map[i]
         state = place & _STATE_MASK

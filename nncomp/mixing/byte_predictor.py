@@ -244,11 +244,11 @@ def new_mixing(count: int, table_bits: int) -> ByteMixing:
     mixing.inputs[BIAS_INPUT] = BIAS
     first = np.zeros(len(mixing.inputs), np.int32)
     first[:BIAS_INPUT] = (*FIRST_WEIGHTS * CONTEXTS, *FIRST_MATCH_WEIGHTS * MATCHES)
-    state_maps, no_joint = bit_histories.new_state_maps(CONTEXTS), np.zeros(0, np.uint32)
+    state_maps = bit_histories.new_state_maps(CONTEXTS)
     memory = ByteMemory(
         text=byte_contexts.new_text(),
         matches=match_model.new_matches(1, heads, match_model.first_strength(STRENGTH_SLOPE)),
-        histories=bit_histories.new_bit_histories(buckets, state_maps, no_joint),
+        histories=bit_histories.new_bit_histories(buckets, state_maps),
         mixer=Mixer(np.tile(first, (sum(WEIGHT_SETS), 1)), mixer.first_final_weights(_FINAL_WEIGHT_SETS, SELECTORS)),
         apms=tuple(mixer.new_apm(contexts) for contexts in (_MATCH_APM_CONTEXTS, apm_contexts, apm_contexts)),
     )

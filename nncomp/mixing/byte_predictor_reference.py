@@ -51,12 +51,9 @@ class Adaptive:
 class BitHistories:
     """A hash table of bit histories, and the StateMaps of all contexts."""
 
-    def __init__(self, contexts: int, buckets: int, given: Sequence[int] = (), joint: Sequence[int] = ()) -> None:
-        """`given` are the adaptive probabilities of all StateMaps, `joint` those of the joint ones; both packed."""
+    def __init__(self, contexts: int, buckets: int) -> None:
         self.buckets = [bytearray(16) for _ in range(buckets)]
-        self.joint, self.asked = [Adaptive(v) for v in joint], list[Adaptive]()
-        packed = given or [p << 16 for p in _FIRST] * contexts
-        self.state_maps = [[Adaptive(v) for v in packed[256 * i : 256 * i + 256]] for i in range(contexts)]
+        self.state_maps = [[Adaptive(p << 16) for p in _FIRST] for _ in range(contexts)]
         self.found = [self.buckets[0]] * contexts
         self.states = [0] * contexts
         self.slot = 0
@@ -83,18 +80,8 @@ class BitHistories:
             result += [stretch(p), (p - 32768) >> 5]
         return result
 
-    def apart(self, network: int) -> list[int]:
-        """Return how far each context's joint StateMap leads away from the network's stretched probability; after `inputs`."""
-        network_bin = min(max(network // 512 + 4, 0), 7)
-        self.asked = [self.joint[2048 * i + 8 * state + network_bin] for i, state in enumerate(self.states)]
-        return [limit(stretch(one.p >> 6) - network) if state else 0 for one, state in zip(self.asked, self.states, strict=True)]
-
     def update(self, bit: int) -> None:
         """Teach all contexts the decision."""
-        if self.joint:
-            for one, state in zip(self.asked, self.states, strict=True):
-                if state:
-                    one.update(bit, COUNT_LIMIT)
         for state_map, state, bucket in zip(self.state_maps, self.states, self.found, strict=True):
             if state:
                 state_map[state].update(bit, COUNT_LIMIT)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
 from nncomp.mixing import match_model, mixer
-from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT, NETWORK_BINS, STATES
+from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT, STATES
 from nncomp.mixing.match_model import INPUTS_PER_MATCH, MATCHES
 from nncomp.mixing.token_contexts import all_contexts
+from nncomp.mixing.token_histories import NETWORK_BINS, RECORD_MAPS
 
 MAX_BITS = 16  # decisions of a token
 TOPS = 256 + MAX_BITS  # the first eight decisions by node, the others by depth
@@ -63,6 +64,8 @@ def shapes(contexts: int, selectors: int) -> dict[str, tuple[Any, tuple[int, ...
         "final_weights": (np.int32, (FINAL_WEIGHT_SETS, selectors)),
         "histories": (np.uint32, (contexts * STATES,)),
         "joint": (np.uint32, (contexts * STATES * NETWORK_BINS,)),
+        "records": (np.uint32, (contexts * RECORD_MAPS,)),
+        "record_joint": (np.uint32, (contexts * RECORD_MAPS * NETWORK_BINS,)),
         "strength": (np.uint32, (MATCHES * match_model.CLASSES,)),
         "map_0": (np.int32, (APM_CONTEXTS[0] * mixer.APM_POINTS,)),
         "map_2": (np.int32, (APM_CONTEXTS[2] * mixer.APM_POINTS,)),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import inlined
-from nncomp.mixing import bit_histories, byte_contexts, match_model, mixer, start_values, token_contexts
+from nncomp.mixing import byte_contexts, match_model, mixer, start_values, token_contexts, token_histories
 from nncomp.mixing.arithmetic import BIAS, COUNT_BITS, combine, flat, stretch
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
 from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSES, POINTER
@@ -26,13 +26,13 @@ from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import APM_CONTEXTS, BY_LAST_BYTE, BY_MATCH, BY_NODE, FIRST_WEIGHT_SETS, MAX_BITS
 
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
-BUCKETS_PER_LINE = 4  # a line of the hash table has 64 bytes
 _HEADS = 1 << 18  # hashes of a match model's table
 _MISSES_TO_LEAVE = 0xF  # four in a row: a match is followed no more
 _APM_SHARES = (1, 2, 3, 2)  # eighths: of the mixed prediction, and of each APM
 _LAST_BYTE_MASK = APM_CONTEXTS[1] - 1
 _LEAST_RATE, _EXTRA_RATE = 800, 160_000  # of learning, see mixer.falling_rate
 _DECISIONS_SHIFT = 7  # the rate falls with the decisions >> this
+CONTEXT_MAPS = "histories", "joint", "records", "record_joint"  # the start values of the maps of `TokenHistories`, in its order
 _START_COUNT = 60  # of an adaptive probability in a model file, at most: so it goes on learning
 
 
@@ -50,7 +50,7 @@ class TokenMemory(NamedTuple):
     texts: byte_contexts.Text  # of each lane
     tokens: token_contexts.Tokens
     matches: match_model.Matches
-    histories: bit_histories.BitHistories
+    histories: token_histories.TokenHistories
     mixer: Mixer
     apms: Any  # three APMs, see start_values.APM_NAMES
     decisions: Any  # (1,) int64: how many there were
@@ -61,7 +61,7 @@ class TokenScratch(NamedTuple):
 
     sources: Any  # (SOURCES,) int64: what each source has for the token at hand
     hashes: Any  # (N,) int64: the hash of each context in use
-    places: bit_histories.HistoryPlaces
+    places: token_histories.Places
     mixing: MixerScratch
 
 
@@ -81,25 +81,15 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
     start = m.constants.starts[lane]
     token_contexts.set_sources(scratch.sources, memory.tokens, text, matches, start, lane, data, at)
     token_contexts.hash_contexts(scratch.hashes, scratch.sources, m.constants.contexts, lane, at)
+    token_histories.begin_contexts(memory.histories, scratch.places, scratch.hashes)
 
 
 @inlined
 def fetch(m: TokenMixing, bits: int, depth: int, node: int, b1: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
     mixer.ask_for_apm(m.memory.apms[1], combine(node, b1) & _LAST_BYTE_MASK)
-    if _depth_in_bucket(bits, depth) == 0:
-        bit_histories.ask_for_buckets(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
-
-
-@inlined
-def _depth_in_bucket(bits: int, depth: int) -> int:
-    """Return how deep in its bucket a decision is.
-
-    A token takes as few buckets of a context as it can, of four decisions and then of three: of 14 decisions 4, 4, 3 and 3.
-    """
-    buckets = (bits + 3) >> 2
-    by_four = 4 * (bits - 3 * buckets)  # decisions in buckets of four
-    return depth & 3 if depth < by_four else (depth - by_four) % 3
+    if depth > 0 and token_histories.depth_in_part(bits, depth) == 0:
+        token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
 
 
 @inlined
@@ -128,14 +118,13 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
     inputs, last, contexts = mixing.inputs, mixing.last, m.constants.contexts.size
     last[APM_CONTEXT + 1] = combine(node, b1) & _LAST_BYTE_MASK
-    deep = _depth_in_bucket(bits, depth)
+    deep = token_histories.depth_in_part(bits, depth)
     if deep == 0:
-        bit_histories.find_buckets(memory.histories, places)
-    bit_histories.predict_histories(memory.histories, places, inputs, (node & ((1 << deep) - 1)) | 1 << deep)
+        token_histories.look_up(memory.histories, places, inputs, depth)
+    stretched, slot = stretch(network), (node & ((1 << deep) - 1)) | 1 << deep
+    token_histories.predict_histories(memory.histories, places, inputs, stretched, slot, node, depth, bits)
     at = INPUTS_PER_CONTEXT * contexts
     sure = match_model.predict_matches(memory.matches, lane, inputs, at, bits, depth, node)
-    stretched = stretch(network)
-    bit_histories.predict_joint(memory.histories, places, inputs, stretched)
     at += match_model.INPUTS_PER_MATCH * MATCHES
     inputs[at] = stretched
     inputs[at + 1] = flat(network)
@@ -151,7 +140,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
 def update(m: TokenMixing, lane: int, bit: int) -> None:
     """Teach everything the decision that `predict` was last asked for; the rate falls with the decisions so far."""
     memory, mixing = m.memory, m.scratch.mixing
-    bit_histories.update_histories(memory.histories, m.scratch.places, bit)
+    token_histories.update_histories(memory.histories, m.scratch.places, bit)
     rate = mixer.falling_rate(_LEAST_RATE, _EXTRA_RATE, memory.decisions[0] >> _DECISIONS_SHIFT)
     mixer.update_mixer(memory.mixer, mixing, bit, rate, rate >> 2)
     mixer.update_apms(memory.apms, mixing, bit)
@@ -160,8 +149,9 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
 
 
 @inlined
-def end_token(m: TokenMixing, lane: int, token: int, data: Any, at: int, size: int) -> None:
-    """Take note of the lane's token, whose bytes are data[at : at + size]."""
+def end_token(m: TokenMixing, lane: int, bits: int, token: int, data: Any, at: int, size: int) -> None:
+    """Take note of the lane's token of `bits` decisions, whose bytes are data[at : at + size]."""
+    token_histories.end_contexts(m.memory.histories, m.scratch.places, m.scratch.hashes, token, bits)
     text = byte_contexts.text_of(m.memory.texts, lane)
     for t in range(at + 1, at + size + 1):
         byte_contexts.follow_text(text, data, t)
@@ -207,18 +197,14 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
     Counts are lowered, so that they go on learning.
     """
     memory, mask = m.memory, np.uint32((1 << COUNT_BITS) - 1)
-    histories, strength, joint = (
-        (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT))
-        for array in (memory.histories.state_maps, memory.matches.strength, memory.histories.joint_maps)
-    )
+    learned = dict(zip(CONTEXT_MAPS, memory.histories[-len(CONTEXT_MAPS) :], strict=True))
+    learned["strength"] = memory.matches.strength
     return {
         "contexts": m.constants.contexts.astype(np.uint8),
         "row_sets": m.constants.selectors.astype(np.uint8),
         "weights": memory.mixer.weights,
         "final_weights": memory.mixer.final_weights,
-        "histories": histories,
-        "joint": joint,
-        "strength": strength,
+        **{name: (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT)) for name, array in learned.items()},
         "map_0": memory.apms[0],
         "map_2": memory.apms[2],
     }
@@ -241,7 +227,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
             texts=byte_contexts.new_text(lanes),
             tokens=token_contexts.new_tokens(raw_bytes, lanes),
             matches=match_model.new_matches(lanes, _HEADS, start["strength"]),
-            histories=bit_histories.new_bit_histories(BUCKETS_PER_LINE * lines, start["histories"], start["joint"]),
+            histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
             mixer=Mixer(start["weights"], start["final_weights"]),
             apms=(start["map_0"], mixer.new_apm(APM_CONTEXTS[1]), start["map_2"]),
             decisions=np.zeros(1, np.int64),
@@ -249,7 +235,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
         TokenScratch(
             sources=np.zeros(token_contexts.SOURCES, np.int64),
             hashes=np.zeros(count, np.int64),
-            places=bit_histories.new_places(count),
+            places=token_histories.new_places(count),
             mixing=mixing,
         ),
     )

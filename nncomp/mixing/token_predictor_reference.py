@@ -14,7 +14,6 @@ from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_byt
 from nncomp.mixing.byte_predictor_reference import (
     Adaptive,
     Apm,
-    BitHistories,
     Match,
     Mixer,
     Vote,
@@ -23,6 +22,7 @@ from nncomp.mixing.byte_predictor_reference import (
     stretch,
 )
 from nncomp.mixing.start_values import OTHER_INPUTS, WEIGHT_SETS
+from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
 
 _HEADS = 1 << 18
@@ -85,19 +85,8 @@ class TokenMatch(Match):
         self.expected = tokens[self.place] if history.is_known(self.place) else None
 
 
-def first_depths(bits: int) -> list[int]:
-    """Return the depths at which a token's decisions go on in another bucket: as few as can be, of four decisions, then of three.
-
-    >>> first_depths(14), first_depths(9)
-    ([0, 4, 8, 11], [0, 3, 6])
-    """
-    buckets = -(-bits // 4)
-    sizes = [4] * (bits - 3 * buckets) + [3] * (4 * buckets - bits)
-    return list(accumulate(sizes[:-1], initial=0))
-
-
 class TokenReference:
-    """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with `lines` lines of four buckets.
+    """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with a hash table of `lines` lines.
 
     `given` are the start values of a model (`start_values.shapes`).
     """
@@ -105,11 +94,10 @@ class TokenReference:
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
-        self.parts = first_depths(bits)
         start = {name: array.tolist() for name, array in given.items()}
         self.chosen, self.selectors = start["contexts"], start["row_sets"]
         count = len(self.chosen)
-        self.histories = BitHistories(count, 4 * lines, start["histories"], start["joint"])
+        self.histories = TokenHistories(bits, lines, start)
         given_sets = [weights[: 2 * count + OTHER_INPUTS] for weights in start["weights"]]
         ends = list(accumulate(WEIGHT_SETS, initial=0))
         sets = {(r, i): given_sets[ends[k] + i] for r, k in enumerate(self.selectors) for i in range(WEIGHT_SETS[k])}
@@ -173,20 +161,16 @@ class TokenReference:
             reach, source = divmod(number, 32)
             where = 0 if reach == 0 else 1 + lane if reach == 1 else 1 + lane + 16 * (1 + len(data) // 2 ** (8 + reach))
             self.contexts.append(combine(sources[source], number + 1 + 256 * where))
+        self.histories.begin(self.contexts)
 
     def predict(self, lane: int, depth: int, node: int, network: int) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
 
         `network` is the network's p1 of it.
         """
-        part = depth - max(first for first in self.parts if first <= depth)
-        if part == 0:
-            for i, context in enumerate(self.contexts):
-                self.histories.find(i, combine(context, node))
-        inputs = self.histories.inputs(node % 2**part + 2**part)
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
-        inputs[1::2] = self.histories.apart(net)
+        inputs = self.histories.inputs(node, depth, net)
         (b1,) = last_bytes(self.data[lane], 1)
         by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
         return self.mixer.predict(
@@ -207,6 +191,7 @@ class TokenReference:
 
     def end_token(self, lane: int, token: int, token_bytes: bytes) -> None:
         """Take note of the lane's token and its bytes."""
+        self.histories.end(token)
         for byte in token_bytes:
             self.data[lane].append(byte)
             self.texts[lane].follow(self.data[lane])

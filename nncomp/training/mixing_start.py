@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
 from nncomp.mixing import match_model, mixer
-from nncomp.mixing.bit_histories import new_joint_maps, new_state_maps
+from nncomp.mixing.bit_histories import STATES, new_state_maps
 from nncomp.mixing.match_model import MATCHES
 from nncomp.mixing.start_values import (
     ALL_SELECTORS,
@@ -28,6 +28,7 @@ from nncomp.mixing.start_values import (
     input_count,
 )
 from nncomp.mixing.token_contexts import context
+from nncomp.mixing.token_histories import RECORD_MAPS, new_joint_maps, new_record_maps
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
 from nncomp.training.corpus import Corpus, Span
@@ -68,7 +69,9 @@ def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SEL
         "weights": np.tile(first, (sum(WEIGHT_SETS), 1)),
         "final_weights": mixer.first_final_weights(FINAL_WEIGHT_SETS, len(selectors)),
         "histories": new_state_maps(count),
-        "joint": new_joint_maps(count),
+        "joint": new_joint_maps(count, STATES),
+        "records": new_record_maps(count),
+        "record_joint": new_joint_maps(count, RECORD_MAPS),
         "strength": match_model.first_strength(_STRENGTH_SLOPE),
         "map_0": mixer.new_apm(APM_CONTEXTS[0]),
         "map_2": mixer.new_apm(APM_CONTEXTS[2]),
