@@ -436,7 +436,7 @@ def test_a_bomb_is_decoded_block_by_block(monkeypatch: pytest.MonkeyPatch) -> No
     for is_last, raw, count in ((False, bytes(BLOCK_BYTES), 99), (True, bytes(SPLIT_BYTES - 1), 1)):
         block = Block(BlockKind.LZMA, len(raw), encode_lzma(raw), checksum(raw), is_last)
         for _ in range(count):
-            writer.write(block)
+            writer.write(block, bytes(8))
     decompressor, decoded = nncomp.Decompressor(), list[int]()
     real = decompressor._decoded
 

@@ -89,13 +89,13 @@ def _walk(stream: BinaryIO, places: list[Place]) -> None:
         literal_start = before.literal_end if before and found.number else 0
         raw_start = before.raw_end if before else 0
         starts = literal_start, header.literal_bytes, raw_start, header.raw_bytes
-        places.append(
-            Place(found.offset, block_bytes, header.kind, found.frame, *starts, header.is_last, not found.number, found.head)
-        )
         if header.body_bytes:  # the last byte is taken, to see that it is there
             stream.seek(source.position + header.body_bytes - 1)
             source.position += header.body_bytes - 1
             source.take(1)
+        places.append(
+            Place(found.offset, block_bytes, header.kind, found.frame, *starts, header.is_last, not found.number, found.head)
+        )
 
 
 def read_index(stream: BinaryIO) -> list[Place]:
