@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
-from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, read_headers
+from nncomp.format.frame_reader import ByteSource, check_magic, check_start, read_block_header, read_frame_header, read_headers
 from nncomp.format.frames import Block, BlockHeader, FrameHeader, FrameIndex, ModelReference
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
@@ -174,7 +174,9 @@ def read_entries(source: ByteSource, limit: int) -> tuple[list[Entry], int]:
 def _check_digest(stream: BinaryIO, places: list[Place], footer: bytes) -> None:
     index = FrameIndex(places[0].head.data)
     for place in places:
-        index.add(_read_header(stream, place)[0])
+        header = _read_header(stream, place)[0]
+        check_start(header, index)
+        index.add(header)
     content = footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES]
     if index.footer(content) != footer:
         raise _wrong()
