@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from checks.mutations import take_apart
+from nncomp.errors import FormatError
 from nncomp.format.copies import Copy
 from nncomp.format.frames import ModelReference
-from nncomp.format.index import Place, locate_blocks
+from nncomp.format.index import Place, locate_blocks, read_index
 from nncomp.format.numbers import MAX_COPIES
+from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 from nncomp.stream import assembly, ranges, recovery
 from nncomp.stream.history import History
@@ -92,3 +95,13 @@ def test_recovery_takes_a_copy_from_before_the_window_for_lost() -> None:
     kept = bytes(36) + old[36:]
     assert sum(part for part in parts if isinstance(part, int)) == 13 + 80  # of the second, which is short, all
     assert joined == b"new" + kept[23:55] + bytes(80) + kept[43:75]
+
+
+def test_a_place_that_is_wrong_is_seen_by_the_index_too() -> None:
+    """The footer's digest fits the lie: only the blocks before it tell."""
+    (frame,) = take_apart((FOLDER / "good/copies-across.nnc").read_bytes())
+    frame.blocks[2].raw_before = varint(691)
+    frame.refresh_footer()
+    for read in (read_index, locate_blocks):
+        with pytest.raises(FormatError, match="another place in the content"):
+            read(io.BytesIO(frame.pack()))
