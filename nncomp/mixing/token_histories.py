@@ -185,15 +185,13 @@ def look_up(histories: TokenHistories, places: Places, inputs: Any, depth: int) 
     opened, expecting = 0, places.counts[1]
     for k in range(places.counts[0]):
         i, h = places.opened[k], places.opened_hash[k]
-        place = _line(histories.table, h) // RECORD_BYTES
-        mark, found = _mark(h), np.int64(0)
-        places.record[i] = place
-        for at in range(place, place + LINE_RECORDS):
+        first = _line(histories.table, h) // RECORD_BYTES
+        mark, found, place = _mark(h), np.int64(0), first
+        for at in range(first, first + LINE_RECORDS):
             record = np.int64(histories.records[at])
-            if record & _MARK_MASK == mark:
-                found = record
-                places.record[i] = at
-        places.found[i], places.hash[i], places.depth[i] = found, h, depth
+            if record & _MARK_MASK == mark:  # nothing is stored here, so that no branch is needed
+                found, place = record, at
+        places.record[i], places.found[i], places.hash[i], places.depth[i] = place, found, h, depth
         if found & HAS_BUCKET:
             places.opened[opened] = i
             places.bucket[opened] = _find_bucket(histories.table, h)
