@@ -16,8 +16,8 @@ class ModelError(NncompError):
     """A model file is missing, is not the model that the .nnc file names, or is not valid."""
 
 
-class DataError(NncompError, OSError):
-    """Input data is missing, unreadable or unusable. It is an OSError too."""
+class DataError(NncompError):
+    """Input data is missing, unreadable or unusable."""
 
 
 class OutputError(NncompError):

@@ -120,8 +120,6 @@ def find_corpus(name: str, cache: Path, folder: Path | None = None, open_url: Op
             for file, path in paths.items():
                 path.parent.mkdir(exist_ok=True)
                 (Path(temporary) / "files" / file).replace(path)
-    except DataError:  # an OSError, too
-        raise
     except OSError as error:
         raise DataError(f"{name} cannot be kept in {cache}: {error.strerror or error}.") from error
     return list(paths.values())

@@ -105,7 +105,7 @@ def _print_summary(name: str, analysis: Analysis) -> None:
 
     from nncomp.entropy.report import PART_SAYS, code_of, tenths, visible
 
-    raw_bytes = len(analysis.data)
+    raw_bytes = analysis.raw_bytes
     table = Table(box=None, pad_edge=False, header_style="italic")
     table.add_column("", no_wrap=True)
     for heading in ("bytes", "bpb"):

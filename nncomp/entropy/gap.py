@@ -123,13 +123,19 @@ class BlockFigures:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """A text, a file that holds it, and what the bits of the file are for."""
+    """A text, a file that holds it, and what the bits of the file are for. Of a file with copies the text is the literals."""
 
     data: bytes = field(repr=False)
     file_bytes: int
     blocks: list[BlockFigures]
     estimates: list[Estimate] = field(repr=False)  # the lowest estimate of each piece of the text, in order
     whole: Estimate | None = field(repr=False)  # of the text as one piece; None if it has one block or is over WHOLE_BYTES
+    copied_bytes: int = 0  # of the content, beside the literals
+
+    @property
+    def raw_bytes(self) -> int:
+        """The bytes of the content: literals and copies."""
+        return len(self.data) + self.copied_bytes
 
     @cached_property
     def sums_bits(self) -> list[float]:
@@ -206,7 +212,8 @@ def analyse(
         whole = min(found, key=lambda estimate: estimate.total_bits)
         if whole.total_bits <= sum(estimate.total_bits for estimate in lowest):
             lowest = [whole]
-    return Analysis(text, len(nnc), blocks, lowest, whole)
+    copied_bytes = sum(task.block.raw_bytes - task.block.literal_bytes for task in tasks)
+    return Analysis(text, len(nnc), blocks, lowest, whole, copied_bytes)
 
 
 def compress_and_analyse(

@@ -60,7 +60,7 @@ def model_name(model: ModelFile) -> str:
 
 def document(name: str, analysis: Analysis) -> dict[str, Any]:
     """Return the summary of an analysis as a JSON document; `name` is the file's."""
-    per_byte = (lambda bits: bits / len(analysis.data)) if analysis.data else (lambda bits: None)
+    per_byte = (lambda bits: bits / analysis.raw_bytes) if analysis.data else (lambda bits: None)
     pieces, start = [], 0
     for each in analysis.estimates:
         raw_bytes = int(each.sizes.sum())
@@ -72,7 +72,7 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
         start += raw_bytes
     return {
         "file": name,
-        "raw_bytes": len(analysis.data),
+        "raw_bytes": analysis.raw_bytes,
         "file_bytes": analysis.file_bytes,
         "bits_per_byte": per_byte(8.0 * analysis.file_bytes),
         "bound_bits": analysis.bound_bits,

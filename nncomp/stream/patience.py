@@ -91,9 +91,9 @@ class PatientReader:
             return int(self._stream.tell() if reached is None else reached)
         except NncompError:
             raise
-        except io.UnsupportedOperation:
-            raise
         except OSError as error:
+            if isinstance(error, io.UnsupportedOperation) and not self.seekable():
+                raise
             raise DataError(f"The file cannot be read: {error.strerror or error}.") from error
 
     def tell(self) -> int:
