@@ -8,7 +8,9 @@ nothing of what the bytes are.
 from __future__ import annotations
 
 import io
+import os
 import select
+import stat
 import time
 from typing import Any
 
@@ -92,9 +94,16 @@ class PatientReader:
         except NncompError:
             raise
         except OSError as error:
-            if isinstance(error, io.UnsupportedOperation) and not self.seekable():
+            if isinstance(error, io.UnsupportedOperation) and not self._is_regular():
                 raise
             raise DataError(f"The file cannot be read: {error.strerror or error}.") from error
+
+    def _is_regular(self) -> bool:
+        """Return whether this is a regular file, which can seek, even if its object says otherwise after a failure."""
+        try:
+            return stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
+        except (AttributeError, OSError, ValueError):
+            return False
 
     def tell(self) -> int:
         return int(self._stream.tell())
