@@ -98,6 +98,22 @@ def test_any_text_of_repeats_is_what_its_cuts_say(seed: int, monkeypatch: pytest
         assert any(cut.copies for cut in found)
 
 
+@pytest.mark.parametrize("pieces", range(12))
+def test_no_cut_is_empty_where_a_text_ends_with_a_full_one(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of several blocks must not have an empty one. Zeros are one copy, so only the limit on raw bytes cuts."""
+    monkeypatch.setattr(repeats, "MAX_RAW_BYTES", 200_000)
+    for more in (0, 1):
+        data = bytes((pieces << 16) + more)
+        found = list(repeats.cuts(io.BytesIO(data), 1 << 26))
+        assert b"".join(expanded(found)) == data
+        assert len(found) == 1 or all(0 < cut.raw_bytes <= 200_000 for cut in found)
+        assert len(found) >= len(data) // 200_000
+        sink, back = io.BytesIO(), io.BytesIO()
+        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(), 0)
+        pipeline.decompress(io.BytesIO(sink.getvalue()), back, lambda reference: None, 0)  # type: ignore[arg-type, return-value]
+        assert back.getvalue() == data
+
+
 def test_what_does_not_repeat_is_left_as_it_is() -> None:
     data = random.Random(3).randbytes(200_000)
     (cut,) = repeats.cuts(io.BytesIO(data), 1 << 26)

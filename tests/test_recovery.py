@@ -15,8 +15,9 @@ from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError, ModelError
 from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum
-from nncomp.format.numbers import MAGIC, BlockKind
+from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
+from nncomp.format.numbers import BLOCK_MAGIC, MAGIC, BlockKind
+from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 from nncomp.stream.recovery import Loss, Recovered, recover
 from tests.blocks import frame, lzma_block, stored, stored_block
@@ -239,6 +240,25 @@ def test_a_lost_block_takes_with_it_what_was_copied_from_it_and_nothing_else() -
         assert content == bytes(kept)
         assert {loss.why for loss in result.lost[1:]} <= {"It is a copy of bytes that are lost."}
         assert result.kept_blocks == 3
+
+
+def test_a_wrong_place_moves_nothing_that_follows_at_once() -> None:
+    """A block's place is not in its checksum. Without an index, only the order of blocks tells."""
+    packed = altered(len(long_frame()) - 50, bytes(50))
+    place = places()[2][0] + len(BLOCK_MAGIC) + 1
+    content, result = recovered(altered(place, b"\x81", packed))
+    assert (content, [loss for loss in result.lost if loss.end]) == (without(), [])
+
+
+def test_a_gap_that_cannot_be_so_large_has_no_size() -> None:
+    """A block says that 2**62 bytes are missing before it: nobody knows how many are, and nothing so large is made."""
+    data = part(0)[:500]
+    two = frame([stored_block(data, False), stored_block(data, True)], content=data + data)
+    second = list(read_blocks(io.BytesIO(two)))[1]
+    header = two[second.offset :][: len(BLOCK_MAGIC) + 1] + 2 * varint(1 << 62) + varint(500) + checksum(data)
+    content, result = recovered(two[: second.offset] + b"lost here" + header + data)
+    assert content == data + data
+    assert spans(result) == [(500, None)]
 
 
 def test_what_is_no_file_of_ours_gives_nothing() -> None:

@@ -61,7 +61,7 @@ MemoryLimit = Annotated[
     str | None,
     typer.Option(
         "--memory-limit",
-        help="Limit the memory of all processes together: 500M, 2G. The default is 1G for each core.",
+        help="Limit the memory of all processes together: 500M, 2G. The default is 1.2G for each core.",
         metavar="SIZE",
         show_default=False,
     ),
@@ -70,7 +70,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Model to use instead of the level's: default, fast, max, a model file, or none.",
+        help="Model to use instead of the level's: default, fast, a model file, or none.",
         metavar="MODEL",
         show_default=False,
     ),

@@ -20,6 +20,7 @@ from nncomp.format.frames import (
     FrameBlock,
     FrameHeader,
     FrameIndex,
+    ListHeader,
     ModelReference,
     Readable,
     Start,
@@ -202,11 +203,8 @@ def read_block_header(source: ByteSource, head: FrameHeader, is_first: bool) -> 
         start, data = Start(raw, literals), data + taken + more
     literal_bytes, taken = source.take_varint(MAX_LITERAL_BYTES, "literals")
     data += taken
-    payload_bytes = literal_bytes
-    if kind != BlockKind.STORED:
-        # A writer stores what it cannot make smaller.
-        payload_bytes, taken = source.take_varint(literal_bytes, "a coded block")
-        data += taken
+    payload_bytes, taken = _read_payload_bytes(source, kind, literal_bytes, "a coded block")
+    data += taken
     copies, taken = _read_copies(source, literal_bytes) if has_copies else (None, b"")
     digest = source.take(CHECKSUM_BYTES)
     header = BlockHeader(kind, literal_bytes, payload_bytes, digest, is_last, copies, start, data + taken + digest)
@@ -221,7 +219,7 @@ def check_start(header: BlockHeader, index: FrameIndex) -> None:
         raise FormatError("A block says another place in the content than it has; the file is altered.")
 
 
-def _read_copies(source: ByteSource, literal_bytes: int) -> tuple[tuple[int, int, int, int], bytes]:
+def _read_copies(source: ByteSource, literal_bytes: int) -> tuple[ListHeader, bytes]:
     """Return what a block's header says of its copies, and the bytes that say it."""
     data = source.take(1)
     kind = data[0]
@@ -231,11 +229,16 @@ def _read_copies(source: ByteSource, literal_bytes: int) -> tuple[tuple[int, int
     data += taken
     list_bytes, taken = source.take_varint(MAX_LIST_BYTES, "a list of copies")
     data += taken
-    payload_bytes = list_bytes
-    if kind != BlockKind.STORED:
-        payload_bytes, taken = source.take_varint(list_bytes, "a coded list of copies")
-        data += taken
-    return (kind, copied_bytes, list_bytes, payload_bytes), data
+    payload_bytes, taken = _read_payload_bytes(source, kind, list_bytes, "a coded list of copies")
+    return ListHeader(kind, copied_bytes, list_bytes, payload_bytes), data + taken
+
+
+def _read_payload_bytes(source: ByteSource, kind: int, decoded_bytes: int, what: str) -> tuple[int, bytes]:
+    """Return the size of a payload that becomes so many bytes, and the bytes that say it: none of what is stored.
+
+    A writer stores what it cannot make smaller.
+    """
+    return (decoded_bytes, b"") if kind == BlockKind.STORED else source.take_varint(decoded_bytes, what)
 
 
 def take_footer(source: ByteSource, index: FrameIndex) -> bytes:

@@ -89,6 +89,15 @@ class Block:
         return self.literal_bytes + (self.copies.copied_bytes if self.copies else 0)
 
 
+class ListHeader(NamedTuple):
+    """What a block's header says of its list of copies: see CopyList."""
+
+    kind: int
+    copied_bytes: int
+    list_bytes: int
+    payload_bytes: int
+
+
 class Start(NamedTuple):
     """How many raw bytes and how many literals of its frame are before a block."""
 
@@ -105,13 +114,13 @@ class BlockHeader:
     payload_bytes: int
     checksum: bytes
     is_last: bool
-    copies: tuple[int, int, int, int] | None  # kind, copied bytes, list bytes, payload bytes
+    copies: ListHeader | None
     start: Start
     data: bytes = field(repr=False)
 
     @property
     def copied_bytes(self) -> int:
-        return self.copies[1] if self.copies else 0
+        return self.copies.copied_bytes if self.copies else 0
 
     @property
     def raw_bytes(self) -> int:
@@ -119,7 +128,7 @@ class BlockHeader:
 
     @property
     def list_payload_bytes(self) -> int:
-        return self.copies[3] if self.copies else 0
+        return self.copies.payload_bytes if self.copies else 0
 
     @property
     def body_bytes(self) -> int:
@@ -223,7 +232,7 @@ def block_header(block: Block, start: Start | None) -> BlockHeader:
         data += bytes([copies.kind]) + varint(copies.copied_bytes) + varint(copies.list_bytes)
         if copies.kind != BlockKind.STORED:
             data += varint(len(copies.payload))
-    sizes = (copies.kind, copies.copied_bytes, copies.list_bytes, len(copies.payload)) if copies else None
+    sizes = ListHeader(copies.kind, copies.copied_bytes, copies.list_bytes, len(copies.payload)) if copies else None
     data += block.checksum
     return BlockHeader(
         block.kind, block.literal_bytes, len(block.payload), block.checksum, block.is_last, sizes, start or Start(0, 0), data
@@ -251,6 +260,7 @@ class FrameWriter:
             self.frame_bytes += self._sink.write(head)
         assert not self._is_complete and block.literal_bytes <= MAX_LITERAL_BYTES
         assert block.kind != BlockKind.STORED or len(block.payload) == block.literal_bytes
+        assert block.raw_bytes or (block.is_last and not self._index.blocks)  # no reader takes an empty block among others
         header = block_header(block, self._index.end if self._index.blocks else None)
         self._index.add(header)
         self._is_complete = block.is_last

@@ -13,8 +13,17 @@ from nncomp.errors import FormatError
 from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, take_footer
 from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, Start, frame_header
 from nncomp.format.index import Place, read_entries, read_places
-from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, MAGIC, MAX_WINDOW_LOG2, MODEL_HASH_BYTES, TRAILER_BYTES, BlockKind
-from nncomp.format.varints import varint
+from nncomp.format.numbers import (
+    BLOCK_MAGIC,
+    CHECKSUM_BYTES,
+    MAGIC,
+    MAX_RAW_BYTES,
+    MAX_WINDOW_LOG2,
+    MODEL_HASH_BYTES,
+    TRAILER_BYTES,
+    BlockKind,
+)
+from nncomp.format.varints import MAX_VARINT_BYTES, varint
 
 # What a header that is damaged may have been, for its length and whether blocks follow; which model it named nobody knows.
 _ANY_MODEL = ModelReference(0, bytes(MODEL_HASH_BYTES))
@@ -22,7 +31,9 @@ _HEADERS = [
     FrameHeader(None, window, frame_header(model, window).data) for window in (MAX_WINDOW_LOG2, 0) for model in (_ANY_MODEL, None)
 ]
 _WINDOW_BYTES = 1 << 20
-_FOOTER_BYTES, _ENTRY_BYTES = 38, 12  # the most that a footer has, and a block in it
+# The most that a footer has, and a block in it; and the least that a block has, the first of a frame left out.
+_FOOTER_BYTES, _ENTRY_BYTES = 2 * MAX_VARINT_BYTES + 2 * CHECKSUM_BYTES + TRAILER_BYTES, 12
+_LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,10 @@ class Found:
     head: FrameHeader
     header: BlockHeader
     body_offset: int
+
+    @property
+    def offset(self) -> int:
+        return self.body_offset - len(self.header.data)
 
     @property
     def end(self) -> int:
@@ -188,13 +203,10 @@ class Survey:
             if here is None or not self._holds(here):
                 here, place = self._next_block(frame, place, head)
             if here is None:
-                return self._with_gaps(frame, found, self._total(place)), place
-            if found and not _follows(here, found[-1]):
-                place = here.body_offset
-                continue
+                return _with_gaps(frame, found, place, self._total(place)), place
             found.append(here)
             place = here.end
-        pieces = self._with_gaps(frame, found, None)
+        pieces = _with_gaps(frame, found, place, None)
         footer = self._entries(place)
         end = place if footer is None else footer[1]
         if not self._is_frame_end(end):
@@ -202,19 +214,6 @@ class Survey:
             if footer or end - junk > _FOOTER_BYTES + _ENTRY_BYTES * len(found):
                 pieces.append(Gap(frame))  # more than a damaged footer
         return pieces, end
-
-    def _with_gaps(self, frame: int, found: list[Found], total: Start | None) -> list[Found | Gap]:
-        """Return the blocks of a frame and what is missing between them, and after them up to `total`, if that is known."""
-        pieces, end = list[Found | Gap](), Start(0, 0)
-        for block in found:
-            start = block.header.start
-            if start != end:
-                pieces.append(Gap(frame, *_between(end, start)))
-            pieces.append(block)
-            end = _end(block)
-        if not found or not found[-1].header.is_last:
-            pieces.append(Gap(frame, *_between(end, total)) if total else Gap(frame))
-        return pieces
 
     def _total(self, end: int) -> Start | None:
         """Return what the footer that ends here says a frame has, or None if there is no footer."""
@@ -250,16 +249,25 @@ class Survey:
             return None
 
 
-def _end(block: Found) -> Start:
-    header = block.header
-    return Start(header.start.raw_bytes + header.raw_bytes, header.start.literal_bytes + header.literal_bytes)
+def _with_gaps(frame: int, found: list[Found], end_offset: int, total: Start | None) -> list[Found | Gap]:
+    """Return the blocks of a frame and what is missing between them, and after them up to `total`, if that is known.
+
+    A block that follows at once leaves no gap, whatever it says of its place, for that is not in its checksum.
+    """
+    pieces, offset, end = list[Found | Gap](), frame, Start(0, 0)
+    for block in found:
+        start = end if block.offset == offset else block.header.start
+        if start != end:
+            pieces.append(_gap(frame, end, start, block.offset - offset))
+        pieces.append(block)
+        offset, end = block.end, Start(start.raw_bytes + block.header.raw_bytes, start.literal_bytes + block.header.literal_bytes)
+    if not found or not found[-1].header.is_last:
+        pieces.append(_gap(frame, end, total, end_offset - offset) if total else Gap(frame))
+    return pieces
 
 
-def _between(end: Start, start: Start) -> Start:
-    return Start(max(0, start.raw_bytes - end.raw_bytes), max(0, start.literal_bytes - end.literal_bytes))
-
-
-def _follows(block: Found, before: Found) -> bool:
-    """Return whether a block may come after another by the places that both say."""
-    start, end = block.header.start, _end(before)
-    return start.raw_bytes >= end.raw_bytes and start.literal_bytes >= end.literal_bytes
+def _gap(frame: int, end: Start, start: Start, file_bytes: int) -> Gap:
+    """Return the gap between two places; of unknown size if no blocks in so many bytes of the file can have been so large."""
+    raw_bytes, literal_bytes = start.raw_bytes - end.raw_bytes, start.literal_bytes - end.literal_bytes
+    most = (file_bytes // _LEAST_BLOCK_BYTES + 1) * MAX_RAW_BYTES
+    return Gap(frame, raw_bytes, literal_bytes) if 0 <= literal_bytes <= raw_bytes <= most else Gap(frame)

@@ -43,20 +43,24 @@ def pieces(copies: Sequence[Copy], literal_bytes: int, first: int, last: int) ->
     A piece is the bytes `from` up to `to` of the literals from `place` on, which is relative to the block's first; where
     `distance` is not 0, `distance` literals again and again.
     """
-    raw = at = 0
-    for copy in (*copies, None):
-        run = literal_bytes - at if copy is None else copy.run
-        for place, distance, length in ((at, 0, run), (at + run - copy.distance, copy.distance, copy.length) if copy else _NONE):
-            start, stop = max(first - raw, 0), min(last - raw, length)
-            if start < stop:
-                yield place, distance, start, stop
-            raw += length
+    raw = 0
+    for place, distance, length in _whole_pieces(copies, literal_bytes):
+        start, stop = max(first - raw, 0), min(last - raw, length)
+        if start < stop:
+            yield place, distance, start, stop
+        raw += length
         if raw >= last:
             return
+
+
+def _whole_pieces(copies: Sequence[Copy], literal_bytes: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (place, distance, length) of all literals and copies of a block in turn."""
+    at = 0
+    for run, length, distance in copies:
+        yield at, 0, run
         at += run
-
-
-_NONE = (0, 0, 0)
+        yield at - distance, distance, length
+    yield at, 0, literal_bytes - at
 
 
 def check_sources(copies: Sequence[Copy], before: int, window_bytes: int | None) -> None:

@@ -42,6 +42,10 @@ class History:
         except OSError as error:
             raise _no_room(error) from error
 
+    def skip(self, count: int) -> None:
+        """Go on behind so many bytes that are not known; they are never read."""
+        self.end += count
+
     def read(self, place: int, count: int) -> bytes:
         """Return `count` bytes from a place on, all of them within the window."""
         assert max(0, self.end - self.window_bytes) <= place and place + count <= self.end

@@ -55,6 +55,10 @@ class Decoded(NamedTuple):
     literals: bytes
     copies: list[Copy]
 
+    @property
+    def raw_bytes(self) -> int:
+        return len(self.literals) + sum(copy.length for copy in self.copies)
+
 
 @dataclass(frozen=True)
 class EncodeTask:

@@ -188,7 +188,7 @@ class _Output:
 
 
 class _Literals:
-    """The literals of a frame, as far as they are known: those that are lost are zeros, and their places are kept."""
+    """The literals of a frame, as far as they are known, and the places of those that are lost."""
 
     def __init__(self) -> None:
         self._history = History(1 << 32)
@@ -215,12 +215,12 @@ class _Literals:
 
     def lose(self, count: int) -> None:
         self._lost += [self.end, self.end + count]
-        self._history.append(bytes(count))
+        self._history.skip(count)
 
     def put_together(self, decoded: Decoded) -> Iterator[Part | int]:
         """Yield the raw bytes of a block in parts; for lost ones, how many they are."""
         view = memoryview(decoded.literals)
-        for place, distance, start, stop in pieces(decoded.copies, len(view), 0, _raw_bytes(decoded)):
+        for place, distance, start, stop in pieces(decoded.copies, len(view), 0, decoded.raw_bytes):
             if not distance or self._is_known(self.end + place, min(distance, stop)):
                 yield from piece_bytes(view, self, place, distance, start, stop)
             elif stop > distance and distance < _SHORT_BYTES:
@@ -246,7 +246,3 @@ class _Literals:
         """Return whether no literal from a place on is lost; those of the block that is put together are known."""
         first, last = bisect_right(self._lost, place), bisect_right(self._lost, place + count - 1)
         return place >= self._first and first == last and first % 2 == 1
-
-
-def _raw_bytes(decoded: Decoded) -> int:
-    return len(decoded.literals) + sum(copy.length for copy in decoded.copies)

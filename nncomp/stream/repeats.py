@@ -93,16 +93,15 @@ class RepeatFinder:
         self._content.update(data)
         done = 0
         while len(self._held) - done >= _PIECE_BYTES:
-            self._search(bytes(self._held[done : done + _PIECE_BYTES]))
+            yield from self._add(bytes(self._held[done : done + _PIECE_BYTES]))
             done += _PIECE_BYTES
-            yield from self._complete()
         del self._held[:done]
 
     def finish(self) -> Iterator[Cut]:
         """Yield the last cuts."""
-        self._search(bytes(self._held))
-        self._held.clear()
-        yield from self._complete()
+        if self._held:
+            yield from self._add(bytes(self._held))
+            self._held.clear()
         yield self._cut(len(self._literals), self._content.digest())
         self._history.close()
 
@@ -111,12 +110,14 @@ class RepeatFinder:
         """The place after the last literal."""
         return self._history.end + len(self._literals)
 
-    def _complete(self) -> Iterator[Cut]:
-        while len(self._literals) >= SPLIT_BYTES:
-            yield self._cut(BLOCK_BYTES)
+    def _add(self, piece: bytes) -> Iterator[Cut]:
+        """Take a piece, which is not empty; yield the cuts that are complete. Something is left for the last cut."""
         raw_bytes = len(self._literals) + self._copied_bytes
         if raw_bytes > MAX_RAW_BYTES - _PIECE_BYTES or len(self._copies) > MAX_COPIES - _PIECE_BYTES // HASHED_BYTES:
             yield self._cut(len(self._literals))
+        self._search(piece)
+        while len(self._literals) >= SPLIT_BYTES:
+            yield self._cut(BLOCK_BYTES)
 
     def _cut(self, count: int, content: bytes | None = None) -> Cut:
         """Give the next `count` literals, and the copies before, between and after them."""
