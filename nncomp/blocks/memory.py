@@ -43,8 +43,8 @@ class Memory:
     def check_decoding(self, block: Block, model: ModelFile | None) -> None:
         """Raise MemoryLimitError when one worker that decodes this block would take more than the limit."""
         size = decoding_bytes(block.kind, block.literal_bytes, block.payload[: TokensHead.SIZE], len(block.payload), model)
-        if copies := block.copies:  # the list is decoded first, then the literals
-            size = max(size, decoding_bytes(copies.kind, copies.list_bytes, b"", len(copies.payload), None)) + _LIST_BYTES
+        if block.copies:  # their list is decoded first, then the literals
+            size = _LIST_BYTES + max(size, _BYTES_BYTES if block.copies.kind == BlockKind.BYTES else 0)
         self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
 
     def check_coding(self, raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> None:

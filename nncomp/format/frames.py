@@ -260,7 +260,6 @@ class FrameWriter:
             self.frame_bytes += self._sink.write(head)
         assert not self._is_complete and block.literal_bytes <= MAX_LITERAL_BYTES
         assert block.kind != BlockKind.STORED or len(block.payload) == block.literal_bytes
-        assert block.raw_bytes or (block.is_last and not self._index.blocks)  # no reader takes an empty block among others
         header = block_header(block, self._index.end if self._index.blocks else None)
         self._index.add(header)
         self._is_complete = block.is_last

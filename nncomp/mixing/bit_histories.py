@@ -70,18 +70,10 @@ def new_places(contexts: int) -> HistoryPlaces:
 
 
 @inlined
-def _find_bucket(table: Any, h: int) -> int:
-    """Return the first byte of the bucket for the 32-bit hash `h`; a new bucket replaces the less used of two.
-
-    Bound: h < 2**32 and buckets < 2**28, so their product is below 2**60.
-    """
-    buckets = table.size // BUCKET_BYTES
-    check = h & 0xFF
-    one = (h * buckets) >> 32
-    first = one * BUCKET_BYTES
+def bucket_of_two(table: Any, first: int, second: int, check: int) -> int:
+    """Return that of two buckets, which begin at these bytes, that has the check; a new one replaces the less used."""
     if table[first] == check:
         return first
-    second = (one ^ 1) * BUCKET_BYTES
     if table[second] == check:
         return second
     if table[second + 1] < table[first + 1]:  # bit histories are numbered by how many decisions they hold
@@ -90,6 +82,16 @@ def _find_bucket(table: Any, h: int) -> int:
     for i in range(1, BUCKET_BYTES):
         table[first + i] = 0
     return first
+
+
+@inlined
+def _find_bucket(table: Any, h: int) -> int:
+    """Return the first byte of the bucket for the 32-bit hash `h`; a new bucket replaces the less used of two.
+
+    Bound: h < 2**32 and buckets < 2**28, so their product is below 2**60.
+    """
+    one = (h * (table.size // BUCKET_BYTES)) >> 32
+    return bucket_of_two(table, one * BUCKET_BYTES, (one ^ 1) * BUCKET_BYTES, h & 0xFF)
 
 
 @inlined

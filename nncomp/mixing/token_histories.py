@@ -23,7 +23,7 @@ from nncomp.machine.kernels import inlined
 from nncomp.machine.prefetch import prefetch
 from nncomp.mixing import tables
 from nncomp.mixing.arithmetic import LOGIT_LIMIT, adapt, combine, limited, packed_probability, probability, stretch
-from nncomp.mixing.bit_histories import BUCKET_BYTES, COUNT_LIMIT, STATES
+from nncomp.mixing.bit_histories import BUCKET_BYTES, COUNT_LIMIT, STATES, bucket_of_two
 
 LINE_BYTES, LINE_RECORDS = 64, 8
 RECORD_BYTES = 4
@@ -144,19 +144,8 @@ def depth_in_part(bits: int, depth: int) -> int:
 @inlined
 def _find_bucket(table: Any, h: int) -> int:
     """Return the first byte of the bucket for the hash `h`; a new bucket replaces the less used of the line's two."""
-    check = h & 0xFF
     first = _line(table, h) + _FIRST_BUCKET
-    if table[first] == check:
-        return first
-    second = first + BUCKET_BYTES
-    if table[second] == check:
-        return second
-    if table[second + 1] < table[first + 1]:  # bit histories are numbered by how many decisions they hold
-        first = second
-    table[first] = check
-    for i in range(1, BUCKET_BYTES):
-        table[first + i] = 0
-    return first
+    return bucket_of_two(table, first, first + BUCKET_BYTES, h & 0xFF)
 
 
 @inlined

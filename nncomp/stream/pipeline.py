@@ -187,6 +187,7 @@ class FrameAssembly:
 
     def add(self, encoded: Encoded) -> None:
         block, cost_bits, content = encoded
+        assert block.raw_bytes or (block.is_last and self._writer is None)  # no reader takes an empty block among others
         if self._writer is None:
             model = named_model(self._coding.model, block)
             self._writer = FrameWriter(self._sink, model, self._coding.effort.window_log2)
