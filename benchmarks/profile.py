@@ -1,4 +1,4 @@
-"""Where each microsecond of a byte goes: a block as tokens, one thread, by part.
+"""Where each microsecond of a token goes: a block as tokens, one thread, by part. Times are of the processor, not of the clock.
 
     python -m benchmarks.profile FILE [--first 1000000] [--model default]
 
@@ -84,19 +84,19 @@ def _part(constants: Any, state: Any, b: Any, which: int, count: int) -> None:
 
 
 def seconds(work: Callable[[], Any], repeats: int = 3) -> float:
-    """Return the least time of some runs, after one that does not count."""
+    """Return the least processor time of some runs, after one that does not count."""
     work()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.thread_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return min(times)
 
 
 def network_parts(network: Network, lanes: int) -> dict[str, float]:
     """Return microseconds a token of the step, of its parts, and of the frequencies in one group."""
-    constants, count = network.constants, 200
+    constants, count = network.constants(lanes), 200
     state, scratch = new_state(network.model, lanes), new_scratch(network.model.sizes, lanes)
     tokens = np.arange(lanes, dtype=np.int32)
     unit = 1e6 / count / lanes
@@ -147,12 +147,12 @@ def main(argv: list[str] | None = None) -> None:
     payload = encode_tokens(model, data).payload
     if decode_tokens(model, payload, len(data)) != data:
         raise SystemExit("The block does not come back.")
-    unit = 1e6 / len(data)  # seconds of the whole -> microseconds a byte
+    unit = 1e6 / tokens  # seconds of the whole -> microseconds a token
     whole = {
         "encoding": seconds(lambda: encode_tokens(model, data), 2) * unit,
         "decoding": seconds(lambda: decode_tokens(model, payload, len(data)), 2) * unit,
     }
-    parts = {name: each * tokens / len(data) for name, each in network_parts(model, lanes).items()}
+    parts = network_parts(model, lanes)
     tokenizer, coder = seconds(lambda: vocabulary.encode(data)) * unit, seconds(lambda: range_coder.encode(decisions, p1)) * unit
     silent, start = _Silent(model.model), token_payload.model_start(model)
     sizes = lanes_log2(len(data)), token_payload.lines_log2(len(data))
@@ -160,9 +160,9 @@ def main(argv: list[str] | None = None) -> None:
     mixing = seconds(lambda: token_payload.predict_tokens(silent, data, start, TokensHead(*sizes)), 2) * unit - tokenizer
     network = parts["step"] + parts["tokens of a group"]
     print(f"{arguments.file}: {len(data):,} bytes, {tokens:,} tokens, {lanes} lanes, {len(payload):,} bytes coded\n")
-    print("| part | microseconds a byte |\n|---|---|")
+    print("| part | microseconds a token |\n|---|---|")
     for name, each in whole.items():
-        print(f"| {name} | {each:.2f} ({1000 / each:.0f} KB/s) |")
+        print(f"| {name} | {each:.2f} ({1000 * len(data) / tokens / each:.0f} KB/s) |")
     print(f"| network: step | {parts['step']:.2f} |")
     for name in (*PARTS, LAST_PART):
         print(f"| - {name} | {parts[name]:.2f} |")
@@ -171,11 +171,11 @@ def main(argv: list[str] | None = None) -> None:
     rest = whole["encoding"] - network - mixing - tokenizer - coder
     print(f"| what they cost each other (encoding less all of it) | {rest:.2f} |")
     for name, each in bytes_parts(data).items():
-        print(f"| {name} | {each * unit:.2f} |")
+        print(f"| {name}, a byte | {each * 1e6 / len(data):.2f} |")
     arrays = model.model.arrays
     macs = arrays.gates_weight.size + arrays.state_out_weight.size
     macs += arrays.mlp_in_weight.size  # the second product of the MLP is of next to nothing
-    rate = macs / (parts["products of the layers"] * len(data) / tokens) / 1000
+    rate = macs / parts["products of the layers"] / 1000
     print(f"\nProducts of the layers: {rate:.0f} billion a second.")
 
 

@@ -135,7 +135,7 @@ def coding_us(network: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uin
     for number in range(TIMES + 1):
         at = number * TIMED_STEPS % (len(lanes) - TIMED_STEPS)
         began = time.perf_counter()
-        _code(packed.constants, state, scratch, lanes[at : at + TIMED_STEPS + 1])
+        _code(packed.constants(TIMED_LANES), state, scratch, lanes[at : at + TIMED_STEPS + 1])
         times.append(time.perf_counter() - began)
     return min(times[1:]) / TIMED_STEPS / TIMED_LANES * 1e6
 

@@ -69,7 +69,7 @@ def test_halves_equal_the_whole(name: str) -> None:
     ids = np.random.default_rng(1).integers(0, plain.sizes["vocab_size"], 60).astype(np.int32)
     state, b, alone, expected = new_state(plain, 1, code), new_scratch(plain.sizes, 1), no_exchange(), []
     for number in range(len(ids)):
-        feed(model.constants, state, b, alone, ids[number : number + 1], b.rows, number, np.uint64(0))
+        feed(model.constants(1), state, b, alone, ids[number : number + 1], b.rows, number, np.uint64(0))
         expected.append((b.groups.tolist(), b.hidden.tolist()))
     both = halves(model, code)
     assert in_two_threads(both, ids) == [expected, expected]

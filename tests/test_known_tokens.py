@@ -62,9 +62,9 @@ def at_once(model: Network, lane_ids: list[NDArray[np.int32]], code: Code, rows:
     walk, lanes_R, p1 = np.zeros(len(first_ids), np.int64), np.zeros(rows, np.int64), np.zeros((rows, bits), np.uint16)
     before_R, after_R, cumulative = np.zeros(rows, np.int32), np.zeros(rows, np.int32), np.zeros(1025, np.int64)
     while count := int(take(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
-        feed(model.constants, state, b, no_exchange(), before_R[:count], lanes_R, number, np.uint64(0))
+        feed(model.constants(1), state, b, no_exchange(), before_R[:count], lanes_R, number, np.uint64(0))
         for i in range(count):
-            token_frequencies(model.constants, b, i, after_R[i] // model.model.group_size)
+            token_frequencies(model.constants(1), b, i, after_R[i] // model.model.group_size)
             path(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
         found += p1[:count].tolist()
         number += 1

@@ -69,7 +69,7 @@ def encode(
     rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
     count, state = max(1, min(threads, -(-len(ids) // ROWS), 2)), new_state(model, lanes, code)
     scratches = [new_scratch(model.sizes, rows) for _ in range(count)]
-    parts = [_Part(network.constants, state, scratch, no_exchange(), slice(0, lanes)) for scratch in scratches]
+    parts = [_Part(network.constants(rows), state, scratch, no_exchange(), slice(0, lanes)) for scratch in scratches]
     with _team(mixing, shared, parts, count) as go:
         go()
     return decisions, p1
@@ -127,7 +127,7 @@ def _whole_network(network: Network, lanes: slice, code: Code) -> _Part:
     """Return a part that decodes some lanes with the whole network."""
     count = lanes.stop - lanes.start
     state, scratch = new_state(network.model, count, code), new_scratch(network.model.sizes, count)
-    return _Part(network.constants, state, scratch, no_exchange(), lanes)
+    return _Part(network.constants(count), state, scratch, no_exchange(), lanes)
 
 
 def _two_parts(network: Network, lanes: int, code: Code, raw_bytes: int) -> list[_Part]:

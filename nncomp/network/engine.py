@@ -331,19 +331,25 @@ def layer_weights(a: Arrays) -> list[NDArray[np.int8]]:
 
 
 class Network:
-    """A model ready to run: `constants` for the compiled functions, the weights packed for the product of this machine."""
+    """A model ready to run: constants for the compiled functions, the weights packed for the products of this machine."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         a, size = model.arrays, model.group_size
-        weights = layer_weights(a)
-        weights += [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
-        product = choose_product([weight.shape for weight in weights])
-        pairs = [pack(product, weight) for weight in weights]
-        packed = np.array([address for address, _ in pairs], dtype=np.uint64)
-        self._buffers = [buffer for _, buffer in pairs]  # `packed` points into them
-        turned = np.ascontiguousarray(a.mlp_out_weight.swapaxes(1, 2))
-        self.constants = Constants(np.uint64(product), packed, a, turned, first_sums(a.mlp_in_scale))
+        self._weights = layer_weights(a) + [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
+        self._turned = np.ascontiguousarray(a.mlp_out_weight.swapaxes(1, 2))
+        self._made: dict[int, Constants] = {}  # by product
+        self._buffers: list[NDArray[np.uint8]] = []  # `Constants.packed` points into them
+
+    def constants(self, rows: int) -> Constants:
+        """Return what the compiled functions read; the product is the quickest for so many rows. They live as long as this."""
+        product = choose_product([weight.shape for weight in self._weights], rows)
+        if product not in self._made:
+            a, pairs = self.model.arrays, [pack(product, weight) for weight in self._weights]
+            self._buffers += [buffer for _, buffer in pairs]
+            packed = np.array([address for address, _ in pairs], dtype=np.uint64)
+            self._made[product] = Constants(np.uint64(product), packed, a, self._turned, first_sums(a.mlp_in_scale))
+        return self._made[product]
 
 
 class FastEngine:
@@ -351,14 +357,15 @@ class FastEngine:
 
     def __init__(self, network: Network, lanes: int, digits_C: Code = NO_CODE) -> None:
         self.network = network  # which keeps the packed weights alive
+        self.constants = network.constants(lanes)
         self.state, self.scratch = new_state(network.model, lanes, digits_C), new_scratch(network.model.sizes, lanes)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
-        step(self.network.constants, self.state, self.scratch, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        step(self.constants, self.state, self.scratch, np.ascontiguousarray(tokens_L, dtype=np.int32))
         return self.scratch.groups.copy()
 
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
         """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
-        token_frequencies(self.network.constants, self.scratch, lane, group)
+        token_frequencies(self.constants, self.scratch, lane, group)
         return self.scratch.tokens.copy()

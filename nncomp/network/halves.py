@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.network import vnni
+from nncomp.network import tiles
 from nncomp.network.code import NO_CODE, Code
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.products import TILES, pack
@@ -26,14 +26,15 @@ def _slices(sizes: dict[str, int], half: int) -> list[slice]:
     """Return which of the states, of the inner outputs of an MLP and of those before the groups a half has."""
     slices = []
     for size in (sizes[name] for name in _HALVED):
-        cut = -(-size // 2 // vnni.OUTPUTS) * vnni.OUTPUTS if size > vnni.OUTPUTS else size // 2  # as the tiles want it
+        cut = -(-size // 2 // tiles.OUTPUTS) * tiles.OUTPUTS if size > tiles.OUTPUTS else size // 2  # as the tiles want it
         slices.append(slice(cut, size) if half else slice(0, cut))
     return slices
 
 
 def _constants(network: Network, half: int) -> Constants:
     """Return the arrays of a half; the weights are not packed yet."""
-    c, a = network.constants, network.constants.arrays
+    c = network.constants(1)
+    a = c.arrays
     e, f, h = _slices(network.model.sizes, half)
 
     def of_gates(array: NDArray[Any]) -> NDArray[Any]:
@@ -72,8 +73,8 @@ def halves(network: Network, digits_C: Code = NO_CODE) -> list[Half]:
     both = [_constants(network, half) for half in range(2)]
     weights = [layer_weights(constants.arrays) for constants in both]
     shapes = [weight.shape for of_half in weights for weight in of_half]
-    product = int(network.constants.product)
-    if not all(map(min, shapes)) or (product == TILES and not all(vnni.fits(n, k) for n, k in shapes)):
+    product = int(network.constants(1).product)
+    if not all(map(min, shapes)) or (product == TILES and not all(tiles.fits(n, k) for n, k in shapes)):
         return []
     sizes, whole, found = network.model.sizes, new_state(network.model, 1, digits_C), list[Half]()
     exchanges = new_exchanges(sizes)

@@ -67,5 +67,5 @@ def likeliest(
     probabilities_NK, actual_N = np.zeros((len(ids_N), count)), np.zeros(len(ids_N))
     ids_N = np.ascontiguousarray(ids_N, np.int32)
     state, scratch, start = new_state(model, 1, digits_C), new_scratch(model.sizes, 1), model.sizes["start_token"]
-    _likeliest(network.constants, state, scratch, ids_N, start, ids_NK, probabilities_NK, actual_N)
+    _likeliest(network.constants(1), state, scratch, ids_N, start, ids_NK, probabilities_NK, actual_N)
     return ids_NK, probabilities_NK, actual_N

@@ -1,8 +1,8 @@
-"""Exact int8 x int8 -> int32 products inside compiled code: our AVX-512 tiles, NumKong's kernels, or a plain loop.
+"""Exact int8 x int8 -> int32 products inside compiled code: our tiles, NumKong's kernels, or a plain loop.
 
-The tiles are the fastest where the processor has their instruction and no matrix unit (AMX), and where the sizes suit them.
-NumKong is good everywhere and picks its instructions at run time. Each process tests the product it wants with extreme values;
-after one wrong sum it takes the next product. Knows nothing of layers.
+The tiles are the quickest with few rows on every processor tried, where the sizes suit them; with many rows NumKong is, where it
+has a matrix unit (AMX). NumKong picks its instructions at run time and is there on processors that have no tiles. So each process
+tests the products with extreme values, and times those that are exact. Knows nothing of layers.
 """
 
 # L rows (lanes), N outputs, K inputs
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled
-from nncomp.network import vnni
+from nncomp.network import tiles
 
 LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's function
 _ALIGNMENT = 64
+_TIMED = 9  # calls of a product that are timed
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -50,7 +52,7 @@ def multiply(product: Any, packed: Any, weight_NK: Any, a_LK: Any, sums_L: Any, 
     """
     rows, n, k = np.uint64(a_LK.shape[0]), np.uint64(weight_NK.shape[0]), np.uint64(weight_NK.shape[1])
     if product == np.uint64(TILES):
-        vnni.multiply(packed, weight_NK.shape[0], a_LK, sums_L, out_LN)
+        tiles.multiply(packed, weight_NK.shape[0], a_LK, sums_L, out_LN)
     elif product != np.uint64(LOOP):
         a, out = np.uint64(a_LK.ctypes.data), np.uint64(out_LN.ctypes.data)
         _call_c(product, (a, np.uint64(packed), out, rows, n, k, k, n * np.uint64(4)))
@@ -89,7 +91,7 @@ def pack(product: int, weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uin
     """Return a weight packed for a product: its address and the buffer that must outlive it."""
     library = _numkong()
     if product == TILES:
-        return vnni.pack(weight_NK)
+        return tiles.pack(weight_NK)
     if product == LOOP or library is None:
         return 0, np.zeros(0, np.uint8)
     n, k = weight_NK.shape
@@ -116,20 +118,32 @@ def _is_exact(product: int) -> bool:
     return True
 
 
-def _has_matrix_unit() -> bool:
-    """Return whether the processor has AMX, with which NumKong is three times as fast as the tiles."""
-    return "+amx-int8" in vnni.features()
+@functools.cache
+def _seconds(product: int, rows: int) -> float:
+    """Return the least time of a few calls of the product, with as many rows and a weight like a layer's."""
+    weight, a = np.ones((768, 256), np.int8), np.ones((rows, 256), np.int8)
+    packed, _buffer = pack(product, weight)
+    out, sums = np.zeros((rows, len(weight)), np.int32), np.zeros(rows, np.int32)
+    times = []
+    for _ in range(_TIMED):
+        start = time.perf_counter()
+        multiply(np.uint64(product), np.uint64(packed), weight, a, sums, out)
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
-def choose_product(shapes: list[tuple[int, int]]) -> int:
-    """Return the quickest product that is exact on this machine for weights of these shapes (N, K).
+def choose_product(shapes: list[tuple[int, int]], rows: int) -> int:
+    """Return the quickest product that is exact on this machine for weights of these shapes (N, K) and for so many rows.
 
     The environment variable NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them; a machine without it takes the next.
     """
     asked = "loop" if config.DISABLE_JIT else os.environ.get("NNCOMP_PRODUCT", "")  # the others are compiled or C
     candidates: list[int] = []
-    if vnni.available() and all(vnni.fits(n, k) for n, k in shapes) and (asked == "tiles" or not (asked or _has_matrix_unit())):
+    if asked in ("", "tiles") and tiles.available() and all(tiles.fits(n, k) for n, k in shapes):
         candidates.append(TILES)
     if asked in ("", "tiles", "numkong"):
         candidates.append(numkong_address())
-    return next((product for product in candidates if _is_exact(product)), LOOP)
+    exact = [product for product in candidates if product != LOOP and _is_exact(product)]
+    if asked or len(exact) < 2:
+        return exact[0] if exact else LOOP
+    return min(exact, key=lambda product: _seconds(product, rows))

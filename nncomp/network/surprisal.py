@@ -44,5 +44,5 @@ def surprisal_bits(network: Network, ids_N: NDArray[np.integer[Any]], lanes: int
     ids_TL = np.ascontiguousarray(ids_N[: steps * lanes].reshape(lanes, steps).T, dtype=np.int32)
     model = network.model
     state, scratch = new_state(model, lanes, digits_C), new_scratch(model.sizes, lanes)
-    bits = _surprisal(network.constants, state, scratch, ids_TL, model.sizes["start_token"])
+    bits = _surprisal(network.constants(lanes), state, scratch, ids_TL, model.sizes["start_token"])
     return float(bits) * len(ids_N) / max(1, ids_TL.size)
