@@ -65,20 +65,20 @@ def _part(constants: Any, state: Any, b: Any, which: int, count: int) -> None:
             elif which == 1:
                 engine._token_shift(b.y, b.rows, state.before[n], a.shift[n], b.u)
             elif which == 2:
-                multiply(product, packed[p], a.gates_weight[n], b.u, b.sums, b.gates)
-                multiply(product, packed[p + 1], a.state_out_weight[n], b.out, b.sums, b.delta)
-                multiply(product, packed[p + 2], a.mlp_in_weight[n], b.y, b.sums, b.wide)
+                multiply(product, packed[p], a.gates_weight[n], b.u, b.room, b.gates)
+                multiply(product, packed[p + 1], a.state_out_weight[n], b.out, b.room, b.delta)
+                multiply(product, packed[p + 2], a.mlp_in_weight[n], b.y, b.room, b.wide)
             elif which == 3:
-                scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
+                scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], a.state_scale[n]
                 engine._recur(b.gates, b.rows, scale, bias, a.sigmoid, a.silu, state_scale, state.h[n], b.out, b.gates_row)
             elif which == 4:
                 engine._add(b.x, b.delta, a.state_out_scale[n])
                 engine._add(b.x, b.delta, a.mlp_out_scale[n])
         if which == 5:
             p = 4 * state.h.shape[0]
-            multiply(product, packed[p], a.group_in_weight, b.hidden, b.sums, b.group_wide)
+            multiply(product, packed[p], a.group_in_weight, b.hidden, b.room, b.group_wide)
             engine._squared_relu(b.group_wide, a.group_in_scale, b.group_z)
-            multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.sums, b.group_acc)
+            multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.room, b.group_acc)
             for i in range(b.x.shape[0]):
                 engine._frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])
 

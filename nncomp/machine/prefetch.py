@@ -11,11 +11,13 @@ from numba.extending import intrinsic
 
 from nncomp.machine.kernels import with_twin
 
+LINE_BYTES = 64  # of a cache
+
 
 @with_twin(lambda array, index: None)
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
-    """Fetch the cache line of element `index` of a one-dimensional array of bytes."""
+    """Fetch the cache line of element `index` of an array of bytes, counted through all its dimensions."""
     signature = types.void(array, types.int64)
 
     def generate(context: Any, builder: Any, signature_: Any, arguments: Any) -> Any:

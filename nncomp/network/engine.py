@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import compiled, inlined
+from nncomp.machine.prefetch import LINE_BYTES, prefetch
 from nncomp.machine.turns import pass_on, wait_for
 from nncomp.network.code import NO_CODE, Code
 from nncomp.network.model import (
@@ -68,11 +70,13 @@ def _normalise(x: Any, y: Any) -> None:
     for i in range(lanes):
         total = np.int64(0)
         for j in range(width):
-            total += x[i, j] * x[i, j]  # <= 4096 * 2**46
-        factor = np.int64(16 << NORM_SHIFT) // max(_integer_sqrt(total // width), MIN_NORM)
+            total += np.int64(x[i, j]) * np.int64(x[i, j])  # <= 4096 * 2**46
+        root = max(_integer_sqrt(total // width), MIN_NORM)
+        factor = np.int32(np.int64(16 << NORM_SHIFT) // root)  # <= 2**26
         for j in range(width):
-            v = (x[i, j] * factor + (1 << (NORM_SHIFT - 1))) >> NORM_SHIFT  # |x * factor| <= 2**49
-            y[i, j] = np.int8(min(max(v, -127), 127))
+            product = np.int64(x[i, j]) * np.int64(factor)  # |product| <= 2**49
+            v = np.int32((product + (1 << (NORM_SHIFT - 1))) >> NORM_SHIFT)
+            y[i, j] = np.int8(min(max(v, np.int32(-127)), np.int32(127)))
 
 
 @compiled
@@ -90,29 +94,32 @@ def _token_shift(y: Any, lanes: Any, before: Any, shift: Any, u: Any) -> None:
 def _table_index(gates: Any, scale: Any, bias: Any, out: Any) -> None:
     for j in range(out.size):
         z = (np.int64(gates[j]) * np.int64(scale[j]) + bias[j]) >> SCALE_SHIFT
-        out[j] = min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF
+        out[j] = np.int32(min(max(z, -TABLE_HALF), TABLE_HALF - 1) + TABLE_HALF)
 
 
 @inlined
 def _look_up(table: Any, out: Any) -> None:
     for j in range(out.size):
-        out[j] = np.int64(table[np.uint64(out[j])])
+        out[j] = table[np.uint64(out[j])]
 
 
 @inlined
 def _candidate(gates: Any, scale: Any, bias: Any, out: Any) -> None:
     for j in range(out.size):
         c = (np.int64(gates[j]) * np.int64(scale[j]) + bias[j]) >> STATE_SHIFT
-        out[j] = min(max(c, -STATE_MAX), STATE_MAX)
+        out[j] = np.int32(min(max(c, -STATE_MAX), STATE_MAX))
 
 
 @inlined
 def _recur_lane(rate: Any, c: Any, gate: Any, state_scale: int, h: Any, out: Any) -> None:
+    """Products are of 32 bits by 32, for processors without one of 64 by 64."""
     for j in range(h.size):
-        h[j] += ((c[j] - h[j]) * rate[j] + (1 << (STATE_BITS - 1))) >> STATE_BITS
+        product = np.int64(np.int32(c[j] - h[j])) * np.int64(rate[j])  # |c - h| <= 2**27, rate <= 2**20
+        h[j] = np.int32(h[j] + np.int32((product + (1 << (STATE_BITS - 1))) >> STATE_BITS))
     for j in range(h.size):
-        v = (((h[j] * gate[j]) >> 16) * state_scale + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
-        out[j] = np.int8(min(max(v, -127), 127))
+        gated = np.int32((np.int64(h[j]) * np.int64(gate[j])) >> 16)  # |h| <= 2**26, |gate| <= 2**20
+        v = np.int32((np.int64(gated) * np.int64(state_scale) + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT)
+        out[j] = np.int8(min(max(v, np.int32(-127)), np.int32(127)))
 
 
 @compiled
@@ -156,12 +163,13 @@ def _find_active(acc: Any, threshold: Any, flags: Any, places: Any) -> int:
     """Write the places where the sums reach their thresholds into `places`; return how many they are, perhaps more than fit."""
     for j in range(acc.size):
         flags[j] = acc[j] >= threshold[j]
-    count, last, words = 0, places.size - 1, flags.view(np.int64)  # eight at a time
+    count, last, words = 0, places.size - 1, flags.view(np.int64)  # eight at a time, a byte each
     for x in range(words.size):
-        if words[x] != 0:
-            for j in range(8 * x, 8 * x + 8):
-                places[min(count, last)] = j
-                count += np.int64(flags[j])
+        word = words[x]
+        while word != 0:
+            places[min(count, last)] = 8 * x + (lowest_bit(word) >> 3)
+            count += 1
+            word &= word - 1
     return count
 
 
@@ -178,6 +186,10 @@ def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, mlp: Any, ou
         mlp.counts[i] = _find_active(wide[i], threshold, mlp.flags, mlp.places[i])
         if mlp.counts[i] >= mlp.places.shape[1]:
             return False
+        for x in range(mlp.counts[i]):
+            first = mlp.places[i, x] * turned.shape[1]
+            for byte in range(first, first + turned.shape[1], LINE_BYTES):
+                prefetch(turned, byte)
     for i in range(wide.shape[0]):
         row = out[i]
         for j in range(row.size):
@@ -190,7 +202,7 @@ def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, mlp: Any, ou
 
 @compiled
 def _mlp_out(
-    product: Any, packed: Any, weight: Any, turned: Any, scale: Any, threshold: Any, wide: Any, mlp: Any, sums: Any, out: Any
+    product: Any, packed: Any, weight: Any, turned: Any, scale: Any, threshold: Any, wide: Any, mlp: Any, room: Any, out: Any
 ) -> None:
     """Set `out` to the product of the squared ReLU of `wide` (up to 4 rows) with the second weight of an MLP.
 
@@ -202,7 +214,7 @@ def _mlp_out(
     if not _add_active(wide, scale, threshold, turned, mlp, out):
         z = mlp.z[: wide.shape[0]]
         _squared_relu(wide, scale, z)
-        multiply(product, packed, weight, z, sums, out)
+        multiply(product, packed, weight, z, room, out)
 
 
 @compiled
@@ -210,7 +222,7 @@ def _add(x: Any, acc: Any, scale: Any) -> None:
     lanes, width = x.shape
     for i in range(lanes):
         for j in range(width):
-            v = x[i, j] + ((np.int64(acc[i, j]) * scale[j] + _HALF) >> SCALE_SHIFT)
+            v = np.int64(x[i, j]) + ((np.int64(acc[i, j]) * np.int64(scale[j]) + _HALF) >> SCALE_SHIFT)
             x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
 
 
@@ -264,43 +276,43 @@ def feed(
     x, y, u, gates = scratch.x[:rows], scratch.y[:rows], scratch.u[:rows], scratch.gates[:rows]
     out, delta, wide, hidden = scratch.out[:rows], scratch.delta[:rows], scratch.wide[:rows], scratch.hidden[:rows]
     group_wide, group_z, group_acc = scratch.group_wide[:rows], scratch.group_z[:rows], scratch.group_acc[:rows]
-    sums, is_half = scratch.sums, exchange.met.size > 0
+    room, is_half = scratch.room, exchange.met.size > 0
     for i in range(rows):
         token = tokens[i]
         row = np.int64(a.embedding_scale[token])
         for j in range(x.shape[1]):
             v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
             v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + state.code[j]
-            x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
+            x[i, j] = np.int32(min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX))
     for n in range(layers):
         p = n * _PER_LAYER
         _normalise(x, y)
         wait_for(state.turns[n], number, give_core_away)
         _token_shift(y, lanes, state.before[n], a.shift[n], u)
-        multiply(product, packed[p + _GATES], a.gates_weight[n], u, sums, gates)
-        scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], np.int64(a.state_scale[n])
+        multiply(product, packed[p + _GATES], a.gates_weight[n], u, room, gates)
+        scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], a.state_scale[n]
         _recur(gates, lanes, scale, bias, a.sigmoid, a.silu, state_scale, state.h[n], out, scratch.gates_row)
         pass_on(state.turns[n], number + 1)
-        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, sums, delta)
+        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, room, delta)
         if is_half:
             _add_other_half(exchange, delta, give_core_away)
         _add(x, delta, a.state_out_scale[n])
         _normalise(x, y)
-        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, sums, wide)
+        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, room, wide)
         for i in range(0, rows, TOGETHER):
             end = min(i + TOGETHER, rows)
             _mlp_out(
                 product, packed[p + _MLP_OUT], a.mlp_out_weight[n], constants.mlp_out_turned[n], a.mlp_in_scale[n],
-                constants.mlp_threshold[n], wide[i:end], scratch.mlp, sums, delta[i:end],
+                constants.mlp_threshold[n], wide[i:end], scratch.mlp, room, delta[i:end],
             )  # fmt: skip
         if is_half:
             _add_other_half(exchange, delta, give_core_away)
         _add(x, delta, a.mlp_out_scale[n])
     _normalise(x, hidden)
     p = layers * _PER_LAYER
-    multiply(product, packed[p], a.group_in_weight, hidden, sums, group_wide)
+    multiply(product, packed[p], a.group_in_weight, hidden, room, group_wide)
     _squared_relu(group_wide, a.group_in_scale, group_z)
-    multiply(product, packed[p + 1], a.group_out_weight, group_z, sums, group_acc)
+    multiply(product, packed[p + 1], a.group_out_weight, group_z, room, group_acc)
     if is_half:
         _add_other_half(exchange, group_acc, give_core_away)
     for i in range(rows):
@@ -320,7 +332,7 @@ def token_frequencies(constants: Any, scratch: Any, row: int, group: int) -> Non
     a, size = constants.arrays, scratch.tokens.size
     low, high = group * size, (group + 1) * size
     address = constants.packed[a.shift.shape[0] * _PER_LAYER + 2 + group]
-    multiply(constants.product, address, a.token_weight[low:high], scratch.hidden[row : row + 1], scratch.sums, scratch.token_acc)
+    multiply(constants.product, address, a.token_weight[low:high], scratch.hidden[row : row + 1], scratch.room, scratch.token_acc)
     _frequencies(scratch.token_acc[0], a.token_scale[low:high], a.token_bias[low:high], a.exp2, scratch.tokens)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nncomp.network.code import NO_CODE, Code, code_input, code_state
 from nncomp.network.model import Model
+from nncomp.network.tiles import room_words
 
 APART = 16  # int64 from one counter to the next, so that each has a cache line of its own
 TOGETHER = 4  # rows of the second product of the MLP that are made together
@@ -23,7 +24,7 @@ TOGETHER = 4  # rows of the second product of the MLP that are made together
 class State(NamedTuple):
     """What L lanes remember of their tokens. Two threads that encode share it."""
 
-    h: NDArray[np.int64]  # N L E
+    h: NDArray[np.int32]  # N L E
     before: NDArray[np.int8]  # N L D, the normalised input of the token before
     code: NDArray[np.int64]  # D, what the code of the text adds to the input of each token; it stays the same
     turns: NDArray[np.int64]  # N 16, the first of each row: how many feeds have gone through the layer's state
@@ -42,11 +43,11 @@ class Scratch(NamedTuple):
     """What one thread works with to feed R rows. Nothing here outlives a feed but the results, which the caller reads."""
 
     rows: NDArray[np.int64]  # R, 0 to R - 1
-    x: NDArray[np.int64]  # R D, the residual stream
+    x: NDArray[np.int32]  # R D, the residual stream
     y: NDArray[np.int8]  # R D, the same normalised
     u: NDArray[np.int8]  # R D, the same after the token shift
     gates: NDArray[np.int32]  # R 3E
-    gates_row: NDArray[np.int64]  # 3E, the gates of one row
+    gates_row: NDArray[np.int32]  # 3E, the gates of one row
     out: NDArray[np.int8]  # R E, what the state gives out
     delta: NDArray[np.int32]  # R D, what is added to the residual stream
     wide: NDArray[np.int32]  # R F, before the squared ReLU
@@ -55,7 +56,7 @@ class Scratch(NamedTuple):
     group_z: NDArray[np.int8]  # R H, after it
     group_acc: NDArray[np.int32]  # R G
     token_acc: NDArray[np.int32]  # 1 S
-    sums: NDArray[np.int32]  # R, of the products
+    room: NDArray[np.int32]  # of the products (`tiles.room_words`)
     hidden: NDArray[np.int8]  # R D, a result: what the tokens of a group are predicted from
     groups: NDArray[np.int64]  # R G, a result: frequencies of the groups
     tokens: NDArray[np.int64]  # S, a result: frequencies of the tokens of one group
@@ -74,7 +75,7 @@ def new_state(model: Model, lanes: int, digits_C: Code = NO_CODE) -> State:
     s = model.sizes
     n, d, e = s["layer_count"], s["width"], s["state_width"]
     state = State(
-        h=np.zeros((n, lanes, e), np.int64),
+        h=np.zeros((n, lanes, e), np.int32),
         before=np.zeros((n, lanes, d), np.int8),
         code=np.zeros(d, np.int64),
         turns=np.zeros((n, APART), np.int64),
@@ -100,11 +101,11 @@ def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
     )
     return Scratch(
         rows=np.arange(rows),
-        x=np.zeros((rows, d), i64),
+        x=np.zeros((rows, d), i32),
         y=np.zeros((rows, d), i8),
         u=np.zeros((rows, d), i8),
         gates=np.zeros((rows, 3 * e), i32),
-        gates_row=np.zeros(3 * e, i64),
+        gates_row=np.zeros(3 * e, i32),
         out=np.zeros((rows, e), i8),
         delta=np.zeros((rows, d), i32),
         wide=np.zeros((rows, f), i32),
@@ -113,7 +114,7 @@ def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
         group_z=np.zeros((rows, h), i8),
         group_acc=np.zeros((rows, g), i32),
         token_acc=np.zeros((1, size), i32),
-        sums=np.zeros(rows, i32),
+        room=np.zeros(room_words(rows, max(d, e, f, h)), i32),
         hidden=np.zeros((rows, d), i8),
         groups=np.zeros((rows, g), i64),
         tokens=np.zeros(size, i64),
