@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import config
 
 from nncomp.errors import ModelError
 from nncomp.network import products, vnni
@@ -131,7 +131,10 @@ def test_every_product_is_exact(product: int | str, rows: int, n: int, k: int, s
 
 @pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 def test_every_product_gives_the_same_integers() -> None:
-    """Tiles, NumKong, the plain loop, and Numba for a processor without AVX-512: one hash of all frequencies."""
+    """Tiles, NumKong, the plain loop, and Numba for a processor without AVX-512: one hash of all frequencies.
+
+    A processor that has no AVX-512 is such a one itself; `python -m checks.matrix` has others.
+    """
     code = (
         "import hashlib, numpy as np\n"
         "from nncomp.network.engine import FastEngine, Network\n"
@@ -146,7 +149,7 @@ def test_every_product_gives_the_same_integers() -> None:
     )
     kinds, hashes = [], set()
     environments: list[dict[str, str]] = [{"NNCOMP_PRODUCT": name} for name in ("tiles", "numkong", "loop")]
-    if platform.machine() == "x86_64":
+    if "+avx512f" in vnni.features():
         environments.append({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f,-avx512vnni"})
     for environment in environments:
         run = subprocess.run(
@@ -158,6 +161,19 @@ def test_every_product_gives_the_same_integers() -> None:
     assert len(hashes) == 1
     assert kinds[:3] == [products.TILES if vnni.available() else 2, 2, products.LOOP]
     assert products.TILES not in kinds[3:]
+
+
+@pytest.mark.parametrize("feature", ["avx512vnni", "amx-int8"])
+def test_what_is_chosen_for_a_processor_with(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AVX-512 VNNI the tiles, with AMX NumKong's kernels before them; a skip says what was not run."""
+    if config.DISABLE_JIT or f"+{feature}" not in vnni.features():
+        pytest.skip(f"no {feature} on this processor, or nothing is compiled: its product is not run")
+    monkeypatch.delenv("NNCOMP_PRODUCT", raising=False)
+    shapes = [(64, 256), (128, 1024)]
+    has_matrix_unit = "+amx-int8" in vnni.features()
+    assert products.choose_product(shapes) == (products.numkong_address() if has_matrix_unit else products.TILES)
+    monkeypatch.setenv("NNCOMP_PRODUCT", "tiles")
+    assert products.choose_product(shapes) == (products.TILES if vnni.available() else products.numkong_address())
 
 
 def test_model_file_round_trip_and_damage(tmp_path: Path) -> None:
