@@ -62,8 +62,26 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Return a function that runs `nncomp` with the given arguments in the test's own folder."""
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    """Return a function that runs `nncomp` with the given arguments in the test's own folder.
+
+    On Linux a process that has nncomp loaded forks for it: a new interpreter takes a second. `run_anew` starts one.
+    """
+    if sys.platform != "linux":
+        return request.getfixturevalue("run_anew")  # type: ignore[no-any-return]
+    commands = request.getfixturevalue("commands_with_models")
+
+    def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        result: subprocess.CompletedProcess[bytes] = commands.run_piped(*arguments, cwd=tmp_path, stdin=stdin)
+        assert b"Traceback" not in result.stderr, result.stderr.decode()
+        return result
+
+    return call
+
+
+@pytest.fixture
+def run_anew(tmp_path: Path) -> Run:
+    """Return a function that runs `nncomp` as a person does, in an interpreter of its own, in the test's own folder."""
 
     def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "nncomp", *map(str, arguments)]
@@ -80,6 +98,16 @@ def commands() -> Iterator[Any]:
     from tests.kinds.commands import Commands
 
     made = Commands()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def commands_with_models() -> Iterator[Any]:
+    """Yield what starts commands with models in a moment."""
+    from tests.kinds.commands import Commands
+
+    made = Commands(models=True)
     yield made
     made.close()
 
