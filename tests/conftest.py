@@ -38,6 +38,9 @@ def pytest_configure() -> None:
         if _CHANGING.fullmatch(name):
             del os.environ[name]
     os.environ.update({"LANG": _UTF8, "LC_ALL": _UTF8, "TZ": "UTC"})
+    # A thread of torch or of Numba that waits for work sleeps: on cores that other tests keep busy, waiting awake took ten times
+    # the time of the work. It is read when the first of them is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, _UTF8)  # for text that is read in this process
     if hasattr(time, "tzset"):
