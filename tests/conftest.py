@@ -72,10 +72,12 @@ def run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
     """
     if sys.platform != "linux":
         return request.getfixturevalue("run_anew")  # type: ignore[no-any-return]
-    commands = request.getfixturevalue("commands_with_models")
+    return _forking(request.getfixturevalue("commands_with_models"), tmp_path)
 
+
+def _forking(commands: Any, folder: Path) -> Run:
     def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        result: subprocess.CompletedProcess[bytes] = commands.run_piped(*arguments, cwd=tmp_path, stdin=stdin)
+        result: subprocess.CompletedProcess[bytes] = commands.run_piped(*arguments, cwd=folder, stdin=stdin)
         assert b"Traceback" not in result.stderr, result.stderr.decode()
         return result
 
@@ -110,9 +112,30 @@ def commands_with_models() -> Iterator[Any]:
     """Yield what starts commands with models in a moment."""
     from tests.kinds.commands import Commands
 
-    made = Commands(models=True)
+    made = Commands("models")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def commands_for_training() -> Iterator[Any]:
+    """Yield what starts `nncomp train` in a moment: torch, which takes seconds to import, is there. None where nothing forks."""
+    if sys.platform != "linux":
+        yield None
+        return
+    from tests.kinds.commands import Commands
+
+    made = Commands("training")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run_training(tmp_path: Path, request: pytest.FixtureRequest, commands_for_training: Any) -> Run:
+    """Return a function as `run` does, for `nncomp train`."""
+    if not commands_for_training:
+        return request.getfixturevalue("run_anew")  # type: ignore[no-any-return]
+    return _forking(commands_for_training, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -101,20 +101,21 @@ def _group(stat: Path) -> int:
 class Commands:
     """Starts commands by a process that forks for each. Closing it ends them all.
 
-    With `models` the process has the compiled functions of mixing on tokens and of the network loaded as well, and no faults.
+    With "models" the process has the compiled functions of mixing on tokens and of the network loaded as well, and no faults;
+    with "training" what `nncomp train` imports.
     """
 
-    def __init__(self, models: bool = False) -> None:
+    def __init__(self, more: str = "") -> None:
         self._folder = tempfile.mkdtemp(prefix="kinds-")
         self._path = str(Path(self._folder, "s"))
         self.surroundings = environment()
         surroundings = self.surroundings | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        library = None if models else _faulty_library(Path(self._folder))
+        library = None if more else _faulty_library(Path(self._folder))
         if library:
             surroundings |= {"LD_PRELOAD": str(library)}
         self.has_faults = library is not None
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.kinds.server", self._path, *(["--models"] if models else [])],
+            [sys.executable, "-m", "tests.kinds.server", self._path, more],
             cwd=ROOT,
             env=surroundings,
             stdin=subprocess.PIPE,
