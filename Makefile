@@ -1,11 +1,11 @@
-# make demo: install nncomp and see it work; make test: everything that must hold; make docs: the pages of docs/ as a site;
-# make man: the manual page anew. All need Python 3.11+ and make.
+# make demo: install nncomp and see it work; make test: everything that must hold (make types: the types alone; make kernels: what
+# tests need compiled); make docs: the pages of docs/ as a site; make man: the manual page anew. All need Python 3.11+ and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: demo test docs man clean
+.PHONY: demo test types kernels docs man clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nncomp needs Python 3.11 or later: make PYTHON=python3.11")'
@@ -31,8 +31,14 @@ demo: .venv/runtime
 test: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) -j 2 types kernels  # each keeps a core busy for a minute, the first time
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+types: .venv/dev
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+kernels: .venv/dev
+	$(BIN)/python -m tests.prepare
 
 docs: .venv/dev
 	$(BIN)/mkdocs build --strict  # with -q it would not count its warnings

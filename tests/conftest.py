@@ -38,6 +38,9 @@ def pytest_configure() -> None:
         if _CHANGING.fullmatch(name):
             del os.environ[name]
     os.environ.update({"LANG": _UTF8, "LC_ALL": _UTF8, "TZ": "UTC"})
+    # A thread of torch or of Numba that waits for work sleeps: on cores that other tests keep busy, waiting awake took ten times
+    # the time of the work. It is read when the first of them is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, _UTF8)  # for text that is read in this process
     if hasattr(time, "tzset"):
@@ -62,8 +65,28 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Return a function that runs `nncomp` with the given arguments in the test's own folder."""
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    """Return a function that runs `nncomp` with the given arguments in the test's own folder.
+
+    On Linux a process that has nncomp loaded forks for it: a new interpreter takes a second. `run_anew` starts one.
+    """
+    if sys.platform != "linux":
+        return request.getfixturevalue("run_anew")  # type: ignore[no-any-return]
+    return _forking(request.getfixturevalue("commands_with_models"), tmp_path)
+
+
+def _forking(commands: Any, folder: Path) -> Run:
+    def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        result: subprocess.CompletedProcess[bytes] = commands.run_piped(*arguments, cwd=folder, stdin=stdin)
+        assert b"Traceback" not in result.stderr, result.stderr.decode()
+        return result
+
+    return call
+
+
+@pytest.fixture
+def run_anew(tmp_path: Path) -> Run:
+    """Return a function that runs `nncomp` as a person does, in an interpreter of its own, in the test's own folder."""
 
     def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "nncomp", *map(str, arguments)]
@@ -82,6 +105,37 @@ def commands() -> Iterator[Any]:
     made = Commands()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def commands_with_models() -> Iterator[Any]:
+    """Yield what starts commands with models in a moment."""
+    from tests.kinds.commands import Commands
+
+    made = Commands("models")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def commands_for_training() -> Iterator[Any]:
+    """Yield what starts `nncomp train` in a moment: torch, which takes seconds to import, is there. None where nothing forks."""
+    if sys.platform != "linux":
+        yield None
+        return
+    from tests.kinds.commands import Commands
+
+    made = Commands("training")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run_training(tmp_path: Path, request: pytest.FixtureRequest, commands_for_training: Any) -> Run:
+    """Return a function as `run` does, for `nncomp train`."""
+    if not commands_for_training:
+        return request.getfixturevalue("run_anew")  # type: ignore[no-any-return]
+    return _forking(commands_for_training, tmp_path)
 
 
 @pytest.fixture(scope="module")

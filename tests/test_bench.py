@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -10,19 +11,23 @@ import os
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 import pytest
 from rich.cells import cell_len
 
+import nncomp
 from nncomp import __version__
 from nncomp.bench import measure
 from nncomp.bench.corpora import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench.measure import Result
 from nncomp.bench.peers import peers
-from nncomp.cli.bench_command import Measured, _draw, _print_notes, _print_results
+from nncomp.blocks.levels import STANDARD
+from nncomp.cli import bench_command
+from nncomp.cli.bench_command import Asked, Measured, _draw, _print_notes, _print_results, run_bench
 from nncomp.cli.files import Sink
 from nncomp.errors import DataError, NncompError
 from nncomp.network.model import TRAINED_ON, save_model
@@ -96,7 +101,7 @@ def test_folders_are_expanded_and_missing_paths_named(tmp_path: Path) -> None:
         list(measure.expand([tmp_path / "missing"]))
 
 
-def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: bytes) -> None:
+def test_the_command_prints_a_table(run: Run, tmp_path: Path, english: bytes) -> None:
     (tmp_path / "text").write_bytes(english[:4_000])
     table = run("bench", "text")
     assert table.returncode == 0, table.stderr
@@ -105,10 +110,6 @@ def test_the_command_prints_a_table_and_json(run: Run, tmp_path: Path, english: 
     assert lines[0] == "text: 4,000 bytes"
     for name in ("nncomp", "gzip -9", "bzip2 -9", "xz -9e"):
         assert any(line.startswith(name) for line in lines)
-    document = json.loads(run("bench", "--json", "--no-others", "text").stdout)
-    assert document["files"][0]["results"][0]["compressor"] == "nncomp -5"
-    assert document["total"][0]["raw_bytes"] == 4_000
-    assert {"nncomp", "command", "machine", "python", "libraries"} <= document.keys()
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 300])
@@ -151,18 +152,37 @@ def test_a_picture_takes_any_file_name() -> None:
         assert b"<svg" in sink.getvalue()
 
 
-def test_a_file_that_was_trained_on_is_marked(run: Run, tmp_path: Path) -> None:
-    model = small_model()
-    (tmp_path / "seen").write_bytes(b"a document of the training\n" * 20)
-    (tmp_path / "other").write_bytes(b"a document of somebody else\n" * 20)
-    digests = training_corpus.find_corpus(str(tmp_path / "seen")).short_digests()
-    save_model(replace(model, extra={**model.extra, TRAINED_ON: digests}), tmp_path / "own.safetensors")
-    table = run("bench", "--no-others", "--model", "own.safetensors", "seen", "other")
-    assert table.returncode == 0, table.stderr
-    assert b"seen (the model was trained on it): 540 bytes" in table.stdout
-    assert b"other: 560 bytes" in table.stdout
-    document = json.loads(run("bench", "--json", "--no-others", "--model", "own.safetensors", "seen", "other").stdout)
-    assert [each["trained_on"] for each in document["files"]] == [True, False]
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run, tmp_path: Path) -> Callable[..., str]:
+    """Return a function that measures files of the test's folder without processes and returns what is printed.
+
+    What nncomp compresses it decompresses here; beside it is gzip. The commands themselves are measured by
+    test_the_command_prints_a_table and by tests/test_json.py.
+    """
+
+    def ours(model: str, model_bytes: int, workers: int, level: int) -> measure.Compressor:
+        chosen = None if model == "none" else model
+        return measure.function_compressor(
+            f"nncomp -{level}",
+            lambda data: nncomp.compress(data, level=level, model=chosen),
+            lambda data: nncomp.decompress(data, model=chosen),
+        )
+
+    def bound_bits(path: Path, model: str, workers: int) -> float:
+        result = run("entropy", "--json", "-q", "--model", model, path.name)
+        return float(json.loads(result.stdout)["bound_bits"])
+
+    def call(*names: str, **options: Any) -> str:
+        usual = Asked(False, 0, STANDARD, "none", True, False, None, None, False)
+        run_bench(list(names), replace(usual, **options))
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measure, "nncomp_compressor", ours)
+    monkeypatch.setattr(measure, "bound_bits", bound_bits)
+    gzip_ = measure.function_compressor("gzip -9", gzip.compress, gzip.decompress)
+    monkeypatch.setattr(bench_command, "peers", lambda: [gzip_])
+    return call
 
 
 def test_a_bench_of_nothing_is_exit_1(run: Run) -> None:
@@ -183,22 +203,33 @@ def test_the_front_and_the_ranking() -> None:
     assert measure.front(twins, lambda each: each.compress_kb_per_s) == twins, "neither is better"
 
 
-def test_the_bound_the_gap_and_a_picture(run: Run, tmp_path: Path) -> None:
+def test_a_file_that_was_trained_on_is_marked(bench: Callable[..., str], tmp_path: Path) -> None:
+    model = small_model()
+    (tmp_path / "seen").write_bytes(b"a document of the training\n" * 20)
+    (tmp_path / "other").write_bytes(b"a document of somebody else\n" * 20)
+    digests = training_corpus.find_corpus(str(tmp_path / "seen")).short_digests()
+    save_model(replace(model, extra={**model.extra, TRAINED_ON: digests}), tmp_path / "own.safetensors")
+    said = bench("seen", "other", model="own.safetensors")
+    assert "seen (the model was trained on it): 540 bytes" in said
+    assert "other: 560 bytes" in said
+    document = json.loads(bench("seen", "other", model="own.safetensors", is_json=True))
+    assert [each["trained_on"] for each in document["files"]] == [True, False]
+
+
+def test_the_bound_the_gap_and_a_picture(bench: Callable[..., str], run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     (tmp_path / "a").write_bytes(b"a text, and the same text again, " * 40)
     (tmp_path / "b").write_bytes(b"some other text, and some other text, " * 40)
-    command = ["bench", "--bound", "--model", "none"]
-    table = run(*command, "--plot", "front.svg", "a", "b")
-    assert table.returncode == 0, table.stderr
-    lines = table.stdout.decode().splitlines()
+    lines = bench("a", "b", with_bound=True, plot="front.svg").splitlines()
     assert all(len(line) <= 80 for line in lines), lines
     assert sum(line.startswith("bound ") for line in lines) == 3, "each file, and all"
     assert sum(line.startswith("gap: nncomp is ") for line in lines) == 3
     assert [line.split()[0] for line in lines if line.strip().startswith(("in:", "out:"))] == ["in:", "out:"]
     assert b"<svg" in (tmp_path / "front.svg").read_bytes()
-    document = json.loads(run(*command, "--json", "--no-others", "a").stdout)
+    document = json.loads(bench("a", with_bound=True, with_others=False, is_json=True))
     (row,) = document["files"]
-    (ours,) = (each for each in row["results"] if each["compressor"] == "nncomp -5")
+    (ours,) = row["results"]
+    assert ours["compressor"] == "nncomp -5"
     assert 0 < row["bound_bits"] <= 8 * ours["packed_bytes"]
     assert document["bound_bits"] == row["bound_bits"]
     again = run("bench", "--no-others", "--model", "none", "--plot", "front.svg", "a")

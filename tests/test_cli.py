@@ -26,12 +26,12 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_text_there_and_back(run: Run, tmp_path: Path, english: bytes) -> None:
+def test_a_text_there_and_back(run_anew: Run, tmp_path: Path, english: bytes) -> None:
     source = tmp_path / "text.txt"
     source.write_bytes(english)
     source.chmod(0o640)
     os.utime(source, ns=(10**18, 10**18 + 123_456_789))
-    result = run("compress", "-v", "text.txt")
+    result = run_anew("compress", "-v", "text.txt")
     assert result.returncode == 0, result.stderr
     said = result.stderr.decode()
     assert result.stdout == b""
@@ -41,8 +41,8 @@ def test_a_text_there_and_back(run: Run, tmp_path: Path, english: bytes) -> None
     assert packed.stat().st_size < 10_000
     assert packed.stat().st_mode & 0o777 == 0o640
     assert packed.stat().st_mtime_ns == source.stat().st_mtime_ns
-    assert run("test", "text.txt.nnc").returncode == 0
-    assert run("decompress", "-o", "back.txt", "text.txt.nnc").returncode == 0
+    assert run_anew("test", "text.txt.nnc").returncode == 0
+    assert run_anew("decompress", "-o", "back.txt", "text.txt.nnc").returncode == 0
     back = tmp_path / "back.txt"
     assert back.read_bytes() == english
     assert back.stat().st_mode & 0o777 == 0o640
@@ -50,11 +50,11 @@ def test_a_text_there_and_back(run: Run, tmp_path: Path, english: bytes) -> None
     assert names(tmp_path) == {"text.txt", "text.txt.nnc", "back.txt"}
 
 
-def test_a_pipe_there_and_back(run: Run, tmp_path: Path) -> None:
-    packed = run("compress", "-q", "-", stdin=b"through a pipe, through a pipe")
+def test_a_pipe_there_and_back(run_anew: Run, tmp_path: Path) -> None:
+    packed = run_anew("compress", "-q", "-", stdin=b"through a pipe, through a pipe")
     assert packed.returncode == 0
     assert packed.stderr == b""
-    back = run("decompress", "-q", "-", stdin=packed.stdout)
+    back = run_anew("decompress", "-q", "-", stdin=packed.stdout)
     assert (back.returncode, back.stdout, back.stderr) == (0, b"through a pipe, through a pipe", b"")
     assert names(tmp_path) == set()
 

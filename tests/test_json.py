@@ -88,6 +88,8 @@ def test_bench(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     assert [list(row) for row in document["files"]] == [of_file]
     for row in document["files"][0]["results"] + document["total"]:
         assert list(row) == of_result
+    assert {row["raw_bytes"] for row in document["total"]} == {(tmp_path / "text").stat().st_size}
+    assert "nncomp -5" in {row["compressor"] for row in document["total"]}
     sizes = [row["packed_bytes"] for row in document["total"]]
     assert sizes == sorted(sizes)
     assert (document["bound_bits"] is None) == ("--bound" not in arguments)

@@ -145,7 +145,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_fast_equals_slow(name: str, spy: Spy) -> None:
-    """Every probability and every byte of the payload; what one has made the other decodes, the slow twin if it is short."""
+    """Every probability and every byte of the payload; the fast one decodes it, and the slow twin if it is short."""
     model_name, data, lanes_log2 = CASES[name]
     model = packed(model_name)
     payload = spy.encode(model, data, lanes_log2)
@@ -153,13 +153,13 @@ def test_fast_equals_slow(name: str, spy: Spy) -> None:
     assert spy.p1 == slow_p1
     assert payload == slow_payload
     assert token_payload.decode_tokens(model, slow_payload, len(data)) == data
-    assert len(data) > 500 or decode_slowly(model.model, payload, len(data)) == data
+    assert len(data) > 150 or decode_slowly(model.model, payload, len(data)) == data
 
 
 def test_fast_equals_slow_in_a_full_table(spy: Spy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records and buckets are replaced all the time."""
     monkeypatch.setattr(token_payload, "lines_log2", lambda *_: MIN_LINES_LOG2)
-    model, data = packed("plain"), some_text(1000, 6) + TEXT[:1500]
+    model, data = packed("plain"), some_text(500, 6) + TEXT[:500]
     payload = spy.encode(model, data, 0)
     assert payload[1] == MIN_LINES_LOG2
     assert (payload, spy.p1) == encode_slowly(model.model, data, payload[:3])
@@ -196,7 +196,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert token_payload.encode_tokens(model, data, threads)[:2] == (payload, cost_bits)
         assert token_payload.decode_tokens(model, payload, len(data), threads) == data
     random_ = random.Random(1)
-    for _ in range(20):
+    for _ in range(8):
         altered = bytearray(payload)
         altered[random_.randrange(3, len(payload))] ^= 1 << random_.randrange(8)
         results = []

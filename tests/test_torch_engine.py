@@ -233,7 +233,9 @@ def test_the_command_makes_the_same_file_on_a_device_and_reads_it(run: Run, tmp_
     assert run("test", "--model", "m.safetensors", "--device", device, "there.nnc").stderr == b"there.nnc: whole, 200 bytes\n"
 
 
-def test_a_device_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_is_one_sentence(
+    run: Run, run_anew: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("nothing", "meta", "cpu:x", "xpu"):
         with pytest.raises(
             DeviceError, match=r"cannot work on the device '.*give cpu, cuda or cuda:N, or leave --device away\.$"
@@ -248,7 +250,7 @@ def test_a_device_that_is_not_there_is_one_sentence(run: Run, tmp_path: Path, mo
     (tmp_path / "no").mkdir()
     (tmp_path / "no" / "torch.py").write_text("raise ImportError('no torch here')\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "no"), os.environ.get("PYTHONPATH", "")]))
-    result = run("-q", "--device", "cpu", "text")
+    result = run_anew("-q", "--device", "cpu", "text")
     assert result.returncode == 1
     assert b"only with torch (no torch here): pip install torch, or leave --device away." in result.stderr
 

@@ -25,6 +25,7 @@ from nncomp.training.restore import restore
 from nncomp.training.run_log import read_log
 from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import Run, environment
+from tests.kinds.commands import Commands
 from tests.models import SHAPE, TEXT, small_model
 
 SMALL = ["--init", "m.safetensors", "--tokens", "1024", "--lanes", "2", "--threads", "1", "-o", "own.safetensors"]
@@ -36,31 +37,31 @@ def _model_to_begin_with(tmp_path: Path) -> None:
     save_model(small_model(), tmp_path / "m.safetensors")
 
 
-def test_nothing_to_learn_from(run: Run, tmp_path: Path) -> None:
+def test_nothing_to_learn_from(run_training: Run, tmp_path: Path) -> None:
     """No file of a folder is text: each is named and counted, then the sentence."""
     (tmp_path / "text").mkdir()
     (tmp_path / "text/a.txt.xz").write_bytes(b"not xz")
     (tmp_path / "text/b.bin").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "text/c.txt").write_bytes(b"")
     (tmp_path / "text/d.txt").symlink_to("nowhere")
-    result = run("train", "--data", "text", *MORE, "--init", "fast")
+    result = run_training("train", "--data", "text", *MORE, "--init", "fast")
     lines = result.stderr.decode().splitlines()
     assert result.returncode == 1 and not (tmp_path / "own.safetensors").exists()
     assert any("a.txt.xz cannot be read" in line for line in lines) and any("b.bin is not text" in line for line in lines)
     assert re.match(r"[23] of [34] files left out", lines[-2]) and "There is no training text at text" in lines[-1]
 
 
-def test_less_text_than_a_batch(run: Run, tmp_path: Path) -> None:
+def test_less_text_than_a_batch(run_training: Run, tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(TEXT[:900])
-    result = run("train", "--data", "text", *MORE)
+    result = run_training("train", "--data", "text", *MORE)
     assert result.returncode == 1
     assert re.search(r"The corpus has \d+ tokens; 2 lanes of 257 steps need 514. Add text", result.stderr.decode())
 
 
-def test_one_file_is_text_enough(run: Run, tmp_path: Path) -> None:
+def test_one_file_is_text_enough(run_anew: Run, tmp_path: Path) -> None:
     """Pieces of a single file are held out. The model file has figures of them, and the hash of the file."""
     (tmp_path / "text").write_bytes(TEXT * 3)
-    result = run("train", "--data", "text", *SMALL)
+    result = run_anew("train", "--data", "text", *SMALL)
     said = result.stderr.decode()
     assert result.returncode == 0, said
     held_bytes = len(TEXT * 3) // 50 // 2 * 2
@@ -89,44 +90,49 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def again(folder: Path, *arguments: str, file_limit_bytes: int = 0, text: str = "text") -> tuple[int, str]:
+def again(commands: Commands | None, folder: Path, *, file_limit_bytes: int = 0, text: str = "text") -> tuple[int, str]:
     """Run the command where a training was begun; return exit status and what it said. The checkpoint must be as it was."""
     checkpoint = folder / "own.work/checkpoint.pt"
     before = checkpoint.read_bytes()
-    command = [sys.executable, "-m", "nncomp", "train", "--data", text, *MORE, *arguments]
-    if file_limit_bytes:
-        command = ["bash", "-c", f'ulimit -f {file_limit_bytes // 1024}; exec "$@"', "-", *command]
-    result = subprocess.run(command, cwd=folder, capture_output=True, env=environment(), timeout=600)
-    said = result.stderr.decode()
+    arguments, limits = ["train", "--data", text, *MORE], {"RLIMIT_FSIZE": file_limit_bytes} if file_limit_bytes else {}
+    if commands:
+        result = commands.start(*arguments, cwd=folder, limits=limits).finish(600)
+        code, said = result.code, result.said
+    else:
+        command = [sys.executable, "-m", "nncomp", *arguments]
+        if limits:
+            command = ["bash", "-c", f'ulimit -f {file_limit_bytes // 1024}; exec "$@"', "-", *command]
+        made = subprocess.run(command, cwd=folder, capture_output=True, env=environment(), timeout=600)
+        code, said = made.returncode, made.stderr.decode()
     assert "Traceback" not in said
     assert checkpoint.read_bytes() == before and not (folder / "own.work/checkpoint.part").exists()
     assert not (folder / "own.safetensors").exists()
-    return result.returncode, said.splitlines()[-1]
+    return code, said.splitlines()[-1]
 
 
-def test_a_loss_that_is_no_number(started: Path) -> None:
-    code, said = again(started)
+def test_a_loss_that_is_no_number(started: Path, commands_for_training: Commands | None) -> None:
+    code, said = again(commands_for_training, started)
     assert code == 1 and "The training loss is not a number any more" in said and "last checkpoint is kept" in said
 
 
-def test_other_text_in_the_same_folder(started: Path) -> None:
+def test_other_text_in_the_same_folder(started: Path, commands_for_training: Commands | None) -> None:
     (started / "other").write_bytes(TEXT[100:])
-    code, said = again(started, text="other")
+    code, said = again(commands_for_training, started, text="other")
     assert code == 1 and "own.work belongs to a training on other text" in said
 
 
-def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path) -> None:
+def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path, commands_for_training: Commands | None) -> None:
     checkpoint = started / "own.work/checkpoint.pt"
     good = checkpoint.read_bytes()
     _, ids, _ = read_prepared(started / "own.work")
     Trainer(new_network(replace(SHAPE, width=16), 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
-    code, said = again(started)
+    code, said = again(commands_for_training, started)
     assert code == 1 and "is a checkpoint of another configuration" in said
     Trainer(restore(small_model()), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
-    code, said = again(started, file_limit_bytes=1 << 17)
+    code, said = again(commands_for_training, started, file_limit_bytes=1 << 17)
     assert code == 1 and "checkpoint.pt cannot be written" in said and "The checkpoint before is kept" in said
     (started / "own.work/ids.npy").unlink()
-    code, said = again(started, file_limit_bytes=1 << 10)
+    code, said = again(commands_for_training, started, file_limit_bytes=1 << 10)
     assert code == 1 and "cannot be written" in said and not (started / "own.work/ids.npy").exists()
     checkpoint.write_bytes(good)
 

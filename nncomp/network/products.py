@@ -110,7 +110,8 @@ def _is_exact(product: int) -> bool:
         signs = random.choice(np.array([-127, 127], np.int8), size=(n, k))
         for weight in (np.full((n, k), 127, np.int8), np.full((n, k), -127, np.int8), signs):
             packed, _buffer = pack(product, weight)
-            for a in (np.full((rows, k), 127, np.int8), np.full((rows, k), -127, np.int8), signs[:rows].copy()):
+            inputs = [np.full((rows, k), size, np.int8) for size in (127, -127, 32, -32, 33)] + [signs[:rows].copy()]
+            for a in inputs:
                 out, room = np.zeros((rows, n), np.int32), np.zeros(tiles.room_words(rows, k), np.int32)
                 multiply(np.uint64(product), np.uint64(packed), weight, a, room, out)
                 if not np.array_equal(out, a.astype(np.int64) @ weight.T.astype(np.int64)):

@@ -44,9 +44,9 @@ class Running:
     said: Any
     threads: list[threading.Thread] = field(default_factory=list)
 
-    def finish(self) -> Result:
+    def finish(self, longest_s: float = LONGEST_S) -> Result:
         """Wait for the end and return it; raises AssertionError if it takes too long or says a traceback."""
-        if not select.select([self.connection], [], [], LONGEST_S)[0]:
+        if not select.select([self.connection], [], [], longest_s)[0]:
             os.killpg(self.process, signal.SIGKILL)
             self.output.close()
             self.said.close()
@@ -99,17 +99,23 @@ def _group(stat: Path) -> int:
 
 
 class Commands:
-    """Starts commands by a process that forks for each. Closing it ends them all."""
+    """Starts commands by a process that forks for each. Closing it ends them all.
 
-    def __init__(self) -> None:
+    With "models" the process has the compiled functions of mixing on tokens and of the network loaded as well, and no faults;
+    with "training" what `nncomp train` imports.
+    """
+
+    def __init__(self, more: str = "") -> None:
         self._folder = tempfile.mkdtemp(prefix="kinds-")
         self._path = str(Path(self._folder, "s"))
-        surroundings = environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        if library := _faulty_library(Path(self._folder)):
+        self.surroundings = environment()
+        surroundings = self.surroundings | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        library = None if more else _faulty_library(Path(self._folder))
+        if library:
             surroundings |= {"LD_PRELOAD": str(library)}
         self.has_faults = library is not None
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.kinds.server", self._path],
+            [sys.executable, "-m", "tests.kinds.server", self._path, more],
             cwd=ROOT,
             env=surroundings,
             stdin=subprocess.PIPE,
@@ -156,6 +162,20 @@ class Commands:
     def run(self, *arguments: str | Path, cwd: Path, **settings: Any) -> Result:
         """Run a command to its end."""
         return self.start(*arguments, cwd=cwd, **settings).finish()
+
+    def run_piped(self, *arguments: str | Path, cwd: Path, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end with three pipes and the environment of now, as `subprocess.run` does."""
+        now, parts = environment(), (list[bytes](), list[bytes]())
+        (given, to), (from_output, output), (from_said, said) = os.pipe(), os.pipe(), os.pipe()
+        changed = {name: value for name, value in now.items() if self.surroundings.get(name) != value}
+        threads = [sent(to, stdin), taken(from_output, parts[0]), taken(from_said, parts[1])]
+        with descriptors(given, output, said):
+            settings: dict[str, Any] = {"env": changed, "without": sorted(self.surroundings.keys() - now.keys())}
+            running = self.start(*arguments, cwd=cwd, stdin=given, stdout=output, stderr=said, **settings)
+        code = running.finish(600).code
+        for thread in threads:
+            thread.join(LONGEST_S)
+        return subprocess.CompletedProcess(["nncomp", *map(str, arguments)], code, b"".join(parts[0]), b"".join(parts[1]))
 
 
 def open_to_others(folder: Path) -> None:

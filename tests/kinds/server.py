@@ -1,4 +1,4 @@
-"""A process that has nncomp loaded and forks for each command: `python -m tests.kinds.server SOCKET`.
+"""A process that has nncomp loaded and forks for each command: `python -m tests.kinds.server SOCKET MORE`.
 
 A request is one message with the descriptors of the command. The answers are the process number, and later how it ended.
 """
@@ -22,8 +22,9 @@ MESSAGE_BYTES = 1 << 16
 _FREE = 200  # descriptors of a command are moved above this number, and back into their places
 
 
-def load() -> None:
-    """Import what commands use, and load the compiled functions of mixing on bytes."""
+def load(more: str) -> None:
+    """Import what commands use, and load the compiled functions of mixing on bytes; with "models" all of them, with "training"
+    import what `nncomp train` uses."""
     import nncomp
     from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer  # noqa: F401
     from nncomp.network import registry
@@ -31,6 +32,10 @@ def load() -> None:
     registry.installed_models()  # their hashes are remembered
     text = b"what a command does with a text, what a text does with a command\n" * 20
     assert nncomp.decompress(nncomp.compress(text, model=None)) == text
+    if more == "models" and registry.shipped_path("default").exists():
+        assert nncomp.decompress(nncomp.compress(text)) == text
+    if more == "training":
+        from nncomp.training import restore, whole_run  # noqa: F401
 
 
 def run(request: dict[str, Any], given: list[int]) -> NoReturn:
@@ -89,9 +94,9 @@ def run(request: dict[str, Any], given: list[int]) -> NoReturn:
     os._exit(code)
 
 
-def serve(path: str) -> None:
+def serve(path: str, more: str) -> None:
     """Answer requests until standard input ends."""
-    load()
+    load(more)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
     listening.listen()
@@ -132,4 +137,4 @@ def serve(path: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])
