@@ -124,7 +124,7 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
-def test_side_by_side_gives_bytes_up_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_give_bytes_up_at_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they would have been the smaller in the end: a file is the same for any number of threads."""
     table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(9_000))
     kinds = []
@@ -135,22 +135,6 @@ def test_side_by_side_gives_bytes_up_as_one_after_the_other(monkeypatch: pytest.
         assert one == two
         kinds.append(one.kind)
     assert kinds == [BlockKind.BYTES, BlockKind.TOKENS]
-
-
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
-@pytest.mark.parametrize("repeats", [1, 40])
-def test_side_by_side_is_one_after_the_other(repeats: int, english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same block, whichever kind is the smaller and whoever is ready first; a failure comes out, and at once."""
-    data = english[: 8000 // repeats] * repeats
-    alone = Codec(default_model()).encode_block(data)
-    assert Codec(default_model()).encode_block(data, threads=2) == alone
-
-    def failing(self: Codec, kind: BlockKind, data: bytes, *rest: int) -> codec.CodedBlock:
-        raise FormatError("as it happens")
-
-    monkeypatch.setattr(Codec, "_encode", failing)
-    with pytest.raises(FormatError, match="as it happens"):
-        Codec(default_model()).encode_block(data, threads=2)
 
 
 @pytest.mark.parametrize("kind", [BlockKind.LZMA, BlockKind.BYTES])

@@ -58,35 +58,14 @@ class Codec:
             from nncomp.mixing import byte_predictor
 
             byte_predictor.prepare_beside()  # while this process prepares tokens
-        kinds = self._worth_coding(data, quick_bytes)
         left_share = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
-        if threads > 1 and left_share < _LOOKS[4] and kinds == [BlockKind.TOKENS, BlockKind.BYTES]:
-            best = self._encode_side_by_side(best, data, left_share)
-        else:
-            for kind in kinds:
-                if kind == BlockKind.BYTES:
-                    coded = _encode_bytes(data, partial(_is_lost, best, left_share))
-                else:
-                    coded = self._encode(kind, data, threads)
-                best = _smaller(best, coded) if coded else best
+        for kind in self._worth_coding(data, quick_bytes):
+            if kind == BlockKind.BYTES:
+                coded = _encode_bytes(data, partial(_is_lost, best, left_share))
+            else:
+                coded = self._encode(kind, data, threads)
+            best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _LZMA_MARGIN * len(best.payload) else best
-
-    def _encode_side_by_side(self, best: CodedBlock, data: bytes, left_share: float) -> CodedBlock:
-        """Return what tokens and then bytes would give, coded in a thread each: tokens gain less from a second thread."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        least_bits = best.cost_bits
-        with ThreadPoolExecutor(1) as other:
-            as_bytes = other.submit(_encode_bytes, data, lambda part_bits: sum(part_bits) > least_bits)
-            try:
-                best = _smaller(best, self._encode(BlockKind.TOKENS, data))
-                least_bits = best.cost_bits
-            except BaseException:
-                least_bits = 0.0  # the other thread gives up soon
-                raise
-            coded = as_bytes.result()
-        is_kept = coded and not any(_is_lost(best, left_share, list(coded.part_bits[:parts])) for parts in _LOOKS)
-        return _smaller(best, coded) if coded and is_kept else best
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.LZMA:
