@@ -251,6 +251,14 @@ def _opened_as_it_is(name: str, descriptor: int | None) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(os.dup(descriptor), "wb", buffering=0))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, where they are not there; raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {shown(str(folder))} cannot be made: {error.strerror}.") from error
+
+
 def remove_source(name: str, source: os.stat_result) -> None:
     """Remove a source whose result is complete; raises OutputError if the file has changed since it was read."""
     try:

@@ -25,7 +25,7 @@ _FREE = 200  # descriptors of a command are moved above this number, and back in
 def load() -> None:
     """Import what commands use, and load the compiled functions of mixing on bytes."""
     import nncomp
-    from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer  # noqa: F401
+    from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer, works  # noqa: F401
     from nncomp.network import registry
 
     registry.installed_models()  # their hashes are remembered
