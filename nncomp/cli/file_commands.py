@@ -141,6 +141,9 @@ def decompress(
     output_dir_flat: OutputDirFlat = None,
     resume: Resume = False,
     json: ReportJson = False,
+    sparse: Annotated[
+        bool, typer.Option("--sparse/--no-sparse", help="Long runs of zeros take no room on the disk, or they do.")
+    ] = True,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
@@ -173,7 +176,7 @@ def decompress(
             raise WrongUse("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
-        options = replace(options, places=_places(folder, inner, output_dir_flat))
+        options = replace(options, places=_places(folder, inner, output_dir_flat), is_sparse=sparse)
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far

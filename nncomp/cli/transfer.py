@@ -71,6 +71,7 @@ class Options:
     is_recovered: bool = False  # write the undamaged blocks of a damaged file
     effort: Effort = USUAL  # of compression
     is_skipping: bool = False  # files that are compressed already
+    is_sparse: bool = False  # long runs of zeros of a decompressed file become holes
     places: Places | None = None  # names of outputs in another folder
     total: Total | None = None  # the progress of several files
 
@@ -234,6 +235,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
         require_models(source, find_model, is_passing=target == STANDARD)
     with _sink(target, source, options) as sink:
         _check_removable(name, source, sink, options)
+        sink.is_sparse = options.is_sparse
         written, summary, after = _HashedSink(sink), Summary(), list[TrailingError]()
         if file.made:
             written.write(file.made.data)
@@ -322,6 +324,9 @@ def _check_removable(name: str, source: Source, sink: Sink, options: Options) ->
     """Raise before the work begins if the source cannot be removed or the result cannot be read back."""
     if options.is_removed and Path(name).is_symlink():
         raise DataError("This is a link to a file, and --rm would remove the link only. Give the file, or leave out --rm.")
+    if options.is_removed and source.status and source.status.st_nlink > 1 and not options.is_forced:
+        count = source.status.st_nlink
+        raise DataError(f"This file has {count} names (hard links), and --rm would remove one. Use -f, or leave out --rm.")
     if options.is_removed and source.status is None:
         raise DataError("The input is not a regular file, so it cannot be removed. Leave out --rm.")
     if options.is_verified and sink.path is None:
