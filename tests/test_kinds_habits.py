@@ -198,25 +198,6 @@ def test_a_model_that_is_none(commands: Commands, tmp_path: Path, kind: str) -> 
     assert not (tmp_path / "t.nnc").exists()
 
 
-HOMES: dict[str, tuple[dict[str, str], list[str]]] = {
-    "HOME is empty": ({"HOME": ""}, ["XDG_CACHE_HOME"]),
-    "there is no HOME": ({}, ["HOME", "XDG_CACHE_HOME"]),
-    "HOME is not there": ({"HOME": "/nonexistent/home"}, ["XDG_CACHE_HOME"]),
-    "HOME is here": ({"HOME": "here"}, ["XDG_CACHE_HOME"]),
-    "XDG_CACHE_HOME is empty": ({"XDG_CACHE_HOME": ""}, []),
-    "XDG_CACHE_HOME is here": ({"XDG_CACHE_HOME": "here"}, []),
-}
-
-
-@pytest.mark.parametrize("kind", HOMES)
-def test_homes(commands: Commands, tmp_path: Path, kind: str) -> None:
-    """It works, and nothing is made where the command is."""
-    env, without = HOMES[kind]
-    (tmp_path / "t").write_bytes(TEXT)
-    result = commands.run(*NONE, "t", cwd=tmp_path, env=env, without=without)
-    assert result.code == 0 and {path.name for path in tmp_path.iterdir()} == {"t", "t.nnc"}
-
-
 @pytest.mark.parametrize("value", ["1", "", None])
 def test_no_color(commands: Commands, tmp_path: Path, value: str | None) -> None:
     """No colour where NO_COLOR is set to anything but nothing; colours on a terminal otherwise."""

@@ -48,6 +48,7 @@ def tree(tmp_path: Path) -> Path:
 # Arguments, standard input, exit status, files that are made, a part of what is said.
 LISTS: dict[str, tuple[list[str], bytes, int, set[str], str]] = {
     "a list": (["--files", "list"], b"", 0, {"in/x.nnc", "in/deep/y.nnc"}, "in/deep/y: "),
+    "a list as zstd names it": (["--filelist", "list"], b"", 0, {"in/x.nnc", "in/deep/y.nnc"}, ""),
     "a list with an equals sign": (["--files=list"], b"", 0, {"in/x.nnc", "in/deep/y.nnc"}, ""),
     "a list of standard input": (["--files", "-"], b"in/x\nother/x\n", 0, {"in/x.nnc", "other/x.nnc"}, ""),
     "no newline at the end": (["--files", "-"], b"in/x", 0, {"in/x.nnc"}, ""),
@@ -174,6 +175,16 @@ def test_a_large_file_among_small_ones(commands: Commands, many: Path) -> None:
     assert nncomp.decompress(result.output) == TEXT + b"0" + RANDOM * 23 + TEXT + b"1"
 
 
+def test_a_pipe_among_files_is_read_once(commands: Commands, many: Path) -> None:
+    """Opened and closed again, it would lose its writer."""
+    os.mkfifo(many / "pipe")
+    running = commands.start(*NONE, "-c", "d/f00", "pipe", "d/f01", cwd=many)
+    with (many / "pipe").open("wb") as file:
+        file.write(b"from a pipe")
+    result = running.finish()
+    assert (result.code, nncomp.decompress(result.output)) == (0, TEXT + b"0" + b"from a pipe" + TEXT + b"1")
+
+
 def test_a_process_that_is_killed_is_no_lost_file(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files that were at work are done by themselves."""
     from nncomp.cli import several, transfer, works
@@ -250,6 +261,8 @@ def test_what_is_compressed_already(commands: Commands, tmp_path: Path, kind: st
     with path.open("rb") as file:
         assert (compressed_kind(file, len(data)), file.tell()) == (found, 0)
     if found is None:
+        if len(data) > 1000:
+            return
         assert commands.run("-q", "--exclude-compressed", *NONE, "a", cwd=tmp_path).code == 0
         assert nncomp.decompress((tmp_path / "a.nnc").read_bytes()) == data
         return

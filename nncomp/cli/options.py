@@ -27,6 +27,7 @@ FilesFrom = Annotated[
     str | None,
     typer.Option(
         "--files",
+        "--filelist",
         help="Also take the files that this file names, one a line; - is standard input.",
         metavar="LIST",
         show_default=False,

@@ -6,12 +6,14 @@ the files; a file that fails does not stop the others.
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from nncomp.cli.failures import FAILED, describe, say
@@ -22,6 +24,7 @@ from nncomp.cli.transfer import Input, Options
 from nncomp.errors import NncompError, WorkerError
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.small_files import MOST_BYTES, Made, SmallFile
+from nncomp.stream.storage import is_url
 from nncomp.stream.workers import kept_workers, run_in_order
 
 _FEW_BYTES = 64_000  # of all files: done before a process would have started
@@ -118,12 +121,12 @@ class _File:
         """Return the task that makes the result of a small file; None for a file that is to be done by itself."""
         task = None
         try:
-            if self.name != STANDARD:
-                source = self.opened.enter_context(open_source(self.name))
-                self.is_large = source.size is None or source.size > MOST_BYTES
-                if source.status and not self.is_large:
-                    task = self._task(source, options, work)
-        except (NncompError, OSError):
+            # Whatever is no regular file is opened once only: a pipe would lose its writer.
+            status = None if self.name == STANDARD or is_url(self.name) else Path(self.name).stat()
+            self.is_large = status is None or not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES
+            if not self.is_large:
+                task = self._task(self.opened.enter_context(open_source(self.name)), options, work)
+        except (NncompError, OSError, ValueError):
             task = None  # what is wrong is told when the file is done by itself
         finally:
             if task is None:
@@ -132,7 +135,7 @@ class _File:
 
     def _task(self, source: Source, options: Options, work: Work) -> SmallFile | None:
         file = Input(self.name, source, source.read(MOST_BYTES + 1))
-        if len(file.data) > MOST_BYTES:
+        if source.status is None or len(file.data) > MOST_BYTES:
             return None
         source.stream.seek(0)
         task = work.task(file, options)
