@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 import nncomp
+from nncomp.bench import corpora
 from nncomp.cli import beside
+from nncomp.errors import DataError
+from nncomp.machine import limits
 from tests.conftest import environment
 from tests.kinds.commands import Commands
 
@@ -196,6 +199,40 @@ def test_a_model_that_is_none(commands: Commands, tmp_path: Path, kind: str) -> 
     result = commands.run("--model", model, "t", cwd=tmp_path)
     assert (result.code, said in result.said, result.said.count("\n")) == (1, True, 1), result.said
     assert not (tmp_path / "t.nnc").exists()
+
+
+HOMES: dict[str, tuple[str | None, str | None, str]] = {  # HOME, XDG_CACHE_HOME, the cache folder
+    "both": ("/h", "/x", "/x"),
+    "HOME": ("/h", None, "/h/.cache"),
+    "XDG_CACHE_HOME is empty": ("/h", "", "/h/.cache"),
+    "XDG_CACHE_HOME is here": ("/h", "here", "/h/.cache"),
+    "HOME is empty": ("", None, "~/.cache"),
+    "HOME is here": ("here", None, "~/.cache"),
+    "nothing": (None, None, "~/.cache"),
+}
+
+
+@pytest.mark.parametrize("kind", HOMES)
+def test_homes(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Nothing is kept where the command happens to be; without a HOME the system knows the home."""
+    import pwd
+
+    *given, expected = HOMES[kind]
+    for name, value in zip(("HOME", "XDG_CACHE_HOME"), given, strict=True):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    account = pwd.getpwuid(os.getuid()).pw_dir
+    assert str(limits.user_cache()) == expected.replace("~", account)
+
+    def unknown(user: int) -> Any:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    if "~" in expected:
+        assert limits.user_cache() is None
+        with pytest.raises(DataError, match="There is no home folder"):
+            corpora.cache_folder()
 
 
 @pytest.mark.parametrize("value", ["1", "", None])
