@@ -23,8 +23,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (  # the lowest first; CONTRIBUTING.md say
     ("network", "mixing"),
     ("blocks",),
     ("stream",),
-    ("api", "bench", "cluster", "entropy", "training"),
-    ("plots",),
+    ("bench", "cluster", "entropy", "training"),
+    ("api", "plots"),
     ("cli",),
     ("nncomp",),  # nncomp/__init__.py: the names that a program may import, each loaded when it is used
 )

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from nncomp.api import decompress as decompress
     from nncomp.api import open as open
     from nncomp.api import register_fsspec as register_fsspec
+    from nncomp.api.estimates import Estimate as Estimate
+    from nncomp.api.estimates import estimate as estimate
+    from nncomp.api.file_info import Info as Info
+    from nncomp.api.file_info import info as info
+    from nncomp.api.training_run import Trained as Trained
+    from nncomp.api.training_run import Training as Training
+    from nncomp.api.training_run import train as train
     from nncomp.errors import NncompError as NncompError
 
     __version__: str
@@ -25,13 +32,25 @@ if TYPE_CHECKING:
 __all__ = [  # what a program of one's own may rely on
     "Compressor",
     "Decompressor",
+    "Estimate",
+    "Info",
     "NncompError",
     "NncompFile",
+    "Trained",
+    "Training",
     "compress",
     "decompress",
+    "estimate",
+    "info",
     "open",
     "register_fsspec",
+    "train",
 ]
+_ELSEWHERE = {  # names that are not of nncomp.api itself, by module
+    "nncomp.api.estimates": ("Estimate", "estimate"),
+    "nncomp.api.file_info": ("Info", "info"),
+    "nncomp.api.training_run": ("Trained", "Training", "train"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -44,6 +63,11 @@ def __getattr__(name: str) -> object:
         from nncomp import version
 
         return version.VERSION
+    for module, names in _ELSEWHERE.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(module), name)
     if name in __all__:
         from nncomp import api
 

@@ -63,7 +63,7 @@ def test_the_mode_is_that_of_the_source(commands: Commands, source: Path, mode: 
 def test_owner_and_group_are_those_of_the_source(commands: Commands, source: Path, mode: int, owner: int, group: int) -> None:
     os.chown(source, owner, group)
     source.chmod(mode)
-    for made, arguments in (("a", ["-d", "a.nnc"]), ("a.nnc.nnc", ["--model", "none", "a.nnc"])):
+    for made, arguments in (("a", ["-d", "a.nnc"]), ("a.nnc.nnc", ["-f", "--model", "none", "a.nnc"])):
         assert commands.run(*arguments, cwd=source.parent).code == 0
         assert _modes(source.with_name(made)) == (mode, owner, group)
 
@@ -207,7 +207,7 @@ def test_a_name_of_any_kind(commands: Commands, tmp_path: Path, kind: str) -> No
     path.write_bytes(TEXT)
     other.write_bytes(PACKED)
     given = os.fsdecode(name)
-    result = commands.run("compress", "--model", "none", given, cwd=tmp_path)
+    result = commands.run("compress", "-f", "--model", "none", given, cwd=tmp_path)
     assert result.code == 0 and result.said.startswith(f"{said}: ") and result.said.count("\n") == 1
     packed = said[:-1] + ".nnc'" if said.startswith("$'") else f"{said}.nnc"
     path.unlink()

@@ -151,7 +151,14 @@ def test_python_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     pytest.importorskip("fsspec")
     if not shipped_path("default").exists():
         pytest.skip("no shipped model")
+    pytest.importorskip("torch")
+    from nncomp.network.model import save_model
+    from tests.models import TEXT as SMALL_TEXT
+    from tests.models import small_model
+
     monkeypatch.chdir(tmp_path)
+    save_model(small_model(), tmp_path / "small.safetensors")  # what the example of training goes on from
+    (tmp_path / "corpus.txt").write_bytes(SMALL_TEXT)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGES["docs/PYTHON.md"], re.MULTILINE | re.DOTALL)
     examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "PYTHON.md", "docs/PYTHON.md", 0)
     assert len(examples.examples) > 15

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
 
+from nncomp.api import at_exit
 from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
 from nncomp.api.incremental import Compressor
 from nncomp.errors import FormatError
@@ -216,6 +217,8 @@ class NncompFile(io.BufferedIOBase):
         else:
             self._file = cast(BinaryIO, file)
         self._writer = None if kind == "r" else PatientWriter(self._file)
+        if self._writer:
+            at_exit.finish_later(self)
         self.name = getattr(self._file, "name", "")
         if find_model:
             source = self._file if isinstance(self._file, io.BytesIO) else cast(BinaryIO, PatientReader(self._file))

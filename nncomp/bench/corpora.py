@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
-import os
 import tarfile
 import tempfile
 import urllib.request
@@ -21,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from nncomp.errors import DataError
+from nncomp.machine.limits import user_cache
 
 _TIMEOUT_S = 30
 _PIECE_BYTES = 1 << 20
@@ -97,9 +97,11 @@ CORPORA = {
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded corpora."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "nncomp"
+    """Return the folder of downloaded corpora; raises DataError where there is no home."""
+    folder = user_cache()
+    if folder is None:
+        raise DataError("There is no home folder to keep downloads in. Set XDG_CACHE_HOME to a folder.")
+    return folder / "nncomp"
 
 
 def find_corpus(name: str, cache: Path, folder: Path | None = None, open_url: OpenUrl | None = None) -> list[Path]:

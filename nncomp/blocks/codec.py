@@ -53,6 +53,8 @@ class Codec:
         'STORED'
         """
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
+        if self.effort.is_stored:
+            return best
         quick_bytes = quick_lzma_bytes(data)
         if self.model and data:
             from nncomp.mixing import byte_predictor

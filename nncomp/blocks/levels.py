@@ -20,6 +20,7 @@ class Effort:
     max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line: more lines make long blocks smaller
     is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
     window_log2: int = 29  # how far back in the literals a copy may reach
+    is_stored: bool = False  # nothing is tried: for what is compressed already
 
 
 USUAL = Effort()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
 from nncomp.cli.failures import FAILED, describe, say
-from nncomp.cli.files import SUFFIX, Sink, Source, open_sink, open_source
+from nncomp.cli.files import SUFFIX, Sink, Source, make_folder, open_sink, open_source
 from nncomp.cli.inputs import planned
 from nncomp.cli.model_choice import model_finder
 from nncomp.cli.names import shown
@@ -42,6 +42,7 @@ class Asked:
     folder: str | None = None
     is_resumed: bool = False
     is_json: bool = False
+    is_flat: bool = False  # all results in the output folder itself
 
 
 @contextmanager
@@ -117,7 +118,7 @@ class Place:
     def open_sink(self) -> Iterator[Sink]:
         assert self.target and self._source
         if not storage.is_url(self.target):
-            _make_folder(Path(self.target).parent)
+            make_folder(Path(self.target).parent)
         with open_sink(self.target, self.is_forced or self._is_replaced, self._source.status) as sink:
             yield sink
 
@@ -156,6 +157,7 @@ def _places(names: list[tuple[str, str]], asked: Asked, options: Options) -> lis
 def _target(name: str, inner: str, asked: Asked, output: str | None) -> str:
     if output is not None:
         return output
+    inner = inner.rpartition("/")[2] if asked.is_flat else inner
     beside = inner if asked.folder is not None else name
     named = beside + SUFFIX if asked.command == COMPRESS else beside.removesuffix(SUFFIX)
     return f"{asked.folder.rstrip('/') or '/'}/{named}" if asked.folder is not None else named
@@ -163,13 +165,6 @@ def _target(name: str, inner: str, asked: Asked, output: str | None) -> str:
 
 def _exists(target: str) -> bool:
     return storage.exists(target) if storage.is_url(target) else Path(target).exists()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
 @dataclass

@@ -18,10 +18,6 @@ Cluster = Annotated[
         show_default=False,
     ),
 ]
-OutputDir = Annotated[
-    str | None,
-    typer.Option("--output-dir", help="With --cluster: write results to this folder.", metavar="FOLDER|URL", show_default=False),
-]
 Resume = Annotated[bool, typer.Option("--resume", help="With --cluster: skip files whose result is complete and valid.")]
 ReportJson = Annotated[bool, typer.Option("--json", help="With --cluster: print one JSON document instead of a table.")]
 

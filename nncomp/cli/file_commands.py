@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nncomp.cli.cluster_options import Cluster, OutputDir, ReportJson, Resume, check
+from nncomp.cli.cluster_options import Cluster, ReportJson, Resume, check
 from nncomp.cli.failures import guarded
 from nncomp.cli.options import (
     Device,
     Files,
+    FilesFrom,
+    FilesFromZeros,
     Force,
     GivenModel,
     Json,
@@ -21,6 +23,8 @@ from nncomp.cli.options import (
     MemoryLimit,
     Model,
     Output,
+    OutputDir,
+    OutputDirFlat,
     Quiet,
     Range,
     Recursive,
@@ -31,6 +35,10 @@ from nncomp.cli.options import (
     WrongUse,
 )
 from nncomp.cli.root import app
+
+if TYPE_CHECKING:
+    from nncomp.cli.inputs import Lists
+    from nncomp.cli.places import Places
 
 
 @app.command()
@@ -43,6 +51,8 @@ def compress(
     rm: Remove = False,
     verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare it with FILE, as --rm does.")] = False,
     recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    files_from0: FilesFromZeros = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
@@ -53,8 +63,13 @@ def compress(
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
+    output_dir_flat: OutputDirFlat = None,
     resume: Resume = False,
     json: ReportJson = False,
+    exclude_compressed: Annotated[
+        bool,
+        typer.Option("--exclude-compressed", help="Skip files that are compressed already; without it they are stored."),
+    ] = False,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
 
@@ -65,29 +80,41 @@ def compress(
     """
     with guarded():
         from nncomp.blocks import levels
-        from nncomp.cli import inputs, model_choice, transfer
+        from nncomp.cli import inputs, model_choice, transfer, works
 
+        lists = inputs.Lists(files_from, files_from0)
+        folder = _folder(output_dir, output_dir_flat, stdout or output is not None)
         check(
             cluster,
-            {"--output-dir": output_dir, "--resume": resume, "--json": json},
-            {"-c": stdout, "-o": output, "--rm": rm, "--verify": verify, "--device": device},
+            {"--resume": resume, "--json": json},
+            {
+                "-c": stdout,
+                "-o": output,
+                "--rm": rm,
+                "--verify": verify,
+                "--device": device,
+                "--exclude-compressed": exclude_compressed,
+            }
+            | _listed(lists),
         )
-        names = files or [] if cluster else inputs.expand(files, recursive, is_packed=False)
+        inner = [] if cluster else inputs.expand(files, recursive, False, lists)
+        names = files or [] if cluster else [name for name, _ in inner]
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         effort = replace(effort, window_log2=long) if long else effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
+        options = replace(options, places=_places(folder, inner, output_dir_flat), is_skipping=exclude_compressed)
         chosen = model_choice.choose_model(model, level, device)
         if cluster:
             from nncomp.cli import cluster_command as far
 
-            asked = far.Asked(cluster, far.COMPRESS, files, recursive, output_dir, resume, json)
+            asked = far.Asked(cluster, far.COMPRESS, files, recursive, folder, resume, json, output_dir_flat is not None)
             far.run(asked, options, model=chosen)
             return
         transfer.listen(options)
-        transfer.each_file(names, options, lambda name, known: transfer.compress_file(name, chosen, known))
+        works.compress_files(names, chosen, options)
 
 
 @app.command()
@@ -101,6 +128,8 @@ def decompress(
     range_: Range = None,
     recover: Annotated[bool, typer.Option("--recover", help="Write the undamaged blocks of a damaged FILE.")] = False,
     recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    files_from0: FilesFromZeros = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
@@ -109,8 +138,12 @@ def decompress(
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
+    output_dir_flat: OutputDirFlat = None,
     resume: Resume = False,
     json: ReportJson = False,
+    sparse: Annotated[
+        bool, typer.Option("--sparse/--no-sparse", help="Long runs of zeros take no room on the disk, or they do.")
+    ] = True,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
 
@@ -122,14 +155,18 @@ def decompress(
     exit status is 1.
     """
     with guarded():
-        from nncomp.cli import inputs, model_choice, transfer
+        from nncomp.cli import inputs, model_choice, transfer, works
 
+        lists = inputs.Lists(files_from, files_from0)
+        folder = _folder(output_dir, output_dir_flat, stdout or output is not None)
         check(
             cluster,
-            {"--output-dir": output_dir, "--resume": resume, "--json": json},
-            {"-c": stdout, "-o": output, "--rm": rm, "--range": range_, "--recover": recover, "--device": device},
+            {"--resume": resume, "--json": json},
+            {"-c": stdout, "-o": output, "--rm": rm, "--range": range_, "--recover": recover, "--device": device}
+            | _listed(lists),
         )
-        names = files or [] if cluster else inputs.expand(files, recursive, is_packed=True)
+        inner = [] if cluster else inputs.expand(files, recursive, True, lists)
+        names = files or [] if cluster else [name for name, _ in inner]
         part = inputs.parse_range(range_)
         is_removed = rm and not keep
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
@@ -139,15 +176,16 @@ def decompress(
             raise WrongUse("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
+        options = replace(options, places=_places(folder, inner, output_dir_flat), is_sparse=sparse)
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
 
-            asked = far.Asked(cluster, far.DECOMPRESS, files, recursive, output_dir, resume, json)
+            asked = far.Asked(cluster, far.DECOMPRESS, files, recursive, folder, resume, json, output_dir_flat is not None)
             far.run(asked, options, given=given)
             return
         transfer.listen(options)
-        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
+        works.decompress_files(names, given, options)
 
 
 @app.command()
@@ -166,9 +204,9 @@ def cat(
     they have copies of. A block has 3.5 MiB, the last block of a file up to 6 MiB.
     """
     with guarded():
-        from nncomp.cli import inputs, model_choice, transfer
+        from nncomp.cli import inputs, model_choice, transfer, works
 
-        names = inputs.expand(files, False, is_packed=True)
+        names = [name for name, _ in inputs.expand(files, False, True)]
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
             raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
@@ -176,7 +214,7 @@ def cat(
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
         given = model_choice.given_models(model)
         transfer.listen(options)
-        transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
+        works.decompress_files(names, given, options)
 
 
 @app.command("test")
@@ -184,6 +222,8 @@ def test(
     files: Files = None,
     json: Json = False,
     recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    files_from0: FilesFromZeros = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
@@ -194,10 +234,11 @@ def test(
 ) -> None:
     """Check that each FILE.nnc is undamaged: decompress it and write nothing."""
     with guarded():
-        from nncomp.cli import inputs, model_choice, transfer
+        from nncomp.cli import inputs, model_choice, transfer, works
 
-        check(cluster, {}, {"--device": device})
-        names = [] if cluster else inputs.expand(files, recursive, is_packed=True)
+        lists = inputs.Lists(files_from, files_from0)
+        check(cluster, {}, {"--device": device} | _listed(lists))
+        names = [] if cluster else [name for name, _ in inputs.expand(files, recursive, True, lists)]
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
         given = model_choice.given_models(model, device)
@@ -207,11 +248,17 @@ def test(
             far.run(far.Asked(cluster, far.TEST, files, recursive, is_json=json), options, given=given)
             return
         transfer.listen(options)
-        transfer.test_files(names, given, options, json)
+        works.test_files(names, given, options, json)
 
 
 @app.command("list")
-def list_(files: Files = None, recursive: Recursive = False, json: Json = False) -> None:
+def list_(
+    files: Files = None,
+    recursive: Recursive = False,
+    files_from: FilesFrom = None,
+    files_from0: FilesFromZeros = None,
+    json: Json = False,
+) -> None:
     """Show the sizes, ratio, bits per byte (bpb), bound, kinds of block and model of each FILE.nnc.
 
     Nothing is decoded. The bound is the size without headers and checksums: the
@@ -221,7 +268,28 @@ def list_(files: Files = None, recursive: Recursive = False, json: Json = False)
     with guarded():
         from nncomp.cli import inputs, listing
 
-        listing.list_files(inputs.expand(files, recursive, is_packed=True), json)
+        lists = inputs.Lists(files_from, files_from0)
+        listing.list_files([name for name, _ in inputs.expand(files, recursive, True, lists)], json)
+
+
+def _listed(lists: Lists) -> dict[str, object]:
+    """Return which options for lists of files are given."""
+    return {"--files": lists.lines, "--files0": lists.zeros}
+
+
+def _folder(mirrored: str | None, flat: str | None, has_output: bool) -> str | None:
+    """Return the folder of the results, None for results beside their sources; raises WrongUse for two places."""
+    if mirrored is not None and flat is not None:
+        raise WrongUse("--output-dir and --output-dir-flat cannot be used together.")
+    if (mirrored is not None or flat is not None) and has_output:
+        raise WrongUse("Results in a folder and -o or -c cannot be used together.")
+    return mirrored if flat is None else flat
+
+
+def _places(folder: str | None, inner: list[tuple[str, str]], flat: str | None) -> Places | None:
+    from nncomp.cli.places import Places
+
+    return None if folder is None else Places(folder, dict(inner), flat is not None)
 
 
 def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: bool) -> str | None:

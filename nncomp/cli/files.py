@@ -28,6 +28,8 @@ from nncomp.stream.patience import PatientReader, PatientWriter
 
 SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout
+_HOLE_BYTES = 1 << 15  # of zeros that become a hole: several pages, so that files do not fall to pieces
+_ZEROS = bytes(_HOLE_BYTES)
 _LINKS = 40  # that are followed, as the system does
 
 
@@ -77,9 +79,11 @@ class Sink:
     name: str
     path: Path | None = None
     missing: list[str] = field(default_factory=list)
+    is_sparse: bool = False  # long runs of zeros become holes, which take no room on the disk
 
     def __post_init__(self) -> None:
         self._writer = PatientWriter(self.stream)
+        self._hole_bytes = 0  # at the end, not yet part of the file
 
     @property
     def is_terminal(self) -> bool:
@@ -88,13 +92,34 @@ class Sink:
     def write(self, data: bytes) -> int:
         """Write all of `data`."""
         with self.failures():
-            return self._writer.write(data)
+            if not self.is_sparse or self.path is None:
+                return self._writer.write(data)
+            for start in range(0, len(data), _HOLE_BYTES):
+                part = data[start : start + _HOLE_BYTES]
+                if part == _ZEROS:
+                    self._hole_bytes += len(part)
+                else:
+                    self._leave_hole()
+                    self._writer.write(part)
+            return len(data)
+
+    def _leave_hole(self) -> None:
+        if self._hole_bytes:
+            self.stream.seek(self._hole_bytes, os.SEEK_CUR)
+            self._hole_bytes = 0
+
+    def settle(self) -> None:
+        """Make a hole at the end part of the file."""
+        if self._hole_bytes:
+            self._leave_hole()
+            self.stream.truncate()
 
     @contextmanager
     def written(self) -> Iterator[io.BufferedReader]:
         """Open the bytes written so far for reading."""
         assert self.path is not None
         with self.failures():
+            self.settle()
             self.stream.flush()
             stream = self.path.open("rb")
         with stream:
@@ -251,10 +276,18 @@ def _opened_as_it_is(name: str, descriptor: int | None) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(os.dup(descriptor), "wb", buffering=0))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, where they are not there; raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {shown(str(folder))} cannot be made: {error.strerror}.") from error
+
+
 def remove_source(name: str, source: os.stat_result) -> None:
     """Remove a source whose result is complete; raises OutputError if the file has changed since it was read."""
     try:
-        now = Path(name).stat()
+        now = Path(name).lstat()  # a link that has come meanwhile is no source
         if not os.path.samestat(now, source) or (now.st_size, now.st_mtime_ns) != (source.st_size, source.st_mtime_ns):
             raise OutputError("The file changed while it was read, so it is not removed. The result holds what was read.")
         Path(name).unlink()
@@ -279,6 +312,7 @@ def _complete_or_absent(
             sink = Sink(stream, name, draft.path)
             yield sink
             with sink.failures():
+                sink.settle()
                 stream.flush()
                 if source:
                     sink.missing += take_over(draft.descriptor, source[0], source[1])

@@ -6,11 +6,13 @@ import glob
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from nncomp.blocks.memory import Memory
 from nncomp.cli.draft import is_temporary
 from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
+from nncomp.cli.names import shown
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
 from nncomp.machine.limits import group_memory_bytes
@@ -18,17 +20,54 @@ from nncomp.stream import storage
 from nncomp.stream.ranges import Range
 
 
-def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[str]:
-    """Return the files that the names mean, in order. Without names this is standard input.
+@dataclass(frozen=True)
+class Lists:
+    """Files that hold names of files: one name a line, and names that end with a zero byte. - is standard input."""
 
-    `is_recursive` takes the files in folders: .nnc files if `is_packed`, else all other files; never links. A URL may be a
-    pattern; the shell expands local patterns. Raises WrongUse without names if standard input is a terminal.
+    lines: str | None = None
+    zeros: str | None = None
+
+    def names(self) -> list[str]:
+        """Return the names; raises DataError for a list that cannot be read."""
+        return [*_listed(self.lines, b"\n"), *_listed(self.zeros, b"\0")]
+
+    def is_given(self) -> bool:
+        return self.lines is not None or self.zeros is not None
+
+    def takes_input(self) -> bool:
+        """Return whether a list is standard input."""
+        return STANDARD in (self.lines, self.zeros)
+
+
+NO_LISTS = Lists()
+
+
+def expand(names: list[str] | None, is_recursive: bool, is_packed: bool, lists: Lists = NO_LISTS) -> list[tuple[str, str]]:
+    """Return the files that the names and the lists mean, in order, each with its name in an output folder.
+
+    Without names and lists this is standard input. `is_recursive` takes the files in folders: .nnc files if `is_packed`, else all
+    other files; never links. A URL may be a pattern; the shell expands local patterns.
+    The name in an output folder is the path below the given folder, else the file name; of a list it is the path that is there.
+    Raises WrongUse without names if standard input is a terminal, or if standard input would be a list and a file.
     """
-    if not names:
+    if not names and not lists.is_given():
         if sys.stdin is None or is_terminal(sys.stdin):
             raise WrongUse("No FILE is given, and nothing is piped in. Give a FILE, or - for standard input.")
-        return [STANDARD]
-    return [found for name in names for found in _meant(name, is_recursive, is_packed)[1]]
+        return [(STANDARD, STANDARD)]
+    if lists.lines == lists.zeros == STANDARD:
+        raise WrongUse("Standard input cannot be two lists. Give one of --files and --files0 a file.")
+    listed = lists.names()
+    if lists.takes_input() and STANDARD in [*(names or []), *listed]:
+        raise WrongUse("Standard input cannot be a list of files and a file. Give the list as a file, or leave out -.")
+    found: list[tuple[str, str]] = []
+    for name in names or []:
+        root, files = _meant(name, is_recursive, is_packed)
+        found += [(each, _below(root, each)) for each in files]
+    for name in listed:
+        root, files = _meant(name, is_recursive, is_packed)
+        is_path = files == [name] and not storage.is_url(name)
+        found += [(each, each if is_path else _below(root, each)) for each in files]
+    return found
 
 
 def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[tuple[str, str]]:
@@ -42,8 +81,28 @@ def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> lis
     for name in names:
         is_pattern = not storage.is_url(name) and glob.has_magic(name) and not Path(name).exists()
         root, files = _of_pattern(name) if is_pattern else _meant(name, is_recursive, is_packed)
-        found += [(each, each.removeprefix(root).lstrip("/")) for each in files]
+        found += [(each, _below(root, each)) for each in files]
     return found
+
+
+def _below(root: str, name: str) -> str:
+    return name.removeprefix(root).lstrip("/")
+
+
+def _listed(name: str | None, separator: bytes) -> list[str]:
+    if name is None:
+        return []
+    try:
+        if name == STANDARD:
+            if sys.stdin is None:
+                raise DataError("Standard input is closed. Give the list of files as a file.")
+            data = sys.stdin.buffer.read()
+        else:
+            data = Path(name).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"The list of files {shown(name)} cannot be read: {why}.") from error
+    return [os.fsdecode(each) for each in data.split(separator) if each]
 
 
 def _of_pattern(pattern: str) -> tuple[str, list[str]]:

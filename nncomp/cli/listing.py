@@ -4,72 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import zip_longest
 
+from nncomp.api.file_info import Info, read_info
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
 from nncomp.cli.names import shown
-from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import FrameBlock, Readable
-from nncomp.format.numbers import MODEL_IDS, BlockKind
 
 _NOTE = "bound: without headers and checksums; nncomp entropy FILE estimates it in full"
 _GAP = "  "
 _HIDDEN = 10  # hexadecimal digits of the hash that the table leaves out
 
 
-@dataclass
-class Listing:
-    """One file: sizes in bytes, blocks of each kind, models by name and hash."""
-
-    file: str
-    frames: int = 0
-    blocks: dict[str, int] = field(default_factory=dict)
-    raw_bytes: int = 0
-    packed_bytes: int = 0
-    models: list[str] = field(default_factory=list)
-    payload_bytes: int = 0
-
-    @property
-    def ratio(self) -> float:
-        return self.raw_bytes / self.packed_bytes
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        return 8 * self.packed_bytes / self.raw_bytes if self.raw_bytes else None
-
-    @property
-    def bound_bits_per_byte(self) -> float | None:
-        """The bits of the payloads: the cross-entropy of `nncomp compress` plus the range coder's rounding."""
-        return 8 * self.payload_bytes / self.raw_bytes if self.raw_bytes else None
-
-
-def read_listing(name: str) -> Listing:
-    """Return the listing of one file; raises FormatError if the file is not laid out as a .nnc file."""
-    listing, kinds = Listing(name), Counter[str]()
-    models: dict[str, None] = {}  # in order of appearance
-    with open_source(name) as source:
-        counted = _Counted(source)
-        for found in read_blocks(counted):
-            listing.frames = found.frame + 1
-            listing.raw_bytes += found.block.raw_bytes
-            listing.payload_bytes += len(found.block.payload) + (len(found.block.copies.payload) if found.block.copies else 0)
-            kinds[_kind_name(found)] += 1
-            if found.model:
-                models[f"{_model_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
-        listing.packed_bytes = counted.position
-    listing.blocks, listing.models = dict(kinds), list(models)
-    return listing
-
-
 def list_files(names: list[str], is_json: bool) -> None:
     """Print the listings of the files that can be read. Other files print an error, and the exit status is 1."""
-    listings: list[Listing] = []
+    listings: list[Info] = []
+
+    def read(name: str) -> None:
+        with open_source(name) as source:
+            listings.append(read_info(source, name))
+
     try:
-        for_each(names, lambda name: listings.append(read_listing(name)))
+        for_each(names, read)
     finally:
         if is_json:
             print(json.dumps({"files": [_row(listing) for listing in listings]}, indent=1))
@@ -79,7 +37,7 @@ def list_files(names: list[str], is_json: bool) -> None:
                 print(_NOTE)
 
 
-def _row(listing: Listing) -> dict[str, object]:
+def _row(listing: Info) -> dict[str, object]:
     row = asdict(listing)
     payload_bytes = row.pop("payload_bytes")  # docs/JSON.md states the order of the keys
     rates = listing.bits_per_byte, listing.bound_bits_per_byte
@@ -92,7 +50,7 @@ def _row(listing: Listing) -> dict[str, object]:
     }
 
 
-def _print_table(listings: list[Listing]) -> None:
+def _print_table(listings: list[Info]) -> None:
     has_frames = any(each.frames > 1 for each in listings)
     headings = ["raw", "packed", "ratio", "bpb", "bound", *(["frames"] * has_frames), "blocks", "model"]
     rows = [_cells(each, has_frames) for each in listings]
@@ -109,7 +67,7 @@ def _print_table(listings: list[Listing]) -> None:
             print(_line(line, widths))
 
 
-def _cells(listing: Listing, has_frames: bool) -> list[list[str]]:
+def _cells(listing: Info, has_frames: bool) -> list[list[str]]:
     """Return the lines of each cell of a row."""
     rates = ("-" if rate is None else f"{rate:.3f}" for rate in (listing.bits_per_byte, listing.bound_bits_per_byte))
     figures = [f"{listing.raw_bytes:,}", f"{listing.packed_bytes:,}", f"{listing.ratio:.2f}", *rates]
@@ -132,25 +90,3 @@ def _short_model(model: str) -> str:
     ('default', 'own 012345')
     """
     return model[:-_HIDDEN] if model.startswith("own ") else model.split()[0]
-
-
-def _kind_name(found: FrameBlock) -> str:
-    kinds = {kind.value: kind.name.lower() for kind in BlockKind}
-    return kinds.get(found.block.kind, f"kind {found.block.kind}")
-
-
-def _model_name(model_id: int) -> str:
-    return next((name for name, known in MODEL_IDS.items() if known == model_id), "own")
-
-
-class _Counted:
-    """A stream that counts the bytes it gave."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self.position = 0
-
-    def read(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        self.position += len(data)
-        return data

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 from nncomp.blocks import levels
 from nncomp.cli.fetched import model_path
 from nncomp.cli.files import Source
-from nncomp.errors import FormatError
+from nncomp.cli.names import shown
+from nncomp.errors import FormatError, ModelError
 from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import BlockKind
@@ -21,8 +23,18 @@ def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = 
     """Return the model to compress with: the model of `asked`, or the level's model if that is installed, or None."""
     if asked == "none":
         return None
-    chosen = open_model(model_path(asked)) if asked is not None else installed_model(levels.level(level).model)
+    chosen = _opened(asked) if asked is not None else installed_model(levels.level(level).model)
     return replace(chosen, device=device) if chosen else None
+
+
+def _opened(asked: str) -> ModelFile:
+    """Return the model of a name, a path or a URL; raises ModelError when there is none."""
+    if not asked.strip():
+        raise ModelError("The name of the model is empty. Give default, fast, none, or the path of a .safetensors file.")
+    path = model_path(asked)
+    if path != shown(path) and not Path(path).is_file():
+        raise ModelError(f"There is no model {shown(path)}: give default, fast, none, or the path of a .safetensors file.")
+    return open_model(path)
 
 
 def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
@@ -30,7 +42,7 @@ def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
 
     With a device, the models of nncomp are in the list, to run on the device.
     """
-    given = [] if asked in (None, "none") else [open_model(model_path(asked))]
+    given = [] if asked in (None, "none") else [_opened(asked)]
     return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
 
 

@@ -22,7 +22,39 @@ Range = Annotated[
     str | None,
     typer.Option("--range", help="Only the bytes from START up to END, without END.", metavar="START:END", show_default=False),
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also take the files in folders.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also take the files in folders, but no links.")]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--files",
+        "--filelist",
+        help="Also take the files that this file names, one a line; - is standard input.",
+        metavar="LIST",
+        show_default=False,
+    ),
+]
+FilesFromZeros = Annotated[
+    str | None,
+    typer.Option(
+        "--files0",
+        help="The same with names that end with a zero byte, as find -print0 writes them.",
+        metavar="LIST",
+        show_default=False,
+    ),
+]
+OutputDir = Annotated[
+    str | None,
+    typer.Option(
+        "--output-dir",
+        help="Write results to this folder, below it as the sources are below theirs.",
+        metavar="FOLDER|URL",
+        show_default=False,
+    ),
+]
+OutputDirFlat = Annotated[
+    str | None,
+    typer.Option("--output-dir-flat", help="Write all results into this one folder.", metavar="FOLDER|URL", show_default=False),
+]
 Remove = Annotated[
     bool,
     typer.Option("--rm", help="Remove FILE after its result was read back and compared."),

@@ -19,6 +19,7 @@ from nncomp.cli.names import shown
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+FEW = 10  # files that are told one by one; of more there is a summary, unless more is asked for
 _DELAY_S = 0.5
 _LABEL_CHARACTERS = 24
 _WIDE_COLUMNS = 100
@@ -139,10 +140,12 @@ class Total:
 
     def __init__(self, names: list[str], is_quiet: bool) -> None:
         self.display = _Display(is_quiet)
+        self.is_many = len(names) > FEW
         self._count = len(names)
         self._number = 0
         sizes = [_size(name) for name in names]
-        self._line = _Line(f"all {len(names)} files", None if None in sizes else sum(size or 0 for size in sizes))
+        self.total_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+        self._line = _Line(f"all {len(names)} files", self.total_bytes)
         self._past = [0, 0, 0]  # input, raw and packed bytes of the finished files
 
     def __enter__(self) -> Total:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
 from nncomp.errors import DataError
-
-if TYPE_CHECKING:
-    from nncomp.training.run_plan import RunPlan
+from nncomp.training.wanted import Training, check_output, check_writable, plan_of
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -50,11 +47,30 @@ class Wanted:
     targets: Path | None
     plot: str | None
 
+    def training(self, time_s: float) -> Training:
+        """Return what decides the run."""
+        from nncomp.cli.fetched import model_path
+
+        return Training(
+            shape=self.shape,
+            seconds=time_s,
+            tokens=self.tokens,
+            valid=self.valid,
+            threads=self.threads,
+            seed=self.seed,
+            init=None if self.init is None else model_path(self.init),
+            lanes=self.lanes,
+            code=self.code,
+            objective=self.objective,
+            targets=self.targets,
+        )
+
 
 def train(wanted: Wanted) -> None:
     """Train a model and write its file. Of several processes that torchrun started, only the first one writes."""
     time_s, out = parse_time(wanted.time), wanted.out
-    _check_outputs(out, wanted.plot)
+    check_output(out)
+    _check_plot(wanted.plot)
     try:
         import torch
     except ImportError as error:
@@ -66,7 +82,7 @@ def train(wanted: Wanted) -> None:
 
     if wanted.threads:
         torch.set_num_threads(wanted.threads)
-    plan = _plan(wanted, time_s)
+    plan = plan_of(wanted.data, wanted.work, wanted.training(time_s), shlex.join(["nncomp", *sys.argv[1:]]))
     processes = join_processes()
     with Display(plan.config, is_silent=not processes.is_first) as display:
         run(plan, display.report, processes, display.on_row)
@@ -80,70 +96,12 @@ def train(wanted: Wanted) -> None:
     say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {plan.folder}")
 
 
-def _plan(wanted: Wanted, time_s: float) -> RunPlan:
-    """Return the plan of a run: a new network of the shape, or the model `init` and what is added to it."""
-    from nncomp.training.float_network import SHAPES
-    from nncomp.training.run_plan import RunPlan
-    from nncomp.training.trainer import TrainingConfig
-
-    config = TrainingConfig(time_s, wanted.tokens, wanted.seed, wanted.lanes, objective=wanted.objective)
-    plan = RunPlan(
-        data=wanted.data,
-        valid=wanted.valid,
-        folder=wanted.work,
-        start=SHAPES[wanted.shape],
-        config=config,
-        command=shlex.join(["nncomp", *sys.argv[1:]]),
-        has_quick_mixing=wanted.shape == "fast",
-        code_dimensions=wanted.code,
-        targets=wanted.targets,
-    )
-    return plan if wanted.init is None else _begun_with(wanted.init, plan)
-
-
-def _begun_with(init: str, plan: RunPlan) -> RunPlan:
-    """Return the plan with the model `init` as its beginning; if the shape only has more layers, these are added."""
-    from nncomp.cli.fetched import model_path
-    from nncomp.format.numbers import OWN_MODEL
-    from nncomp.network.encoder import open_encoder
-    from nncomp.network.model import parse_model
-    from nncomp.network.registry import open_model
-    from nncomp.training.float_network import NetworkShape, load_config
-
-    file, shape = open_model(model_path(init)), plan.start
-    assert isinstance(shape, NetworkShape)
-    model = parse_model(file.read(), init, file.read_base())
-    encoder = open_encoder(file.path, model.sizes)
-    is_taller = shape.layer_count > model.sizes["layer_count"]
-    same = {"vocab_size": shape.vocab_size, "group_count": shape.group_count, "layer_count": shape.layer_count, "start_token": 0}
-    is_grown = is_taller and load_config(model.sizes | same) == shape  # the model keeps its own vocabulary
-    known = model.sizes.get("code_dimensions", 0)
-    if known and (encoder is None or plan.code_dimensions not in (0, known)):
-        raise DataError(
-            f"The model {init} has a code of {known} dimensions"
-            + (": give --code the same number, or leave --code out." if encoder else ", but its encoder is not beside it.")
-        )
-    return replace(
-        plan,
-        start=model,
-        config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_grown else 2)),
-        layer_count=shape.layer_count if is_grown else 0,
-        # A file of new layers alone needs a base that nncomp finds by its hash (registry.model_file): a shipped model.
-        base=file.read() if is_grown and file.model_id != OWN_MODEL else None,
-        encoder=encoder,
-    )
-
-
-def _check_outputs(out: Path, plot: str | None) -> None:
-    """Raise DataError for outputs that could not be written after hours of training."""
-    if out.exists():
-        raise DataError(f"{out} exists already; remove it or give another --out.")
-    for path in (out, Path(plot or out)):
-        if not path.parent.is_dir():
-            raise DataError(f"There is no folder {path.parent} to write {path.name} to.")
+def _check_plot(plot: str | None) -> None:
+    """Raise DataError for a plot that could not be drawn after hours of training."""
     if plot is not None:
         from nncomp.plots.picture import check_can_plot
 
+        check_writable(Path(plot))
         check_can_plot(plot)
         if Path(plot).exists():
             raise DataError(f"{plot} exists already; remove it or give another --plot.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,22 @@ from pathlib import Path
 
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
-from nncomp.cli.failures import describe, for_each, say
-from nncomp.cli.files import STANDARD, SUFFIX, Discard, Sink, Source, is_terminal, open_sink, open_source, remove_source
+from nncomp.cli.failures import say
+from nncomp.cli.files import (
+    STANDARD,
+    SUFFIX,
+    Discard,
+    Sink,
+    Source,
+    is_terminal,
+    make_folder,
+    open_sink,
+    open_source,
+    remove_source,
+)
 from nncomp.cli.model_choice import model_finder, require_models
 from nncomp.cli.names import shown
+from nncomp.cli.places import Places
 from nncomp.cli.progress import Bar, Total
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
@@ -23,13 +34,25 @@ from nncomp.format.frame_reader import TrailingError
 from nncomp.format.frames import Readable, Writable
 from nncomp.machine import watch
 from nncomp.network.registry import ModelFile, installed_models
-from nncomp.stream import pipeline
+from nncomp.stream import pipeline, storage
+from nncomp.stream.compressed_already import compressed_kind
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.ranges import Range
+from nncomp.stream.small_files import Made
 from nncomp.stream.workers import usable_cores
 
 PREPARING = "nncomp: preparing kernels, on the first run only (about 20 seconds)."
 UNKEPT = "nncomp: preparing kernels (about 20 seconds, on every run: the cache folder cannot be written)."
+
+
+@dataclass
+class Input:
+    """A file to work on: its name, its open source, and perhaps what a task has made of its bytes `data` already."""
+
+    name: str
+    source: Source
+    data: bytes = field(default=b"", repr=False)
+    made: Made | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -47,6 +70,9 @@ class Options:
     memory: Memory = field(default_factory=Memory)
     is_recovered: bool = False  # write the undamaged blocks of a damaged file
     effort: Effort = USUAL  # of compression
+    is_skipping: bool = False  # files that are compressed already
+    is_sparse: bool = False  # long runs of zeros of a decompressed file become holes
+    places: Places | None = None  # names of outputs in another folder
     total: Total | None = None  # the progress of several files
 
     def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
@@ -60,8 +86,17 @@ class Options:
         return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
-        """Return whether to print a line about a result. In a pipe (`is_passing`), only -v prints the line."""
-        return not self.is_quiet and (self.is_verbose or not is_passing)
+        """Return whether to print a line about a result. In a pipe (`is_passing`), and of many files, only -v prints the line."""
+        is_one_of_many = self.total is not None and self.total.is_many
+        return not self.is_quiet and (self.is_verbose or not (is_passing or is_one_of_many))
+
+    def target_of(self, name: str, named: Callable[[str], str]) -> str:
+        """Return the name of the output of a file; `named` makes it of the name of the file."""
+        if self.target is not None:
+            return self.target
+        if name == STANDARD:
+            return STANDARD
+        return named(name if self.places is None else self.places.of(name))
 
 
 def listen(options: Options) -> None:
@@ -84,33 +119,54 @@ def worker_count(asked: int) -> int:
     return asked or usable_cores()
 
 
-def each_file(names: list[str], options: Options, work: Callable[[str, Options], None]) -> None:
-    """Do the work for each file, with a total progress bar for several files; exit with 1 if any failed."""
-    if len(names) == 1:
-        for_each(names, lambda name: work(name, options))
-        return
-    with Total(names, options.is_quiet or (options.target == STANDARD and is_terminal(sys.stdout))) as total:
-        for_each(names, lambda name: work(name, replace(options, total=total)))
+def packed_name(name: str) -> str:
+    """Return the name of the result of compressing a file.
+
+    >>> packed_name("notes.txt")
+    'notes.txt.nnc'
+    """
+    return name + SUFFIX
 
 
-def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
-    """Compress one file and print a line about the result."""
-    target = _target(options, STANDARD if name == STANDARD else name + SUFFIX)
+def unpacked_name(name: str) -> str:
+    """Return the name of the result of decompressing a file; raises OutputError if that would be the same.
+
+    >>> unpacked_name("notes.txt.nnc")
+    'notes.txt'
+    """
+    if not name.endswith(SUFFIX):
+        raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
+    return name.removesuffix(SUFFIX)
+
+
+def compress_file(name: str, model: ModelFile | None, options: Options) -> Summary | None:
+    """Compress one file and print a line about the result; return its figures, or None if the file is left as it is."""
+    with open_source(name) as source:
+        return compress_source(Input(name, source), model, options)
+
+
+def compress_source(file: Input, model: ModelFile | None, options: Options) -> Summary | None:
+    """Do what `compress_file` does with a source that is open."""
+    name, source = file.name, file.source
+    target = options.target_of(name, packed_name)
     if target == STANDARD and is_terminal(sys.stdout):
         raise OutputError(_NO_TERMINAL)
-    with open_source(name) as source, _sink(target, source, options) as sink:
+    _check_suffix(name, options)
+    kind = kind_of(source)
+    if kind and options.is_skipping:
+        if options.is_verbose:
+            say(f"{shown(name)}: {_already(kind)}, so it is skipped.")
+        return None
+    coding = coding_of(kind, model, options)
+    with _sink(target, source, options) as sink:
         if sink.is_terminal:
             raise OutputError(_NO_TERMINAL)
         _check_removable(name, source, sink, options)
-        read, summary = _HashedSource(source), Summary()
-        with options.bar(name, source.size, summary) as bar:
-            workers = options.fitting_workers([model] if model else [], is_coding=True)
-            memory, effort = options.memory, options.effort
-            pipeline.compress(read, sink, pipeline.Coding(model, effort), workers, bar.update, summary=summary, memory=memory)
+        summary, digest = _coded(file, sink, coding, options)
         if source.has_changed() and not options.is_quiet:
             say(f"{shown(name)}: the file changed while it was read; the result holds what was read.")
         if options.is_verified:
-            _verify(sink, read.digest(), model, options)
+            _verify(sink, digest, model, options)
     if options.is_removed and source.status:
         remove_source(name, source.status)
     if options.says_result(name == target == STANDARD):
@@ -118,33 +174,80 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         say(f"{shown(name)}: {describe_sizes(summary)}{verified}")
     if options.is_verbose:
         used = f"{model.path} ({model.hash8.hex()})" if model else "none, so no network is used"
-        say(f"{shown(name)}: {describe_blocks(summary)}; model: {used}")
+        stored = f"{shown(name)}: {_already(kind)}, so it is stored." if kind else ""
+        say(stored or f"{shown(name)}: {describe_blocks(summary)}; model: {used}")
+    return summary
 
 
-def decompress_file(name: str, given: list[ModelFile], options: Options) -> None:
-    """Decompress one file or a range of its bytes."""
-    target = _target(options, STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
-    if target == name and name != STANDARD:
-        raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
-    find_model = model_finder(given)
+def _coded(file: Input, sink: Sink, coding: pipeline.Coding, options: Options) -> tuple[Summary, bytes]:
+    """Write a source compressed; return its figures and the digest of what was read."""
+    if file.made:
+        sink.write(file.made.data)
+        return file.made.summary, hashlib.blake2b(file.data, digest_size=_DIGEST_BYTES).digest()
+    read, summary = _HashedSource(file.source), Summary()
+    with options.bar(file.name, file.source.size, summary) as bar:
+        workers, memory = options.fitting_workers([coding.model] if coding.model else [], is_coding=True), options.memory
+        pipeline.compress(read, sink, coding, workers, bar.update, summary=summary, memory=memory)
+    return summary, read.digest()
+
+
+def _check_suffix(name: str, options: Options) -> None:
+    """Raise OutputError for a file that is named as a result, unless that is meant."""
+    if name.endswith(SUFFIX) and options.target is None and not options.is_forced:
+        raise OutputError(f"The name ends in {SUFFIX} already. Compress it once more with -f, or name the result with -o.")
+
+
+def kind_of(source: Source) -> str | None:
+    """Return the kind of compressed file that a source is already; None for any other, and for what can be read only once."""
+    if source.status is None:
+        return None
+    try:
+        return compressed_kind(source.stream, source.status.st_size)
+    except OSError as error:
+        raise DataError(f"The file cannot be read: {error.strerror or error}.") from error
+
+
+def coding_of(kind: str | None, model: ModelFile | None, options: Options) -> pipeline.Coding:
+    """Return how a file is coded: as it is, if it is of a kind that is compressed already."""
+    return pipeline.Coding(None, replace(options.effort, is_stored=True)) if kind else pipeline.Coding(model, options.effort)
+
+
+def _already(kind: str) -> str:
+    return f"compressed already ({kind})"
+
+
+def decompress_file(name: str, given: list[ModelFile], options: Options) -> Summary | None:
+    """Decompress one file or a range of its bytes; return its figures, None for a part of a file."""
+    options.target_of(name, unpacked_name)
     with open_source(name) as source:
-        if options.part:
-            _decompress_part(name, source, target, given, options)
-            return
-        if options.is_recovered:
-            recover_file(name, source, target, given, options)
-            return
+        return decompress_source(Input(name, source), given, options)
+
+
+def decompress_source(file: Input, given: list[ModelFile], options: Options) -> Summary | None:
+    """Do what `decompress_file` does with a source that is open."""
+    name, source = file.name, file.source
+    target = options.target_of(name, unpacked_name)
+    find_model = model_finder(given)
+    if options.part or options.is_recovered:
+        (_decompress_part if options.part else recover_file)(name, source, target, given, options)
+        return None
+    if not file.made:
         require_models(source, find_model, is_passing=target == STANDARD)
-        with _sink(target, source, options) as sink:
-            _check_removable(name, source, sink, options)
-            written, summary, after = _HashedSink(sink), Summary(), list[TrailingError]()
+    with _sink(target, source, options) as sink:
+        _check_removable(name, source, sink, options)
+        sink.is_sparse = options.is_sparse
+        written, summary, after = _HashedSink(sink), Summary(), list[TrailingError]()
+        if file.made:
+            written.write(file.made.data)
+            summary = file.made.summary
+        else:
             with options.bar(name, source.size, summary, target) as bar, _put_off(after):
                 workers, memory = options.fitting_workers(given), options.memory
                 pipeline.decompress(source, written, find_model, workers, bar.update, summary=summary, memory=memory)
-            if options.is_verified:
-                with sink.written() as stream:
-                    if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
-                        raise OutputError(_UNEQUAL)
+        if options.is_verified:
+            with sink.written() as stream:
+                if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
+                    raise OutputError(_UNEQUAL)
     if options.is_removed and source.status and not after:
         remove_source(name, source.status)
     if options.says_result(target == STANDARD):
@@ -153,9 +256,11 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
         say(f"{shown(name)}: {describe_blocks(summary)}")
     if after:
         raise after[0]
+    return summary
 
 
 def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+    """Write a part of the content and print a line about it."""
     from nncomp.stream.ranges import decompress_range
 
     assert options.part is not None
@@ -195,13 +300,11 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
         raise result.after
 
 
-def _target(options: Options, beside: str) -> str:
-    return beside if options.target is None else options.target
-
-
 @contextmanager
 def _sink(target: str, source: Source, options: Options) -> Iterator[Sink]:
     """Open the result of a source, and say afterwards what of the source's metadata it could not be given."""
+    if options.places and not storage.is_url(target):
+        make_folder(Path(target).parent)
     with open_sink(target, options.is_forced, source.status, attributes=source.attributes) as sink:
         yield sink
     if sink.missing and not options.is_quiet:
@@ -221,6 +324,9 @@ def _check_removable(name: str, source: Source, sink: Sink, options: Options) ->
     """Raise before the work begins if the source cannot be removed or the result cannot be read back."""
     if options.is_removed and Path(name).is_symlink():
         raise DataError("This is a link to a file, and --rm would remove the link only. Give the file, or leave out --rm.")
+    if options.is_removed and source.status and source.status.st_nlink > 1 and not options.is_forced:
+        count = source.status.st_nlink
+        raise DataError(f"This file has {count} names (hard links), and --rm would remove one. Use -f, or leave out --rm.")
     if options.is_removed and source.status is None:
         raise DataError("The input is not a regular file, so it cannot be removed. Leave out --rm.")
     if options.is_verified and sink.path is None:
@@ -243,11 +349,12 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
 
 
 _NO_TERMINAL = "Compressed data is not written to a terminal. Redirect standard output, or give a file with -o."
+_DIGEST_BYTES = 32
 _UNEQUAL = "The result was read back and is wrong. It is not kept, and the source is not removed. Please report this."
 
 
 def _new_hash() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=32)
+    return hashlib.blake2b(digest_size=_DIGEST_BYTES)
 
 
 class _HashedSource:
@@ -275,36 +382,3 @@ class _HashedSink:
     def write(self, data: bytes) -> int:
         self._hash.update(data)
         return self._sink.write(data)
-
-
-def test_files(names: list[str], given: list[ModelFile], options: Options, is_json: bool) -> None:
-    """Decompress files and discard the bytes; with `is_json`, print the document of docs/JSON.md."""
-    rows: list[dict[str, object]] = []
-
-    def work(name: str, known: Options) -> None:
-        row: dict[str, object] = {"file": name, "is_whole": False, "raw_bytes": None, "blocks": None, "error": None}
-        rows.append(row)
-        try:
-            summary = _test_file(name, given, known, is_json)
-        except NncompError as error:
-            row["error"] = describe(error)
-            raise
-        row |= {"is_whole": True, "raw_bytes": summary.raw_bytes, "blocks": dict(summary.kinds)}
-
-    try:
-        each_file(names, options, work)
-    finally:
-        if is_json:
-            print(json.dumps({"files": rows}, indent=1))
-
-
-def _test_file(name: str, given: list[ModelFile], options: Options, is_json: bool) -> Summary:
-    summary = Summary()
-    with open_source(name) as source, options.bar(name, source.size, summary) as bar:
-        workers, memory = options.fitting_workers(given), options.memory
-        pipeline.decompress(source, Discard(), model_finder(given), workers, bar.update, summary=summary, memory=memory)
-    if not options.is_quiet and not is_json:
-        say(f"{shown(name)}: whole, {summary.raw_bytes:,} bytes")
-    if options.is_verbose:
-        say(f"{shown(name)}: {describe_blocks(summary)}")
-    return summary

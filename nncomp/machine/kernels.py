@@ -27,7 +27,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from numba.core.dispatcher import Dispatcher
 from numba.core.runtime import rtsys
 
-from nncomp.machine.limits import usable_cores
+from nncomp.machine.limits import usable_cores, user_cache
 from nncomp.machine.watch import say_preparing
 from nncomp.version import PACKAGE
 
@@ -50,15 +50,18 @@ def cache_folder() -> Path | None:
     digest = hashlib.sha256()
     for path in hashed_files():
         digest.update(path.read_bytes())
+    kept = user_cache()
+    if kept is None:
+        return None
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nncomp"
+        base = kept / "nncomp"
         folder = base / f"kernels-{digest.hexdigest()[:16]}"
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             remove_old_folders(base, folder)
         with suppress(OSError):  # of a folder that can only be read
             os.utime(folder)  # when it was last used
-    except (OSError, RuntimeError):  # RuntimeError: there is no home
+    except OSError:
         return None
     return folder if os.access(folder, os.R_OK | os.X_OK) else None
 

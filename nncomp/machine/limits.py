@@ -109,3 +109,22 @@ def _words(path: Path, count: int) -> list[str]:
 def _old_quota(folder: Path) -> list[str]:
     words = [*_words(folder / "cpu.cfs_quota_us", 1), *_words(folder / "cpu.cfs_period_us", 1)]
     return words if len(words) == 2 else []
+
+
+def user_cache() -> Path | None:
+    """Return the user's folder for what can be made again: $XDG_CACHE_HOME, or .cache in the home; None where there is no home.
+
+    Names that are empty or relative do not count, as the XDG standard says: nothing is made where a command happens to be.
+    """
+    asked = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(asked):  # noqa: PTH117 (an empty name is no path)
+        return Path(asked)
+    home = os.environ.get("HOME")
+    try:
+        if home is None or os.path.isabs(home):  # noqa: PTH117
+            return Path.home() / ".cache"
+        import pwd
+
+        return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache"
+    except (ImportError, KeyError, RuntimeError):
+        return None

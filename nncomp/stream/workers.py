@@ -13,7 +13,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -78,11 +79,46 @@ def _run_in_order(
         for task in chain(first, remaining):
             yield run(task)
         return
-    pool = _Pool(workers, begun)
+    keeper = _keeper.get()
+    pool = keeper.take() if keeper else _Pool()
+    is_whole = False
     try:
-        yield from pool.run_in_order(chain(first, remaining), run)
+        yield from pool.run_in_order(chain(first, remaining), run, workers, begun)
+        is_whole = True
     finally:
-        pool.close()
+        if keeper and is_whole:
+            keeper.idle.append(pool)
+        else:
+            pool.close()
+
+
+@dataclass
+class _Keeper:
+    """Pools that are not at work: their processes are used again."""
+
+    idle: list[_Pool] = field(default_factory=list)
+
+    def take(self) -> _Pool:
+        return self.idle.pop() if self.idle else _Pool()
+
+
+_keeper: ContextVar[_Keeper | None] = ContextVar("keeper", default=None)
+
+
+@contextmanager
+def kept_workers() -> Iterator[None]:
+    """Keep the worker processes from one use of `run_in_order` to the next: each is started, and opens a model, once.
+
+    They are ended with the `with` block, and at once where something fails.
+    """
+    keeper = _Keeper()
+    token = _keeper.set(keeper)
+    try:
+        yield
+    finally:
+        _keeper.reset(token)
+        for pool in keeper.idle:
+            pool.close()
 
 
 @dataclass
@@ -110,15 +146,18 @@ class _Worker:
 class _Pool:
     """Worker processes, started when there is work. Each holds one task at a time."""
 
-    def __init__(self, workers: int, begun: Progress | None) -> None:
-        self._limit = workers
-        self._begun = begun
+    def __init__(self) -> None:
+        self._limit = 0
+        self._begun: Progress | None = None
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}
 
-    def run_in_order(self, tasks: Iterator[Task], run: Callable[[Task], Result]) -> Iterator[Result]:
+    def run_in_order(
+        self, tasks: Iterator[Task], run: Callable[[Task], Result], workers: int, begun: Progress | None
+    ) -> Iterator[Result]:
+        self._limit, self._begun = workers, begun
         results: dict[int, tuple[Result, int]] = {}  # and their bytes of input
         sent = given = 0
         is_exhausted = False

@@ -26,7 +26,7 @@ def load(more: str) -> None:
     """Import what commands use, and load the compiled functions of mixing on bytes; with "models" all of them, with "training"
     import what `nncomp train` uses."""
     import nncomp
-    from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer  # noqa: F401
+    from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer, works  # noqa: F401
     from nncomp.network import registry
 
     registry.installed_models()  # their hashes are remembered

@@ -1,0 +1,109 @@
+"""What a .nnc file says of itself: sizes, kinds of block, models. Nothing is decoded."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from nncomp.api.file_objects import FileName
+from nncomp.format.frame_reader import read_blocks
+from nncomp.format.frames import FrameBlock, Readable
+from nncomp.format.numbers import MODEL_IDS, BlockKind
+from nncomp.stream.patience import PatientReader
+
+
+@dataclass
+class Info:
+    """One file: sizes in bytes, blocks of each kind, models by name and hash."""
+
+    file: str
+    frames: int = 0
+    blocks: dict[str, int] = field(default_factory=dict)
+    raw_bytes: int = 0
+    packed_bytes: int = 0
+    models: list[str] = field(default_factory=list)
+    payload_bytes: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each packed byte; 0 for a file of nothing at all."""
+        return self.raw_bytes / self.packed_bytes if self.packed_bytes else 0.0
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits of the file for each byte of the content, None for an empty content."""
+        return 8 * self.packed_bytes / self.raw_bytes if self.raw_bytes else None
+
+    @property
+    def bound_bits_per_byte(self) -> float | None:
+        """The bits of the payloads: the cross-entropy of `nncomp compress` plus the range coder's rounding."""
+        return 8 * self.payload_bytes / self.raw_bytes if self.raw_bytes else None
+
+
+def info(file: FileName) -> Info:
+    """Return what `nncomp list` shows of a .nnc file, given by name or as a binary file object. Nothing is decoded.
+
+    A given file object is read from its position to its end, and stays open. Raises FormatError if the file is not laid out as a
+    .nnc file, OSError if it cannot be opened.
+
+    >>> import io, nncomp
+    >>> found = nncomp.info(io.BytesIO(nncomp.compress(b"one, " * 100, model=None)))
+    >>> found.raw_bytes, found.blocks, found.models
+    (500, {'bytes': 1}, [])
+    """
+    with ExitStack() as stack:
+        if isinstance(file, (str, bytes, os.PathLike)):
+            opened: Any = stack.enter_context(builtins.open(file, "rb"))  # noqa: PTH123 (a name may be bytes)
+        else:
+            opened = file
+        source = opened if isinstance(opened, io.BytesIO) else cast(BinaryIO, PatientReader(opened))
+        return read_info(source, os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else str(file_name(file)))
+
+
+def file_name(file: object) -> object:
+    """Return the name of a file object, or nothing where it has none."""
+    return getattr(file, "name", "")
+
+
+def read_info(source: Readable, name: str) -> Info:
+    """Return what a stream says of itself; raises FormatError if it is not laid out as a .nnc file."""
+    found, kinds = Info(name), Counter[str]()
+    models: dict[str, None] = {}  # in order of appearance
+    counted = _Counted(source)
+    for block in read_blocks(counted):
+        found.frames = block.frame + 1
+        found.raw_bytes += block.block.raw_bytes
+        found.payload_bytes += len(block.block.payload) + (len(block.block.copies.payload) if block.block.copies else 0)
+        kinds[_kind_name(block)] += 1
+        if block.model:
+            models[f"{_model_name(block.model.model_id)} {block.model.content_hash.hex()}"] = None
+    found.packed_bytes = counted.position
+    found.blocks, found.models = dict(kinds), list(models)
+    return found
+
+
+def _kind_name(found: FrameBlock) -> str:
+    kinds = {kind.value: kind.name.lower() for kind in BlockKind}
+    return kinds.get(found.block.kind, f"kind {found.block.kind}")
+
+
+def _model_name(model_id: int) -> str:
+    return next((name for name, known in MODEL_IDS.items() if known == model_id), "own")
+
+
+class _Counted:
+    """A stream that counts the bytes it gave."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        self.position += len(data)
+        return data

@@ -1,0 +1,59 @@
+"""Training a model, for programs: what `nncomp train` does, in one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nncomp.errors import DataError
+from nncomp.training.wanted import Training as Training
+from nncomp.training.wanted import check_output, plan_of
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model: its file, the SHA-256 of that, the folder of checkpoint and log, and the figures of the run.
+
+    Each row of `rows` has "step", "elapsed_s", "tokens", "bytes", "train_bpb", "share" of the run, and of some steps "valid_bpb".
+    """
+
+    path: Path
+    sha256: str
+    folder: Path
+    rows: list[Row] = field(repr=False)
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    training: Training | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Trained:
+    """Train a model on text, write its file `out`, and return what came of it. It needs torch (`pip install 'nncomp[train]'`).
+
+    `data` is a file, a folder, a glob pattern or a URL. `training` says what is trained and for how long. `folder` is for
+    checkpoint and log, beside `out` without it; a run that finds its own checkpoint there goes on. `report` gets lines about it.
+    Raises DataError for unusable text or an output that is there, ModelError for a model to go on from that is none.
+    """
+    path, training = Path(out), training or Training()
+    check_output(path)
+    try:
+        import torch
+    except ImportError as error:
+        raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.training.whole_run import finish
+    from nncomp.training.whole_run import train as run
+
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    work, rows = Path(folder) if folder is not None else path.with_suffix(".work"), list[Row]()
+    plan = plan_of(os.fspath(data), work, training, "nncomp.train")
+    say = report or (lambda line: None)
+    run(plan, say, on_row=rows.append)
+    return Trained(path, finish(plan, path, say), work, rows)

@@ -1,0 +1,256 @@
+"""Habits of other compressors: commands beside nncomp, sparse files, --rm and links, colours, homes, models that are none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nncomp
+from nncomp.bench import corpora
+from nncomp.cli import beside
+from nncomp.errors import DataError
+from nncomp.machine import limits
+from tests.conftest import environment
+from tests.kinds.commands import Commands
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands and holes are those of Linux")
+
+TEXT = b"one line of notes\nanother line\nthe last words\n"
+OTHER = TEXT.replace(b"another", b"one more")
+NONE = "--model", "none"
+Beside = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in a folder with texts and compressed texts."""
+    for name, text in (("a", TEXT), ("b", OTHER), ("two words", TEXT)):
+        (tmp_path / f"{name}.nnc").write_bytes(nncomp.compress(text, model=None))
+    (tmp_path / "a").write_bytes(TEXT)
+    (tmp_path / "damaged.nnc").write_bytes(nncomp.compress(TEXT * 20, model=None)[:-9])
+    (tmp_path / "pattern").write_text("words\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Beside:
+    """Return a function that runs a command beside nncomp in this process: exit status, output, errors."""
+
+    def call(name: str, *arguments: str) -> tuple[int, str, str]:
+        if not shutil.which(name):
+            pytest.skip(f"there is no {name}")
+        monkeypatch.setattr(sys, "argv", [f"nnc{name}", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            getattr(beside, name)()
+        said = capfd.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+GREP: dict[str, tuple[list[str], int, str, str]] = {  # arguments, exit status, output, a part of what is said
+    "one file": (["words", "a.nnc"], 0, "the last words\n", ""),
+    "no line": (["nothing", "a.nnc"], 1, "", ""),
+    "two files": (["line of", "a.nnc", "b.nnc"], 0, "a.nnc:one line of notes\nb.nnc:one line of notes\n", ""),
+    "without names": (["-h", "last", "a.nnc", "b.nnc"], 0, "the last words\nthe last words\n", ""),
+    "a name with a blank": (["-H", "last", "two words.nnc"], 0, "two words.nnc:the last words\n", ""),
+    "names of files": (["-l", "another", "a.nnc", "b.nnc"], 0, "a.nnc\n", ""),
+    "how many": (["-c", "line", "a.nnc"], 0, "2\n", ""),
+    "numbers and context": (["-nA", "1", "another", "a.nnc"], 0, "2:another line\n3-the last words\n", ""),
+    "two patterns": (["-e", "last", "-e", "one", "a.nnc"], 0, "one line of notes\nthe last words\n", ""),
+    "a pattern in a file": (["-f", "pattern", "a.nnc"], 0, "the last words\n", ""),
+    "a long option": (["--regexp=last", "--max-count", "1", "a.nnc"], 0, "the last words\n", ""),
+    "a pattern with a dash": (["--", "-x", "a.nnc"], 1, "", ""),
+    "quiet": (["-q", "line", "a.nnc"], 0, "", ""),
+    "a file that is not compressed": (["last", "a", "a.nnc"], 0, "a:the last words\na.nnc:the last words\n", ""),
+    "a missing file": (["last", "missing", "a.nnc"], 2, "a.nnc:the last words\n", "nncgrep: missing: The file cannot be read"),
+    "a damaged file": (["last", "damaged.nnc"], 2, "", "nncgrep: damaged.nnc: "),
+    "a wrong pattern": (["[", "a.nnc"], 2, "", "grep"),
+    "no pattern": ([], 2, "", "Give a PATTERN"),
+    "folders": (["-r", "last", "."], 2, "", "Folders are not taken"),
+}
+
+
+@pytest.mark.parametrize("kind", GREP)
+def test_nncgrep(command: Beside, kind: str) -> None:
+    arguments, code, output, said = GREP[kind]
+    result = command("grep", *arguments)
+    assert result[:2] == (code, output), result
+    assert said in result[2] and ("Traceback" in result[2], bool(result[2])) == (False, bool(said))
+
+
+DIFF: dict[str, tuple[list[str], int, str, str]] = {
+    "equal": (["a.nnc", "two words.nnc"], 0, "", ""),
+    "other": (["a.nnc", "b.nnc"], 1, "2c2\n< another line\n---\n> one more line\n", ""),
+    "with the file itself": (["a.nnc"], 0, "", ""),
+    "with a text": (["a", "b.nnc"], 1, "2c2\n< another line\n---\n> one more line\n", ""),
+    "unified": (["-U", "0", "a.nnc", "b.nnc"], 1, "--- a.nnc\n+++ b.nnc\n@@ -2 +2 @@\n-another line\n+one more line\n", ""),
+    "quiet": (["-q", "a.nnc", "b.nnc"], 1, "Files a.nnc and b.nnc differ\n", ""),
+    "missing": (["a.nnc", "missing"], 2, "1,3d0\n", "nncdiff: missing: The file cannot be read"),
+    "one text": (["a"], 2, "", "Give two FILEs"),
+}
+
+
+@pytest.mark.parametrize("kind", DIFF)
+def test_nncdiff(command: Beside, kind: str) -> None:
+    arguments, code, output, said = DIFF[kind]
+    result = command("diff", *arguments)
+    assert result[0] == code and result[1].startswith(output), result
+    assert said in result[2] and "Traceback" not in result[2]
+
+
+def test_nncless_and_nnccat(folder: Path) -> None:
+    """Less writes what it is given where its output is no terminal."""
+    run = "from nncomp.cli import beside; beside.{}()"
+    settings: dict[str, Any] = {"cwd": folder, "capture_output": True, "env": environment(), "stdin": subprocess.DEVNULL}
+    result = subprocess.run([sys.executable, "-c", run.format("cat"), "a.nnc", "b.nnc"], check=False, **settings)
+    assert (result.returncode, result.stdout, result.stderr) == (0, TEXT + OTHER, b"")
+    if not shutil.which("less"):
+        pytest.skip("there is no less")
+    result = subprocess.run([sys.executable, "-c", run.format("less"), "two words.nnc", "pattern"], check=False, **settings)
+    assert (result.returncode, result.stdout) == (0, TEXT + b"words\n")
+
+
+HOLES: dict[str, tuple[bytes, bool]] = {  # what is written, and whether it takes less room than it has bytes
+    "zeros": (bytes(3_000_000), True),
+    "zeros at the end": (TEXT + bytes(1_000_000), True),
+    "zeros at the start": (bytes(1_000_000) + TEXT, True),
+    "zeros between": (TEXT * 1000 + bytes(2_000_000) + TEXT, True),
+    "few zeros": (TEXT + bytes(3000) + TEXT, False),
+    "one run": (bytes(1 << 15), True),
+    "one less": (bytes((1 << 15) - 1), False),
+    "nothing": (b"", False),
+}
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_runs_of_zeros_become_holes(commands: Commands, tmp_path: Path, kind: str) -> None:
+    data, is_sparse = HOLES[kind]
+    (tmp_path / "a.nnc").write_bytes(nncomp.compress(data, model=None))
+    with (tmp_path / "probe").open("wb") as file:
+        file.truncate(1 << 20)
+    has_holes = (tmp_path / "probe").stat().st_blocks * 512 < 1 << 20
+    for option in ([], ["--no-sparse"], ["--rm"]):
+        assert commands.run("-d", "-f", *option, "a.nnc", cwd=tmp_path).code == 0
+        assert (tmp_path / "a").read_bytes() == data
+        if has_holes:
+            takes = (tmp_path / "a").stat().st_blocks * 512
+            assert (takes < len(data)) == (is_sparse and option != ["--no-sparse"])
+    (tmp_path / "a.nnc").write_bytes(nncomp.compress(data, model=None))
+    assert commands.run("-dc", "a.nnc", cwd=tmp_path).output == data
+
+
+LINKED: dict[str, tuple[list[str], int, str]] = {  # arguments, exit status, a part of what is said; the file is `real/text`
+    "a link": (["--rm", "link"], 1, "This is a link"),
+    "a link, forced": (["--rm", "-f", "link"], 1, "This is a link"),
+    "a folder that is a link": (["--rm", "folder/text"], 0, "verified"),
+    "another name": (["--rm", "hard"], 1, "This file has 2 names (hard links), and --rm would remove one."),
+    "another name, forced": (["--rm", "-f", "hard"], 0, "verified"),
+    "links in a folder": (["--rm", "-r", "."], 1, "hard links"),
+}
+
+
+@pytest.mark.parametrize("kind", LINKED)
+def test_rm_never_goes_through_a_link(commands: Commands, tmp_path: Path, kind: str) -> None:
+    arguments, code, said = LINKED[kind]
+    (tmp_path / "real").mkdir()
+    text = tmp_path / "real/text"
+    text.write_bytes(TEXT)
+    (tmp_path / "link").symlink_to("real/text")
+    (tmp_path / "folder").symlink_to("real")
+    if "name" in kind or "links" in kind:
+        os.link(text, tmp_path / "hard")
+    result = commands.run(*arguments, *NONE, cwd=tmp_path)
+    assert (result.code, said in result.said) == (code, True), result.said
+    assert text.exists() == (kind != "a folder that is a link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "folder").is_symlink()
+    assert (tmp_path / "hard").exists() == (kind in ("another name", "links in a folder"))
+
+
+MODELS: dict[str, tuple[str, str]] = {  # the model, a part of what is said
+    "nothing": ("", "The name of the model is empty"),
+    "a blank": (" ", "The name of the model is empty"),
+    "no model": ("nope", "There is no model nope: give"),
+    "a text": ("junk", "junk is not an nncomp model"),
+    "an empty file": ("empty", "empty is not an nncomp model"),
+    "a folder": (".", "There is no model .: give"),
+    "a device": ("/dev/zero", "There is no model /dev/zero"),
+    "two lines": ("a\nb", "There is no model $'a\\nb': give"),
+    "a colour": ("\x1b[31m", "There is no model $'\\e[31m': give"),
+    "no text": ("l\udce9", "There is no model $'l\\xe9': give"),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_that_is_none(commands: Commands, tmp_path: Path, kind: str) -> None:
+    """One sentence, before anything is written."""
+    model, said = MODELS[kind]
+    (tmp_path / "t").write_bytes(TEXT)
+    (tmp_path / "junk").write_bytes(TEXT * 100)
+    (tmp_path / "empty").write_bytes(b"")
+    result = commands.run("--model", model, "t", cwd=tmp_path)
+    assert (result.code, said in result.said, result.said.count("\n")) == (1, True, 1), result.said
+    assert not (tmp_path / "t.nnc").exists()
+
+
+HOMES: dict[str, tuple[str | None, str | None, str]] = {  # HOME, XDG_CACHE_HOME, the cache folder
+    "both": ("/h", "/x", "/x"),
+    "HOME": ("/h", None, "/h/.cache"),
+    "XDG_CACHE_HOME is empty": ("/h", "", "/h/.cache"),
+    "XDG_CACHE_HOME is here": ("/h", "here", "/h/.cache"),
+    "HOME is empty": ("", None, "~/.cache"),
+    "HOME is here": ("here", None, "~/.cache"),
+    "nothing": (None, None, "~/.cache"),
+}
+
+
+@pytest.mark.parametrize("kind", HOMES)
+def test_homes(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Nothing is kept where the command happens to be; without a HOME the system knows the home."""
+    import pwd
+
+    *given, expected = HOMES[kind]
+    for name, value in zip(("HOME", "XDG_CACHE_HOME"), given, strict=True):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    account = pwd.getpwuid(os.getuid()).pw_dir
+    assert str(limits.user_cache()) == expected.replace("~", account)
+
+    def unknown(user: int) -> Any:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    if "~" in expected:
+        assert limits.user_cache() is None
+        with pytest.raises(DataError, match="There is no home folder"):
+            corpora.cache_folder()
+
+
+@pytest.mark.parametrize("value", ["1", "", None])
+def test_no_color(commands: Commands, tmp_path: Path, value: str | None) -> None:
+    """No colour where NO_COLOR is set to anything but nothing; colours on a terminal otherwise."""
+    import pty
+
+    from tests.kinds.commands import taken
+
+    ours, theirs = pty.openpty()
+    env, without = {"TERM": "xterm-256color", **({} if value is None else {"NO_COLOR": value})}, [] if value else ["NO_COLOR"]
+    without = [] if value is not None else without
+    shown: list[bytes] = []
+    running = commands.start("--help", cwd=tmp_path, stdout=theirs, env=env, without=without)
+    reader = taken(ours, shown)
+    assert running.finish().code == 0
+    os.close(theirs)
+    reader.join(20)
+    screen = b"".join(shown)
+    assert b"Usage" in screen
+    assert (b"\x1b[3" in screen or b"\x1b[1;3" in screen) == (not value)
