@@ -81,6 +81,17 @@ class Seen:
         self.expected_bit = 1
 
 
+class Map(dict[int, Adaptive]):
+    """Adaptive probabilities by place, each made of its start value when it is first used: of 115,000 a short text uses few."""
+
+    def __init__(self, start: Sequence[int]) -> None:
+        self._start = start
+
+    def __missing__(self, place: int) -> Adaptive:
+        self[place] = Adaptive(int(self._start[place]))
+        return self[place]
+
+
 class TokenHistories:
     """The hash table of a block of tokens of `bits` decisions, and what its contexts predict."""
 
@@ -88,7 +99,7 @@ class TokenHistories:
         """`start` has the start values histories, joint, records and record_joint, all packed."""
         self.bits, self.line_count, self.parts = bits, lines, [*first_depths(bits), bits]
         self.lines = defaultdict[int, Line](Line)
-        self.maps = {name: [Adaptive(v) for v in start[name]] for name in ("histories", "joint", "records", "record_joint")}
+        self.maps = {name: Map(start[name]) for name in ("histories", "joint", "records", "record_joint")}
         self.seen, self.slot = list[Seen](), 0
 
     def line(self, h: int) -> Line:
