@@ -15,31 +15,20 @@ import os
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from nncomp.machine.kernels import compiled
+from nncomp.machine import processor
+from nncomp.machine.kernels import IS_COMPILED, compiled, intrinsic
 from nncomp.network import vnni
 
 LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's function
 _ALIGNMENT = 64
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _call_c(typingctx: Any, address: Any, arguments: Any) -> Any:
+@intrinsic("nncomp.machine.intrinsics")
+def _call_c(address: Any, arguments: Any) -> None:
     """Call the C function at `address` with a tuple of uint64, pointers and sizes: both are passed in the same way."""
-    signature = types.void(types.uint64, arguments)
-
-    def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        words = cgutils.unpack_tuple(builder, values[1])
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(words))
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), words)
-        return context.get_dummy_value()
-
-    return signature, generate
+    raise NotImplementedError  # where nothing is compiled, LOOP is the product
 
 
 @compiled
@@ -118,7 +107,7 @@ def _is_exact(product: int) -> bool:
 
 def _has_matrix_unit() -> bool:
     """Return whether the processor has AMX, with which NumKong is three times as fast as the tiles."""
-    return "+amx-int8" in vnni.features()
+    return "+amx-int8" in processor.features()
 
 
 def choose_product(shapes: list[tuple[int, int]]) -> int:
@@ -126,7 +115,7 @@ def choose_product(shapes: list[tuple[int, int]]) -> int:
 
     The environment variable NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them; a machine without it takes the next.
     """
-    asked = "loop" if config.DISABLE_JIT else os.environ.get("NNCOMP_PRODUCT", "")  # the others are compiled or C
+    asked = os.environ.get("NNCOMP_PRODUCT", "") if IS_COMPILED else "loop"  # the others are compiled or C
     candidates: list[int] = []
     if vnni.available() and all(vnni.fits(n, k) for n, k in shapes) and (asked == "tiles" or not (asked or _has_matrix_unit())):
         candidates.append(TILES)

@@ -9,92 +9,43 @@ instruction runs in every cycle. NumKong's kernels reach half of that rate (docs
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from nncomp.machine.kernels import compiled
+from nncomp.machine import processor
+from nncomp.machine.kernels import compiled, intrinsic
 
 OUTPUTS = 64  # of a tile; N must be a multiple
 STEP = 4  # inputs that one instruction takes; K must be a multiple
 _OFFSET = 128
 _VECTOR_BYTES = 64
-_VECTORS = OUTPUTS * 4 // _VECTOR_BYTES
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-_VECTOR = ir.VectorType(_I32, 16)
-
-
-@functools.cache
-def features() -> frozenset[str]:
-    """Return the features of the processor that Numba compiles for, in LLVM's names: "+avx512vnni" and so on."""
-    return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+_INTRINSICS = "nncomp.network.vnni_intrinsics"
 
 
 def available() -> bool:
-    """Return whether Numba compiles for a processor with the instruction."""
-    return "+avx512vnni" in features()
+    """Return whether kernels are compiled for a processor with the instruction."""
+    return "+avx512vnni" in processor.features()
 
 
-def _splat(builder: Any, value: Any) -> Any:
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    first = builder.insert_element(undefined, value, _I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(_VECTOR, [0] * 16))
+@intrinsic(_INTRINSICS)
+def _four(words: Any) -> None:
+    """Set 4 x OUTPUTS sums. `words` are seven uint64: the addresses of the weight, of the activations a and of the output, each of
+    the latter two with the bytes from row to row; of the first sums; and the steps."""
+    raise NotImplementedError  # where nothing is compiled, products.LOOP is the product
 
 
-def _pointer(builder: Any, start: Any, offset: Any, kind: Any) -> Any:
-    return builder.inttoptr(builder.add(start, offset), kind.as_pointer())
+@intrinsic(_INTRINSICS)
+def _two(words: Any) -> None:
+    """Set 2 x OUTPUTS sums."""
+    raise NotImplementedError
 
 
-def _tile(lanes: int) -> Any:
-    """Return an intrinsic that sets `lanes` x OUTPUTS sums. It takes a tuple of seven uint64: the addresses of the weight, of the
-    activations a and of the output, each of the latter two with the bytes from row to row; of the first sums; and the steps."""
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def tile(typingctx: Any, words: Any) -> Any:
-        signature = types.void(words)
-
-        def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-            if not available():
-                return context.get_dummy_value()
-            weight, a, a_distance, out, out_distance, sums, steps = cgutils.unpack_tuple(builder, values[0])
-            kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-            dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-            totals = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(lanes)]
-            for r, row in enumerate(totals):
-                first = _splat(builder, builder.load(_pointer(builder, sums, _I64(4 * r), _I32)))
-                for total in row:
-                    builder.store(first, total)
-            with cgutils.for_range(builder, steps) as loop:
-                here = builder.add(weight, builder.mul(loop.index, _I64(_VECTORS * _VECTOR_BYTES)))
-                vectors = [
-                    builder.load(_pointer(builder, here, _I64(c * _VECTOR_BYTES), _VECTOR), align=_VECTOR_BYTES)
-                    for c in range(_VECTORS)
-                ]
-                for r, row in enumerate(totals):
-                    offset = builder.add(builder.mul(a_distance, _I64(r)), builder.mul(loop.index, _I64(STEP)))
-                    inputs = _splat(builder, builder.load(_pointer(builder, a, offset, _I32), align=1))
-                    for total, vector in zip(row, vectors, strict=True):
-                        builder.store(builder.call(dot, [builder.load(total), vector, inputs]), total)
-            for r, row in enumerate(totals):
-                for c, total in enumerate(row):
-                    offset = builder.add(builder.mul(out_distance, _I64(r)), _I64(c * _VECTOR_BYTES))
-                    builder.store(builder.load(total), _pointer(builder, out, offset, _VECTOR), align=4)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return tile
-
-
-_four, _two, _one = _tile(4), _tile(2), _tile(1)
+@intrinsic(_INTRINSICS)
+def _one(words: Any) -> None:
+    """Set OUTPUTS sums."""
+    raise NotImplementedError
 
 
 @compiled
