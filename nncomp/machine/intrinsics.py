@@ -1,4 +1,7 @@
-"""The machine code of the intrinsics of `prefetch`, `turns` and `nncomp.network.products`. Needs Numba: only compiling imports it."""
+"""The machine code of the intrinsics of `prefetch`, `turns` and `nncomp.network.products`.
+
+Needs Numba: only compiling imports it.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def hashed_files() -> list[Path]:
 
 
 def base_folder() -> Path:
-    """Return nncomp's cache folder, $XDG_CACHE_HOME/nncomp, which need not be there; raises RuntimeError where there is no home."""
+    """Return nncomp's cache folder, $XDG_CACHE_HOME/nncomp, which may be missing; raises RuntimeError where there is no home."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nncomp"
 
 

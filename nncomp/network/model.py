@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nncomp.errors import ModelError
 from nncomp.network.base_model import check_base, joined, own_tensors
 from nncomp.network.code import CodeArrays, check_code, code_arrays
+from nncomp.network.tensors import read_tensors
 from nncomp.network.vocabulary import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
@@ -215,19 +216,18 @@ def load_model(path: Path) -> Model:
     return parse_model(data, str(path))
 
 
-def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
-    """Return the model in the bytes of a model file and of its base, if it has one; `name` is for messages. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+def parse_model(data: Any, name: str, base: Any = None) -> Model:
+    """Return the model in the bytes of a model file and of its base, if it has one; `name` is for messages. Raises ModelError.
 
+    `data` and `base` are anything with a buffer. The model's arrays are views of it, so it must stay as it is.
+    """
     try:
-        tensors = load(data)  # first: it refuses a header of more than 100 MB
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")].decode())["__metadata__"]
+        tensors, header = read_tensors(data)
         kind, sizes_text, record = header["format"], header["sizes"], json.loads(header["record"])
         sizes, claimed = json.loads(sizes_text), header.get("base")
         if not all(type(size) is int for size in sizes.values()):
             raise ValueError("its sizes are not all integers")
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{name} is not an nncomp model: {error}.") from error
     if kind != MODEL_FORMAT:
         raise ModelError(f"{name} is a model of the kind {kind!r}; this version reads {MODEL_FORMAT!r}.")
@@ -242,13 +242,10 @@ def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
         raise ModelError(f"{name} lacks the array or size {error}; the model file is damaged or of another version.") from error
 
 
-def _tensors_of_base(data: bytes, name: str) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def _tensors_of_base(data: Any, name: str) -> dict[str, NDArray[Any]]:
     try:
-        return load(data)
-    except SafetensorError as error:
+        return read_tensors(data)[0]
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} builds on a file that is not a model: {error}.") from error
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,16 +56,22 @@ def multiply(product: Any, packed: Any, weight_NK: Any, a_LK: Any, sums_L: Any, 
 
 @functools.cache
 def _numkong() -> ctypes.CDLL | None:
-    try:
-        from numkong import _numkong as module  # type: ignore[attr-defined]
+    """Return NumKong's library, loaded as what it is: importing the module would take twenty times as long.
 
-        library = ctypes.CDLL(module.__file__)
+    The module lets the process use the matrix unit, so where there is one it is imported.
+    """
+    try:
+        if _has_matrix_unit():
+            import numkong._numkong  # noqa: F401
+        folders = importlib.util.find_spec("numkong").submodule_search_locations  # type: ignore[union-attr]
+        (path,) = (path for folder in folders or () for path in Path(folder).glob("_numkong*") if path.suffix in (".so", ".pyd"))
+        library = ctypes.CDLL(str(path))
         library.nk_dots_packed_size_i8.restype = ctypes.c_size_t
         library.nk_dots_packed_size_i8.argtypes = [ctypes.c_size_t] * 2
         library.nk_dots_pack_i8.restype = None
         library.nk_dots_pack_i8.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 3, ctypes.c_void_p]
         assert library.nk_dots_packed_i8
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, OSError, AttributeError, ValueError):  # ValueError: not one such file
         return None
     return library
 

@@ -31,8 +31,8 @@ def available() -> bool:
 
 @intrinsic(_INTRINSICS)
 def _four(words: Any) -> None:
-    """Set 4 x OUTPUTS sums. `words` are seven uint64: the addresses of the weight, of the activations a and of the output, each of
-    the latter two with the bytes from row to row; of the first sums; and the steps."""
+    """Set 4 x OUTPUTS sums. `words` are seven uint64: the addresses of the weight, of the activations a and of the output, each
+    of the latter two with the bytes from row to row; of the first sums; and the steps."""
     raise NotImplementedError  # where nothing is compiled, products.LOOP is the product
 
 
