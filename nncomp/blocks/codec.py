@@ -71,6 +71,16 @@ class Codec:
                 best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _LZMA_MARGIN * len(best.payload) else best
 
+    def prepare(self, data: bytes) -> None:
+        """Code `data` (a few bytes) as each kind that runs kernels, and back, so that all kernels are compiled."""
+        if self.model:
+            from nncomp.mixing import byte_predictor
+
+            byte_predictor.prepare_beside()
+        for kind in self._worth_coding(data, len(data)):
+            coded = self._encode(kind, data)
+            assert self.decode_block(kind, coded.payload, len(data)) == data
+
     def _encode_side_by_side(self, best: CodedBlock, data: bytes, left_share: float) -> CodedBlock:
         """Return what tokens and then bytes would give, coded in a thread each: tokens gain less from a second thread."""
         from concurrent.futures import ThreadPoolExecutor

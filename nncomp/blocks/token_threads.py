@@ -148,7 +148,8 @@ def _team(mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -
         part = parts[number]
         try:
             own_turns = Turns(turn, number, turns, part.lanes.start, np.uint64(yield_address()))
-            rows = new_rows(len(mixing.constants.starts) - 1, *part.scratch.groups.shape, size=len(part.scratch.tokens))
+            count, groups = part.scratch.groups.shape
+            rows = new_rows(len(mixing.constants.starts) - 1, count, groups, len(part.scratch.tokens))
             run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, own_turns, rows)
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)

@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _COMPILERS = "llvmlite", "numba"
@@ -47,6 +48,6 @@ def compiler_versions() -> bytes:
     found = [sys.version.encode(), sys.platform.encode()]
     for library in _COMPILERS:
         spec = importlib.util.find_spec(library)
-        if spec is not None and spec.origin is not None:
-            found.append((Path(spec.origin).parent / "_version.py").read_bytes())
+        with suppress(OSError):  # of a library that is packed in another way
+            found.append((Path((spec and spec.origin) or "").parent / "_version.py").read_bytes())
     return b"\0".join(found)

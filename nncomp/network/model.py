@@ -110,7 +110,7 @@ def expected_arrays(v: int, g: int, d: int, n: int, e: int, f: int, h: int) -> d
 def _check_sizes(sizes: dict[str, int], vocabulary: Vocabulary) -> None:
     v, g = sizes["vocab_size"], sizes["group_count"]
     widths = [sizes[name] for name in ("width", "state_width", "mlp_width", "group_mlp_width")]
-    if v != len(vocabulary.tokens) or g < 2 or g & (g - 1) or not 2 <= v // g <= 256 or g > 256:
+    if v != vocabulary.size or g < 2 or g & (g - 1) or not 2 <= v // g <= 256 or g > 256:
         raise ModelError(f"The model claims {v} tokens in {g} groups, which does not fit its vocabulary.")
     if any(not 1 <= w <= _MAX_WIDTH for w in widths) or not 1 <= sizes["layer_count"] <= _MAX_LAYERS:
         raise ModelError(f"The model claims sizes beyond the limits of the format: {sizes}.")
@@ -254,9 +254,4 @@ def _read_vocabulary(tensors: dict[str, NDArray[Any]]) -> Vocabulary:
     types_are_right = text.dtype == _U8 and lengths.dtype == _U8 and merges.dtype == np.uint16
     if not types_are_right or (text.ndim, lengths.ndim, merges.ndim) != (1, 1, 2) or merges.shape[1] != 2:
         raise ModelError("The model's vocabulary arrays have the wrong type or shape; the model file is damaged.")
-    ends = np.cumsum(lengths, dtype=np.int64)
-    if not len(ends) or ends[-1] != text.size:
-        raise ModelError("The model's token lengths do not add up to its token text; the model file is damaged.")
-    blob = text.tobytes()
-    tokens = tuple(blob[end - size : end] for end, size in zip(ends.tolist(), lengths.tolist(), strict=True))
-    return Vocabulary(tokens, tuple((int(a), int(b)) for a, b in merges))
+    return Vocabulary.of_arrays(text, lengths, merges)
