@@ -100,7 +100,7 @@ def test_other_types_are_other_object_code(folder: Path, made: list[str]) -> Non
     wide = Pair(np.arange(6).reshape(2, 3), pair.row)
     kernel(wide, *others)
     expected = Pair(np.arange(6).reshape(2, 3), pair.row)
-    add_row.py_func(expected, *others)
+    add_row.py_func(expected, *arguments()[1:])
     assert wide.rows.tolist() == expected.rows.tolist()
     assert len(made) == len(files(folder)) == 2
 

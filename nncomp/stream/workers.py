@@ -120,10 +120,10 @@ class _Pool:
         self._busy: dict[Connection, _Worker] = {}
 
     def run_in_order(self, tasks: Iterator[Task], run: Callable[[Task], Result]) -> Iterator[Result]:
-        results: dict[int, tuple[Result, int]] = {}  # and their bytes of input
-        sent = given = 0
         from multiprocessing import connection as pipes
 
+        results: dict[int, tuple[Result, int]] = {}  # and their bytes of input
+        sent = given = 0
         is_exhausted = False
         while True:
             while not is_exhausted and sent - given <= self._limit and len(self._busy) < self._limit:
