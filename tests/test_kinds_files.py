@@ -323,7 +323,7 @@ def test_a_hash_is_remembered_for_a_version_of_a_file(tmp_path: Path, monkeypatc
 
     def hash_in_a_new_process() -> bytes:
         registry._hash_of.cache_clear()
-        return registry.open_model(own).content_hash
+        return registry._content_hash(own)
 
     own.write_bytes(b"one")
     before = own.stat()
@@ -337,9 +337,7 @@ def test_a_hash_is_remembered_for_a_version_of_a_file(tmp_path: Path, monkeypatc
     for path in kept.glob("model-*"):  # damaged
         path.write_bytes(b"x" + path.read_bytes()[1:])
     assert hash_in_a_new_process() == two
-    monkeypatch.setattr(
-        registry, "_YOUNG_NS", 10**12
-    )  # written just now: it may be written again within the same tick of the clock
+    monkeypatch.setattr(registry, "_YOUNG_NS", 10**12)  # it may be written again within the same tick of the clock
     for path in kept.glob("model-*"):
         path.unlink()
     assert hash_in_a_new_process() == two
