@@ -34,16 +34,16 @@ from nncomp.network.model import parse_model
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
-from nncomp.network.state import new_scratch, new_state
+from nncomp.network.state import new_scratch, new_state, no_exchange
 
 PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "groups"
 LAST_PART = "squared relu, second product of the MLP (step less all of it)"
 
 
 @compiled
-def _steps(constants: Any, state: Any, scratch: Any, tokens: Any, count: int) -> None:
+def _steps(constants: Any, state: Any, scratch: Any, alone: Any, tokens: Any, count: int) -> None:
     for _ in range(count):
-        engine.step(constants, state, scratch, tokens)
+        engine.step(constants, state, scratch, alone, tokens)
 
 
 @compiled
@@ -100,7 +100,7 @@ def network_parts(network: Network, lanes: int) -> dict[str, float]:
     state, scratch = new_state(network.model, lanes), new_scratch(network.model.sizes, lanes)
     tokens = np.arange(lanes, dtype=np.int32)
     unit = 1e6 / count / lanes
-    found = {"step": seconds(lambda: _steps(constants, state, scratch, tokens, count)) * unit}
+    found = {"step": seconds(lambda: _steps(constants, state, scratch, no_exchange(), tokens, count)) * unit}
     for which, name in enumerate(PARTS):
         found[name] = seconds(lambda which=which: _part(constants, state, scratch, which, count)) * unit  # type: ignore[misc]
     # Of real text next to all of the squared ReLU is zero, which a loop of its own would not show.

@@ -32,7 +32,7 @@ from nncomp.machine.kernels import compiled
 from nncomp.network.engine import Network, step, token_frequencies
 from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import open_model
-from nncomp.network.state import new_scratch, new_state
+from nncomp.network.state import new_scratch, new_state, no_exchange
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenizer_json, train_vocabulary
 from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
@@ -115,9 +115,9 @@ def word_vocabulary(samples: list[bytes], size: int) -> Vocabulary:
 
 
 @compiled
-def _code(constants: Any, state: Any, scratch: Any, ids_TL: Any) -> None:
+def _code(constants: Any, state: Any, scratch: Any, alone: Any, ids_TL: Any) -> None:
     for t in range(len(ids_TL) - 1):
-        step(constants, state, scratch, ids_TL[t])
+        step(constants, state, scratch, alone, ids_TL[t])
         for lane in range(ids_TL.shape[1]):
             token_frequencies(constants, scratch, lane, ids_TL[t + 1, lane] // scratch.tokens.size)
 
@@ -135,7 +135,7 @@ def coding_us(network: FloatNetwork, vocabulary: Vocabulary, ids: NDArray[np.uin
     for number in range(TIMES + 1):
         at = number * TIMED_STEPS % (len(lanes) - TIMED_STEPS)
         began = time.perf_counter()
-        _code(packed.constants(TIMED_LANES), state, scratch, lanes[at : at + TIMED_STEPS + 1])
+        _code(packed.constants(TIMED_LANES), state, scratch, no_exchange(), lanes[at : at + TIMED_STEPS + 1])
         times.append(time.perf_counter() - began)
     return min(times[1:]) / TIMED_STEPS / TIMED_LANES * 1e6
 

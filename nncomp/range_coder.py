@@ -138,12 +138,16 @@ def is_spent(state: Any, words: Any) -> bool:
 
 
 @compiled
-def decode(words: Any, probabilities: Any, decisions: Any) -> Any:
-    """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state."""
-    state = np.zeros(5, np.uint64)
+def _decode(words: Any, probabilities: Any, decisions: Any, state: Any) -> None:
     start_decoder(state, words)
     for i in range(decisions.size):
         decisions[i] = decode_decision(state, words, probabilities[i])
+
+
+def decode(words: Words, probabilities: NDArray[np.uint16], decisions: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state (uint64[5])."""
+    state = np.zeros(5, np.uint64)
+    _decode(words, probabilities, decisions, state)
     return state
 
 

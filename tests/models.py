@@ -71,7 +71,7 @@ def write_grown(path: Path) -> ModelFile:
     arrays = model.arrays._asdict()
     arrays |= {name: np.concatenate([arrays[name], arrays[name][:1]]) for name in LAYERS}
     sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1}
-    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes), path, base.read())
+    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes), path, bytes(base.read()))
     return open_model(path)
 
 

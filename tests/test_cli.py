@@ -290,7 +290,9 @@ def test_wrong_use_is_exit_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
 
 
-@pytest.mark.parametrize("command", ["compress", "decompress", "cat", "test", "list", "bench", "entropy", "train", "completion"])
+@pytest.mark.parametrize(
+    "command", ["compress", "decompress", "cat", "test", "list", "bench", "entropy", "train", "warmup", "completion"]
+)
 def test_each_command_has_help(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

@@ -1,4 +1,4 @@
-"""Compiling beside: another process compiles what this one needs later, once, and this one goes on."""
+"""Kernels: object code that is loaded without Numba, kept in a cache that may be damaged, foreign, read-only or shared."""
 
 from __future__ import annotations
 
@@ -6,16 +6,212 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from numba import config
 
-from nncomp import range_coder
-from nncomp.machine import kernels
+import nncomp
+from nncomp.machine import kernel_cache, kernels, object_code, processor
+from nncomp.machine.kernels import IS_COMPILED, Kernel, compiled, inlined
 from nncomp.mixing import byte_predictor
+from tests.conftest import ROOT, environment
 
-pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
+pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="nothing is compiled")
+
+
+class Pair(NamedTuple):
+    rows: Any  # (R, N) int32
+    row: Any  # (N,) int64
+
+
+@inlined
+def _scaled(value: int, factor: int) -> int:
+    return value * factor
+
+
+@compiled
+def add_row(pair: Pair, factor: int, is_negative: bool, mask: int, counts: Any) -> None:
+    """Add a multiple of a row to all rows, masked, and count them by the parts of a plain tuple."""
+    for i in range(pair.rows.shape[0]):
+        for j in range(pair.rows.shape[1]):
+            step = _scaled(pair.row[j], factor) & np.int64(mask)
+            pair.rows[i, j] += -step if is_negative else step
+        counts[0][0] += 1
+        counts[1][0] += np.uint8(100)
+
+
+def arguments() -> tuple[Any, ...]:
+    rows = np.arange(6, dtype=np.int32).reshape(2, 3)
+    counts = np.zeros(1, np.uint64), np.zeros(1, np.uint8)
+    return Pair(rows, np.array([1, -(1 << 40), 1 << 33])), -3, True, np.uint64(0xFFFF), counts
+
+
+def result(kernel: Any) -> list[list[int]]:
+    """Return what the kernel writes."""
+    given = arguments()
+    kernel(*given)
+    return [given[0].rows.tolist(), given[4][0].tolist(), given[4][1].tolist()]
+
+
+EXPECTED = result(add_row.py_func)
+
+
+def a_new() -> Kernel:
+    """Return the kernel as a process has it that has just begun."""
+    return compiled(add_row.py_func)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the kernels that are compiled from now on."""
+    from nncomp.machine import compiling
+
+    names, real = list[str](), compiling.object_code
+
+    def watched(kernel: Kernel, given: tuple[Any, ...]) -> bytes:
+        names.append(kernel.name)
+        return real(kernel, given)
+
+    monkeypatch.setattr(compiling, "object_code", watched)
+    return names
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.o"))
+
+
+def test_machine_code_does_what_the_source_does(folder: Path, made: list[str]) -> None:
+    assert result(add_row) == EXPECTED
+    for _ in range(2):
+        assert result(a_new()) == EXPECTED
+    assert len(made) == len(files(folder)) == 1
+
+
+def test_other_types_are_other_object_code(folder: Path, made: list[str]) -> None:
+    kernel, (pair, *others) = a_new(), arguments()
+    kernel(pair, *others)
+    wide = Pair(np.arange(6).reshape(2, 3), pair.row)
+    kernel(wide, *others)
+    expected = Pair(np.arange(6).reshape(2, 3), pair.row)
+    add_row.py_func(expected, *arguments()[1:])
+    assert wide.rows.tolist() == expected.rows.tolist()
+    assert len(made) == len(files(folder)) == 2
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.int32).T[:2], np.zeros(13, np.uint8)[1:].view(np.int32), [1], None, 0.5])
+def test_what_no_kernel_takes(wrong: object) -> None:
+    with pytest.raises(TypeError):
+        object_code.flatten((wrong,), [], [])
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[:40], lambda b: b[:-9] + b"x" + b[-8:], lambda b: b * 2]
+)
+def test_a_damaged_file_is_made_again(folder: Path, made: list[str], damage: Any) -> None:
+    assert result(a_new()) == EXPECTED
+    (path,) = files(folder)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert result(a_new()) == EXPECTED
+    assert path.read_bytes()[:64] != damage(whole)[:64] or len(path.read_bytes()) == len(whole)
+    assert result(a_new()) == EXPECTED
+    assert len(made) == 2
+
+
+def test_code_for_another_processor_is_not_taken(folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by its name, and not if somebody gives it the name that is searched for."""
+    assert result(a_new()) == EXPECTED
+    (own,) = files(folder)
+    monkeypatch.setattr(processor, "name", lambda: "another")
+    words, kinds = list[int](), list[str]()
+    for each in arguments():
+        object_code.flatten(each, words, kinds)
+    name = kernel_cache.entry_name(add_row.name, " ".join(kinds))
+    assert name != own.name and kernel_cache.read(name) is None
+    own.rename(folder / name)
+    assert kernel_cache.read(name) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: folder)
+    assert result(a_new()) == EXPECTED
+
+
+@pytest.mark.parametrize("other", ["source", "compiler"])
+def test_another_version_has_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = kernel_cache.cache_folder.__wrapped__()
+    assert found and found == kernel_cache.cache_folder.__wrapped__()
+    if other == "source":
+        more = tmp_path / "more.py"
+        more.write_text("A = 1\n")
+        of_source = kernel_cache.hashed_files()
+        monkeypatch.setattr(kernel_cache, "hashed_files", lambda: [*of_source, more])
+    else:
+        monkeypatch.setattr(processor, "compiler_versions", lambda: b"another")
+    assert kernel_cache.cache_folder.__wrapped__() not in (None, found)
+
+
+def test_where_nothing_is_kept_it_works_all_the_same(monkeypatch: pytest.MonkeyPatch, made: list[str]) -> None:
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: None)
+    assert [result(a_new()) for _ in range(2)] == [EXPECTED] * 2
+    assert len(made) == 2
+
+
+def test_two_processes_at_once_compile_once(tmp_path: Path) -> None:
+    code = (
+        "from tests import test_kernels as t\n"
+        "from nncomp.machine import compiling\n"
+        "real = compiling.object_code\n"
+        "compiling.object_code = lambda *given: (print('compiled'), real(*given))[1]\n"
+        "print('ready', flush=True); input()\n"
+        "print(t.result(t.add_row) == t.EXPECTED)\n"
+    )
+    surroundings = environment() | {"XDG_CACHE_HOME": str(tmp_path)}
+    pipe = subprocess.PIPE
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=surroundings, stdin=pipe, stdout=pipe, text=True)
+        for _ in range(2)
+    ]
+    for each in both:
+        assert each.stdout and each.stdout.readline() == "ready\n"
+    for each in both:
+        assert each.stdin
+        each.stdin.write("\n")
+        each.stdin.flush()
+    said = sorted(each.communicate(timeout=300)[0] for each in both)
+    assert said == ["True\n", "compiled\nTrue\n"]
+
+
+def test_a_prepared_machine_loads_no_compiler() -> None:
+    """After `nncomp warmup` every level compresses and decompresses with what is there, and without Numba."""
+    folder = kernel_cache.cache_folder()
+    if folder is None:
+        pytest.skip("there is no cache folder")
+    warm = [sys.executable, "-m", "nncomp", "warmup"]
+    subprocess.run(warm, env=environment(), check=True, capture_output=True)
+    again = subprocess.run(warm, env=environment(), check=True, capture_output=True, text=True)
+    assert again.stdout.startswith("all kernels were there; models: default, fast; kept in ")
+    code = (
+        "import sys, nncomp\n"
+        "text = b'the same words, and other words, ' * 9\n"
+        "for level in (1, 5, 9):\n"
+        "    assert nncomp.decompress(nncomp.compress(text, level=level)) == text\n"
+        "assert nncomp.decompress(nncomp.compress(text, model=None)) == text\n"
+        "print(sorted({'numba', 'safetensors', 'multiprocessing'} & set(sys.modules)))\n"
+    )
+    before = files(folder)
+    found = subprocess.run([sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True)
+    assert found.stdout == "[]\n"
+    assert files(folder) == before
+
+
+# Compiling beside: another process compiles what this one needs later, once, and this one goes on.
 
 
 @pytest.fixture
@@ -36,57 +232,22 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
-SMALL = """
-import numpy as np
-from nncomp.machine.kernels import compiled
-
-@compiled
-def double(x):
-    return x + x
-
-def prepare():
-    double(np.int64(1))
-"""
-
-
-@pytest.mark.usefixtures("two_cores")
+@pytest.mark.usefixtures("two_cores", "folder")
 def test_what_is_not_there_is_compiled_by_another_process(
     tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A function of a module of the test's own: that of `byte_predictor` takes half a minute."""
-    (tmp_path / "small_module.py").write_text(SMALL)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
-    kernels.compile_beside("small_module", "double", "prepare")
+    byte_predictor.prepare_beside()
     (command,) = started
     assert command[:2] == [sys.executable, "-Pc"]  # without the folder that a person stands in
     monkeypatch.undo()
     surroundings = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     with subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE) as helper:
-        assert helper.wait(120) == 0
-    assert [path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")] == ["small_module.double"]
+        assert helper.wait(300) == 0
+    assert [path.name.split("-")[0] for path in tmp_path.rglob("*.o")] == ["mixing.byte_predictor.run_model"]
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_the_bytes_are_prepared_beside(tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other process makes the one form of `run_model` that coding and decoding take. Here it is there already."""
-    with monkeypatch.context() as patch:
-        patch.setattr(kernels, "cache_folder", lambda: tmp_path)
-        byte_predictor.prepare_beside()
-    ((*command, code),) = started
-    monkeypatch.undo()
-    data = np.zeros(9, np.uint8)
-    words = range_coder.encode(np.unpackbits(data), byte_predictor.encode_bytes(data))
-    assert byte_predictor.decode_bytes(words, len(data)).tolist() == data.tolist()
-    (form,) = byte_predictor.run_model.signatures
-    asked = f"{code}; from nncomp.mixing.byte_predictor import run_model; assert str(run_model.signatures) == {str([form])!r}"
-    with subprocess.Popen([*command, asked], stdin=subprocess.PIPE) as helper:
-        assert helper.wait(120) == 0
-
-
-@pytest.mark.usefixtures("two_cores")
-def test_a_helper_ends_when_its_parent_ends(tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
+@pytest.mark.usefixtures("two_cores", "folder")
+def test_a_helper_ends_when_its_parent_ends(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     byte_predictor.prepare_beside()
     (command,) = started
     monkeypatch.undo()
@@ -99,21 +260,19 @@ def test_a_helper_ends_when_its_parent_ends(tmp_path: Path, started: list[list[s
 
 @pytest.mark.usefixtures("two_cores")
 def test_what_is_there_is_not_compiled_again(started: list[list[str]]) -> None:
-    byte_predictor.encode_bytes(np.zeros(1, np.uint8))
+    nncomp.compress(b"a", model=None)
     byte_predictor.prepare_beside()
     assert not started
 
 
-def test_one_core_compiles_one_after_the_other(tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
+@pytest.mark.usefixtures("folder")
+def test_one_core_compiles_one_after_the_other(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     byte_predictor.prepare_beside()
     assert not started
 
 
-def test_a_helper_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"])
-    monkeypatch.setattr(kernels, "_helpers", [helper])
-    kernels.wait_for_helpers()
-    assert helper.returncode == 0
-    assert not kernels._helpers
+def test_where_nothing_is_kept_no_helper_starts(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: None)
+    kernels.compile_beside(byte_predictor.run_model, byte_predictor.__name__, "prepare")
+    assert not started

@@ -20,6 +20,7 @@ import nncomp
 from nncomp.cli import metadata
 from nncomp.cli.files import descriptor_of, open_sink
 from nncomp.cli.names import shown
+from nncomp.machine import kernel_cache
 from nncomp.network import registry
 from tests.kinds.commands import Commands, open_to_others
 
@@ -284,6 +285,9 @@ def test_rm_never_removes_a_link(commands: Commands, tmp_path: Path) -> None:
 def test_many_small_files_read_each_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read of a model file once is not read again while the file is the same one; another one is."""
     registry._hash_of.cache_clear()
+    folder = kernel_cache.cache_folder()
+    for path in folder.glob("model-*") if folder else ():  # what earlier processes found
+        path.unlink()
     hashed: list[Path] = []
     real = hashlib.file_digest
 
@@ -301,3 +305,40 @@ def test_many_small_files_read_each_model_once(tmp_path: Path, monkeypatch: pyte
     own.write_bytes(b"other")
     assert registry.open_model(own).content_hash == hashlib.sha256(b"other").digest()
     assert hashed.count(own) == 2
+
+
+def test_a_hash_is_remembered_for_a_version_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By later processes too; a file of the same size and time that was written again is another version."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: kept)
+    monkeypatch.setattr(registry, "_YOUNG_NS", -1)
+    own, real, hashed = tmp_path / "own.safetensors", hashlib.file_digest, list[str]()
+
+    def watched(file: Any, name: str) -> Any:
+        hashed.append(file.name)
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
+
+    def hash_in_a_new_process() -> bytes:
+        registry._hash_of.cache_clear()
+        return registry._content_hash(own)
+
+    own.write_bytes(b"one")
+    before = own.stat()
+    one, two = (hashlib.sha256(text).digest() for text in (b"one", b"two"))
+    assert [hash_in_a_new_process() for _ in range(3)] == [one] * 3
+    assert hashed.count(str(own)) == 1
+    own.write_bytes(b"two")
+    os.utime(own, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert own.stat().st_ctime_ns != before.st_ctime_ns
+    assert hash_in_a_new_process() == two
+    for path in kept.glob("model-*"):  # damaged
+        path.write_bytes(b"x" + path.read_bytes()[1:])
+    assert hash_in_a_new_process() == two
+    monkeypatch.setattr(registry, "_YOUNG_NS", 10**12)  # it may be written again within the same tick of the clock
+    for path in kept.glob("model-*"):
+        path.unlink()
+    assert hash_in_a_new_process() == two
+    assert not list(kept.glob("model-*"))

@@ -16,7 +16,7 @@ import pytest
 import nncomp
 from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError
-from nncomp.machine import kernels, limits
+from nncomp.machine import kernel_cache, limits
 from tests.conftest import environment
 from tests.kinds.commands import Commands, Running, has_group, members, open_to_others
 
@@ -145,7 +145,7 @@ def test_the_memory_of_a_container_is_a_limit() -> None:
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
     """Return a cache folder that was prepared beforehand and that nobody may write."""
-    folder = kernels.cache_folder()
+    folder = kernel_cache.cache_folder()
     if folder is None:
         pytest.skip("there is no cache folder")
     nncomp.compress(TEXT, model=None)

@@ -20,12 +20,14 @@ from llvmlite import ir
 from numba import config
 
 from nncomp.errors import ModelError
+from nncomp.machine import processor
 from nncomp.network import products, tiles
 from nncomp.network.engine import FastEngine, Network, _mlp_out, first_sums
 from nncomp.network.engine_reference import ReferenceEngine, squared_relu
 from nncomp.network.model import Model, load_model, parse_model, save_model
 from nncomp.network.registry import shipped_path
 from nncomp.network.state import new_scratch
+from nncomp.network.tiles_intrinsics import generate_tile
 from tests.models import extreme_model, small_decoder, small_model
 
 
@@ -154,7 +156,7 @@ def test_every_product_gives_the_same_integers() -> None:
     )
     kinds, hashes = [], set()
     environments: list[dict[str, str]] = [{"NNCOMP_PRODUCT": name} for name in ("tiles", "numkong", "loop")]
-    if "+avx512f" in tiles.features():
+    if "+avx512f" in processor.features():
         environments.append({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma", "NNCOMP_PRODUCT": "tiles"})
     for environment in environments:
         run = subprocess.run(
@@ -171,7 +173,7 @@ def test_every_product_gives_the_same_integers() -> None:
 @pytest.mark.parametrize("feature", ["avx2", "avxvnni", "avx512vnni", "amx-int8"])
 def test_what_is_chosen_for_a_processor_with(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timing chooses between the tiles and NumKong; a skip says what was not run."""
-    if config.DISABLE_JIT or f"+{feature}" not in tiles.features():
+    if config.DISABLE_JIT or f"+{feature}" not in processor.features():
         pytest.skip(f"no {feature} on this processor, or nothing is compiled: its product is not run")
     monkeypatch.delenv("NNCOMP_PRODUCT", raising=False)
     shapes, quickest = [(64, 256), (128, 1024)], {4: products.TILES, 32: products.numkong_address()}
@@ -256,7 +258,7 @@ def test_tiles_compile_for_processors_that_are_not_here(dot: tiles.Dot, compiled
     word = ir.IntType(64)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word] * 8), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    tiles.generate_tile(dot, dot.rows, builder, list(function.args))
+    generate_tile(dot, dot.rows, builder, list(function.args))
     builder.ret_void()
     machine = llvm.Target.from_triple("x86_64-pc-linux-gnu").create_target_machine(cpu=cpu, opt=3)
     parsed = llvm.parse_assembly(str(module))

@@ -69,6 +69,16 @@ class Codec:
             best = _smaller(best, coded) if coded else best
         return _smaller(best, _encode_lzma(data)) if quick_bytes <= _LZMA_MARGIN * len(best.payload) else best
 
+    def prepare(self, data: bytes) -> None:
+        """Code `data` (a few bytes) as each kind that runs kernels, and back, so that all kernels are compiled."""
+        if self.model:
+            from nncomp.mixing import byte_predictor
+
+            byte_predictor.prepare_beside()
+        for kind in self._worth_coding(data, len(data)):
+            coded = self._encode(kind, data)
+            assert self.decode_block(kind, coded.payload, len(data)) == data
+
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
         if kind == BlockKind.LZMA:
             return _encode_lzma(data)

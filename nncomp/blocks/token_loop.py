@@ -52,6 +52,30 @@ class Turns(NamedTuple):
     give_core_away: Any  # uint64, the address of the function that a waiting thread calls
 
 
+class Rows(NamedTuple):
+    """Scratch of one thread for the rows at hand."""
+
+    cumulative: Any  # max(G, S) + 1 int64
+    walk: Any  # L + 1 int64, see `take_rows`; zeros at first
+    lanes: Any  # R int64, at first 0 to R - 1
+    before: Any  # R int32, when encoding
+    after: Any  # R int32
+    known: Any  # R bits uint16, the network's p1 of known tokens
+
+
+def new_rows(lanes: int, rows: int, groups: int, size: int) -> Rows:
+    """Return scratch for R rows of a block of L lanes, for G groups of S tokens."""
+    i32, i64, bits = np.int32, np.int64, (groups * size).bit_length() - 1
+    return Rows(
+        cumulative=np.zeros(max(groups, size) + 1, i64),
+        walk=np.zeros(lanes + 1, i64),
+        lanes=np.arange(rows, dtype=i64),
+        before=np.zeros(rows, i32),
+        after=np.zeros(rows, i32),
+        known=np.zeros((rows, bits), np.uint16),
+    )
+
+
 @inlined
 def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: Any, lanes_R: Any, after_R: Any) -> int:
     """Take the next rows of known tokens in the order of coding, R or as many as are left; return how many.
@@ -78,9 +102,9 @@ def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: A
 
 
 @compiled
-def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any, t: Any) -> None:
-    """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns). While one thread mixes and codes in its turn, the
-    other runs the network; so the order of coding is that of one thread.
+def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any, t: Any, r: Any) -> None:
+    """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns); `r` (Rows) is scratch. While one thread mixes and
+    codes in its turn, the other runs the network; so the order of coding is that of one thread.
 
     When decoding, a turn is a step of the thread's own lanes, as many as `state` has. A call ends after s.count[STEPS] steps;
     another number of threads may go on. When encoding, a turn is the next rows of known tokens. The threads share `state` and go
@@ -96,10 +120,8 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
     while 1 << bits < groups * size:
         bits += 1
     starts = m.constants.starts
-    cumulative = np.zeros(max(groups, size) + 1, np.int64)
-    walk, lanes_R, after_R = np.zeros(starts.size, np.int64), np.arange(rows), np.zeros(rows, np.int32)
-    before_R = s.before[first_lane : first_lane + rows] if decoding else np.zeros(rows, np.int32)
-    known_R = np.zeros((rows, bits), np.uint16)
+    cumulative, walk, lanes_R, after_R, known_R = r.cumulative, r.walk, r.lanes, r.after, r.known
+    before_R = s.before[first_lane : first_lane + rows] if decoding else r.before[:rows]
     number = part
     while True:
         if not decoding:

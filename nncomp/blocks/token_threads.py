@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared, Turns, run
+from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared, Turns, new_rows, run
 from nncomp.machine import watch
 from nncomp.machine.turns import FOREVER, yield_address
 from nncomp.mixing.token_predictor import TokenMixing
@@ -148,7 +148,9 @@ def _team(mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -
         part = parts[number]
         try:
             own_turns = Turns(turn, number, turns, part.lanes.start, np.uint64(yield_address()))
-            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, own_turns)
+            count, groups = part.scratch.groups.shape
+            rows = new_rows(len(mixing.constants.starts) - 1, count, groups, len(part.scratch.tokens))
+            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, own_turns, rows)
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)
             shared.count[WRONG] = FAILED

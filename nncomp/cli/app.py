@@ -1,4 +1,4 @@
-"""The app with all its commands: those of the two modules that are imported here, then train and completion.
+"""The app with all its commands: those of the two modules that are imported here, then train, warmup and completion.
 
 The order of the imports is the order of the commands in the help. What a command does is imported when it runs, so that
 `nncomp --help` stays quick.
@@ -124,6 +124,18 @@ def train(
                     plot,
                 )
             )
+
+
+@app.command()
+def warmup() -> None:
+    """Prepare this machine, or an image of one: compile all kernels and hash the models, so that no later run waits for it.
+
+    What is made is kept in the cache folder, for this processor, this nncomp and this Python.
+    """
+    with guarded():
+        from nncomp.cli.warmup_command import warm_up
+
+        warm_up()
 
 
 @app.command()

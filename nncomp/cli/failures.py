@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +35,8 @@ def describe(error: BaseException) -> str:
         return sentence
     if isinstance(error, OSError) and error.strerror:
         return f"{shown(os.fsdecode(error.filename))}: {error.strerror}." if error.filename else f"{error.strerror}."
+    import traceback
+
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"This is a bug in nncomp, not in your file ({type(error).__name__}: {error}; "

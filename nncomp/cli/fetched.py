@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from nncomp.bench.corpora import cache_folder
 from nncomp.errors import DataError, ModelError, NncompError
 from nncomp.network.registry import MAX_BYTES
 from nncomp.stream import storage
@@ -22,6 +21,8 @@ def model_path(name: str) -> str:
     """Return a path unchanged, and for a URL the path of a copy of the model in the cache folder, named by its hash."""
     if not storage.is_url(name):
         return name
+    from nncomp.bench.corpora import cache_folder  # which loads all that a download needs
+
     data = _read(name)
     folder = cache_folder() / "models"
     path = folder / f"{hashlib.sha256(data).hexdigest()}{_MODEL}"

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from nncomp.cli.failures import COMPLETE, FAILED, describe, forget_stdout, say
 from nncomp.cli.streams import is_closed, prepare
+from nncomp.version import VERSION
 
 _TYPER_INTERRUPTED = 130
 
@@ -20,6 +21,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _run_app() -> int:
     """Run the command that the arguments name; return its exit status. Typer ends every command with SystemExit."""
+    if sys.argv[1:] == ["--version"]:  # what the app would print; loading it takes longer than all else
+        print(f"nncomp {VERSION}")
+        return 0
     from nncomp.cli.app import app, command_names
     from nncomp.cli.shorthand import spell_out
 

@@ -91,7 +91,7 @@ class SentModel(WorkerPlugin):
     def __init__(self, model: ModelFile) -> None:
         from nncomp.network.encoder import encoder_path
 
-        self.model_id, self.content_hash, self.data = model.model_id, model.content_hash, model.read()
+        self.model_id, self.content_hash, self.data = model.model_id, model.content_hash, bytes(model.read())
         encoder = encoder_path(model.path)
         self.encoder = encoder.read_bytes() if encoder.is_file() else None
         both = hashlib.sha256(self.content_hash + (self.encoder or b"")).hexdigest()

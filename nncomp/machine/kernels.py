@@ -1,175 +1,117 @@
-"""How compiled functions are made and kept: once for each version of the source, in the user's cache folder.
+"""Kernels: functions that run as machine code, made once for each version of the source and each processor.
 
-Every compiled function of nncomp is decorated with `compiled` or `inlined`. Numba keeps the machine code in a folder named by a
-hash. The hash covers the source of all compiled functions and of the modules that their constants come from (`hashed_files`), so
-stale machine code is never used. One process compiles a function; another process that needs the same function waits and then
-loads it. A folder that can only be read is read: what is not in it each process compiles for itself, and where there is no
-folder, everything. Knows nothing of what the functions do.
+A function that is decorated with `compiled` is a kernel: Python and other kernels call it. One that is decorated with `inlined`
+becomes a part of the kernels that call it. Neither allocates, raises or returns anything to Python: results are written to arrays
+that the caller gives. Arguments are C-contiguous arrays, numbers, and (named) tuples of them. Their types and ranks are a
+kernel's signature; a kernel that is called with others is compiled for these too.
+
+Machine code is kept as object code (`kernel_cache`), which a later process loads and calls without Numba (`object_code`). Only
+where there is none yet is Numba imported (`compiling`). With NUMBA_DISABLE_JIT=1 nothing is compiled, and Python runs the
+functions. Knows nothing of what they do.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
+import importlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from numba import config, njit
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, UserProvidedCacheLocator
-from numba.core.dispatcher import Dispatcher
-from numba.core.runtime import rtsys
-
-from nncomp.machine.limits import usable_cores, user_cache
+from nncomp.machine import kernel_cache, object_code
+from nncomp.machine.limits import usable_cores
 from nncomp.machine.watch import say_preparing
-from nncomp.version import PACKAGE
 
-# Modules of compiled functions, and modules that their constants come from; tests/test_house.py fails if one is missing.
-_HASHED = ("errors.py", "format/numbers.py", "range_coder.py", "version.py", "blocks/token_loop.py", "training/recurrence.py")
-_HASHED_FOLDERS = ("machine", "mixing", "network")
-_KEPT_FOLDERS = 4  # of other versions
-_KEPT_DAYS = 30
+_disabled = os.environ.get("NUMBA_DISABLE_JIT", "")
+IS_COMPILED = not (_disabled.isdecimal() and int(_disabled))
 
 
-def hashed_files() -> list[Path]:
-    """Return the source files that compiled functions depend on."""
-    files = [PACKAGE / name for name in _HASHED]
-    return sorted(files + [path for folder in _HASHED_FOLDERS for path in (PACKAGE / folder).rglob("*.py")])
+class _Function:
+    """A function that compiled code calls; `py_func` is its Python source."""
+
+    is_inlined = True
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.py_func(*arguments)
+
+    @cached_property
+    def _dispatcher(self) -> Any:
+        from nncomp.machine import compiling
+
+        return compiling.dispatcher(self.py_func, self.is_inlined)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """Numba asks for this when it meets the function in the source of another."""
+        from nncomp.machine import compiling
+
+        return compiling.numba_type(self._dispatcher)
 
 
-@functools.cache
-def cache_folder() -> Path | None:
-    """Return the folder for machine code, $XDG_CACHE_HOME/nncomp/kernels-HASH, or None where there is and can be none."""
-    digest = hashlib.sha256()
-    for path in hashed_files():
-        digest.update(path.read_bytes())
-    kept = user_cache()
-    if kept is None:
-        return None
-    try:
-        base = kept / "nncomp"
-        folder = base / f"kernels-{digest.hexdigest()[:16]}"
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_old_folders(base, folder)
-        with suppress(OSError):  # of a folder that can only be read
-            os.utime(folder)  # when it was last used
-    except OSError:
-        return None
-    return folder if os.access(folder, os.R_OK | os.X_OK) else None
+class _Intrinsic(_Function):
+    """A function whose machine code is made by hand: by the intrinsic of the same name in a module that needs Numba."""
+
+    def __init__(self, twin: Callable[..., Any], module: str) -> None:
+        super().__init__(twin)
+        self._module = module
+
+    @cached_property
+    def _dispatcher(self) -> Any:
+        return getattr(importlib.import_module(self._module), self.py_func.__name__.lstrip("_"))
 
 
-@functools.cache
-def is_kept() -> bool:
-    """Return whether machine code that is made now is kept. Trying tells, as rights do not: the root user has them all."""
-    try:
-        tempfile.TemporaryFile(dir=cache_folder()).close()
-    except OSError:
-        return False
-    return cache_folder() is not None
+class Kernel(_Function):
+    """A function that Python calls as machine code."""
 
+    is_inlined = False
 
-def remove_old_folders(base: Path, current: Path) -> None:
-    """Remove the folders of other versions, but for the newest few that were used within 30 days."""
-    others = [(path.stat().st_mtime, path) for path in base.glob("kernels-*") if path != current]
-    for i, (used_s, path) in enumerate(sorted(others, reverse=True)):
-        if i >= _KEPT_FOLDERS or used_s < time.time() - 86_400 * _KEPT_DAYS:
-            shutil.rmtree(path, ignore_errors=True)
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.name = f"{function.__module__.removeprefix('nncomp.')}.{function.__name__}"
+        self._calls: dict[tuple[str, ...], object_code.Call] = {}
+        self._lock = threading.Lock()
 
+    def __call__(self, *arguments: Any) -> None:
+        """Run the kernel. Raises TypeError for arguments that no kernel takes."""
+        if not IS_COMPILED:
+            self.py_func(*arguments)
+            return
+        words, kinds = list[int](), list[str]()
+        for argument in arguments:
+            object_code.flatten(argument, words, kinds)
+        signature = tuple(kinds)
+        call = self._calls.get(signature) or self._loaded(signature, arguments)
+        call(words)
 
-class _Locks:
-    """The locks of the functions that this process compiles: one, and within it the functions that it calls."""
+    def _loaded(self, signature: tuple[str, ...], arguments: tuple[Any, ...]) -> object_code.Call:
+        """Return what calls the machine code for these arguments: loaded, or compiled by this process or another one."""
+        with self._lock:
+            if signature not in self._calls:
+                name = kernel_cache.entry_name(self.name, " ".join(signature))
+                code = kernel_cache.read(name)
+                self._calls[signature] = object_code.load(code if code is not None else self._made(name, arguments))
+            return self._calls[signature]
 
-    def __init__(self) -> None:
-        self._descriptors: list[int] = []
+    def _made(self, name: str, arguments: tuple[Any, ...]) -> bytes:
+        """Return object code that was not there: compiled now, unless another process has made it meanwhile."""
+        say_preparing(kernel_cache.is_kept())
+        with kernel_cache.locked(name):
+            code = kernel_cache.read(name)
+            if code is None:
+                from nncomp.machine import compiling
 
-    def take(self, folder: Path | None, name: str) -> None:
-        descriptor = -1
-        if folder:
-            with suppress(ImportError, OSError):  # without locks two processes may do the same work
-                import fcntl
-
-                descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._descriptors.append(descriptor)
-
-    def give_back(self) -> None:
-        descriptor = self._descriptors.pop()
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-_locks = _Locks()
-
-
-class _Locator(UserProvidedCacheLocator):  # type: ignore[misc]
-    """Where a function's machine code is, in nncomp's folder. Numba's own takes no folder that it cannot write."""
-
-    def ensure_cache_path(self) -> None:
-        with suppress(OSError):
-            Path(self.get_cache_path()).mkdir(parents=True, exist_ok=True)
-
-
-class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
-    """Numba's names of files, in a folder that need not be writable."""
-
-    _locator_classes = (_Locator,)
-
-
-class _Kept(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of a function, for one process at a time; it tells the user that functions are being compiled."""
-
-    _impl_class = _Impl
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = self._load(sig, target_context)
-        if found is None:
-            say_preparing(is_kept())
-            _locks.take(cache_folder(), self._impl.filename_base)
-            found = self._load(sig, target_context)  # another process may have made it meanwhile
-            if found is not None:
-                _locks.give_back()
-        return found
-
-    def _load(self, sig: Any, target_context: Any) -> Any:
-        try:  # not load_overload, which first loads all that a compilation needs: a quarter of the time of a start
-            rtsys.initialize(target_context)  # what compiled code calls
-            return self._load_overload(sig, target_context)
-        except Exception:  # of a damaged file: the function is compiled again
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except OSError:  # a full disk is no reason to fail
-            pass
-        finally:
-            _locks.give_back()
-
-
-class _NotKept(NullCache):  # type: ignore[misc]
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        say_preparing(False)
-
-
-def _njit(**options: Any) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
-        made = njit(**options)(function)
-        if isinstance(made, Dispatcher):  # not with NUMBA_DISABLE_JIT=1
-            folder, before = cache_folder(), config.CACHE_DIR
-            config.CACHE_DIR = str(folder or "")  # read when the cache is made; other libraries keep theirs
-            made._cache = _Kept(function) if folder else _NotKept()  # type: ignore[attr-defined]  # as enable_caching does
-            config.CACHE_DIR = before
-        return made
-
-    return decorate
+                code = compiling.object_code(self, arguments)
+                kernel_cache.write(name, code)
+        return code
 
 
 _helpers: list[subprocess.Popen[bytes]] = []
@@ -177,17 +119,16 @@ _helpers: list[subprocess.Popen[bytes]] = []
 _END_WITH_PARENT = "import os, sys, threading; threading.Thread(target=lambda: os._exit(len(os.read(0, 1))), daemon=True).start()"
 
 
-def compile_beside(module: str, function: str, call: str) -> None:
-    """Let another process compile `function` of `module` by calling `call` there, while this process compiles something else.
+def compile_beside(kernel: Kernel, module: str, call: str) -> None:
+    """Let another process compile a kernel by calling `call` of `module` there, while this process compiles something else.
 
-    This happens only where there is a second core and where machine code is kept. A caller that needs the function calls
-    `wait_for_helpers` before: Numba compiles in one thread at a time, and a thread that waits inside would stop the others.
+    This happens only where there is a second core and where machine code is kept. Whoever needs the kernel waits for it.
     """
-    folder = cache_folder()
+    folder = kernel_cache.cache_folder()
     has_locks = hasattr(os, "sched_getaffinity")  # where it is missing, locks may be missing too
-    if not sys.executable or config.DISABLE_JIT or not has_locks or usable_cores() < 2 or not folder or not is_kept():
+    if not sys.executable or not IS_COMPILED or not has_locks or not folder or any(folder.glob(f"{kernel.name}-*.o")):
         return
-    if any(folder.rglob(f"{module.rpartition('.')[2]}.{function}-*.nbi")):
+    if usable_cores() < 2 or not kernel_cache.is_kept():
         return
     code = f"{_END_WITH_PARENT}; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
     with suppress(OSError):  # then this process compiles it
@@ -195,28 +136,16 @@ def compile_beside(module: str, function: str, call: str) -> None:
         _helpers.append(subprocess.Popen([sys.executable, "-Pc", code], stdin=pipe, stdout=quiet, stderr=quiet))
 
 
-def wait_for_helpers() -> None:
-    """Wait for the processes that compile beside this one."""
-    while _helpers:
-        _helpers[-1].wait()
-        if pipe := _helpers[-1].stdin:
-            pipe.close()
-        with suppress(IndexError):  # another thread may have waited as well
-            _helpers.pop()
+def intrinsic(module: str) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate the twin in Python of an intrinsic; `module` is the name of the module that makes its machine code."""
+    return lambda twin: _Intrinsic(twin, module)
 
 
-def with_twin(twin: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Decorate an intrinsic with its twin in Python, which is used where nothing is compiled (NUMBA_DISABLE_JIT=1)."""
-
-    def decorate(intrinsic: Any) -> Any:
-        return twin if config.DISABLE_JIT else intrinsic
-
-    return decorate
+def compiled(function: Any) -> Kernel:
+    """Decorate a kernel."""
+    return Kernel(function)
 
 
-compiled: Callable[[Any], Any] = _njit(nogil=True, error_model="numpy")
-# Inlined functions make no arrays; counting references to their arguments took a quarter of the time. Python does not call them;
-# the wrappers for such calls took a sixth of the first compilation.
-_only_inlined = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-inlined: Callable[[Any], Any] = njit(**_only_inlined, _nrt=False, error_model="numpy")
-parallel: Callable[[Any], Any] = _njit(parallel=True, fastmath=True)  # for training, never for coding
+def inlined(function: Any) -> Any:
+    """Decorate a part of kernels."""
+    return _Function(function)

@@ -12,57 +12,34 @@ import functools
 import time
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
-from nncomp.machine.kernels import inlined, with_twin
+from nncomp.machine.kernels import inlined, intrinsic
 
 _LOOKS = 100  # before the core is given away: some 3 microseconds
 FOREVER = 1 << 62  # no thread waits for a later turn
 
 
-def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+_INTRINSICS = "nncomp.machine.intrinsics"
 
 
-@with_twin(lambda array: array[0])
-@intrinsic  # type: ignore[untyped-decorator]
-def _load(typingctx: Any, array: Any) -> Any:
+@intrinsic(_INTRINSICS)
+def _load(array: Any) -> Any:
     """Return the first element of an int64 array; nothing that follows is done earlier (acquire)."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(_first(context, builder, signature, arguments), "acquire", 8)
-
-    return types.int64(array), generate
+    return array[0]
 
 
-@with_twin(lambda array, value: array.fill(max(value, array[0])))
-@intrinsic  # type: ignore[untyped-decorator]
-def _store(typingctx: Any, array: Any, value: Any) -> Any:
+@intrinsic(_INTRINSICS)
+def _store(array: Any, value: Any) -> None:
     """Raise the first element of an int64 array to `value`, after all that stands before (release).
 
     It never falls: a thread that fails sets FOREVER, and another thread that passes its turn on must not undo that.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.atomic_rmw("max", _first(context, builder, signature, arguments), arguments[1], "release")
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), generate
+    array.fill(max(value, array[0]))
 
 
-@with_twin(lambda address: time.sleep(0))
-@intrinsic  # type: ignore[untyped-decorator]
-def _call(typingctx: Any, address: Any) -> Any:
+@intrinsic(_INTRINSICS)
+def _call(address: Any) -> None:
     """Call the C function without arguments at `address`."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
-        return context.get_dummy_value()
-
-    return types.void(types.uint64), generate
+    time.sleep(0)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.errors import FormatError
 from nncomp.format.numbers import MAX_TABLE_BITS, MIN_TABLE_BITS
-from nncomp.machine.kernels import compile_beside, compiled, inlined, wait_for_helpers
+from nncomp.machine.kernels import compile_beside, compiled, inlined
 from nncomp.mixing import bit_histories, byte_contexts, match_model, mixer
 from nncomp.mixing.arithmetic import BIAS, combine
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
@@ -219,7 +219,7 @@ def prepare() -> None:
 
 def prepare_beside() -> None:
     """Have it compiled by another process, if it is not there already, while this one does something else."""
-    compile_beside(__name__, run_model.__name__, prepare.__name__)
+    compile_beside(run_model, __name__, prepare.__name__)
 
 
 def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
@@ -262,7 +262,6 @@ def probabilities_in_parts(
     model, data = new_mixing(len(data), table_bits), np.array(data, np.uint8)
     probabilities = np.zeros(8 * len(data), np.uint16)
     nothing, decoder = np.zeros(0, np.uint32), np.zeros(5, np.uint64)
-    wait_for_helpers()
     for first in range(0, len(data), part_bytes):
         end = min(first + part_bytes, len(data))
         run_model(model, data, first, end, probabilities, nothing, decoder, False)
@@ -286,7 +285,6 @@ def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = MAX_TA
     data = np.zeros(count, np.uint8)
     decoder = np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)
-    wait_for_helpers()
     run_model(model, data, 0, count, np.zeros(0, np.uint16), words, decoder, True)
     range_coder.check_finished(decoder, words)
     return data

@@ -42,7 +42,7 @@ def joined(own: Tensors, base: Tensors) -> Tensors:
     return both
 
 
-def check_base(claimed: object, base: bytes | None, name: str) -> bytes:
+def check_base(claimed: object, base: Any, name: str) -> Any:
     """Return the bytes of the base; raises ModelError unless they have the hash that the file `name` claims."""
     if base is None:
         raise ModelError(f"{name} builds on a base model that was not found: its SHA-256 is {claimed!r:.80}.")

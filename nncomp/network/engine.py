@@ -35,7 +35,7 @@ from nncomp.network.model import (
     Model,
 )
 from nncomp.network.products import choose_product, multiply, pack
-from nncomp.network.state import APART, TOGETHER, Exchange, new_scratch, new_state
+from nncomp.network.state import TOGETHER, new_scratch, new_state, no_exchange
 
 _HALF = 1 << (SCALE_SHIFT - 1)
 _FIRST_ROOT = 182  # the least t whose square in int8, (t * t + 2**15) >> 16, is not 0
@@ -320,9 +320,11 @@ def feed(
 
 
 @compiled
-def step(constants: Any, state: Any, scratch: Any, tokens: Any) -> None:
-    """Feed one token (int32) to each lane; afterwards scratch.groups holds the frequencies of the groups of the next token."""
-    alone = Exchange(np.zeros((0, APART), np.int64), np.zeros((0, 0, 0), np.int32), np.int64(0))
+def step(constants: Any, state: Any, scratch: Any, alone: Any, tokens: Any) -> None:
+    """Feed one token (int32) to each lane; afterwards scratch.groups holds the frequencies of the groups of the next token.
+
+    `alone` is `no_exchange()`.
+    """
     feed(constants, state, scratch, alone, tokens, scratch.rows, state.turns[0, 0], np.uint64(0))
 
 
@@ -374,7 +376,7 @@ class FastEngine:
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
-        step(self.constants, self.state, self.scratch, np.ascontiguousarray(tokens_L, dtype=np.int32))
+        step(self.constants, self.state, self.scratch, no_exchange(), np.ascontiguousarray(tokens_L, dtype=np.int32))
         return self.scratch.groups.copy()
 
     def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:

@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.machine.kernels import compiled
+from nncomp.machine.kernels import compiled, inlined
 from nncomp.network.code import NO_CODE, Code
 from nncomp.network.engine import Network, step, token_frequencies
-from nncomp.network.state import new_scratch, new_state
+from nncomp.network.state import new_scratch, new_state, no_exchange
 
 
-@compiled
+@inlined
 def _insert(ids_K: Any, probabilities_K: Any, token: int, probability: float) -> None:
     """Put a token into a list ordered by probability, if it belongs there; of equals the earlier one stays first."""
     at = ids_K.size
@@ -27,19 +27,32 @@ def _insert(ids_K: Any, probabilities_K: Any, token: int, probability: float) ->
         ids_K[at], probabilities_K[at] = token, probability
 
 
+class _Found(NamedTuple):
+    """What is found at each token, and scratch."""
+
+    ids: Any  # N K int32, the likeliest tokens
+    probabilities: Any  # N K float64
+    actual: Any  # N float64, the probability of the token that is there
+    before: Any  # 1 int32, the token before, at first the start token
+    left: Any  # G int64, scratch: the frequencies of the groups that were not looked at
+
+
 @compiled
-def _likeliest(
-    constants: Any, state: Any, scratch: Any, ids_N: Any, start_token: int, ids_NK: Any, probabilities_NK: Any, actual_N: Any
-) -> None:
+def _likeliest(constants: Any, state: Any, scratch: Any, alone: Any, ids_N: Any, found: Any) -> None:
+    ids_NK, probabilities_NK, actual_N, before, left = found.ids, found.probabilities, found.actual, found.before, found.left
     tokens, frequencies = scratch.tokens, scratch.groups[0]
     size, groups = tokens.size, frequencies.size
-    before = np.full(1, start_token, np.int32)
     for n in range(ids_N.size):
-        step(constants, state, scratch, before)
+        step(constants, state, scratch, alone, before)
         total = np.float64(frequencies.sum())
-        order = np.argsort(-frequencies, kind="mergesort")
-        for rank in range(groups):
-            group = order[rank]
+        for i in range(groups):
+            left[i] = frequencies[i]
+        for _ in range(groups):
+            group = 0  # the likeliest that is left; of equals the first
+            for i in range(1, groups):
+                if left[i] > left[group]:
+                    group = i
+            left[group] = -1
             share = frequencies[group] / total
             if share <= probabilities_NK[n, -1]:  # no token of this or a later group is likelier than the last of the list
                 break
@@ -66,6 +79,8 @@ def likeliest(
     ids_NK = np.zeros((len(ids_N), count), np.int32)
     probabilities_NK, actual_N = np.zeros((len(ids_N), count)), np.zeros(len(ids_N))
     ids_N = np.ascontiguousarray(ids_N, np.int32)
-    state, scratch, start = new_state(model, 1, digits_C), new_scratch(model.sizes, 1), model.sizes["start_token"]
-    _likeliest(network.constants(1), state, scratch, ids_N, start, ids_NK, probabilities_NK, actual_N)
+    state, scratch, before = new_state(model, 1, digits_C), new_scratch(model.sizes, 1), model.sizes["start_token"]
+    left = np.zeros(model.sizes["group_count"], np.int64)
+    found = _Found(ids_NK, probabilities_NK, actual_N, np.full(1, before, np.int32), left)
+    _likeliest(network.constants(1), state, scratch, no_exchange(), ids_N, found)
     return ids_NK, probabilities_NK, actual_N

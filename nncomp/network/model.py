@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nncomp.errors import ModelError
 from nncomp.network.base_model import check_base, joined, own_tensors
 from nncomp.network.code import CodeArrays, check_code, code_arrays
+from nncomp.network.tensors import read_tensors
 from nncomp.network.vocabulary import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
@@ -109,7 +110,7 @@ def expected_arrays(v: int, g: int, d: int, n: int, e: int, f: int, h: int) -> d
 def _check_sizes(sizes: dict[str, int], vocabulary: Vocabulary) -> None:
     v, g = sizes["vocab_size"], sizes["group_count"]
     widths = [sizes[name] for name in ("width", "state_width", "mlp_width", "group_mlp_width")]
-    if v != len(vocabulary.tokens) or g < 2 or g & (g - 1) or not 2 <= v // g <= 256 or g > 256:
+    if v != vocabulary.size or g < 2 or g & (g - 1) or not 2 <= v // g <= 256 or g > 256:
         raise ModelError(f"The model claims {v} tokens in {g} groups, which does not fit its vocabulary.")
     if any(not 1 <= w <= _MAX_WIDTH for w in widths) or not 1 <= sizes["layer_count"] <= _MAX_LAYERS:
         raise ModelError(f"The model claims sizes beyond the limits of the format: {sizes}.")
@@ -215,19 +216,18 @@ def load_model(path: Path) -> Model:
     return parse_model(data, str(path))
 
 
-def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
-    """Return the model in the bytes of a model file and of its base, if it has one; `name` is for messages. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+def parse_model(data: Any, name: str, base: Any = None) -> Model:
+    """Return the model in the bytes of a model file and of its base, if it has one; `name` is for messages. Raises ModelError.
 
+    `data` and `base` are anything with a buffer. The model's arrays are views of it, so it must stay as it is.
+    """
     try:
-        tensors = load(data)  # first: it refuses a header of more than 100 MB
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")].decode())["__metadata__"]
+        tensors, header = read_tensors(data)
         kind, sizes_text, record = header["format"], header["sizes"], json.loads(header["record"])
         sizes, claimed = json.loads(sizes_text), header.get("base")
         if not all(type(size) is int for size in sizes.values()):
             raise ValueError("its sizes are not all integers")
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{name} is not an nncomp model: {error}.") from error
     if kind != MODEL_FORMAT:
         raise ModelError(f"{name} is a model of the kind {kind!r}; this version reads {MODEL_FORMAT!r}.")
@@ -242,13 +242,10 @@ def parse_model(data: bytes, name: str, base: bytes | None = None) -> Model:
         raise ModelError(f"{name} lacks the array or size {error}; the model file is damaged or of another version.") from error
 
 
-def _tensors_of_base(data: bytes, name: str) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def _tensors_of_base(data: Any, name: str) -> dict[str, NDArray[Any]]:
     try:
-        return load(data)
-    except SafetensorError as error:
+        return read_tensors(data)[0]
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} builds on a file that is not a model: {error}.") from error
 
 
@@ -257,9 +254,4 @@ def _read_vocabulary(tensors: dict[str, NDArray[Any]]) -> Vocabulary:
     types_are_right = text.dtype == _U8 and lengths.dtype == _U8 and merges.dtype == np.uint16
     if not types_are_right or (text.ndim, lengths.ndim, merges.ndim) != (1, 1, 2) or merges.shape[1] != 2:
         raise ModelError("The model's vocabulary arrays have the wrong type or shape; the model file is damaged.")
-    ends = np.cumsum(lengths, dtype=np.int64)
-    if not len(ends) or ends[-1] != text.size:
-        raise ModelError("The model's token lengths do not add up to its token text; the model file is damaged.")
-    blob = text.tobytes()
-    tokens = tuple(blob[end - size : end] for end, size in zip(ends.tolist(), lengths.tolist(), strict=True))
-    return Vocabulary(tokens, tuple((int(a), int(b)) for a, b in merges))
+    return Vocabulary.of_arrays(text, lengths, merges)

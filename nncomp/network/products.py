@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from nncomp.machine.kernels import compiled
+from nncomp.machine import processor
+from nncomp.machine.kernels import IS_COMPILED, compiled, intrinsic
 from nncomp.network import tiles
 
 LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's function
@@ -30,18 +29,10 @@ _ALIGNMENT = 64
 _TIMED = 9  # calls of a product that are timed
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _call_c(typingctx: Any, address: Any, arguments: Any) -> Any:
+@intrinsic("nncomp.machine.intrinsics")
+def _call_c(address: Any, arguments: Any) -> None:
     """Call the C function at `address` with a tuple of uint64, pointers and sizes: both are passed in the same way."""
-    signature = types.void(types.uint64, arguments)
-
-    def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        words = cgutils.unpack_tuple(builder, values[1])
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(words))
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), words)
-        return context.get_dummy_value()
-
-    return signature, generate
+    raise NotImplementedError  # where nothing is compiled, LOOP is the product
 
 
 @compiled
@@ -67,16 +58,22 @@ def multiply(product: Any, packed: Any, weight_NK: Any, a_LK: Any, room: Any, ou
 
 @functools.cache
 def _numkong() -> ctypes.CDLL | None:
-    try:
-        from numkong import _numkong as module  # type: ignore[attr-defined]
+    """Return NumKong's library, loaded as what it is: importing the module would take twenty times as long.
 
-        library = ctypes.CDLL(module.__file__)
+    The module lets the process use the matrix unit, so where there is one it is imported.
+    """
+    try:
+        if _has_matrix_unit():
+            import numkong._numkong  # noqa: F401
+        folders = importlib.util.find_spec("numkong").submodule_search_locations  # type: ignore[union-attr]
+        (path,) = (path for folder in folders or () for path in Path(folder).glob("_numkong*") if path.suffix in (".so", ".pyd"))
+        library = ctypes.CDLL(str(path))
         library.nk_dots_packed_size_i8.restype = ctypes.c_size_t
         library.nk_dots_packed_size_i8.argtypes = [ctypes.c_size_t] * 2
         library.nk_dots_pack_i8.restype = None
         library.nk_dots_pack_i8.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 3, ctypes.c_void_p]
         assert library.nk_dots_packed_i8
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, OSError, AttributeError, ValueError):  # ValueError: not one such file
         return None
     return library
 
@@ -104,19 +101,24 @@ def pack(product: int, weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uin
 
 @functools.cache
 def _is_exact(product: int) -> bool:
-    """Return whether the product gives exact sums for extremes that saturate 16 bits, and for random signs."""
-    random = np.random.default_rng(0)
+    """Return whether the product gives exact sums for extremes that saturate 16 bits, and for mixed signs."""
     for rows, k, n in ((1, 256, 64), (3, 1024, 128), (16, 256, 64), (5, 40, 64)):
-        signs = random.choice(np.array([-127, 127], np.int8), size=(n, k))
+        mixed = np.arange(n * k, dtype=np.uint32) * np.uint32(2654435761)  # not numpy.random, which takes long to load
+        signs = np.where(mixed >> 31, 127, -127).astype(np.int8).reshape(n, k)
         for weight in (np.full((n, k), 127, np.int8), np.full((n, k), -127, np.int8), signs):
             packed, _buffer = pack(product, weight)
             inputs = [np.full((rows, k), size, np.int8) for size in (127, -127, 32, -32, 33)] + [signs[:rows].copy()]
             for a in inputs:
                 out, room = np.zeros((rows, n), np.int32), np.zeros(tiles.room_words(rows, k), np.int32)
                 multiply(np.uint64(product), np.uint64(packed), weight, a, room, out)
-                if not np.array_equal(out, a.astype(np.int64) @ weight.T.astype(np.int64)):
+                if not np.array_equal(out, a.astype(np.float64) @ weight.T.astype(np.float64)):  # exact: |sum| < 2**53
                     return False
     return True
+
+
+def _has_matrix_unit() -> bool:
+    """Return whether the processor has AMX, with which NumKong is three times as fast as the tiles."""
+    return "+amx-int8" in processor.features()
 
 
 @functools.cache
@@ -138,7 +140,7 @@ def choose_product(shapes: list[tuple[int, int]], rows: int) -> int:
 
     The environment variable NNCOMP_PRODUCT=tiles, numkong or loop asks for one of them; a machine without it takes the next.
     """
-    asked = "loop" if config.DISABLE_JIT else os.environ.get("NNCOMP_PRODUCT", "")  # the others are compiled or C
+    asked = os.environ.get("NNCOMP_PRODUCT", "") if IS_COMPILED else "loop"  # the others are compiled or C
     candidates: list[int] = []
     if asked in ("", "tiles") and tiles.available() and all(tiles.fits(n, k) for n, k in shapes):
         candidates.append(TILES)

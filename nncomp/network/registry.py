@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,10 +17,13 @@ from pathlib import Path
 
 from nncomp.errors import ModelError
 from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, OWN_MODEL
+from nncomp.machine import kernel_cache
 from nncomp.version import PACKAGE
 
+Bytes = bytes | mmap.mmap
 MAX_BYTES = 1 << 30  # of a model file
 _REMEMBERED = 64  # versions of files whose hash is remembered
+_YOUNG_NS = 2 * 10**9  # a file that was written so short a time ago may be written again without a sign of it
 _MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find its base
 
 
@@ -45,19 +50,23 @@ class ModelFile:
         except OSError as error:
             raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
 
-    def read_base(self) -> bytes | None:
+    def read_base(self) -> Bytes | None:
         """Return the bytes of the base, or None for a model without a base; raises ModelError as `read` does."""
         return self.base.read() if self.base else None
 
-    def read(self) -> bytes:
-        """Return the bytes of the file; raises ModelError if they are too many, or changed since the hash was taken."""
+    def read(self) -> Bytes:
+        """Return the bytes of the file, mapped: they are read when they are used. Raises ModelError if they are too many, or
+        changed since the hash was taken."""
+        if self.size_bytes > MAX_BYTES:
+            raise ModelError(f"The model {self.path} has {self.size_bytes:,} bytes; a model has at most {MAX_BYTES:,}.")
         try:
-            if self.size_bytes > MAX_BYTES:
-                raise ModelError(f"The model {self.path} has {self.size_bytes:,} bytes; a model has at most {MAX_BYTES:,}.")
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # an empty file
+            data = b""
         except OSError as error:
             raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
-        if hashlib.sha256(data).digest() != self.content_hash:
+        if _content_hash(self.path) != self.content_hash:
             raise ModelError(f"The model {self.path} was changed while it was in use; run the command again.")
         return data
 
@@ -168,8 +177,17 @@ def _content_hash(path: Path) -> bytes:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _hash_of(path: Path, *version: int) -> bytes:
+    """Return the hash of a version of a file: as an earlier process found it, or computed and remembered."""
+    key = "\0".join([str(path.absolute()), *map(str, version)])
+    name = f"model-{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:16]}.sha256"
+    found = kernel_cache.read(name)
+    if found is not None:
+        return found
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+            digest = hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
+    if time.time_ns() - max(version[-2:]) > _YOUNG_NS:  # version ends with the times of the last changes
+        kernel_cache.write(name, digest)
+    return digest

@@ -12,26 +12,24 @@ from numpy.typing import NDArray
 from nncomp.machine.kernels import compiled
 from nncomp.network.code import NO_CODE, Code
 from nncomp.network.engine import Network, step, token_frequencies
-from nncomp.network.state import new_scratch, new_state
+from nncomp.network.state import new_scratch, new_state, no_exchange
 
 
 @compiled
-def _surprisal(constants: Any, state: Any, scratch: Any, ids_TL: Any, start_token: int) -> float:
+def _surprisal(constants: Any, state: Any, scratch: Any, alone: Any, ids_TL: Any, before: Any, bits: Any) -> None:
+    """Add the bits of all tokens to bits[0]; `before` (L int32) holds the token before the first of each lane."""
     steps, lanes = ids_TL.shape
     groups_LG, tokens = scratch.groups, scratch.tokens
     size = tokens.size
-    before = np.full(lanes, start_token, np.int32)
-    bits = 0.0
     for t in range(steps):
-        step(constants, state, scratch, before)
+        step(constants, state, scratch, alone, before)
         for lane in range(lanes):
             token = ids_TL[t, lane]
             group = token // size
             token_frequencies(constants, scratch, lane, group)
-            bits -= np.log2(groups_LG[lane, group] / groups_LG[lane].sum())
-            bits -= np.log2(tokens[token - group * size] / tokens.sum())
+            bits[0] -= np.log2(groups_LG[lane, group] / groups_LG[lane].sum())
+            bits[0] -= np.log2(tokens[token - group * size] / tokens.sum())
             before[lane] = token
-    return bits
 
 
 def surprisal_bits(network: Network, ids_N: NDArray[np.integer[Any]], lanes: int, digits_C: Code = NO_CODE) -> float:
@@ -44,5 +42,6 @@ def surprisal_bits(network: Network, ids_N: NDArray[np.integer[Any]], lanes: int
     ids_TL = np.ascontiguousarray(ids_N[: steps * lanes].reshape(lanes, steps).T, dtype=np.int32)
     model = network.model
     state, scratch = new_state(model, lanes, digits_C), new_scratch(model.sizes, lanes)
-    bits = _surprisal(network.constants(lanes), state, scratch, ids_TL, model.sizes["start_token"])
-    return float(bits) * len(ids_N) / max(1, ids_TL.size)
+    before, bits = np.full(lanes, model.sizes["start_token"], np.int32), np.zeros(1)
+    _surprisal(network.constants(lanes), state, scratch, no_exchange(), ids_TL, before, bits)
+    return float(bits[0]) * len(ids_N) / max(1, ids_TL.size)

@@ -10,8 +10,8 @@ which tokenisation a sender takes. Knows nothing of models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,52 +28,82 @@ _PIECE_BYTES = 1 << 16  # the tokenizer gets pieces of this size, so that its ti
 _LINE = "[^\n]*\n+|[^\n]+"
 
 
-@dataclass(frozen=True)
 class Vocabulary:
     """The tokens, in byte order, and the merges (pairs of ids, in order of priority) that the sender's BPE applies."""
 
-    tokens: tuple[bytes, ...]
-    merges: tuple[tuple[int, int], ...] = field(repr=False, default=())
+    def __init__(self, tokens: Iterable[bytes], merges: Iterable[tuple[int, int]] = ()) -> None:
+        listed = tuple(tokens)
+        text = np.frombuffer(b"".join(listed), np.uint8)
+        lengths = np.array([min(len(token), MAX_TOKEN_BYTES + 1) for token in listed], np.uint8)
+        self._set(text, lengths, np.array(list(merges), np.int64).reshape(-1, 2))
 
-    def __post_init__(self) -> None:
-        size = len(self.tokens)
+    @classmethod
+    def of_arrays(cls, text: NDArray[np.uint8], lengths: NDArray[np.uint8], merges: NDArray[np.integer[Any]]) -> Vocabulary:
+        """Return the vocabulary of all tokens one after another, of their lengths (V) and of the merges (M, 2), as a model file
+        has them. What nobody asks for is not made. Raises ModelError."""
+        self = cls.__new__(cls)
+        self._set(text, lengths, merges)
+        return self
+
+    def _set(self, text: NDArray[np.uint8], lengths: NDArray[np.uint8], merges: NDArray[np.integer[Any]]) -> None:
+        """Check and keep the arrays."""
+        size, wrong = len(lengths), "the model file is damaged."
         if size < 256 or size & (size - 1) or size > 1 << 16:
             raise ModelError(f"A vocabulary has a power of two from 256 to 65536 tokens; this one has {size}.")
-        if any(a >= b for a, b in zip(self.tokens, self.tokens[1:], strict=False)):
-            raise ModelError("The tokens of this model are not distinct and in byte order; the model file is damaged.")
-        lengths = [len(token) for token in self.tokens]
         # A block of empty tokens would have no end.
-        if lengths.count(1) != 256 or not 1 <= min(lengths) <= max(lengths) <= MAX_TOKEN_BYTES:
-            raise ModelError(
-                f"A vocabulary holds all 256 single bytes, and tokens of 1 to {MAX_TOKEN_BYTES} bytes; the model file is damaged."
-            )
-        if any(not 0 <= i < size for pair in self.merges for i in pair):
-            raise ModelError("A merge of this model names a token that does not exist; the model file is damaged.")
+        if int((lengths == 1).sum()) != 256 or not 1 <= lengths.min() <= lengths.max() <= MAX_TOKEN_BYTES:
+            raise ModelError(f"A vocabulary holds all 256 single bytes, and tokens of 1 to {MAX_TOKEN_BYTES} bytes; {wrong}")
+        self.text = text  # all tokens one after another, uint8
+        self.offsets = np.zeros(size + 1, np.int64)  # where each token starts in `text`, shape (V + 1,), int64
+        np.cumsum(lengths, out=self.offsets[1:])
+        if self.offsets[-1] != len(text):
+            raise ModelError(f"The model's token lengths do not add up to its token text; {wrong}")
+        if not _are_ascending(text, self.offsets):
+            raise ModelError(f"The tokens of this model are not distinct and in byte order; {wrong}")
+        if merges.size and not 0 <= merges.min() <= merges.max() < size:
+            raise ModelError(f"A merge of this model names a token that does not exist; {wrong}")
+        self._merges = merges
+
+    def __repr__(self) -> str:
+        return f"Vocabulary of {self.size} tokens"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and (self.tokens, self.merges) == (other.tokens, other.merges)
+
+    def __hash__(self) -> int:
+        return hash(self.tokens)
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return len(self.offsets) - 1
 
     @property
     def bits(self) -> int:
         """Decisions a token: the depth of the token tree."""
-        return len(self.tokens).bit_length() - 1
+        return self.size.bit_length() - 1
 
     @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """Where each token starts in `text`, shape (V + 1,), int64."""
-        return np.cumsum([0, *map(len, self.tokens)], dtype=np.int64)
+    def tokens(self) -> tuple[bytes, ...]:
+        """The tokens, in byte order."""
+        blob = self.text.tobytes()
+        return tuple(blob[start:end] for start, end in pairwise(self.offsets.tolist()))
 
     @cached_property
-    def text(self) -> NDArray[np.uint8]:
-        """All tokens one after another, uint8."""
-        return np.frombuffer(b"".join(self.tokens), dtype=np.uint8)
+    def merges(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of ids, in order of priority."""
+        return tuple((a, b) for a, b in self._merges.tolist())
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         from tokenizers import Tokenizer, models
 
-        names = [token.decode("latin-1") for token in self.tokens]
-        merges = [(names[a], names[b]) for a, b in self.merges]
-        known = set(names)
-        merges = [(a, b) for a, b in merges if a + b in known]
-        tokenizer = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=merges))
+        whole = self.text.tobytes().decode("latin-1")
+        vocab = {whole[start:end]: i for i, (start, end) in enumerate(pairwise(self.offsets.tolist()))}
+        names = list(vocab)
+        merges = [(names[a], names[b]) for a, b in self._merges.tolist()]
+        merges = [(a, b) for a, b in merges if a + b in vocab]
+        tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
         tokenizer.pre_tokenizer = _line_splitter()
         return tokenizer
 
@@ -92,6 +122,24 @@ class Vocabulary:
         """Return the concatenated bytes of the tokens `ids`."""
         tokens = self.tokens
         return b"".join([tokens[i] for i in ids])
+
+
+def _are_ascending(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:
+    """Return whether tokens of at most 24 bytes are distinct and in byte order.
+
+    Each becomes four numbers: its bytes, with zeros behind them, and its length. Their order is that of the bytes.
+    """
+    words, lengths = MAX_TOKEN_BYTES // 8, np.diff(offsets)
+    places = offsets[:-1, None] + np.arange(MAX_TOKEN_BYTES)
+    padded = np.concatenate([text, np.zeros(MAX_TOKEN_BYTES, np.uint8)])[places]
+    padded[np.arange(MAX_TOKEN_BYTES) >= lengths[:, None]] = 0
+    keys = np.empty((len(lengths), words + 1), np.uint64)
+    keys[:, :words], keys[:, words] = padded.view(">u8"), lengths
+    is_less, is_equal = np.zeros(len(keys) - 1, bool), np.ones(len(keys) - 1, bool)
+    for word in keys.T:
+        is_less |= is_equal & (word[:-1] < word[1:])
+        is_equal &= word[:-1] == word[1:]
+    return bool(is_less.all())
 
 
 def byte_vocabulary() -> Vocabulary:

@@ -6,8 +6,6 @@ parent ends, whatever ends that, also in the middle of a task.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,15 +14,16 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from multiprocessing import parent_process, resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nncomp.errors import NncompError, WorkerError
 from nncomp.machine import watch
 from nncomp.machine.limits import refused
 from nncomp.machine.limits import usable_cores as usable_cores
+
+if TYPE_CHECKING:  # where no process is started, multiprocessing is not loaded
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 Progress = Callable[[int], None]  # takes the bytes of the input done
 Task = TypeVar("Task", bound="Sized")
@@ -149,6 +148,8 @@ class _Pool:
     def __init__(self) -> None:
         self._limit = 0
         self._begun: Progress | None = None
+        import multiprocessing
+
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
@@ -158,6 +159,8 @@ class _Pool:
         self, tasks: Iterator[Task], run: Callable[[Task], Result], workers: int, begun: Progress | None
     ) -> Iterator[Result]:
         self._limit, self._begun = workers, begun
+        from multiprocessing import connection as pipes
+
         results: dict[int, tuple[Result, int]] = {}  # and their bytes of input
         sent = given = 0
         is_exhausted = False
@@ -180,8 +183,8 @@ class _Pool:
             elif is_exhausted and given == sent:
                 return
             else:
-                for connection in wait(list(self._busy), _POLL_S if self._begun else None):
-                    assert isinstance(connection, Connection)
+                for connection in pipes.wait(list(self._busy), _POLL_S if self._begun else None):
+                    assert isinstance(connection, pipes.Connection)
                     results |= self._receive(self._busy[connection])
                 if self._begun and self._busy:
                     waiting = sum(input_bytes for _, input_bytes in results.values())
@@ -249,6 +252,8 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     if hasattr(signal, "pthread_sigmask"):  # the signals are held here, not lost; the child keeps them blocked
+        from multiprocessing import resource_tracker
+
         resource_tracker.ensure_running()  # a tracker that starts later would unblock SIGINT
         held = {getattr(signal, name) for name in _PARENT_SIGNALS}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
@@ -278,6 +283,8 @@ class _ToParent:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        import ctypes
+
         self._cells = (ctypes.c_int64 * 1)()
         self._tasks = 0
         watch.share_position(self._cells)
@@ -302,6 +309,9 @@ class _ToParent:
 
     def keep_watch(self) -> None:
         """Report the position while it changes, until the parent ends, and then end this process, in whatever it is."""
+        from multiprocessing import parent_process
+        from multiprocessing.connection import wait
+
         parent, seen = parent_process(), _Position(0, 0)
         assert parent is not None
         while not wait([parent.sentinel], _POLL_S):

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from numba import prange
+from numba import config, njit, prange
 from torch import Tensor
 
-from nncomp.machine.kernels import parallel
+from nncomp.machine import kernel_cache
 
 
 def scan_naive(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
@@ -24,6 +24,15 @@ def scan_naive(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
         h = h + a * (c - h)
         out.append(h)
     return torch.stack(out)
+
+
+def parallel(function: Any) -> Any:
+    """Compile a function whose sums may be in any order, on all cores. Numba keeps it where nncomp's kernels are."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(kernel_cache.cache_folder() or "")  # read when the cache is made; other libraries keep theirs
+    made = njit(parallel=True, fastmath=True, cache=kernel_cache.is_kept())(function)
+    config.CACHE_DIR = before
+    return made
 
 
 @parallel

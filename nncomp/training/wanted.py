@@ -103,6 +103,6 @@ def _begun_with(init: str, plan: RunPlan) -> RunPlan:
         config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_grown else 2)),
         layer_count=shape.layer_count if is_grown else 0,
         # A file of new layers alone needs a base that nncomp finds by its hash (registry.model_file): a shipped model.
-        base=file.read() if is_grown and file.model_id != OWN_MODEL else None,
+        base=bytes(file.read()) if is_grown and file.model_id != OWN_MODEL else None,
         encoder=encoder,
     )

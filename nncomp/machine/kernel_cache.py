@@ -1,0 +1,131 @@
+"""Where object code is kept: once for each version of the source and each processor, in the user's cache folder.
+
+A file is a digest and the object code. The digest covers the file's name too, so that a damaged file, or one that was made for
+another processor and then renamed, is not taken. One process compiles a kernel; another process that needs the same one waits and
+then loads it. A folder that can only be read is read: what is not in it each process compiles for itself, and where there is no
+folder, everything. Knows nothing of what the kernels do.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nncomp.machine import processor
+from nncomp.machine.limits import user_cache
+from nncomp.version import PACKAGE
+
+# Modules of kernels, and modules that their constants come from; tests/test_house.py fails if one is missing.
+_HASHED = ("errors.py", "format/numbers.py", "range_coder.py", "version.py", "blocks/token_loop.py")
+_HASHED_FOLDERS = ("machine", "mixing", "network")
+_KEPT_FOLDERS = 4  # of other versions
+_KEPT_DAYS = 30
+_DIGEST_BYTES = 32
+
+
+def hashed_files() -> list[Path]:
+    """Return the source files that kernels depend on."""
+    files = [PACKAGE / name for name in _HASHED]
+    return sorted(files + [path for folder in _HASHED_FOLDERS for path in (PACKAGE / folder).rglob("*.py")])
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Return the folder for object code, nncomp/kernels-HASH in the user's cache, or None where there is and can be none."""
+    kept = user_cache()
+    if kept is None:
+        return None
+    base = kept / "nncomp"
+    try:
+        digest = hashlib.sha256(processor.compiler_versions())
+        for path in hashed_files():
+            digest.update(path.read_bytes())
+        folder = base / f"kernels-{digest.hexdigest()[:16]}"
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_old_folders(base, folder)
+        with suppress(OSError):  # of a folder that can only be read
+            os.utime(folder)  # when it was last used
+    except OSError:
+        return None
+    return folder if os.access(folder, os.R_OK | os.X_OK) else None
+
+
+@functools.cache
+def is_kept() -> bool:
+    """Return whether object code that is made now is kept. Trying tells, as rights do not: the root user has them all."""
+    try:
+        tempfile.TemporaryFile(dir=cache_folder()).close()
+    except OSError:
+        return False
+    return cache_folder() is not None
+
+
+def remove_old_folders(base: Path, current: Path) -> None:
+    """Remove the folders of other versions, but for the newest few that were used within 30 days."""
+    others = [(path.stat().st_mtime, path) for path in base.glob("kernels-*") if path != current]
+    for i, (used_s, path) in enumerate(sorted(others, reverse=True)):
+        if i >= _KEPT_FOLDERS or used_s < time.time() - 86_400 * _KEPT_DAYS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def entry_name(kernel: str, signature: str) -> str:
+    """Return the name of the file with a kernel's object code: for these arguments and for this machine's processor."""
+    key = "\0".join((signature, processor.name(), processor.features_text()))
+    return f"{kernel}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.o"
+
+
+def read(name: str) -> bytes | None:
+    """Return the object code of this name, or None where there is none or it is damaged."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    try:
+        data = (folder / name).read_bytes()
+    except OSError:
+        return None
+    return data[_DIGEST_BYTES:] if data[:_DIGEST_BYTES] == _digest(name, data[_DIGEST_BYTES:]) else None
+
+
+def write(name: str, code: bytes) -> None:
+    """Keep object code under this name, if it can be kept: a full disk is no reason to fail."""
+    folder = cache_folder()
+    if folder is None:
+        return
+    with suppress(OSError):
+        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_digest(name, code) + code)
+            Path(temporary).replace(folder / name)  # whole, or not at all
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let one process at a time go on with this name, where there are locks and a folder for them."""
+    descriptor, folder = -1, cache_folder()
+    if folder:
+        with suppress(ImportError, OSError):  # without locks two processes may do the same work
+            import fcntl
+
+            descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _digest(name: str, code: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\0" + code).digest()

@@ -1,0 +1,85 @@
+"""Object code in this process: arguments as words, and code that is loaded by LLVM and called with them.
+
+A kernel's arguments are arrays, numbers and (named) tuples of them. `flatten` makes 64-bit words of them: of an array its address
+and its shape, of a number its value. The object code reads its arguments from these words (`nncomp.machine.compiling`). Numba is
+not imported. Knows nothing of what the kernels do, nor of where object code is kept.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nncomp.machine import processor
+
+ENTRY = "nncomp_entry"  # the name of the function in object code
+_SCALARS = {bool: "bool", int: "int64", np.bool_: "bool", np.int64: "int64", np.int32: "int64", np.uint64: "uint64"}
+
+
+def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
+    """Append an argument's words and their kinds. Raises TypeError for what no kernel takes.
+
+    >>> words, kinds = [], []
+    >>> flatten((True, 7, np.zeros((2, 3), np.int8)), words, kinds)
+    >>> words[:2], words[3:], " ".join(kinds)
+    ([1, 7], [2, 3], 'tuple( bool int64 int8[2] )')
+    """
+    kind = type(value)
+    if kind is np.ndarray:
+        interface = value.__array_interface__
+        if not value.flags.c_contiguous or not value.flags.aligned:
+            raise TypeError(
+                f"A kernel takes arrays whose elements stand one after another, aligned; this one of {value.dtype} is not."
+            )
+        words.append(interface["data"][0])
+        words.extend(value.shape)
+        kinds.append(f"{value.dtype.name}[{value.ndim}]")
+    elif isinstance(value, tuple):
+        kinds.append(f"{kind.__name__}(")
+        for part in value:
+            flatten(part, words, kinds)
+        kinds.append(")")
+    elif kind in _SCALARS:
+        words.append(int(value))
+        kinds.append(_SCALARS[kind])
+    else:
+        raise TypeError(f"No kernel takes a {kind.__name__}.")
+
+
+Call = Callable[[list[int]], None]
+
+
+@functools.cache
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+_engines: list[Any] = []  # which hold the code
+
+
+def load(code: bytes) -> Call:
+    """Return a function that calls object code with the words of its arguments. Raises RuntimeError if it cannot be loaded."""
+    llvm = _llvm()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    machine = target.create_target_machine(cpu=processor.name(), features=processor.features_text(), jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address = engine.get_function_address(ENTRY)
+    if not address:
+        raise RuntimeError("The object code has no entry.")
+    _engines.append(engine)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+
+    def call(words: list[int]) -> None:
+        function(ctypes.byref((ctypes.c_uint64 * len(words))(*words)))
+
+    return call

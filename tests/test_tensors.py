@@ -1,0 +1,91 @@
+"""Arrays of a safetensors file: what the library writes is read as the library reads it; other bytes are refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from nncomp.network.tensors import read_tensors
+
+ARRAYS = {
+    "weights": np.arange(-6, 6, dtype=np.int8).reshape(3, 4),
+    "wide": np.array([1 << 40, -1]),
+    "p1": np.array([[1, 65535]], np.uint16),
+    "empty": np.zeros((0, 3), np.int32),
+    "one": np.array(2.5, np.float32),
+}
+
+
+def test_as_the_library_reads() -> None:
+    data = save(ARRAYS, metadata={"kind": "a test"})
+    found, metadata = read_tensors(data)
+    assert metadata == {"kind": "a test"}
+    expected = load(data)
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        assert array.dtype == expected[name].dtype and array.shape == expected[name].shape
+        assert np.array_equal(array, expected[name])
+        assert array.flags.c_contiguous and array.flags.aligned and not array.flags.writeable
+
+
+def test_nothing_is_copied() -> None:
+    data = bytearray(save({"a": np.zeros(4, np.int64)}))
+    array = read_tensors(data)[0]["a"]
+    data[-8] = 7
+    assert array.tolist() == [0, 0, 0, 7]
+
+
+def file(head: Any, body: bytes = b"") -> bytes:
+    text = head if isinstance(head, bytes) else json.dumps(head).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def entry(dtype: object = "U8", shape: object = (4,), offsets: object = (0, 4)) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+def test_an_array_at_an_odd_place_is_aligned() -> None:
+    head = {"a": entry("U8", [1], [0, 1]), "b": entry("I64", [1], [1, 9])}
+    array = read_tensors(file(head, bytes(1) + (5).to_bytes(8, "little")))[0]["b"]
+    assert array.tolist() == [5] and array.flags.aligned
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"1234567",
+        bytes(8),
+        (1 << 63).to_bytes(8, "little") + b"{}",
+        file(b"{"),
+        file(b"\xff{}"),
+        file([]),
+        file({"__metadata__": {"a": 1}}),
+        file({"__metadata__": []}),
+        file({"a": []}),
+        file({"a": {}}),
+        file({"a": entry("U9")}, bytes(4)),
+        file({"a": entry(["U8"])}, bytes(4)),
+        file({"a": entry(shape=[5])}, bytes(4)),
+        file({"a": entry(shape=[-4])}, bytes(4)),
+        file({"a": entry(shape=[-2, -2])}, bytes(4)),
+        file({"a": entry(shape="4")}, bytes(4)),
+        file({"a": entry(shape=[True] * 4)}, bytes(4)),
+        file({"a": entry(shape=[4.0])}, bytes(4)),
+        file({"a": entry(offsets=[1, 5])}, bytes(5)),
+        file({"a": entry(offsets=[4, 0])}, bytes(4)),
+        file({"a": entry(offsets=[0])}, bytes(4)),
+        file({"a": entry(offsets=[0, "4"])}, bytes(4)),
+        file({"a": entry(), "b": entry()}, bytes(8)),
+        file({"a": entry()}, bytes(3)),
+        file({"a": entry()}, bytes(5)),
+        file({"a": entry(shape=[1 << 39, 1 << 39], offsets=[0, 1 << 78])}, bytes(4)),
+    ],
+)
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):  # with a sentence, which a ModelError takes over
+        read_tensors(data)
