@@ -15,6 +15,7 @@ from nncomp.blocks.lzma_payload import decode_lzma, encode_lzma, quick_lzma_byte
 from nncomp.errors import FormatError
 from nncomp.format.frames import block_checksum
 from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import asked_primer_bytes
 from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 
@@ -46,8 +47,10 @@ class Codec:
     def __init__(self, model: ModelFile | None = None, effort: Effort = USUAL) -> None:
         self.model, self.effort = model, effort
 
-    def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
+    def encode_block(self, data: bytes, threads: int = 1, primer: bytes = b"") -> CodedBlock:
         """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
+
+        It may begin with what is known after the `primer`, the last bytes of a reference.
 
         >>> Codec().encode_block(b"").kind.name
         'STORED'
@@ -140,8 +143,13 @@ class Codec:
         assert self.model is not None
         return open_encoder(self.model.path, self._network.model.sizes)
 
-    def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
-        """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
+    def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1, primer: bytes = b"") -> bytes:
+        """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many.
+
+        `primer` is what the block begins with: as many of the last bytes of the reference as its head says.
+        """
+        if asked_primer_bytes(kind, payload) and not primer:
+            raise FormatError("A block begins with a reference, but its frame names none; the file is altered.")
         if kind == BlockKind.STORED:
             data = payload
         elif kind == BlockKind.LZMA:

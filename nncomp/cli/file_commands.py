@@ -24,6 +24,7 @@ from nncomp.cli.options import (
     Quiet,
     Range,
     Recursive,
+    Reference,
     Remove,
     Stdout,
     Verbose,
@@ -50,6 +51,7 @@ def compress(
     long: Long = None,
     memory_limit: MemoryLimit = None,
     model: Model = None,
+    reference: Reference = None,
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
@@ -70,7 +72,7 @@ def compress(
         check(
             cluster,
             {"--output-dir": output_dir, "--resume": resume, "--json": json},
-            {"-c": stdout, "-o": output, "--rm": rm, "--verify": verify, "--device": device},
+            {"-c": stdout, "-o": output, "--rm": rm, "--verify": verify, "--device": device, "--reference": reference},
         )
         names = files or [] if cluster else inputs.expand(files, recursive, is_packed=False)
         is_removed = rm and not keep
@@ -79,6 +81,7 @@ def compress(
         effort = replace(effort, window_log2=long) if long else effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
+        options = replace(options, reference=inputs.open_reference(reference))
         chosen = model_choice.choose_model(model, level, device)
         if cluster:
             from nncomp.cli import cluster_command as far
@@ -106,6 +109,7 @@ def decompress(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    reference: Reference = None,
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
@@ -127,7 +131,15 @@ def decompress(
         check(
             cluster,
             {"--output-dir": output_dir, "--resume": resume, "--json": json},
-            {"-c": stdout, "-o": output, "--rm": rm, "--range": range_, "--recover": recover, "--device": device},
+            {
+                "-c": stdout,
+                "-o": output,
+                "--rm": rm,
+                "--range": range_,
+                "--recover": recover,
+                "--device": device,
+                "--reference": reference,
+            },
         )
         names = files or [] if cluster else inputs.expand(files, recursive, is_packed=True)
         part = inputs.parse_range(range_)
@@ -139,6 +151,7 @@ def decompress(
             raise WrongUse("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
+        options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
@@ -159,6 +172,7 @@ def cat(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    reference: Reference = None,
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
@@ -174,6 +188,7 @@ def cat(
             raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
+        options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model)
         transfer.listen(options)
         transfer.each_file(names, options, lambda name, known: transfer.decompress_file(name, given, known))
@@ -189,6 +204,7 @@ def test(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    reference: Reference = None,
     device: Device = "",
     cluster: Cluster = None,
 ) -> None:
@@ -196,10 +212,11 @@ def test(
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer
 
-        check(cluster, {}, {"--device": device})
+        check(cluster, {}, {"--device": device, "--reference": reference})
         names = [] if cluster else inputs.expand(files, recursive, is_packed=True)
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
+        options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far

@@ -16,6 +16,7 @@ from nncomp.errors import DataError
 from nncomp.machine.limits import group_memory_bytes
 from nncomp.stream import storage
 from nncomp.stream.ranges import Range
+from nncomp.stream.reference import Reference
 
 
 def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[str]:
@@ -29,6 +30,11 @@ def expand(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list
             raise WrongUse("No FILE is given, and nothing is piped in. Give a FILE, or - for standard input.")
         return [STANDARD]
     return [found for name in names for found in _meant(name, is_recursive, is_packed)[1]]
+
+
+def open_reference(name: str | None) -> Reference | None:
+    """Return the reference of this name, None for none; raises DataError if it cannot be read."""
+    return None if name is None else Reference.of(name)
 
 
 def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ _HIDDEN = 10  # hexadecimal digits of the hash that the table leaves out
 
 @dataclass
 class Listing:
-    """One file: sizes in bytes, blocks of each kind, models by name and hash."""
+    """One file: sizes in bytes, blocks of each kind, models by name and hash, references by hash."""
 
     file: str
     frames: int = 0
@@ -32,6 +32,7 @@ class Listing:
     packed_bytes: int = 0
     models: list[str] = field(default_factory=list)
     payload_bytes: int = 0
+    references: list[str] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
@@ -51,6 +52,7 @@ def read_listing(name: str) -> Listing:
     """Return the listing of one file; raises FormatError if the file is not laid out as a .nnc file."""
     listing, kinds = Listing(name), Counter[str]()
     models: dict[str, None] = {}  # in order of appearance
+    references: dict[str, None] = {}
     with open_source(name) as source:
         counted = _Counted(source)
         for found in read_blocks(counted):
@@ -60,8 +62,10 @@ def read_listing(name: str) -> Listing:
             kinds[_kind_name(found)] += 1
             if found.model:
                 models[f"{_model_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
+            if found.head.reference:
+                references[found.head.reference.hex()] = None
         listing.packed_bytes = counted.position
-    listing.blocks, listing.models = dict(kinds), list(models)
+    listing.blocks, listing.models, listing.references = dict(kinds), list(models), list(references)
     return listing
 
 
@@ -81,7 +85,7 @@ def list_files(names: list[str], is_json: bool) -> None:
 
 def _row(listing: Listing) -> dict[str, object]:
     row = asdict(listing)
-    payload_bytes = row.pop("payload_bytes")  # docs/JSON.md states the order of the keys
+    payload_bytes, references = row.pop("payload_bytes"), row.pop("references")  # docs/JSON.md states the order of the keys
     rates = listing.bits_per_byte, listing.bound_bits_per_byte
     rate, bound = (None if each is None else round(each, 4) for each in rates)
     return row | {
@@ -89,6 +93,7 @@ def _row(listing: Listing) -> dict[str, object]:
         "bits_per_byte": rate,
         "payload_bytes": payload_bytes,
         "bound_bits_per_byte": bound,
+        "references": references,
     }
 
 
@@ -96,17 +101,21 @@ def _print_table(listings: list[Listing]) -> None:
     has_frames = any(each.frames > 1 for each in listings)
     headings = ["raw", "packed", "ratio", "bpb", "bound", *(["frames"] * has_frames), "blocks", "model"]
     rows = [_cells(each, has_frames) for each in listings]
+    if any(each.references for each in listings):
+        headings.append("reference")
+        rows = [[*row, each.references or ["none"]] for row, each in zip(rows, listings, strict=True)]
     widths = [max(len(line) for row in rows for line in (heading, *row[i])) for i, heading in enumerate(headings)]
     room = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * len(widths)
     is_beside = max(len(shown(each.file)) for each in listings) <= room  # a long name gets a line of its own
-    print(_line(headings, widths, "file" if is_beside else ""))
+    words = len(headings) - headings.index("blocks")
+    print(_line(headings, widths, words, "file" if is_beside else ""))
     for each, row in zip(listings, rows, strict=True):
         if not is_beside:
             print(shown(each.file))
         lines = zip_longest(*row, fillvalue="")
-        print(_line(next(lines), widths, shown(each.file) if is_beside else ""))
+        print(_line(next(lines), widths, words, shown(each.file) if is_beside else ""))
         for line in lines:
-            print(_line(line, widths))
+            print(_line(line, widths, words))
 
 
 def _cells(listing: Listing, has_frames: bool) -> list[list[str]]:
@@ -118,11 +127,12 @@ def _cells(listing: Listing, has_frames: bool) -> list[list[str]]:
     return [*([figure] for figure in figures + [f"{listing.frames:,}"] * has_frames), blocks, models]
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], name: str = "") -> str:
-    """Return a line: numbers right-aligned, the last two cells (words) left-aligned, then the name."""
-    numbers = [cell.rjust(width) for cell, width in zip(cells[:-2], widths[:-2], strict=True)]
-    words = [cell.ljust(width) for cell, width in zip(cells[-2:], widths[-2:], strict=True)]
-    return _GAP.join([*numbers, *words, name]).rstrip()
+def _line(cells: Sequence[str], widths: Sequence[int], words: int, name: str = "") -> str:
+    """Return a line: numbers right-aligned, the cells from the blocks on (words) left-aligned, then the name."""
+    first = len(cells) - words
+    numbers = [cell.rjust(width) for cell, width in zip(cells[:first], widths[:first], strict=True)]
+    left = [cell.ljust(width) for cell, width in zip(cells[first:], widths[first:], strict=True)]
+    return _GAP.join([*numbers, *left, name]).rstrip()
 
 
 def _short_model(model: str) -> str:

@@ -26,6 +26,7 @@ from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.ranges import Range
+from nncomp.stream.reference import Reference
 from nncomp.stream.workers import usable_cores
 
 PREPARING = "nncomp: preparing kernels, on the first run only (about 20 seconds)."
@@ -48,6 +49,7 @@ class Options:
     is_recovered: bool = False  # write the undamaged blocks of a damaged file
     effort: Effort = USUAL  # of compression
     total: Total | None = None  # the progress of several files
+    reference: Reference | None = None
 
     def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
         """Return the progress bar of a file. It is hidden while data goes to the same terminal."""
@@ -106,7 +108,8 @@ def compress_file(name: str, model: ModelFile | None, options: Options) -> None:
         with options.bar(name, source.size, summary) as bar:
             workers = options.fitting_workers([model] if model else [], is_coding=True)
             memory, effort = options.memory, options.effort
-            pipeline.compress(read, sink, pipeline.Coding(model, effort), workers, bar.update, summary=summary, memory=memory)
+            coding = pipeline.Coding(model, effort, options.reference)
+            pipeline.compress(read, sink, coding, workers, bar.update, summary=summary, memory=memory)
         if source.has_changed() and not options.is_quiet:
             say(f"{shown(name)}: the file changed while it was read; the result holds what was read.")
         if options.is_verified:
@@ -126,7 +129,7 @@ def decompress_file(name: str, given: list[ModelFile], options: Options) -> None
     target = _target(options, STANDARD if name == STANDARD else name.removesuffix(SUFFIX))
     if target == name and name != STANDARD:
         raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
-    find_model = model_finder(given)
+    find_model = model_finder(given, options.reference)
     with open_source(name) as source:
         if options.part:
             _decompress_part(name, source, target, given, options)
@@ -161,8 +164,8 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
     assert options.part is not None
     with _sink(target, source, options) as sink, options.bar(name, None, Summary(), target) as bar:
         workers = options.fitting_workers(given)
-        progress, memory = bar.update, options.memory
-        count = decompress_range(source.stream, sink, model_finder(given), workers, options.part, progress, memory)
+        progress, memory, finder = bar.update, options.memory, model_finder(given, options.reference)
+        count = decompress_range(source.stream, sink, finder, workers, options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{shown(name)}: {count:,} bytes")
 
@@ -179,7 +182,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     others = [*given, *installed_models()]
     with _sink(target, source, options) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
-            workers, find_model = options.fitting_workers(given), model_finder(given)
+            workers, find_model = options.fitting_workers(given), model_finder(given, options.reference)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
         if not result.kept_blocks:
             raise FormatError("Nothing can be recovered: no block is undamaged.")
@@ -231,7 +234,7 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
     """Decode the result and compare it with the source by digest; raises OutputError when they differ."""
     decoded = _HashedSink(Discard())
     model = replace(model, device="") if model else None  # verified by the loops that every reader has
-    finder, summary = model_finder([model] if model else []), Summary()
+    finder, summary = model_finder([model] if model else [], options.reference), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
             workers, memory = options.fitting_workers([model] if model else []), options.memory
@@ -301,8 +304,8 @@ def test_files(names: list[str], given: list[ModelFile], options: Options, is_js
 def _test_file(name: str, given: list[ModelFile], options: Options, is_json: bool) -> Summary:
     summary = Summary()
     with open_source(name) as source, options.bar(name, source.size, summary) as bar:
-        workers, memory = options.fitting_workers(given), options.memory
-        pipeline.decompress(source, Discard(), model_finder(given), workers, bar.update, summary=summary, memory=memory)
+        workers, memory, finder = options.fitting_workers(given), options.memory, model_finder(given, options.reference)
+        pipeline.decompress(source, Discard(), finder, workers, bar.update, summary=summary, memory=memory)
     if not options.is_quiet and not is_json:
         say(f"{shown(name)}: whole, {summary.raw_bytes:,} bytes")
     if options.is_verbose:
