@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nncomp.blocks.codec import Codec, decode_list, encode_list, verify_block
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
+from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.errors import FormatError
 from nncomp.format.copies import Copy, pack_copies, parse_copies
 from nncomp.format.frame_reader import read_blocks
@@ -30,7 +31,7 @@ from nncomp.format.frames import (
     block_checksum,
 )
 from nncomp.format.numbers import BlockKind
-from nncomp.format.payloads import asked_primer_bytes
+from nncomp.format.payloads import asked_primer_bytes, primer_bytes
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.reference import Reference, needed_reference
@@ -183,7 +184,9 @@ class Coding:
 
     def task(self, cut: Cut, threads: int = 1) -> EncodeTask:
         """Return the work on what becomes a block."""
-        return EncodeTask(cut, self.model, threads, self.effort)
+        is_primed = self.reference is not None and len(cut.literals) <= MAX_PRIMED_BYTES
+        primer = self.reference.tail(primer_bytes(PRIMER)) if self.reference and is_primed else b""
+        return EncodeTask(cut, self.model, threads, self.effort, primer)
 
 
 def compress(

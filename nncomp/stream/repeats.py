@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.format.copies import Copy
 from nncomp.format.frames import Readable
 from nncomp.format.numbers import BLOCK_BYTES, MAX_COPIES, MAX_RAW_BYTES, SPLIT_BYTES
+from nncomp.format.payloads import primer_bytes
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.history import History
 from nncomp.stream.reference import Reference
@@ -201,12 +203,18 @@ class RepeatFinder:
         distance = self._end - source
         after = self._equal_after(piece[end:], source, distance)
         before = self._equal_before(source)
-        if before + after < (_LEAST_NEAR if source > 0 and distance < _NEAR_BYTES else _LEAST_FAR):
+        if before + after < (_LEAST_NEAR if self._is_near(source) else _LEAST_FAR):
             return after, False
         del self._literals[len(self._literals) - before :]
         self._copies.append(_Taken(len(self._literals), before + after, distance))
         self._copied_bytes += before + after
         return after, True
+
+    def _is_near(self, source: int) -> bool:
+        """Return whether mixing may know the text at `source` where it comes again: in the same block, or from the primer."""
+        if source > 0:
+            return self._end - source < _NEAR_BYTES
+        return source > -primer_bytes(PRIMER) and self._end < MAX_PRIMED_BYTES
 
     def _equal_after(self, data: bytes, source: int, distance: int) -> int:
         """Return how many bytes of `data` are the literals from `source` on, `distance` of them again and again.
