@@ -31,6 +31,7 @@ from nncomp.stream import pipeline, reference, repeats
 from nncomp.stream.pipeline import Coding, Finder
 from nncomp.stream.recovery import recover
 from nncomp.stream.reference import Reference
+from nncomp.stream.reference_choice import choose_reference
 from tests.conftest import Run
 from tests.golden import texts
 from tests.golden.good_files import BASE, MIXED, ONE, OTHER, Piece, frame_of, packed, primed_bytes_block, stored
@@ -282,6 +283,35 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
     assert name in run("list", "new.txt.nnc").stdout.decode()
     assert run("compress", "--reference", "old.txt", "--cluster", "local", "new.txt").returncode == 2
     assert run("entropy", "new.txt.nnc").returncode == 1
+
+
+def test_a_reference_is_picked_from_samples(run: Run, tmp_path: Path) -> None:
+    """What all samples have is there, once; what one has alone is not, where there is something better."""
+    chance = random.Random(4)
+    common = [b"".join(b"field %d of many: %d\n" % (i, chance.randrange(10**9)) for i in range(40)) for _ in range(5)]
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for i in range(12):
+        own = b"".join(b"%d\n" % chance.randrange(10**12) for _ in range(200))
+        (folder / f"{i}.txt").write_bytes(own + b"".join(chance.sample(common, 3)))
+    result = run("reference", "--from", "samples", "-o", "base.txt", "--size", "8Ki")
+    assert result.returncode == 0, result.stderr
+    assert b"from 12 samples" in result.stderr
+    base = (tmp_path / "base.txt").read_bytes()
+    assert len(base) <= 8192 and base.endswith(b"\n")
+    lines = [line for part in common for line in part.splitlines()]
+    times = [base.count(line) for line in lines]
+    assert min(times) == 1 and sum(times) < 1.05 * len(lines)
+    assert sum(line not in lines for line in base.splitlines()) < 40
+    assert run("reference", "--from", "samples", "-o", "base.txt").returncode == 1
+    assert run("reference", "--from", "samples", "-o", "other.txt", "--size", "0").returncode == 1
+    assert not (tmp_path / "other.txt").exists()
+
+
+def test_samples_without_anything_in_common() -> None:
+    chance = random.Random(5)
+    with pytest.raises(DataError, match="nothing in common"):
+        choose_reference([chance.randbytes(3000) for _ in range(4)] + [b"", b"short"], 1000)
 
 
 def test_a_claim_of_a_primer_that_is_not_there() -> None:

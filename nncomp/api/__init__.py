@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
+from typing import IO, Any, BinaryIO, Literal, TextIO, TypedDict, Unpack, cast, overload
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
 from nncomp.api.file_objects import FileName, NncompFile
@@ -21,6 +21,14 @@ __all__ = ["Compressor", "Decompressor", "NncompFile", "compress", "decompress",
 ReadMode = Literal["r", "rb"]
 WriteMode = Literal["w", "wb", "x", "xb", "a", "ab"]
 TextMode = Literal["rt", "wt", "xt", "at"]
+
+
+class TextOptions(TypedDict, total=False):
+    """What `open` takes for text, as the builtin does."""
+
+    encoding: str | None
+    errors: str | None
+    newline: str | None
 
 
 def compress(
@@ -98,9 +106,7 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
+    **text: Unpack[TextOptions],
 ) -> TextIO: ...
 @overload
 def open(
@@ -110,9 +116,7 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
+    **text: Unpack[TextOptions],
 ) -> NncompFile | TextIO: ...
 def open(
     file: FileName,
@@ -121,9 +125,7 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
+    **text: Unpack[TextOptions],
 ) -> NncompFile | TextIO:
     """Open a .nnc file, given by name or as a binary file object, and return a file object of its content.
 
@@ -148,12 +150,15 @@ def open(
     is_text = "t" in mode
     if is_text and "b" in mode:
         raise ValueError(f"The mode {mode!r} is both binary (b) and text (t). Use one of them.")
-    if not is_text and (encoding, errors, newline) != (None, None, None):
+    if unknown := set(text) - set(TextOptions.__annotations__):
+        raise TypeError(f"open() got an unexpected keyword argument {min(unknown)!r}")
+    if not is_text and any(value is not None for value in text.values()):
         raise ValueError(f"encoding, errors and newline are for text. Use a mode with t, not {mode!r}.")
     binary = NncompFile(file, mode.replace("t", ""), level=level, model=model, reference=reference)
     if not is_text:
         return binary
-    return io.TextIOWrapper(cast(IO[bytes], binary), io.text_encoding(encoding), errors, newline)
+    encoding = io.text_encoding(text.get("encoding"))
+    return io.TextIOWrapper(cast(IO[bytes], binary), encoding, text.get("errors"), text.get("newline"))
 
 
 def register_fsspec() -> None:

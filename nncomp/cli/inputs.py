@@ -127,8 +127,14 @@ def parse_memory(text: str | None) -> Memory:
     """
     if text is None:
         return Memory(room_bytes=group_memory_bytes())
+    return Memory(parse_size(text))
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a SIZE, as `parse_memory` takes it; raises WrongUse for anything else."""
     found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
     if not found:
         raise WrongUse(f"{text!r} is not a size. Write a number of bytes, for example 500M or 2G.")
     power = 0 if found[2] is None else "KMG".index(found[2].upper()) + 1
-    return Memory(int(found[1]) * (1024 if found[3] else 1000) ** power)
+    unit: int = (1024 if found[3] else 1000) ** power
+    return int(found[1]) * unit

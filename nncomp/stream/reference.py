@@ -12,12 +12,14 @@ import os
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nncomp.errors import DataError, NoReferenceError
 from nncomp.format.frames import FrameHeader
 from nncomp.format.numbers import REFERENCE_HASH_BYTES
-from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
+
+if TYPE_CHECKING:
+    from nncomp.stream.samples import SampleTable
 
 _READ_BYTES = 1 << 20
 _KEPT_BYTES = 1 << 22  # a smaller file is kept in memory
@@ -97,6 +99,8 @@ class Reference:
 
     @cached_property
     def _samples(self) -> SampleTable:
+        from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
+
         table, context = SampleTable(), b""
         for place in range(0, self.size, _READ_BYTES):
             piece = self.read(place, min(_READ_BYTES, self.size - place))
