@@ -301,7 +301,7 @@ def test_a_reference_is_picked_from_samples(run: Run, tmp_path: Path) -> None:
     assert len(base) <= 8192 and base.endswith(b"\n")
     lines = [line for part in common for line in part.splitlines()]
     times = [base.count(line) for line in lines]
-    assert min(times) == 1 and sum(times) < 1.05 * len(lines)
+    assert min(times) == 1 and sum(times) < 1.2 * len(lines)
     assert sum(line not in lines for line in base.splitlines()) < 40
     assert run("reference", "--from", "samples", "-o", "base.txt").returncode == 1
     assert run("reference", "--from", "samples", "-o", "other.txt", "--size", "0").returncode == 1

@@ -25,9 +25,9 @@ _MOST_ROUNDS = 16
 
 
 def choose_reference(samples: Iterable[bytes], size: int) -> bytes:
-    """Return a reference of at most `size` bytes. Raises DataError if the samples have nothing in common.
+    """Return a reference of at most `size` bytes: all samples, if that is enough for them.
 
-    Samples after the first 64 MiB are not looked at.
+    Samples after the first 64 MiB are not looked at. Raises DataError if the samples have nothing in common.
     """
     worth = np.full(1 << _TABLE_LOG2, -1, np.int64)  # by the hash of a string: how many samples have it, less one
     text = bytearray()
@@ -36,6 +36,8 @@ def choose_reference(samples: Iterable[bytes], size: int) -> bytes:
             break
         text += sample[: MOST_BYTES - len(text)]
         worth[np.unique(_hashes(sample))] += 1
+    if 0 < len(text) <= size:
+        return bytes(text)
     found = _best_parts(bytes(text), np.maximum(worth, 0), size)
     if not found:
         raise DataError("The samples have nothing in common that a reference could hold. Give more samples of one kind.")
