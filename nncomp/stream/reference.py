@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import threading
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -31,6 +30,7 @@ class Reference:
     def __init__(self, file: BinaryIO, name: str = "The reference") -> None:
         self._file, self._name = file, name
         self._lock = threading.Lock()
+        self._table: SampleTable | None = None
         hashed = hashlib.sha256()
         try:
             self._status = _status(file)
@@ -94,10 +94,16 @@ class Reference:
         return DataError(f"{self._name} changed while it was read. Try again with a reference that stays the same.")
 
     def sample_table(self) -> SampleTable:
-        """Return a table of its samples, as `SampleTable` has those of literals: places before the first one are negative."""
-        return self._samples.copy()
+        """Return a table of its samples, as `SampleTable` has those of literals: places before the first one are negative.
 
-    @cached_property
+        That of a small reference is kept and copied.
+        """
+        if self.size > _KEPT_BYTES:
+            return self._samples()
+        if self._table is None:
+            self._table = self._samples()
+        return self._table.copy()
+
     def _samples(self) -> SampleTable:
         from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
 
