@@ -302,16 +302,16 @@ def test_a_reference_is_picked_from_samples(run: Run, tmp_path: Path) -> None:
     lines = [line for part in common for line in part.splitlines()]
     times = [base.count(line) for line in lines]
     assert min(times) == 1 and sum(times) < 1.2 * len(lines)
-    assert sum(line not in lines for line in base.splitlines()) < 40
+    assert sum(line not in lines for line in base.splitlines()) < 100
     assert run("reference", "--from", "samples", "-o", "base.txt").returncode == 1
     assert run("reference", "--from", "samples", "-o", "other.txt", "--size", "0").returncode == 1
     assert not (tmp_path / "other.txt").exists()
 
 
-def test_samples_without_anything_in_common() -> None:
-    chance = random.Random(5)
+@pytest.mark.parametrize("samples", [[], [b"", b"short"], [bytes(range(256))]])
+def test_samples_without_anything_in_common(samples: list[bytes]) -> None:
     with pytest.raises(DataError, match="nothing in common"):
-        choose_reference([chance.randbytes(3000) for _ in range(4)] + [b"", b"short"], 1000)
+        choose_reference(samples, 4)
 
 
 def test_a_claim_of_a_primer_that_is_not_there() -> None:

@@ -17,6 +17,7 @@ from nncomp.errors import DataError
 
 STRING_BYTES = 8
 PART_BYTES = 512  # before it is extended to whole lines
+_LEAST_WORTH = PART_BYTES // 16  # of a part: some strings are equal by chance, or their hashes are
 _LINE_BYTES = 128  # by how many bytes it is extended at either end, at most
 MOST_BYTES = 64 << 20  # of samples that are looked at
 _TABLE_LOG2 = 22
@@ -55,7 +56,7 @@ def _best_parts(text: bytes, worth: NDArray[np.int64], size: int) -> list[tuple[
             stretch = text[start : start + step + PART_BYTES]
             value, first, last = _best_part(_hashes(stretch), worth)
             part = _whole_lines(stretch, first, last)
-            if value and len(part) <= left:
+            if value >= _LEAST_WORTH and len(part) <= left:
                 worth[_hashes(part)] = 0
                 found.append((value, part))
                 left -= len(part)
