@@ -14,6 +14,8 @@ import pytest
 
 import nncomp
 from checks.independent.decode import decode
+from checks.independent.model_file import parse_model as independent_model
+from checks.independent.primer import cut_into_tokens
 from nncomp import range_coder
 from nncomp.blocks import primed_tokens, primers, token_payload
 from nncomp.blocks.codec import Codec
@@ -26,7 +28,8 @@ from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead, asked_primer_bytes
 from nncomp.mixing import byte_predictor
-from nncomp.network.registry import ModelFile
+from nncomp.network.model import parse_model
+from nncomp.network.registry import ModelFile, shipped_path
 from nncomp.stream import pipeline, reference, repeats
 from nncomp.stream.pipeline import Coding, Finder
 from nncomp.stream.recovery import recover
@@ -172,6 +175,23 @@ def test_a_primed_block_of_tokens_is_the_end_of_a_longer_one() -> None:
         coded = primed_tokens.encode_after(known, data, TokensHead(0, 10, primer=1), threads)
         assert coded.payload == bytes([0, 10, 32]) + range_coder.words_to_bytes(words)
         assert primed_tokens.decode_after(known, coded.payload, len(data), threads) == data
+
+
+@pytest.mark.skipif(not shipped_path("default").is_file(), reason="no model is installed")
+def test_a_primer_is_cut_as_the_page_says(english: bytes) -> None:
+    """By the second decoder as by the vocabulary: lines, runs of line feeds, odd bytes, the end of a piece within a line."""
+    data = shipped_path("default").read_bytes()
+    texts_to_cut = [
+        english[:2000],
+        b"\n\n a\n\n\n  b" * 9,
+        texts.odd(),
+        texts.noise(1, 300),
+        (b"ab aaaa " * 12 + b"\n") * 680,
+        OLD[:1500],
+    ]
+    vocabulary, model = parse_model(data, "default").vocabulary, independent_model(data)
+    for text in texts_to_cut:
+        assert cut_into_tokens(text, model) == vocabulary.encode(text).tolist()
 
 
 def test_a_primed_block_of_bytes_is_the_end_of_a_longer_one() -> None:
