@@ -40,7 +40,6 @@ from nncomp.mixing import byte_predictor, match_model, mixer, start_values, toke
 from nncomp.mixing.arithmetic import squash
 from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
 from nncomp.mixing.token_contexts import context_name
-from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
 from nncomp.network.outside_network import OutsideNetwork
@@ -176,7 +175,7 @@ class TokenTree:
         _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
         with patch.object(token_threads, "run", loop):
-            return token_threads.encode(model, m, raw, ids, first_ids, NO_CODE, 1)
+            return token_threads.encode(model, m, raw, ids, first_ids, token_threads.Begin(), 1)
 
     def _start_without(self, off: frozenset[str]) -> dict[str, NDArray[Any]]:
         """Return the start values of a model that does not use the contexts and selectors that are off."""

@@ -25,19 +25,22 @@ from checks.independent.refused import RefusedError
 from checks.mutations import MUTATIONS, lie_in_model
 from nncomp.blocks.codec import decode_list
 from nncomp.blocks.lzma_payload import encode_lzma
-from nncomp.errors import FormatError, ModelError, NncompError
+from nncomp.errors import FormatError, ModelError, NncompError, NoReferenceError
 from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum
 from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, MIN_COPY_BYTES, BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
+from nncomp.stream.reference import Reference
+from tests.golden import texts
 from tests.golden.manifest import good_rows
 from tests.golden.models import FOLDER, NAMES, model_bytes
 
 if sys.platform != "win32":
     import resource
 
+BASE = texts.base()
 MODEL_SHARE = 0.04  # of the cases are about a hostile model
 SHORT_BYTES = 3000
 LARGEST_BYTES = 10_000_000  # of a file that is changed
@@ -97,8 +100,7 @@ def read_corpus() -> Corpus:
         content = _decode(data, finder(corpus.models))
         assert hashlib.sha256(content).hexdigest() == row.raw_sha256
         for found, block in zip(read_blocks(io.BytesIO(data)), layout.blocks(data), strict=True):
-            needed = corpus.models[found.model.content_hash] if row.model and found.model else None
-            literals = pipeline.DecodeTask(found.block, needed).run().literals
+            literals = pipeline.decode_task(found.block, found.head, finder(corpus.models)).run().literals
             coded = found.block.copies
             listed = decode_list(coded.kind, coded.payload, coded.list_bytes) if coded else b""
             corpus.held[_key(block)] = listed, literals
@@ -114,12 +116,14 @@ def _key(block: layout.Block) -> Key:
 
 
 def finder(models: dict[bytes, ModelFile]) -> pipeline.FindModel:
+    """Return what finds these models, and has the reference of the golden files."""
+
     def find_model(reference: ModelReference) -> ModelFile:
         if reference.content_hash not in models:
             raise ModelError("No such model is here.")
         return models[reference.content_hash]
 
-    return find_model
+    return pipeline.Finder(find_model, Reference.of(BASE))
 
 
 def _decode(data: bytes, find_model: pipeline.FindModel) -> bytes:
@@ -157,7 +161,7 @@ def judge(corpus: Corpus, data: bytes, find_model: pipeline.FindModel) -> str:
     started_s = time.process_time()
     try:
         content = _decode(data, find_model)
-    except (FormatError, ModelError) as error:
+    except (FormatError, ModelError, NoReferenceError) as error:
         outcome = type(error).__name__
         if not str(error).endswith("."):
             raise CaseError(f"no sentence: {error}") from None
@@ -187,8 +191,9 @@ def _expected(corpus: Corpus, data: bytes) -> bytes:
                 frames.append((block.frame, bytearray()))
                 literals = b""
             listed, new = _held(corpus, block)
+            reference = BASE if block.frame.reference_hash else b""
             copies = parse_list(listed, len(new), block.copies.copied_bytes, len(literals)) if block.copies else []
-            frames[-1][1].extend(put_together(literals, new, copies, block.frame.window_bytes))
+            frames[-1][1].extend(put_together(literals, new, copies, block.frame.window_bytes, reference))
             literals += new
     except RefusedError as error:
         raise CaseError(f"accepted, though it must be refused: {error}") from error

@@ -16,6 +16,10 @@ class ModelError(NncompError):
     """A model file is missing, is not the model that the .nnc file names, or is not valid."""
 
 
+class NoReferenceError(NncompError):
+    """The reference that a .nnc file names is missing, or another text was given."""
+
+
 class DataError(NncompError):
     """Input data is missing, unreadable or unusable."""
 

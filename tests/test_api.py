@@ -67,7 +67,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, SPLIT_BYTES - 1, SPLIT_BYTES, BLOCK_BYTES + SPLIT_BYTES])
 def test_pieces_make_the_same_file(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Codec, "encode_block", lambda _, data, threads: CodedBlock(BlockKind.STORED, data, 0.0))
+    monkeypatch.setattr(Codec, "encode_block", lambda _, data, *given: CodedBlock(BlockKind.STORED, data, 0.0))
     data = RANDOM.randbytes(size)
     compressor = nncomp.Compressor(model=None)
     packed = b"".join(compressor.compress(data[i : i + 1_000_000]) for i in range(0, size, 1_000_000)) + compressor.flush()

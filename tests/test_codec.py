@@ -6,6 +6,7 @@ import pydoc_data.topics
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,8 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
     done: list[int] = []
     parts = byte_predictor.probabilities_in_parts
 
-    def watched(data: NDArray[np.uint8], part_bytes: int) -> Iterator[NDArray[np.uint16]]:
-        for part in parts(data, part_bytes):
+    def watched(data: NDArray[np.uint8], part_bytes: int, *given: Any) -> Iterator[NDArray[np.uint16]]:
+        for part in parts(data, part_bytes, *given):
             done.append(len(part) // 8)
             yield part
 

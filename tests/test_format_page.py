@@ -25,7 +25,7 @@ from nncomp.errors import FormatError, ModelError
 from nncomp.format import copies, frames, numbers
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.numbers import BlockKind
-from nncomp.format.payloads import BytesHead, TokensHead
+from nncomp.format.payloads import BytesHead, TokensHead, primer_bytes
 from nncomp.format.varints import unsigned, varint
 from nncomp.mixing import bit_histories, byte_predictor, token_histories
 from nncomp.network import registry, vocabulary
@@ -87,6 +87,8 @@ def test_the_frame() -> None:
     assert f"version, {numbers.VERSION};" in fields["version and flags"][2]
     assert fields["model"][1].startswith(f"{1 + numbers.MODEL_HASH_BYTES}, if flag 0 is set")
     assert f"first {numbers.MODEL_HASH_BYTES} bytes" in fields["model"][2]
+    assert fields["reference"][1] == f"{numbers.REFERENCE_HASH_BYTES}, if flag 3 is set"
+    assert f"first {numbers.REFERENCE_HASH_BYTES} bytes" in fields["reference"][2]
     low, high = map(int, re.search(r"u8`, (\d+) to (\d+): log2", fields["window"][2]).groups())  # type: ignore[union-attr]
     assert (low, high) == (numbers.MIN_WINDOW_LOG2, numbers.MAX_WINDOW_LOG2)
     assert {level.effort.window_log2 for level in levels.LEVELS.values()} <= set(range(low, high + 1))
@@ -100,11 +102,14 @@ def test_the_frame() -> None:
 @pytest.mark.parametrize("bit", range(4))
 def test_flags_of_a_frame(bit: int) -> None:
     model = frames.ModelReference(1, bytes(8))
-    pattern = r"Bit (\d): the frame names.* Bit (\d): a window follows.* Bits (\d) and (\d) are reserved"
-    has_model, has_window, *reserved = stated("Frame", pattern)
+    pattern = (
+        r"Bit (\d): the frame names a model.* Bit (\d): a window follows.* Bit (\d): the frame names a ref.* Bit (\d) is reserved"
+    )
+    has_model, has_window, has_reference, *reserved = stated("Frame", pattern)
+    assert frames.frame_header(None, 0, bytes(8)).data[4] == numbers.VERSION << 4 | 1 << has_reference
     assert frames.frame_header(model, 0).data[4] == numbers.VERSION << 4 | 1 << has_model
     assert frames.frame_header(None, 16).data[4] == numbers.VERSION << 4 | 1 << has_window
-    assert {has_model, has_window, *reserved} == set(range(4))
+    assert {has_model, has_window, has_reference, *reserved} == set(range(4))
     if bit in reserved:
         with pytest.raises(FormatError, match="mean nothing"):
             read(numbers.MAGIC + bytes([numbers.VERSION << 4 | 1 << bit]) + bytes(20))
@@ -297,6 +302,7 @@ def test_limits() -> None:
         "raw bytes of a block": numbers.MAX_RAW_BYTES,
         "copies of a block": numbers.MAX_COPIES,
         "list of copies, in bytes": numbers.MAX_LIST_BYTES,
+        "primer, in bytes": primer_bytes(7),
         "lanes": 1 << numbers.MAX_LANES_LOG2,
         "hash table of kind 2, in bytes": 16 * buckets,
         "hash table of kind 3, in bytes": numbers.LINE_BYTES << numbers.MAX_LINES_LOG2,

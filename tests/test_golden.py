@@ -19,7 +19,9 @@ from nncomp.format.numbers import OWN_MODEL, BlockKind
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
 from nncomp.stream.assembly import Assembly
-from nncomp.stream.pipeline import DecodeTask
+from nncomp.stream.pipeline import decode_task
+from nncomp.stream.reference import Reference
+from tests.golden import texts
 from tests.golden.make import add_missing
 from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
 from tests.golden.models import FOLDER, model_bytes
@@ -50,7 +52,7 @@ def unpack(packed: bytes, given: list[ModelFile]) -> bytes:
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 
-    pipeline.decompress(io.BytesIO(packed), sink, find_model, workers=0)
+    pipeline.decompress(io.BytesIO(packed), sink, pipeline.Finder(find_model, Reference.of(texts.base())), workers=0)
     return sink.getvalue()
 
 
@@ -79,17 +81,18 @@ def test_a_good_file_is_read(row: Good, models: dict[str, ModelFile]) -> None:
 
 @pytest.mark.parametrize("row", GOOD, ids=named)
 def test_a_good_file_is_read_by_the_independent_decoder(row: Good) -> None:
-    content = decode((FOLDER / row.file).read_bytes(), model_bytes(row.model) if row.model else None)
+    content = decode((FOLDER / row.file).read_bytes(), model_bytes(row.model) if row.model else None, reference=texts.base())
     assert (len(content), sha256(content)) == (row.raw_bytes, row.raw_sha256)
 
 
 @pytest.mark.parametrize("row", GOOD, ids=named)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_good_file_is_read_with_any_number_of_threads(row: Good, threads: int, models: dict[str, ModelFile]) -> None:
-    model = models[row.model] if row.model else None
-    assembly, content = Assembly(), hashlib.sha256()
+    base = Reference.of(texts.base())
+    finder = pipeline.Finder(lambda _: models[row.model], base)
+    assembly, content = Assembly(base), hashlib.sha256()
     for found in read_blocks(io.BytesIO((FOLDER / row.file).read_bytes()), assembly.expect):
-        for part in assembly.add(found, *DecodeTask(found.block, model, threads).run()):
+        for part in assembly.add(found, *decode_task(found.block, found.head, finder, threads).run()):
             content.update(part)
     assembly.check()
     assert content.hexdigest() == row.raw_sha256
@@ -108,7 +111,7 @@ def test_each_feature_has_a_good_file(models: dict[str, ModelFile]) -> None:
         windows |= {each.head.window_log2 for each in found}
     assert kinds == set(BlockKind)
     assert {0, 1, 4} <= lanes
-    assert {0, 1} <= flags
+    assert {0, 1, 32} <= flags
     assert lists == {BlockKind.STORED, BlockKind.LZMA, BlockKind.BYTES}
     assert {0, 16, 32} <= windows
     assert {1, 3, 4} <= blocks
@@ -127,7 +130,7 @@ def test_a_bad_file_gives_its_error(row: Bad, models: dict[str, ModelFile]) -> N
 @pytest.mark.parametrize("row", BAD, ids=named)
 def test_a_bad_file_is_refused_by_the_independent_decoder(row: Bad) -> None:
     with pytest.raises(RefusedError):
-        decode((FOLDER / row.file).read_bytes(), model_bytes(row.model) if row.model else None)
+        decode((FOLDER / row.file).read_bytes(), model_bytes(row.model) if row.model else None, reference=texts.base())
 
 
 def test_golden_files_are_small() -> None:

@@ -47,9 +47,9 @@ def test_what_is_repeated_is_coded_once(monkeypatch: pytest.MonkeyPatch) -> None
     coded: list[int] = []
     encode = Codec.encode_block
 
-    def watched(self: Codec, data: bytes, threads: int = 1) -> codec.CodedBlock:
+    def watched(self: Codec, data: bytes, threads: int, primer: bytes) -> codec.CodedBlock:
         coded.append(len(data))
-        return encode(self, data, threads)
+        return encode(self, data, threads, primer)
 
     monkeypatch.setattr(Codec, "encode_block", watched)
     data = random.Random(1).randbytes(200_000) * 40

@@ -19,21 +19,22 @@ def _p(*parts: int) -> int:
     return sum(part << 8 * i for i, part in enumerate(parts))
 
 
-def decode_bytes(payload: bytes, raw_bytes: int) -> bytes:
-    """Return the bytes of a payload of kind 2."""
-    demand(len(payload) >= 1 and 16 <= payload[0] <= 26, "tables of another size than 2**16 to 2**26")
+def decode_bytes(payload: bytes, raw_bytes: int, primer: bytes = b"") -> bytes:
+    """Return the bytes of a payload of kind 2, after a primer or none."""
+    demand(len(payload) >= 1 and 16 <= payload[0] % 32 <= 26, "tables of another size than 2**16 to 2**26")
     decoder = RangeDecoder(payload[1:])
-    model = ByteModel(payload[0], raw_bytes)
-    for _ in range(raw_bytes):
+    model = ByteModel(payload[0] % 32, len(primer) + raw_bytes)
+    for i in range(len(primer) + raw_bytes):
         model.begin_byte()
         node = 1
         for depth in range(8):
-            bit = decoder.decide(model.predict(node, depth))
+            p1 = model.predict(node, depth)
+            bit = primer[i] >> 7 - depth & 1 if i < len(primer) else decoder.decide(p1)
             model.learn(bit)
             node = 2 * node + bit
         model.text.note(node - 256)
     decoder.finish()
-    return bytes(model.text.bytes)
+    return bytes(model.text.bytes[len(primer) :])
 
 
 def _plain_adaptive(contexts: int) -> Adaptive:

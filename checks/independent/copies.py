@@ -31,7 +31,7 @@ def parse_list(data: bytes, literal_bytes: int, copied_bytes: int, before: int) 
     return copies
 
 
-def put_together(earlier: bytes, literals: bytes, copies: list[Copy], window_bytes: int) -> bytes:
+def put_together(earlier: bytes, literals: bytes, copies: list[Copy], window_bytes: int, reference: bytes = b"") -> bytes:
     """Return the bytes of a block; `earlier` are the frame's literals before it, `window_bytes` is 0 for the only block."""
     text = earlier + literals
     place = len(earlier)
@@ -39,6 +39,11 @@ def put_together(earlier: bytes, literals: bytes, copies: list[Copy], window_byt
     for run, length, source in copies:
         raw += text[place : place + run]
         place += run
+        if source < 0 and reference:
+            demand(-source <= len(reference) and source + length <= 0, "a copy that is not within the reference")
+            first = len(reference) + source
+            raw += reference[first : first + length]
+            continue
         demand(source >= 0, "a copy from before the beginning")
         demand(source < place, "a copy from what comes after it")
         demand(window_bytes == 0 or place - source <= window_bytes, "a copy from before the window")

@@ -13,6 +13,7 @@ from checks.independent.byte_model import decode_bytes
 from checks.independent.copies import Copy, parse_list, put_together
 from checks.independent.model_file import Model, parse_model
 from checks.independent.network import Lane
+from checks.independent.primer import cut_into_tokens
 from checks.independent.range_decoder import RangeDecoder
 from checks.independent.refused import RefusedError, demand
 from checks.independent.token_tree import LaneText, TokenTree
@@ -20,7 +21,7 @@ from checks.independent.token_tree import LaneText, TokenTree
 _FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
 
 
-def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"") -> bytes:
+def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"", reference: bytes = b"") -> bytes:
     """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says."""
     contents: list[bytearray] = []
     frames: list[layout.Frame] = []
@@ -30,8 +31,9 @@ def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"")
             frames.append(block.frame)
             contents.append(bytearray())
             literals = b""
-        new, copies = decode_block(block, len(literals), model_data, base_data)
-        contents[-1] += put_together(literals, new, copies, block.frame.window_bytes)
+        its_reference = _reference(block, reference)
+        new, copies = decode_block(block, len(literals), model_data, base_data, its_reference)
+        contents[-1] += put_together(literals, new, copies, block.frame.window_bytes, its_reference)
         literals += new
     for frame, content in zip(frames, contents, strict=True):
         if frame.content_checksum is not None:
@@ -39,26 +41,45 @@ def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"")
     return b"".join(contents)
 
 
-def decode_block(block: layout.Block, before: int, model_data: bytes | None, base_data: bytes) -> tuple[bytes, list[Copy]]:
+def _reference(block: layout.Block, reference: bytes) -> bytes:
+    """Return the reference of a block's frame, no bytes if it names none."""
+    named = block.frame.reference_hash
+    if named is None:
+        return b""
+    demand(len(reference) > 0, f"the frame needs the reference whose hash begins with {named.hex()}")
+    demand(hashlib.sha256(reference).digest()[:8] == named, f"the frame has another reference: {named.hex()}")
+    return reference
+
+
+def decode_block(
+    block: layout.Block, before: int, model_data: bytes | None, base_data: bytes, reference: bytes = b""
+) -> tuple[bytes, list[Copy]]:
     """Return the literals and the copies of a block before which its frame has so many literals."""
     coded = block.copies
-    listed = _decode_payload(coded.kind, coded.payload, coded.list_bytes) if coded else b""
+    listed = _decode_payload(coded.kind, coded.payload, coded.list_bytes, b"") if coded else b""
     if block.kind == 3:
-        literals = decode_tokens(block.payload, block.literal_bytes, _model(block, model_data, base_data))
+        literals = decode_tokens(block.payload, block.literal_bytes, _model(block, model_data, base_data), reference)
     else:
-        literals = _decode_payload(block.kind, block.payload, block.literal_bytes)
+        literals = _decode_payload(block.kind, block.payload, block.literal_bytes, reference)
     demand(layout.blake2b_8(listed + literals) == block.checksum, "a block with another checksum")
     return literals, parse_list(listed, block.literal_bytes, coded.copied_bytes, before) if coded else []
 
 
-def _decode_payload(kind: int, payload: bytes, decoded_bytes: int) -> bytes:
+def _primer(head: int, reference: bytes) -> bytes:
+    """Return what a block begins with, by the byte of its head that says so."""
+    q = head // 32
+    demand(q == 0 or len(reference) > 0, "a primer without a reference")
+    return reference[-(2 ** (13 + q)) :] if q else b""
+
+
+def _decode_payload(kind: int, payload: bytes, decoded_bytes: int, reference: bytes) -> bytes:
     """Return what a payload of a kind without a network holds."""
     demand(kind <= 2, "a reserved kind")
     data = payload
     if kind == 1:
         data = _decode_xz(payload, decoded_bytes)
     elif kind == 2:
-        data = decode_bytes(payload, decoded_bytes)
+        data = decode_bytes(payload, decoded_bytes, _primer(payload[0] if payload else 0, reference))
     demand(len(data) == decoded_bytes, "a payload of another size than the block says")
     return data
 
@@ -84,10 +105,13 @@ def _decode_xz(payload: bytes, raw_bytes: int) -> bytes:
     return data
 
 
-def decode_tokens(payload: bytes, raw_bytes: int, model: Model) -> bytes:
+def decode_tokens(payload: bytes, raw_bytes: int, model: Model, reference: bytes = b"") -> bytes:
     """Return the bytes of a payload of kind 3."""
     demand(len(payload) >= 7, "a payload of tokens that is too short")
     lanes_log2, lines_log2, flags = payload[:3]
+    primer = _primer(flags, reference)
+    demand(flags < 32 or (lanes_log2 == 0 and flags % 32 == 0), "a primer, and several lanes or a code")
+    flags %= 32
     demand(lanes_log2 <= 4 and 8 <= lines_log2 <= 22 and flags <= 1, "lanes, lines or flags that mean nothing")
     demand(flags == 0 or bool(model.code), "a code, and a model that has none")
     decoder = RangeDecoder(payload[3:])
@@ -96,7 +120,8 @@ def decode_tokens(payload: bytes, raw_bytes: int, model: Model) -> bytes:
     ends = [(i + 1) * raw_bytes // count for i in range(count)]
     texts = [LaneText(i, i * raw_bytes // count) for i in range(count)]
     networks = [Lane(model, levels) for _ in range(count)]
-    tree = TokenTree(model, lines_log2, raw_bytes)
+    tree = TokenTree(model, lines_log2, len(primer) + raw_bytes)
+    _read_primer(primer, model, networks[0], tree, texts[0])
     rooms = [end - lane.first_byte for end, lane in zip(ends, texts, strict=True)]
     while any(rooms):
         for i, lane in enumerate(texts):
@@ -109,7 +134,19 @@ def decode_tokens(payload: bytes, raw_bytes: int, model: Model) -> bytes:
             rooms[i] -= len(its_bytes)
             tree.end_token(token, its_bytes)
     decoder.finish()
-    return b"".join(bytes(lane.text.bytes) for lane in texts)
+    return b"".join(bytes(lane.text.bytes) for lane in texts)[len(primer) :]
+
+
+def _read_primer(primer: bytes, model: Model, network: Lane, tree: TokenTree, lane: LaneText) -> None:
+    """Let the network and mixing learn the tokens of a primer."""
+    for token in cut_into_tokens(primer, model):
+        network.step(lane.tokens[-1] if lane.tokens else model.sizes["start_token"])
+        tree.begin_token(lane)
+        for depth in range(tree.bits):
+            node = (1 << tree.bits | token) >> tree.bits - depth
+            tree.predict(node, network.p1(node))
+            tree.learn(token >> tree.bits - 1 - depth & 1)
+        tree.end_token(token, model.tokens[token])
 
 
 def _decode_code(decoder: RangeDecoder, model: Model) -> list[int]:
@@ -136,11 +173,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Decode a .nnc file, slowly, to standard output.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", type=Path, help="the model file, for blocks of tokens")
+    parser.add_argument("--reference", type=Path, help="the reference that the file names, if it does")
     parser.add_argument("--base", type=Path, help="the model file that it goes on from, if it does")
     asked = parser.parse_args()
     try:
         base_data = asked.base.read_bytes() if asked.base else b""
-        content = decode(asked.file.read_bytes(), asked.model.read_bytes() if asked.model else None, base_data)
+        reference = asked.reference.read_bytes() if asked.reference else b""
+        content = decode(asked.file.read_bytes(), asked.model.read_bytes() if asked.model else None, base_data, reference)
     except (RefusedError, OSError) as error:
         sys.exit(f"{asked.file}: refused: {error}")
     sys.stdout.buffer.write(content)

@@ -22,6 +22,7 @@ class Frame:
 
     model_hash: bytes | None  # the first 8 bytes
     window_bytes: int  # 0 in a frame of one block
+    reference_hash: bytes | None = None  # the first 8 bytes
     content_checksum: bytes | None = None
     headers: list[bytes] = field(default_factory=list)
     entries: list[bytes] = field(default_factory=list)
@@ -131,14 +132,15 @@ def _frame_header(source: Bytes) -> Frame:
     demand(source.take(4) == MAGIC, "not the magic")
     version_and_flags = source.take(1)[0]
     demand(version_and_flags >> 4 == 1, "not version 1")
-    demand(version_and_flags & 0b1010 == 0, "a reserved flag is set")
+    demand(version_and_flags & 0b0010 == 0, "a reserved flag is set")
     model_hash = source.take(9)[1:] if version_and_flags & 1 else None
+    reference_hash = source.take(8) if version_and_flags & 8 else None
     window_bytes = 0
     if version_and_flags & 4:
         exponent = source.take(1)[0]
         demand(16 <= exponent <= 32, "a window that is none")
         window_bytes = 2**exponent
-    return Frame(model_hash, window_bytes, headers=[source.data[start : source.position]])
+    return Frame(model_hash, window_bytes, reference_hash, headers=[source.data[start : source.position]])
 
 
 def _sizes(source: Bytes, kind: int, most: int) -> tuple[int, int]:

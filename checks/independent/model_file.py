@@ -28,6 +28,7 @@ class Model:
     mixing: dict[str, NDArray[Any]]
     code: dict[str, NDArray[Any]]
     tokens: list[bytes]
+    merges: list[tuple[int, int]]
 
 
 def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
@@ -87,7 +88,14 @@ def parse_model(data: bytes, base: bytes = b"") -> Model:
     code = {}
     for name, (dtype, shape, bound) in _expected_of_code(claimed, sizes).items():
         code[name] = _checked(tensors, name, dtype, shape, bound)
-    return Model(sizes, arrays, mixing, code, _vocabulary(tensors, sizes["vocab_size"]))
+    return Model(sizes, arrays, mixing, code, _vocabulary(tensors, sizes["vocab_size"]), _merges(tensors, sizes["vocab_size"]))
+
+
+def _merges(tensors: dict[str, NDArray[Any]], tokens: int) -> list[tuple[int, int]]:
+    pairs = tensors.get("merges", np.zeros((0, 2), np.uint16))
+    demand(pairs.ndim == 2 and pairs.shape[1] == 2, "merges that are no pairs")
+    demand(pairs.size == 0 or int(pairs.max()) < tokens, "a merge of a token that there is not")
+    return [(int(a), int(b)) for a, b in pairs]
 
 
 def _checked_sizes(sizes: dict[str, int]) -> dict[str, int]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
+from typing import IO, Any, BinaryIO, Literal, TextIO, TypedDict, Unpack, cast, overload
 
-from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
+from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
 from nncomp.api.file_objects import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
 from nncomp.format.frame_reader import TrailingError
@@ -23,14 +23,30 @@ WriteMode = Literal["w", "wb", "x", "xb", "a", "ab"]
 TextMode = Literal["rt", "wt", "xt", "at"]
 
 
-def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEVEL, workers: int = 0) -> bytes:
+class TextOptions(TypedDict, total=False):
+    """What `open` takes for text, as the builtin does."""
+
+    encoding: str | None
+    errors: str | None
+    newline: str | None
+
+
+def compress(
+    data: Bytes,
+    *,
+    level: int | None = None,
+    model: ModelName = OF_LEVEL,
+    reference: ReferenceText = None,
+    workers: int = 0,
+) -> bytes:
     """Return `data` compressed: the bytes of a .nnc file, the same bytes as the command writes.
 
     `level` is 1 (quickest) to 9 (smallest); None is 5. `model` replaces the model of the level: the name of a model of nncomp
     ("default", "fast"), the path of a model file, or None for mixing without a network (quicker and larger).
-    `workers` is the number of processes, each with one block of 3.5 MiB at a time; 0 works in this process. (As always with
-    `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
-    Raises ModelError if there is no such model or level.
+    `reference` is a text that is like `data`, as bytes or the path of a file: `data` is coded knowing it, and `decompress`
+    needs the same text. `workers` is the number of processes, each with one block of 3.5 MiB at a time; 0 works in
+    this process. (As always with `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
+    Raises ModelError if there is no such model or level, and DataError if the reference cannot be read.
 
     >>> import nncomp
     >>> len(nncomp.compress(b"all work and no play, " * 50, model=None)) < 80
@@ -38,15 +54,16 @@ def compress(data: Bytes, *, level: int | None = None, model: ModelName = OF_LEV
     """
     sink = io.BytesIO()
     chosen, effort = to_write_with(model, level)
-    pipeline.compress(_stream(data), sink, pipeline.Coding(chosen, effort), workers)
+    pipeline.compress(_stream(data), sink, pipeline.Coding(chosen, effort, opened_reference(reference)), workers)
     return sink.getvalue()
 
 
-def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> bytes:
+def decompress(data: Bytes, *, model: ModelName = None, reference: ReferenceText = None, workers: int = 0) -> bytes:
     """Return the content of a .nnc file, or of several concatenated .nnc files.
 
-    `model` is the path of the model file that `data` was compressed with, if it is not a model of nncomp. `workers`: see
-    `compress`. Raises FormatError if `data` is not a valid .nnc file, ModelError if the model is missing, and MemoryLimitError
+    `model` is the path of the model file that `data` was compressed with, if it is not a model of nncomp. `reference` is the
+    text that it was compressed with, if any. `workers`: see `compress`. Raises FormatError if `data` is not a valid .nnc
+    file, ModelError if the model is missing, NoReferenceError if the reference is or is another text, and MemoryLimitError
     if a block needs more than 1.2 GB (only a large model of your own needs so much). A FormatError is an OSError too, and a
     truncated file an EOFError. For bytes after the end, the error's `content` is what was whole.
 
@@ -60,7 +77,7 @@ def decompress(data: Bytes, *, model: ModelName = None, workers: int = 0) -> byt
     """
     sink = io.BytesIO()
     try:
-        pipeline.decompress(_stream(data), sink, find_with(model), workers)
+        pipeline.decompress(_stream(data), sink, find_with(model, reference), workers)
     except TrailingError as error:
         error.content = sink.getvalue()
         raise
@@ -74,7 +91,12 @@ def _stream(data: Bytes) -> io.BytesIO:
 
 @overload
 def open(
-    file: FileName, mode: ReadMode | WriteMode = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL
+    file: FileName,
+    mode: ReadMode | WriteMode = "rb",
+    *,
+    level: int | None = None,
+    model: ModelName = OF_LEVEL,
+    reference: ReferenceText = None,
 ) -> NncompFile: ...
 @overload
 def open(
@@ -83,9 +105,8 @@ def open(
     *,
     level: int | None = None,
     model: ModelName = OF_LEVEL,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
+    reference: ReferenceText = None,
+    **text: Unpack[TextOptions],
 ) -> TextIO: ...
 @overload
 def open(
@@ -94,9 +115,8 @@ def open(
     *,
     level: int | None = None,
     model: ModelName = OF_LEVEL,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
+    reference: ReferenceText = None,
+    **text: Unpack[TextOptions],
 ) -> NncompFile | TextIO: ...
 def open(
     file: FileName,
@@ -104,15 +124,14 @@ def open(
     *,
     level: int | None = None,
     model: ModelName = OF_LEVEL,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
+    reference: ReferenceText = None,
+    **text: Unpack[TextOptions],
 ) -> NncompFile | TextIO:
     """Open a .nnc file, given by name or as a binary file object, and return a file object of its content.
 
     `mode` is "r", "w", "x" or "a" (appends a frame), with "b" for bytes (the default) or "t" for text. Text takes `encoding`,
-    `errors` and `newline` as the builtin `open` does. `level` and `model`: see `compress` and `decompress`.
-    A given file object stays open. `NncompFile` describes `seek`.
+    `errors` and `newline` as the builtin `open` does. `level`, `model` and `reference`: see `compress` and
+    `decompress`. A given file object stays open. `NncompFile` describes `seek`.
 
     >>> import json, tempfile, nncomp
     >>> from pathlib import Path
@@ -131,12 +150,15 @@ def open(
     is_text = "t" in mode
     if is_text and "b" in mode:
         raise ValueError(f"The mode {mode!r} is both binary (b) and text (t). Use one of them.")
-    if not is_text and (encoding, errors, newline) != (None, None, None):
+    if unknown := set(text) - set(TextOptions.__annotations__):
+        raise TypeError(f"open() got an unexpected keyword argument {min(unknown)!r}")
+    if not is_text and any(value is not None for value in text.values()):
         raise ValueError(f"encoding, errors and newline are for text. Use a mode with t, not {mode!r}.")
-    binary = NncompFile(file, mode.replace("t", ""), level=level, model=model)
+    binary = NncompFile(file, mode.replace("t", ""), level=level, model=model, reference=reference)
     if not is_text:
         return binary
-    return io.TextIOWrapper(cast(IO[bytes], binary), io.text_encoding(encoding), errors, newline)
+    encoding = io.text_encoding(text.get("encoding"))
+    return io.TextIOWrapper(cast(IO[bytes], binary), encoding, text.get("errors"), text.get("newline"))
 
 
 def register_fsspec() -> None:

@@ -1,4 +1,4 @@
-"""From the `model` and `level` of a caller to model files and effort."""
+"""From the `model`, `level` and `reference` of a caller to model files, effort and an open reference."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from nncomp.format import numbers
 from nncomp.format.frames import ModelReference
 from nncomp.network import registry
 from nncomp.network.registry import ModelFile
-from nncomp.stream.pipeline import FindModel
+from nncomp.stream.pipeline import Finder, FindModel
+from nncomp.stream.reference import Reference
 
 Bytes = bytes | bytearray | memoryview
 ModelName = str | os.PathLike[str] | None
+ReferenceText = Bytes | str | os.PathLike[str] | None  # bytes, or the name of a file
 OF_LEVEL = "of the level"  # stands for the model of the level
 
 
@@ -28,15 +30,20 @@ def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None,
     return None if name is None else registry.open_model(_as_given(name)), chosen.effort
 
 
-def find_with(name: ModelName) -> FindModel:
-    """Return a function that finds the model of a frame among the models of nncomp and this model."""
+def opened_reference(text: ReferenceText) -> Reference | None:
+    """Return a reference of bytes or of a file's name, None for None; raises DataError if it cannot be read."""
+    return None if text is None else Reference.of(text)
+
+
+def find_with(name: ModelName, reference: ReferenceText = None) -> FindModel:
+    """Return what finds the model of a frame among the models of nncomp and this model, and has the reference."""
     is_own = name is not None and name not in (OF_LEVEL, *numbers.MODEL_IDS)
     given = [registry.open_model(_as_given(name))] if is_own and name is not None else []
 
     def find_model(reference: ModelReference) -> ModelFile:
         return registry.find(reference.model_id, reference.content_hash, given)
 
-    return find_model
+    return Finder(find_model, opened_reference(reference))
 
 
 def _as_given(name: str | os.PathLike[str]) -> str | Path:

@@ -19,7 +19,7 @@ from nncomp.stream.patience import PatientReader
 
 @dataclass
 class Info:
-    """One file: sizes in bytes, blocks of each kind, models by name and hash."""
+    """One file: sizes in bytes, blocks of each kind, models by name and hash, references by hash."""
 
     file: str
     frames: int = 0
@@ -28,6 +28,7 @@ class Info:
     packed_bytes: int = 0
     models: list[str] = field(default_factory=list)
     payload_bytes: int = 0
+    references: list[str] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
@@ -74,6 +75,7 @@ def read_info(source: Readable, name: str) -> Info:
     """Return what a stream says of itself; raises FormatError if it is not laid out as a .nnc file."""
     found, kinds = Info(name), Counter[str]()
     models: dict[str, None] = {}  # in order of appearance
+    references: dict[str, None] = {}
     counted = _Counted(source)
     for block in read_blocks(counted):
         found.frames = block.frame + 1
@@ -82,8 +84,10 @@ def read_info(source: Readable, name: str) -> Info:
         kinds[_kind_name(block)] += 1
         if block.model:
             models[f"{_model_name(block.model.model_id)} {block.model.content_hash.hex()}"] = None
+        if block.head.reference:
+            references[block.head.reference.hex()] = None
     found.packed_bytes = counted.position
-    found.blocks, found.models = dict(kinds), list(models)
+    found.blocks, found.models, found.references = dict(kinds), list(models), list(references)
     return found
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar, cast
 
 from nncomp.api import at_exit
-from nncomp.api.chosen_model import OF_LEVEL, ModelName, find_with
+from nncomp.api.chosen_model import OF_LEVEL, ModelName, ReferenceText, find_with
 from nncomp.api.incremental import Compressor
 from nncomp.errors import FormatError
 from nncomp.format.frame_reader import TrailingError, read_blocks
@@ -18,7 +18,7 @@ from nncomp.format.frames import FrameBlock
 from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.patience import PatientReader, PatientWriter
-from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, needed_model
+from nncomp.stream.pipeline import Decoded, FindModel, decode_task, reference_of
 from nncomp.stream.ranges import Literals
 
 _Part = TypeVar("_Part", bytes, int)
@@ -48,11 +48,10 @@ class _LocatedBlocks:
 
     @cached_property
     def _literals(self) -> Literals:
-        return Literals(self.places(), self._decode)
+        return Literals(self.places(), self._decode, reference_of(self._find_model))
 
     def _decode(self, place: Place) -> Decoded:
-        block = read_block(self._file, place)
-        return DecodeTask(block, needed_model(block.kind, place.model, self._find_model)).run()
+        return decode_task(read_block(self._file, place), place.head, self._find_model).run()
 
     def raw_end(self) -> int:
         """Return the size of the content; raises the FormatError of a damage, but not for bytes after the content."""
@@ -82,7 +81,7 @@ class _PassingBlocks:
     """The blocks of a stream that cannot seek, read from front to end."""
 
     def __init__(self, file: BinaryIO, find_model: FindModel) -> None:
-        self._assembly = Assembly()
+        self._assembly = Assembly(reference_of(find_model))
         self._blocks: Iterator[FrameBlock] = read_blocks(file, self._assembly.expect)
         self._find_model = find_model
         self._raw_end = 0
@@ -91,7 +90,7 @@ class _PassingBlocks:
         for found in self._blocks:
             raw_start = self._raw_end
             self._raw_end += found.block.raw_bytes
-            decoded = DecodeTask(found.block, needed_model(found.block.kind, found.model, self._find_model)).run()
+            decoded = decode_task(found.block, found.head, self._find_model).run()
             data = b"".join(self._assembly.add(found, *decoded))
             if position < self._raw_end:
                 return raw_start, data
@@ -201,14 +200,22 @@ class NncompFile(io.BufferedIOBase):
 
     _file: BinaryIO | None = None  # while it is open
 
-    def __init__(self, file: FileName, mode: str = "rb", *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
+    def __init__(
+        self,
+        file: FileName,
+        mode: str = "rb",
+        *,
+        level: int | None = None,
+        model: ModelName = OF_LEVEL,
+        reference: ReferenceText = None,
+    ) -> None:
         kind = mode.replace("b", "", 1) if isinstance(mode, str) else ""
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
         self._raw: _Reader | None = None
-        self._compressor = None if kind == "r" else Compressor(level=level, model=model)
-        find_model = find_with(model) if kind == "r" else None
+        self._compressor = None if kind == "r" else Compressor(level=level, model=model, reference=reference)
+        find_model = find_with(model, reference) if kind == "r" else None
         self._written_bytes = 0
         self._is_ours = isinstance(file, (str, bytes, os.PathLike))
         self.mode = kind + "b"

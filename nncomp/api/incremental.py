@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
-from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
+from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
 from nncomp.format.frame_reader import (
     ByteSource,
     TruncatedError,
@@ -20,7 +20,7 @@ from nncomp.format.frame_reader import (
 from nncomp.format.frames import BlockHeader, FrameBlock, FrameHeader, FrameIndex
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.assembly import Assembly
-from nncomp.stream.pipeline import Coding, DecodeTask, EncodeTask, FrameAssembly, Summary, needed_model
+from nncomp.stream.pipeline import Coding, FrameAssembly, Summary, decode_task, reference_of
 
 if TYPE_CHECKING:
     from nncomp.stream.repeats import Cut
@@ -39,11 +39,11 @@ class Compressor:
     b'piece by piece'
     """
 
-    def __init__(self, *, level: int | None = None, model: ModelName = OF_LEVEL) -> None:
+    def __init__(self, *, level: int | None = None, model: ModelName = OF_LEVEL, reference: ReferenceText = None) -> None:
         from nncomp.stream.repeats import RepeatFinder
 
-        self._coding = Coding(*to_write_with(model, level))
-        self._finder = RepeatFinder(1 << self._coding.effort.window_log2)
+        self._coding = Coding(*to_write_with(model, level), opened_reference(reference))
+        self._finder = RepeatFinder(1 << self._coding.effort.window_log2, self._coding.reference)
         self._sink = io.BytesIO()
         self._assembly = FrameAssembly(self._sink, self._coding, Summary())
         self._is_over = False
@@ -68,7 +68,7 @@ class Compressor:
 
     def _code(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:
-            self._assembly.add(EncodeTask(cut, self._coding.model, effort=self._coding.effort).run())
+            self._assembly.add(self._coding.task(cut).run())
 
     def _taken(self) -> bytes:
         taken = self._sink.getvalue()
@@ -93,12 +93,12 @@ class Decompressor:
     (b'piece by piece', True, b'more')
     """
 
-    def __init__(self, *, model: ModelName = None) -> None:
-        self._find_model = find_with(model)
+    def __init__(self, *, model: ModelName = None, reference: ReferenceText = None) -> None:
+        self._find_model = find_with(model, reference)
         self._held = bytearray()
         self._index: FrameIndex | None = None
         self._head: FrameHeader | None = None
-        self._assembly = Assembly()
+        self._assembly = Assembly(reference_of(self._find_model))
         self._has_last = False
         self._ready = memoryview(b"")  # of the last decoded block, what was not returned yet
         self.eof = False
@@ -162,12 +162,12 @@ class Decompressor:
             raise TruncatedError
         source.position += header.body_bytes
         block = header.block(bytes(self._held[start : source.position]))
-        decoded = DecodeTask(block, needed_model(block.kind, head.model, self._find_model)).run()
+        decoded = decode_task(block, head, self._find_model).run()
         found = FrameBlock(0, number, 0, source.position, head, block)
         return b"".join(self._assembly.add(found, *decoded))
 
 
-_LONGEST_HEADER = 64  # bytes; a frame's has at most 15, a block's less than 64
+_LONGEST_HEADER = 64  # bytes; a frame's has at most 23, a block's less than 64
 
 
 def _no_copy(of: object) -> TypeError:

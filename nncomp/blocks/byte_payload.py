@@ -15,6 +15,7 @@ from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.format.payloads import BytesHead
 from nncomp.mixing import byte_predictor
 
+_USUAL = BytesHead(MAX_TABLE_BITS)
 PARTS = 16  # of a block: after each part the encoder may be told to give up
 
 
@@ -25,25 +26,38 @@ class EncodedBytes(NamedTuple):
     part_bits: tuple[float, ...]
 
 
-def encode_bytes(data: bytes, is_lost: Callable[[list[float]], bool] = lambda _: False) -> EncodedBytes | None:
-    """Return the payload of a block; or None as soon as `is_lost` says so of the bits of the parts so far."""
+def prime(primer: bytes, raw_bytes: int, table_bits: int) -> byte_predictor.Primed:
+    """Return what is known after a primer, for a block of so many bytes; raises FormatError for tables out of bounds."""
+    return byte_predictor.primed(primer, byte_predictor.sizes(len(primer) + raw_bytes, table_bits))
+
+
+def encode_bytes(
+    data: bytes,
+    is_lost: Callable[[list[float]], bool] = lambda _: False,
+    head: BytesHead = _USUAL,
+    after: byte_predictor.Primed | None = None,
+) -> EncodedBytes | None:
+    """Return the payload of a block; or None as soon as `is_lost` says so of the bits of the parts so far.
+
+    `after` is what is known after the primer that the head says.
+    """
     raw = np.frombuffer(data, np.uint8)
     decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the predictor takes them
     parts: list[NDArray[np.uint16]] = []
     part_bits: list[float] = []
     done = 0
-    for p1 in byte_predictor.probabilities_in_parts(raw, -(-len(data) // PARTS)):
+    for p1 in byte_predictor.probabilities_in_parts(raw, -(-len(data) // PARTS), head.table_bits, after):
         parts.append(p1)
         part_bits.append(range_coder.cost_bits(decisions[done : done + len(p1)], p1))
         done += len(p1)
         if is_lost(part_bits):
             return None
     words = range_coder.encode(decisions, np.concatenate(parts))
-    return EncodedBytes(BytesHead(MAX_TABLE_BITS).pack() + range_coder.words_to_bytes(words), tuple(part_bits))
+    return EncodedBytes(head.pack() + range_coder.words_to_bytes(words), tuple(part_bits))
 
 
-def decode_bytes(payload: bytes, raw_bytes: int) -> bytes:
+def decode_bytes(payload: bytes, raw_bytes: int, after: byte_predictor.Primed | None = None) -> bytes:
     """Return the raw bytes of a payload; raises FormatError when it does not hold exactly `raw_bytes`."""
     head = BytesHead.parse(payload)
     words = range_coder.bytes_to_words(payload[BytesHead.SIZE :])
-    return byte_predictor.decode_bytes(words, raw_bytes, head.table_bits).tobytes()
+    return byte_predictor.decode_bytes(words, raw_bytes, head.table_bits, after).tobytes()

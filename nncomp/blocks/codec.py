@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.lzma_payload import decode_lzma, encode_lzma, quick_lzma_bytes
+from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMED_LINES_LOG2, PRIMER, Primers, table_bits
 from nncomp.errors import FormatError
 from nncomp.format.frames import block_checksum
-from nncomp.format.numbers import BlockKind
+from nncomp.format.numbers import REFERENCE_HASH_BYTES, BlockKind
+from nncomp.format.payloads import BytesHead, TokensHead, asked_primer_bytes
 from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 
 if TYPE_CHECKING:
+    from nncomp.blocks import primed_tokens
+    from nncomp.mixing import byte_predictor
     from nncomp.network.encoder import Encoder
     from nncomp.network.engine import Network
 
@@ -45,9 +49,12 @@ class Codec:
 
     def __init__(self, model: ModelFile | None = None, effort: Effort = USUAL) -> None:
         self.model, self.effort = model, effort
+        self._primers = Primers()
 
-    def encode_block(self, data: bytes, threads: int = 1) -> CodedBlock:
+    def encode_block(self, data: bytes, threads: int = 1, primer: bytes = b"") -> CodedBlock:
         """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
+
+        It may begin with what is known after the `primer`, the last bytes of a reference.
 
         >>> Codec().encode_block(b"").kind.name
         'STORED'
@@ -61,13 +68,19 @@ class Codec:
 
             byte_predictor.prepare_beside()  # while this process prepares tokens
         left_share = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
-        for kind in self._worth_coding(data, quick_bytes):
+        kinds = self._worth_coding(data, quick_bytes)
+        for kind in kinds:
             if kind == BlockKind.BYTES:
                 coded = _encode_bytes(data, partial(_is_lost, best, left_share))
             else:
                 coded = self._encode(kind, data, threads)
             best = _smaller(best, coded) if coded else best
-        return _smaller(best, _encode_lzma(data)) if quick_bytes <= _LZMA_MARGIN * len(best.payload) else best
+        best = _smaller(best, _encode_lzma(data)) if quick_bytes <= _LZMA_MARGIN * len(best.payload) else best
+        for kind in kinds if primer and len(data) <= MAX_PRIMED_BYTES else []:
+            coded = self._encode_primed(kind, data, primer, threads)
+            primed_bytes = _size(coded) + (0 if asked_primer_bytes(best.kind, best.payload) else REFERENCE_HASH_BYTES)
+            best = coded if primed_bytes < _size(best) else best
+        return best
 
     def prepare(self, data: bytes) -> None:
         """Code `data` (a few bytes) as each kind that runs kernels, and back, so that all kernels are compiled."""
@@ -93,6 +106,39 @@ class Codec:
         code = encoder.code(self._network.model.vocabulary.encode(data)) if encoder else NO_CODE
         found = encode_tokens(self._network, data, threads, code, self.effort)
         return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
+
+    def _encode_primed(self, kind: BlockKind, data: bytes, primer: bytes, threads: int) -> CodedBlock:
+        """Return the coding of a block, of tokens or bytes, that begins with a primer.
+
+        What is known of the primer is of use again for another block where its tables are as large.
+        """
+        if kind == BlockKind.BYTES:
+            from nncomp.blocks.byte_payload import encode_bytes
+
+            bits = table_bits(len(primer))
+            after = self._primed_bytes(primer, len(data), bits)
+            coded = encode_bytes(data, head=BytesHead(bits, PRIMER), after=after)
+            assert coded is not None  # nothing bounds it
+            return CodedBlock(kind, coded.payload, sum(coded.part_bits), coded.part_bits)
+        from nncomp.blocks.primed_tokens import encode_after
+        from nncomp.blocks.token_payload import lines_log2
+
+        most = min(PRIMED_LINES_LOG2, self.effort.max_lines_log2)
+        head = TokensHead(0, lines_log2(2 * max(len(primer), len(data)), most), primer=PRIMER)
+        found = encode_after(self._primed_tokens(primer, head.lines_log2), data, head, threads)
+        return CodedBlock(kind, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
+
+    def _primed_tokens(self, primer: bytes, lines_log2: int) -> primed_tokens.Primed:
+        from nncomp.blocks.primed_tokens import prime
+
+        return self._primers.get((primer, lines_log2, True), lambda: prime(self._network, primer, lines_log2))
+
+    def _primed_bytes(self, primer: bytes, raw_bytes: int, table_bits: int) -> byte_predictor.Primed:
+        from nncomp.blocks.byte_payload import prime
+        from nncomp.mixing.byte_predictor import sizes
+
+        key = primer, sizes(len(primer) + raw_bytes, table_bits), False
+        return self._primers.get(key, lambda: prime(primer, raw_bytes, table_bits))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
         """Return which of tokens and bytes to code, in this order: both, or with little effort the smaller one on a sample.
@@ -131,8 +177,13 @@ class Codec:
         assert self.model is not None
         return open_encoder(self.model.path, self._network.model.sizes)
 
-    def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
-        """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many."""
+    def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1, primer: bytes = b"") -> bytes:
+        """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many.
+
+        `primer` is what the block begins with: as many of the last bytes of the reference as its head says.
+        """
+        if asked_primer_bytes(kind, payload) and not primer:
+            raise FormatError("A block begins with a reference, but its frame names none; the file is altered.")
         if kind == BlockKind.STORED:
             data = payload
         elif kind == BlockKind.LZMA:
@@ -140,18 +191,23 @@ class Codec:
         elif kind == BlockKind.BYTES:
             from nncomp.blocks.byte_payload import decode_bytes
 
-            data = decode_bytes(payload, raw_bytes)
+            after = self._primed_bytes(primer, raw_bytes, BytesHead.parse(payload).table_bits) if primer else None
+            data = decode_bytes(payload, raw_bytes, after)
         elif kind == BlockKind.TOKENS:
-            data = self._decode_tokens(payload, raw_bytes, threads)
+            data = self._decode_tokens(payload, raw_bytes, threads, primer)
         else:
             raise FormatError(f"A block is of kind {kind}, which this nncomp cannot read; use a newer one.")
         if len(data) != raw_bytes:
             raise FormatError(f"A block of {raw_bytes:,} bytes holds {len(data):,}; the file is altered.")
         return data
 
-    def _decode_tokens(self, payload: bytes, raw_bytes: int, threads: int) -> bytes:
+    def _decode_tokens(self, payload: bytes, raw_bytes: int, threads: int, primer: bytes) -> bytes:
         if self.model is None:
             raise FormatError("A block needs a model, but the file names none; the file is altered.")
+        if primer:
+            from nncomp.blocks.primed_tokens import decode_after
+
+            return decode_after(self._primed_tokens(primer, TokensHead.parse(payload).lines_log2), payload, raw_bytes, threads)
         from nncomp.blocks.token_payload import decode_tokens
 
         return decode_tokens(self._network, payload, raw_bytes, threads)

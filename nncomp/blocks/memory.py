@@ -12,7 +12,7 @@ from nncomp.blocks.levels import USUAL, Effort
 from nncomp.errors import FormatError, MemoryLimitError
 from nncomp.format.frames import Block
 from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, MAX_LITERAL_BYTES, WORD_BYTES, BlockKind
-from nncomp.format.payloads import TokensHead
+from nncomp.format.payloads import TokensHead, asked_primer_bytes
 from nncomp.network.registry import ModelFile
 
 MB = 1_000_000
@@ -26,6 +26,7 @@ _LZMA_BYTES, _LZMA_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what
 _BYTES_BYTES = 11 * (1 << 22) + 15 * MB  # slots and maps of mixing on bytes, at most
 _TOKENS_BYTES = 30 * MB  # mixing on tokens, beside its hash table
 _TOKEN_DECISIONS = 16  # a token has at most, and each is kept in three bytes while a block is coded
+_PRIMER_FACTOR = 80  # bytes that reading a primer takes for each of it; what is known then is kept, with tables of its own
 _CODER_BYTES = 60 * MB  # the range encoder's part of a block
 _LIST_BYTES = 40 * MB  # the copies of a block, in both processes
 
@@ -82,13 +83,15 @@ class Memory:
 
 def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, model: ModelFile | None) -> int:
     """Return the most bytes that decoding a block takes beside a process; `head` are the first bytes of its payload."""
+    primer = asked_primer_bytes(kind, head)
     copies = 6 * raw_bytes + 7 * payload_bytes  # in both processes, on the way between them too
     if kind == BlockKind.LZMA:
         return copies + _LZMA_BYTES
     if kind == BlockKind.BYTES:
-        return copies + _BYTES_BYTES
+        return copies + _BYTES_BYTES + (_BYTES_BYTES + _PRIMER_FACTOR * primer if primer else 0)
     if kind == BlockKind.TOKENS:
-        return copies + 4 * raw_bytes + _table_bytes(head) + _TOKENS_BYTES + _model_bytes(model)
+        after = _table_bytes(head) + _TOKENS_BYTES + _PRIMER_FACTOR * primer if primer else 0
+        return copies + 4 * raw_bytes + _table_bytes(head) + _TOKENS_BYTES + _model_bytes(model) + after
     return copies
 
 

@@ -19,6 +19,7 @@ from nncomp import range_coder
 from nncomp.blocks import token_threads
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.token_loop import OVERFLOW
+from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
 from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
@@ -108,11 +109,11 @@ def encode_and_learn(
         first = code_decisions(_prior(network), code)
         decisions, p1 = np.concatenate([first[0], decisions]), np.concatenate([first[1], p1])
     payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
-    part_bits = _part_bits(p, network.model.vocabulary, lane_starts(len(data), head.lanes))
-    return Encoded(payload, float(part_bits.sum()) + code_cost_bits(network, code), part_bits, p.learned)
+    bits = part_bits(p, network.model.vocabulary, lane_starts(len(data), head.lanes))
+    return Encoded(payload, float(bits.sum()) + code_cost_bits(network, code), bits, p.learned)
 
 
-def _part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+def part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the surprisal of each part of the block's bytes; a token is of the part it begins in. Shape (PARTS,)."""
     costs = range_coder.costs_bits(p.decisions, p.p1, vocabulary.bits)  # in the order of coding: step by step, in each the lanes
     sizes, counts, part_bytes = np.diff(vocabulary.offsets), np.diff(p.first_ids), -(-starts[-1] // PARTS)
@@ -171,7 +172,7 @@ def predict_tokens(
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     mixing = new_mixing(len(data), starts, head.lines, start)
     raw = np.frombuffer(data, np.uint8).copy()
-    decisions, p1 = token_threads.encode(network, mixing, raw, ids, first_ids, code, threads)
+    decisions, p1 = token_threads.encode(network, mixing, raw, ids, first_ids, Begin(code), threads)
     return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
 
 
@@ -195,7 +196,7 @@ def decode_lanes(
     code = np.zeros(len(prior) if head.has_code else 0, np.int64)
     if len(code):
         read_code(decoder, words, prior, code)
-    data, wrong = token_threads.decode(network, mixing, words, decoder, code, threads)
+    data, wrong = token_threads.decode(network, mixing, words, decoder, Begin(code), threads)
     if wrong == OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     range_coder.check_finished(decoder, words)

@@ -24,7 +24,7 @@ from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared,
 from nncomp.machine import watch
 from nncomp.machine.turns import FOREVER, yield_address
 from nncomp.mixing.token_predictor import TokenMixing
-from nncomp.network.code import Code
+from nncomp.network.code import NO_CODE, Code
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.halves import halves
 from nncomp.network.outside_network import OutsideNetwork
@@ -34,8 +34,18 @@ ROWS = 32  # known tokens fed at once: a weight is read once for all of them, an
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
 _HALVED_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _SPELL_TOKENS, _TRIAL_TOKENS = 2048, 256  # tokens of a spell, and of a trial of the slower way
+_NO_BYTES = np.zeros(0, np.uint8)
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 32  # from one trial of the slower way to the next; the number doubles from trial to trial
 _SLOWER = 1.5  # times as slow as before: then the other way is tried at once
+
+
+class Begin(NamedTuple):
+    """How the lanes begin: with a code of the text or none; or, in a lane alone, after bytes that are not coded."""
+
+    code: Code = NO_CODE
+    state: State | None = None  # of the network after those bytes; it changes
+    before: int = 0  # the last token of them
+    done_bytes: int = 0  # how many they are
 
 
 class _Part(NamedTuple):
@@ -56,18 +66,18 @@ def encode(
     data: NDArray[np.uint8],
     ids: NDArray[np.int32],
     first_ids: NDArray[np.int64],
-    code: Code,
+    begin: Begin,
     threads: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Return the decisions of known tokens and p1 of each, both shape (N * bits,), in the order of coding."""
-    model, shared = network.model, _shared(network, mixing, data)
+    model, shared = network.model, _shared(network, mixing, data, begin)
     decisions = np.zeros(len(ids) * model.vocabulary.bits, np.uint8)
     p1 = np.zeros(len(decisions), np.uint16)
     shared = shared._replace(ids=ids, first_ids=first_ids, decisions=decisions, p1=p1)
     if isinstance(network, OutsideNetwork):
-        shared, threads = shared._replace(network_p1=network.probabilities(ids, first_ids, code)), 1
+        shared, threads = shared._replace(network_p1=network.probabilities(ids, first_ids, begin.code)), 1
     rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
-    count, state = max(1, min(threads, -(-len(ids) // ROWS), 2)), new_state(model, lanes, code)
+    count, state = max(1, min(threads, -(-len(ids) // ROWS), 2)), begin.state or new_state(model, lanes, begin.code)
     scratches = [new_scratch(model.sizes, rows) for _ in range(count)]
     parts = [_Part(network.constants(rows), state, scratch, no_exchange(), slice(0, lanes)) for scratch in scratches]
     with _team(mixing, shared, parts, count) as go:
@@ -80,20 +90,25 @@ def decode(
     mixing: TokenMixing,
     words: NDArray[np.uint32],
     decoder: NDArray[np.uint64],
-    code: Code,
+    begin: Begin,
     threads: int,
+    first: NDArray[np.uint8] = _NO_BYTES,
 ) -> tuple[NDArray[np.uint8], int]:
-    """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing."""
+    """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing.
+
+    The `first` of them are those that are not coded.
+    """
     data, lanes = np.zeros(int(mixing.constants.starts[-1]), np.uint8), len(mixing.constants.starts) - 1
-    shared = _shared(network, mixing, data)._replace(words=words, decoder=decoder)
-    whole = _whole_network(network, slice(0, lanes), code)
+    data[: len(first)] = first
+    shared = _shared(network, mixing, data, begin)._replace(words=words, decoder=decoder)
+    whole = _whole_network(network, slice(0, lanes), begin)
     with _team(mixing, shared, [whole], 1) as alone:
         if isinstance(network, OutsideNetwork):
-            engine, shared.count[STEPS] = network.start(lanes, code), 1
+            engine, shared.count[STEPS] = network.start(lanes, begin.code), 1
             for _ in _until_done(shared):
                 whole.scratch.groups[:], whole.scratch.hidden[:] = engine.step(shared.before), engine.hidden
                 alone()
-        elif parts := _two_parts(network, lanes, code, len(data)) if threads > 1 else []:
+        elif parts := _two_parts(network, lanes, begin, len(data)) if threads > 1 else []:
             with _team(mixing, shared, parts, min(lanes, 2)) as together:
                 _in_spells(shared, whole, parts, alone, together)
         else:
@@ -101,13 +116,13 @@ def decode(
     return data, int(shared.count[WRONG])
 
 
-def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8]) -> Shared:
+def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begin: Begin) -> Shared:
     """Return what the threads share; what only encoding or only decoding needs is empty."""
     lanes, vocabulary = len(mixing.constants.starts) - 1, network.model.vocabulary
     return Shared(
         data=data,
-        filled=np.zeros(lanes, np.int64),
-        before=np.full(lanes, network.model.sizes["start_token"], np.int32),
+        filled=np.full(lanes, begin.done_bytes, np.int64),
+        before=np.full(lanes, begin.before if begin.done_bytes else network.model.sizes["start_token"], np.int32),
         ids=np.zeros(0, np.int32),
         first_ids=np.zeros(0, np.int64),
         words=np.zeros(0, np.uint32),
@@ -118,24 +133,24 @@ def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8]) -> S
         offsets=vocabulary.offsets,
         text=vocabulary.text,
         is_outside=isinstance(network, OutsideNetwork),
-        count=np.array([0, data.size, 0, FOREVER]),
+        count=np.array([0, data.size - begin.done_bytes, 0, FOREVER]),
         position=watch.position(),
     )
 
 
-def _whole_network(network: Network, lanes: slice, code: Code) -> _Part:
+def _whole_network(network: Network, lanes: slice, begin: Begin) -> _Part:
     """Return a part that decodes some lanes with the whole network."""
     count = lanes.stop - lanes.start
-    state, scratch = new_state(network.model, count, code), new_scratch(network.model.sizes, count)
+    state, scratch = begin.state or new_state(network.model, count, begin.code), new_scratch(network.model.sizes, count)
     return _Part(network.constants(count), state, scratch, no_exchange(), lanes)
 
 
-def _two_parts(network: Network, lanes: int, code: Code, raw_bytes: int) -> list[_Part]:
+def _two_parts(network: Network, lanes: int, begin: Begin, raw_bytes: int) -> list[_Part]:
     """Return the parts that two threads decode; an empty list for a block too small to gain by it."""
     if lanes > 1:
-        return [_whole_network(network, slice(first, last), code) for first, last in pairwise((0, lanes // 2, lanes))]
+        return [_whole_network(network, slice(first, last), begin) for first, last in pairwise((0, lanes // 2, lanes))]
     is_large = sum(weight.size for weight in layer_weights(network.model.arrays)) >= _HALVED_WEIGHTS
-    both = halves(network, code) if is_large and raw_bytes >= _HALVED_BYTES else []
+    both = halves(network, begin.code) if is_large and raw_bytes >= _HALVED_BYTES else []
     return [_Part(half.constants, half.state, half.scratch, half.exchange, slice(0, 1), half.places, half.kept) for half in both]
 
 

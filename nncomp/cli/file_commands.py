@@ -28,6 +28,7 @@ from nncomp.cli.options import (
     Quiet,
     Range,
     Recursive,
+    Reference,
     Remove,
     Stdout,
     Verbose,
@@ -60,6 +61,7 @@ def compress(
     long: Long = None,
     memory_limit: MemoryLimit = None,
     model: Model = None,
+    reference: Reference = None,
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
@@ -93,6 +95,7 @@ def compress(
                 "--rm": rm,
                 "--verify": verify,
                 "--device": device,
+                "--reference": reference,
                 "--exclude-compressed": exclude_compressed,
             }
             | _listed(lists),
@@ -106,6 +109,7 @@ def compress(
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         options = replace(options, places=_places(folder, inner, output_dir_flat), is_skipping=exclude_compressed)
+        options = replace(options, reference=inputs.open_reference(reference))
         chosen = model_choice.choose_model(model, level, device)
         if cluster:
             from nncomp.cli import cluster_command as far
@@ -135,6 +139,7 @@ def decompress(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    reference: Reference = None,
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
@@ -162,7 +167,15 @@ def decompress(
         check(
             cluster,
             {"--resume": resume, "--json": json},
-            {"-c": stdout, "-o": output, "--rm": rm, "--range": range_, "--recover": recover, "--device": device}
+            {
+                "-c": stdout,
+                "-o": output,
+                "--rm": rm,
+                "--range": range_,
+                "--recover": recover,
+                "--device": device,
+                "--reference": reference,
+            }
             | _listed(lists),
         )
         inner = [] if cluster else inputs.expand(files, recursive, True, lists)
@@ -177,6 +190,7 @@ def decompress(
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         options = replace(options, places=_places(folder, inner, output_dir_flat), is_sparse=sparse)
+        options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
@@ -197,6 +211,7 @@ def cat(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    reference: Reference = None,
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
@@ -212,6 +227,7 @@ def cat(
             raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
+        options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model)
         transfer.listen(options)
         works.decompress_files(names, given, options)
@@ -229,6 +245,7 @@ def test(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
+    reference: Reference = None,
     device: Device = "",
     cluster: Cluster = None,
 ) -> None:
@@ -237,10 +254,11 @@ def test(
         from nncomp.cli import inputs, model_choice, transfer, works
 
         lists = inputs.Lists(files_from, files_from0)
-        check(cluster, {}, {"--device": device} | _listed(lists))
+        check(cluster, {}, {"--device": device, "--reference": reference} | _listed(lists))
         names = [] if cluster else [name for name, _ in inputs.expand(files, recursive, True, lists)]
         memory = inputs.parse_memory(memory_limit)
         options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
+        options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far

@@ -18,6 +18,7 @@ from nncomp.errors import DataError
 from nncomp.machine.limits import group_memory_bytes
 from nncomp.stream import storage
 from nncomp.stream.ranges import Range
+from nncomp.stream.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def expand(names: list[str] | None, is_recursive: bool, is_packed: bool, lists: 
         is_path = files == [name] and not storage.is_url(name)
         found += [(each, each if is_path else _below(root, each)) for each in files]
     return found
+
+
+def open_reference(name: str | None) -> Reference | None:
+    """Return the reference of this name, None for none; raises DataError if it cannot be read."""
+    return None if name is None else Reference.of(name)
 
 
 def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> list[tuple[str, str]]:
@@ -180,8 +186,14 @@ def parse_memory(text: str | None) -> Memory:
     """
     if text is None:
         return Memory(room_bytes=group_memory_bytes())
+    return Memory(parse_size(text))
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a SIZE, as `parse_memory` takes it; raises WrongUse for anything else."""
     found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
     if not found:
         raise WrongUse(f"{text!r} is not a size. Write a number of bytes, for example 500M or 2G.")
     power = 0 if found[2] is None else "KMG".index(found[2].upper()) + 1
-    return Memory(int(found[1]) * (1024 if found[3] else 1000) ** power)
+    unit: int = (1024 if found[3] else 1000) ** power
+    return int(found[1]) * unit

@@ -39,7 +39,7 @@ def list_files(names: list[str], is_json: bool) -> None:
 
 def _row(listing: Info) -> dict[str, object]:
     row = asdict(listing)
-    payload_bytes = row.pop("payload_bytes")  # docs/JSON.md states the order of the keys
+    payload_bytes, references = row.pop("payload_bytes"), row.pop("references")  # docs/JSON.md states the order of the keys
     rates = listing.bits_per_byte, listing.bound_bits_per_byte
     rate, bound = (None if each is None else round(each, 4) for each in rates)
     return row | {
@@ -47,6 +47,7 @@ def _row(listing: Info) -> dict[str, object]:
         "bits_per_byte": rate,
         "payload_bytes": payload_bytes,
         "bound_bits_per_byte": bound,
+        "references": references,
     }
 
 
@@ -54,17 +55,21 @@ def _print_table(listings: list[Info]) -> None:
     has_frames = any(each.frames > 1 for each in listings)
     headings = ["raw", "packed", "ratio", "bpb", "bound", *(["frames"] * has_frames), "blocks", "model"]
     rows = [_cells(each, has_frames) for each in listings]
+    if any(each.references for each in listings):
+        headings.append("reference")
+        rows = [[*row, each.references or ["none"]] for row, each in zip(rows, listings, strict=True)]
     widths = [max(len(line) for row in rows for line in (heading, *row[i])) for i, heading in enumerate(headings)]
     room = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * len(widths)
     is_beside = max(len(shown(each.file)) for each in listings) <= room  # a long name gets a line of its own
-    print(_line(headings, widths, "file" if is_beside else ""))
+    words = len(headings) - headings.index("blocks")
+    print(_line(headings, widths, words, "file" if is_beside else ""))
     for each, row in zip(listings, rows, strict=True):
         if not is_beside:
             print(shown(each.file))
         lines = zip_longest(*row, fillvalue="")
-        print(_line(next(lines), widths, shown(each.file) if is_beside else ""))
+        print(_line(next(lines), widths, words, shown(each.file) if is_beside else ""))
         for line in lines:
-            print(_line(line, widths))
+            print(_line(line, widths, words))
 
 
 def _cells(listing: Info, has_frames: bool) -> list[list[str]]:
@@ -76,11 +81,12 @@ def _cells(listing: Info, has_frames: bool) -> list[list[str]]:
     return [*([figure] for figure in figures + [f"{listing.frames:,}"] * has_frames), blocks, models]
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], name: str = "") -> str:
-    """Return a line: numbers right-aligned, the last two cells (words) left-aligned, then the name."""
-    numbers = [cell.rjust(width) for cell, width in zip(cells[:-2], widths[:-2], strict=True)]
-    words = [cell.ljust(width) for cell, width in zip(cells[-2:], widths[-2:], strict=True)]
-    return _GAP.join([*numbers, *words, name]).rstrip()
+def _line(cells: Sequence[str], widths: Sequence[int], words: int, name: str = "") -> str:
+    """Return a line: numbers right-aligned, the cells from the blocks on (words) left-aligned, then the name."""
+    first = len(cells) - words
+    numbers = [cell.rjust(width) for cell, width in zip(cells[:first], widths[:first], strict=True)]
+    left = [cell.ljust(width) for cell, width in zip(cells[first:], widths[first:], strict=True)]
+    return _GAP.join([*numbers, *left, name]).rstrip()
 
 
 def _short_model(model: str) -> str:

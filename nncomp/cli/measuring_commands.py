@@ -1,4 +1,4 @@
-"""The commands bench and entropy, with their options."""
+"""The commands bench, entropy and reference, with their options."""
 
 from __future__ import annotations
 
@@ -90,3 +90,24 @@ def entropy(
         from nncomp.cli.entropy_command import Wanted, show_entropy
 
         show_entropy(file, Wanted(json, per_token, html, plot), force, quiet, workers, model)
+
+
+@app.command()
+def reference(
+    samples: Annotated[
+        list[str], typer.Option("--from", help="A folder of texts, or a text; may be given again.", metavar="FOLDER|FILE")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Write the reference to this file.", metavar="FILE")],
+    size: Annotated[str, typer.Option("--size", help="Its size at most: 64Ki, 100K, 1M.", metavar="SIZE")] = "64Ki",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pick a reference from samples: text that has what the samples have in common.
+
+    The result is plain text, for nncomp compress --reference. Any text can be a
+    reference; blocks begin with the last 64 KiB of it.
+    """
+    with guarded():
+        from nncomp.cli.reference_command import write_reference
+
+        write_reference(samples, output, size, force, quiet)

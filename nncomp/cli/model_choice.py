@@ -16,7 +16,8 @@ from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
-from nncomp.stream.pipeline import FindModel
+from nncomp.stream.pipeline import Finder, FindModel, reference_of
+from nncomp.stream.reference import Reference, needed_reference
 
 
 def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
@@ -46,18 +47,18 @@ def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
     return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
 
 
-def model_finder(given: list[ModelFile]) -> FindModel:
-    """Return a function that finds the model of a frame among the given models and the models of nncomp."""
+def model_finder(given: list[ModelFile], reference: Reference | None = None) -> FindModel:
+    """Return what finds the model of a frame among the given models and the models of nncomp, and has the reference."""
 
     @cache  # a search reads model files, and every block asks
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 
-    return find_model
+    return Finder(find_model, reference)
 
 
 def require_models(source: Source, find_model: FindModel, is_passing: bool) -> None:
-    """Raise ModelError, before there is any output, if a model that a block of the file needs is missing.
+    """Raise ModelError or NoReferenceError, before there is any output, if a model that a block needs or a reference is missing.
 
     FormatError is raised too, unless there is something to be had first: what is before the damage if the result passes on
     (`is_passing`), or the whole content if only what follows it is wrong. A pipe cannot be read twice, so nothing is checked:
@@ -67,6 +68,7 @@ def require_models(source: Source, find_model: FindModel, is_passing: bool) -> N
         return
     with suppress(FormatError if is_passing else TrailingError):  # decoding finds it again
         for found in read_blocks(source):
+            needed_reference(found.head, reference_of(find_model))
             if found.model and found.block.kind == BlockKind.TOKENS:
                 find_model(found.model)
     source.stream.seek(0)

@@ -107,6 +107,15 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        help="Text that is like FILE, or an older version of it: FILE is coded knowing it, and decoding needs the same text.",
+        metavar="TEXT",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -20,7 +20,7 @@ NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value: the next argument is never an option.
 VALUED = {
     "o", "T", "--output", "--threads", "--model", "--range", "--level", "--memory-limit", "--device", "--cluster", "--output-dir",
-    "--output-dir-flat", "--files", "--filelist", "--files0",
+    "--output-dir-flat", "--files", "--filelist", "--files0", "--reference",
 }  # fmt: skip
 _ROOT = {"-h", "--help", "-V", "--version"}
 _LEVELS = "123456789"

@@ -38,6 +38,7 @@ from nncomp.stream import pipeline, storage
 from nncomp.stream.compressed_already import compressed_kind
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.ranges import Range
+from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
 from nncomp.stream.workers import usable_cores
 
@@ -74,6 +75,7 @@ class Options:
     is_sparse: bool = False  # long runs of zeros of a decompressed file become holes
     places: Places | None = None  # names of outputs in another folder
     total: Total | None = None  # the progress of several files
+    reference: Reference | None = None
 
     def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
         """Return the progress bar of a file. It is hidden while data goes to the same terminal."""
@@ -209,7 +211,9 @@ def kind_of(source: Source) -> str | None:
 
 def coding_of(kind: str | None, model: ModelFile | None, options: Options) -> pipeline.Coding:
     """Return how a file is coded: as it is, if it is of a kind that is compressed already."""
-    return pipeline.Coding(None, replace(options.effort, is_stored=True)) if kind else pipeline.Coding(model, options.effort)
+    if kind:
+        return pipeline.Coding(None, replace(options.effort, is_stored=True))
+    return pipeline.Coding(model, options.effort, options.reference)
 
 
 def _already(kind: str) -> str:
@@ -227,7 +231,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
     """Do what `decompress_file` does with a source that is open."""
     name, source = file.name, file.source
     target = options.target_of(name, unpacked_name)
-    find_model = model_finder(given)
+    find_model = model_finder(given, options.reference)
     if options.part or options.is_recovered:
         (_decompress_part if options.part else recover_file)(name, source, target, given, options)
         return None
@@ -266,8 +270,8 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
     assert options.part is not None
     with _sink(target, source, options) as sink, options.bar(name, None, Summary(), target) as bar:
         workers = options.fitting_workers(given)
-        progress, memory = bar.update, options.memory
-        count = decompress_range(source.stream, sink, model_finder(given), workers, options.part, progress, memory)
+        progress, memory, finder = bar.update, options.memory, model_finder(given, options.reference)
+        count = decompress_range(source.stream, sink, finder, workers, options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{shown(name)}: {count:,} bytes")
 
@@ -284,7 +288,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     others = [*given, *installed_models()]
     with _sink(target, source, options) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
-            workers, find_model = options.fitting_workers(given), model_finder(given)
+            workers, find_model = options.fitting_workers(given), model_finder(given, options.reference)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
         if not result.kept_blocks:
             raise FormatError("Nothing can be recovered: no block is undamaged.")
@@ -337,7 +341,7 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
     """Decode the result and compare it with the source by digest; raises OutputError when they differ."""
     decoded = _HashedSink(Discard())
     model = replace(model, device="") if model else None  # verified by the loops that every reader has
-    finder, summary = model_finder([model] if model else []), Summary()
+    finder, summary = model_finder([model] if model else [], options.reference), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
             workers, memory = options.fitting_workers([model] if model else []), options.memory

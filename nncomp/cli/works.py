@@ -28,12 +28,12 @@ def compress_files(names: list[str], model: ModelFile | None, options: Options) 
 
 def decompress_files(names: list[str], given: list[ModelFile], options: Options) -> None:
     """Decompress files; exits with 1 if any failed."""
-    each_file(names, options, _Decompressing(given, model_finder(given)))
+    each_file(names, options, _Decompressing(given, model_finder(given, options.reference)))
 
 
 def test_files(names: list[str], given: list[ModelFile], options: Options, is_json: bool) -> None:
     """Decompress files and discard the bytes; with `is_json`, print the document of docs/JSON.md. Exits with 1 if any failed."""
-    work = _Testing(given, model_finder(given), is_json)
+    work = _Testing(given, model_finder(given, options.reference), is_json)
     try:
         each_file(names, options, work)
     finally:
@@ -60,7 +60,7 @@ class _Compressing:
         target = options.target_of(file.name, transfer.packed_name)
         kind = transfer.kind_of(file.source)
         is_refused = file.name.endswith(SUFFIX) or not _is_free(target, options) or bool(self.model and self.model.device)
-        if is_refused or (kind and options.is_skipping):
+        if is_refused or options.reference or (kind and options.is_skipping):
             return None
         return CompressTask(file.data, options.memory, coding=transfer.coding_of(kind, self.model, options))
 
@@ -84,7 +84,7 @@ class _Decompressing:
 
     def task(self, file: Input, options: Options) -> SmallFile | None:
         is_other = options.part is not None or options.is_recovered or any(model.device for model in self.given)
-        if is_other or not _is_free(options.target_of(file.name, transfer.unpacked_name), options):
+        if is_other or options.reference or not _is_free(options.target_of(file.name, transfer.unpacked_name), options):
             return None
         return decompress_task(file.data, self.find_model, options.memory)
 
@@ -131,7 +131,7 @@ class _Testing:
         return options.fitting_workers(self.given)
 
     def task(self, file: Input, options: Options) -> SmallFile | None:
-        if any(model.device for model in self.given):
+        if options.reference or any(model.device for model in self.given):
             return None
         task = decompress_task(file.data, self.find_model, options.memory)
         return replace(task, is_kept=False) if task else None

@@ -16,7 +16,7 @@ from nncomp.blocks.memory import Memory
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.remote_task import Order
 from nncomp.cluster.window import Flight, Window
-from nncomp.errors import NncompError
+from nncomp.errors import DataError, NncompError
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import FrameBlock, Readable, Writable
 from nncomp.format.numbers import BlockKind
@@ -95,6 +95,8 @@ class Decompressing:
     def orders(self, work: Work) -> Iterator[Order]:
         with work.open_source() as source:
             for found in read_blocks(source, work.assembly.expect):
+                if found.head.reference:
+                    raise DataError("The file is compressed with a reference; decompress it without --cluster.")
                 model = needed_model(found.block.kind, found.model, self.find_model)
                 self.memory.check_decoding(found.block, model)
                 model_name = self.cluster.send_model(model) if model else None

@@ -27,7 +27,7 @@ from typing import NamedTuple, TypeVar
 
 from nncomp.blocks.codec import Codec, decode_list, verify_block
 from nncomp.entropy.estimate import Estimate, EstimateTask, open_network, rounded, unit_bits
-from nncomp.errors import FormatError
+from nncomp.errors import DataError, FormatError
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block, FrameBlock
 from nncomp.format.numbers import BlockKind
@@ -238,6 +238,8 @@ def _with_models(nnc: bytes, find_model: FindModel) -> Iterator[tuple[FrameBlock
         needs_model = found.block.kind == BlockKind.TOKENS
         if needs_model and found.model is None:
             raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
+        if found.head.reference:
+            raise DataError("The file is compressed with a reference, and what a reference gives cannot be estimated yet.")
         yield found, find_model(found.model) if needs_model and found.model else None
 
 

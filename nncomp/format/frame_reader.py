@@ -13,6 +13,7 @@ from nncomp.errors import FormatError
 from nncomp.format.frames import (
     HAS_COPIES,
     HAS_MODEL,
+    HAS_REFERENCE,
     HAS_WINDOW,
     LAST,
     BlockHeader,
@@ -37,6 +38,7 @@ from nncomp.format.numbers import (
     MAX_WINDOW_LOG2,
     MIN_WINDOW_LOG2,
     MODEL_HASH_BYTES,
+    REFERENCE_HASH_BYTES,
     TRAILER_BYTES,
     VERSION,
     BlockKind,
@@ -166,19 +168,21 @@ def read_frame_header(source: ByteSource) -> FrameHeader:
             f"The file is of format version {version}; this nncomp reads version {VERSION}. "
             "Use the nncomp that made it or a newer one."
         )
-    if flags & ~(HAS_MODEL | HAS_WINDOW):
+    if flags & ~(HAS_MODEL | HAS_WINDOW | HAS_REFERENCE):
         raise FormatError("The file's header sets bits that mean nothing in version 1; the file is altered.")
     name = source.take(1 + MODEL_HASH_BYTES) if flags & HAS_MODEL else b""
     model = ModelReference(name[0], name[1:]) if name else None
+    reference = source.take(REFERENCE_HASH_BYTES) if flags & HAS_REFERENCE else b""
+    data = MAGIC + byte + name + reference
     if not flags & HAS_WINDOW:
-        return FrameHeader(model, 0, MAGIC + byte + name)
+        return FrameHeader(model, 0, data, reference)
     window = source.take(1)
     if not MIN_WINDOW_LOG2 <= window[0] <= MAX_WINDOW_LOG2:
         raise FormatError(
             f"The file claims copies from 2**{window[0]} bytes back; the exponent is {MIN_WINDOW_LOG2} to {MAX_WINDOW_LOG2}. "
             "It is altered."
         )
-    return FrameHeader(model, window[0], MAGIC + byte + name + window)
+    return FrameHeader(model, window[0], data + window, reference)
 
 
 def read_block_header(source: ByteSource, head: FrameHeader, is_first: bool) -> BlockHeader:

@@ -18,6 +18,7 @@ from nncomp.format.numbers import (
     MAX_LITERAL_BYTES,
     MAX_WINDOW_LOG2,
     MODEL_HASH_BYTES,
+    REFERENCE_HASH_BYTES,
     TRAILER_BYTES,
     VERSION,
     BlockKind,
@@ -39,6 +40,7 @@ class Writable(Protocol):
 
 HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
 HAS_WINDOW = 0x04  # the frame has several blocks, and says how far back copies reach
+HAS_REFERENCE = 0x08  # the frame names a reference
 HAS_COPIES, LAST = 0x08, 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
 
 
@@ -60,6 +62,7 @@ class FrameHeader:
     model: ModelReference | None
     window_log2: int  # log2 of how many literals back a copy may reach; 0 in a frame of one block
     data: bytes = field(repr=False)
+    reference: bytes = b""  # the first 8 bytes of the SHA-256 of the text that stands before the content; none for no text
 
 
 @dataclass(frozen=True)
@@ -211,12 +214,14 @@ class FrameIndex:
         return index + (len(index) + TRAILER_BYTES).to_bytes(TRAILER_BYTES, "little")
 
 
-def frame_header(model: ModelReference | None, window_log2: int) -> FrameHeader:
-    """Return the header of a frame; `window_log2` is 0 for a frame of one block."""
-    data = MAGIC + bytes([VERSION << 4 | (HAS_MODEL if model else 0) | (HAS_WINDOW if window_log2 else 0)])
+def frame_header(model: ModelReference | None, window_log2: int, reference: bytes = b"") -> FrameHeader:
+    """Return the header of a frame; `window_log2` is 0 for a frame of one block, `reference` empty for a frame without one."""
+    assert len(reference) in (0, REFERENCE_HASH_BYTES)
+    flags = (HAS_MODEL if model else 0) | (HAS_WINDOW if window_log2 else 0) | (HAS_REFERENCE if reference else 0)
+    data = MAGIC + bytes([VERSION << 4 | flags])
     if model:
         data += bytes([model.model_id]) + model.content_hash
-    return FrameHeader(model, window_log2, data + bytes([window_log2]) if window_log2 else data)
+    return FrameHeader(model, window_log2, data + reference + (bytes([window_log2]) if window_log2 else b""), reference)
 
 
 def block_header(block: Block, start: Start | None) -> BlockHeader:
@@ -242,9 +247,11 @@ def block_header(block: Block, start: Start | None) -> BlockHeader:
 class FrameWriter:
     """Writes one frame, block by block; the frame is complete when the block marked last is written."""
 
-    def __init__(self, sink: Writable, model: ModelReference | None = None, window_log2: int = MAX_WINDOW_LOG2) -> None:
+    def __init__(
+        self, sink: Writable, model: ModelReference | None = None, window_log2: int = MAX_WINDOW_LOG2, reference: bytes = b""
+    ) -> None:
         self._sink = sink
-        self._model, self._window_log2 = model, window_log2
+        self._model, self._window_log2, self._reference = model, window_log2, reference
         self._index: FrameIndex | None = None
         self._is_complete = False
         self.frame_bytes = 0
@@ -255,7 +262,7 @@ class FrameWriter:
         `content` is the checksum of the content, for the footer: needed with the last of several blocks.
         """
         if self._index is None:
-            head = frame_header(self._model, 0 if block.is_last else self._window_log2).data
+            head = frame_header(self._model, 0 if block.is_last else self._window_log2, self._reference).data
             self._index = FrameIndex(head)
             self.frame_bytes += self._sink.write(head)
         assert not self._is_complete and block.literal_bytes <= MAX_LITERAL_BYTES

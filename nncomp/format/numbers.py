@@ -15,6 +15,9 @@ CHECKSUM_BYTES = 8  # BLAKE2b of a block's raw bytes, and of an index
 MODEL_HASH_BYTES = 8  # of the SHA-256 of a model file
 MAX_TOTAL_BYTES = (1 << 63) - 1  # raw bytes of a frame
 
+# Reference
+REFERENCE_HASH_BYTES = 8  # of the SHA-256 of a reference
+
 # Block
 MAX_LITERAL_BYTES = (6 << 20) - 1  # of a block: what is coded
 MAX_RAW_BYTES = 64 << 20  # of a block: literals and copies
@@ -43,6 +46,8 @@ MIN_TABLE_BITS, MAX_TABLE_BITS = 16, 26  # of a block of bytes: log2 of the byte
 MAX_LANES_LOG2 = 4  # of a block of tokens
 MIN_LINES_LOG2, MAX_LINES_LOG2 = 8, 22  # of a block of tokens: log2 of the lines of its hash table
 LINE_BYTES = 64
+PRIMER_SHIFT = 5  # of a block of bytes or tokens: the highest three bits of its head's last byte say how long its primer is
+PRIMER_LOG2 = 13  # log2 of the bytes of a primer is this and those bits, if they are not 0
 
 
 class BlockKind(IntEnum):

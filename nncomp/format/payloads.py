@@ -15,6 +15,8 @@ from nncomp.format.numbers import (
     MAX_TABLE_BITS,
     MIN_LINES_LOG2,
     MIN_TABLE_BITS,
+    PRIMER_LOG2,
+    PRIMER_SHIFT,
     WORD_BYTES,
     BlockKind,
 )
@@ -25,25 +27,26 @@ HEAD_BYTES = 3  # the longest head
 
 @dataclass(frozen=True)
 class BytesHead:
-    """The head of a block of bytes: log2 of the size of its hash tables, one byte.
+    """The head of a block of bytes: log2 of the size of its hash tables, and how long its primer is, one byte.
 
     >>> BytesHead.parse(BytesHead(26).pack() + b"words")
-    BytesHead(table_bits=26)
+    BytesHead(table_bits=26, primer=0)
     """
 
     table_bits: int
+    primer: int = 0  # see `primer_bytes`
 
     SIZE = 1
 
     def pack(self) -> bytes:
-        return bytes([self.table_bits])
+        return bytes([self.table_bits | self.primer << PRIMER_SHIFT])
 
     @classmethod
     def parse(cls, payload: bytes) -> BytesHead:
         """Return the head of a payload; raises FormatError when it has none, or one out of bounds."""
         if not payload:
             raise FormatError("A block of mixing alone is empty; the file is truncated or altered.")
-        head = cls(payload[0])
+        head = cls(payload[0] & (1 << PRIMER_SHIFT) - 1, payload[0] >> PRIMER_SHIFT)
         if not MIN_TABLE_BITS <= head.table_bits <= MAX_TABLE_BITS:
             raise FormatError(
                 f"A block asks for tables of 2**{head.table_bits} bytes; "
@@ -56,13 +59,16 @@ class BytesHead:
 class TokensHead:
     """The head of a block of tokens: log2 of its lanes, log2 of the lines of its hash table, flags; a byte each.
 
+    The highest bits of the flags say how long its primer is. A block with a primer has one lane and no code.
+
     >>> TokensHead.parse(TokensHead(2, 20, has_code=False).pack() + bytes(4))
-    TokensHead(lanes_log2=2, lines_log2=20, has_code=False)
+    TokensHead(lanes_log2=2, lines_log2=20, has_code=False, primer=0)
     """
 
     lanes_log2: int
     lines_log2: int
     has_code: bool = False
+    primer: int = 0  # see `primer_bytes`
 
     SIZE = 3
 
@@ -80,7 +86,7 @@ class TokensHead:
         return LINE_BYTES << self.lines_log2
 
     def pack(self) -> bytes:
-        return bytes([self.lanes_log2, self.lines_log2, _CODE if self.has_code else 0])
+        return bytes([self.lanes_log2, self.lines_log2, (_CODE if self.has_code else 0) | self.primer << PRIMER_SHIFT])
 
     @classmethod
     def parse(cls, payload: bytes) -> TokensHead:
@@ -88,6 +94,7 @@ class TokensHead:
         if len(payload) < cls.SIZE + WORD_BYTES:
             raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
         lanes_log2, lines_log2, flags = payload[: cls.SIZE]
+        primer, flags = flags >> PRIMER_SHIFT, flags & (1 << PRIMER_SHIFT) - 1
         if flags & ~_CODE:
             raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
         if lanes_log2 > MAX_LANES_LOG2 or not MIN_LINES_LOG2 <= lines_log2 <= MAX_LINES_LOG2:
@@ -95,7 +102,24 @@ class TokensHead:
                 f"A block of tokens asks for 2**{lanes_log2} lanes and 2**{lines_log2} lines of mixing table; "
                 f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
             )
-        return cls(lanes_log2, lines_log2, bool(flags & _CODE))
+        if primer and (lanes_log2 or flags):
+            raise FormatError("A block of tokens begins with a reference and has several lanes or a code; the file is altered.")
+        return cls(lanes_log2, lines_log2, bool(flags & _CODE), primer)
+
+
+def primer_bytes(primer: int) -> int:
+    """Return how many of the last bytes of the reference a block begins with, at most, by what its head says; 0 for none.
+
+    >>> [primer_bytes(primer) for primer in (0, 1, 7)]
+    [0, 16384, 1048576]
+    """
+    return 1 << PRIMER_LOG2 + primer if primer else 0
+
+
+def asked_primer_bytes(kind: int, payload: bytes) -> int:
+    """Return what `primer_bytes` says of the head of a payload; 0 for one that is no right head."""
+    place = BytesHead.SIZE if kind == BlockKind.BYTES else TokensHead.SIZE if kind == BlockKind.TOKENS else 0
+    return primer_bytes(payload[place - 1] >> PRIMER_SHIFT) if 0 < place <= len(payload) else 0
 
 
 def may_begin(kind: int, head: bytes, payload_bytes: int) -> bool:

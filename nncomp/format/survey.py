@@ -20,6 +20,7 @@ from nncomp.format.numbers import (
     MAX_RAW_BYTES,
     MAX_WINDOW_LOG2,
     MODEL_HASH_BYTES,
+    REFERENCE_HASH_BYTES,
     TRAILER_BYTES,
     BlockKind,
 )
@@ -28,7 +29,10 @@ from nncomp.format.varints import MAX_VARINT_BYTES, varint
 # What a header that is damaged may have been, for its length and whether blocks follow; which model it named nobody knows.
 _ANY_MODEL = ModelReference(0, bytes(MODEL_HASH_BYTES))
 _HEADERS = [
-    FrameHeader(None, window, frame_header(model, window).data) for window in (MAX_WINDOW_LOG2, 0) for model in (_ANY_MODEL, None)
+    FrameHeader(None, window, frame_header(model, window, reference).data, reference)
+    for reference in (b"", bytes(REFERENCE_HASH_BYTES))
+    for window in (MAX_WINDOW_LOG2, 0)
+    for model in (_ANY_MODEL, None)
 ]
 _WINDOW_BYTES = 1 << 20
 # The most that a footer has, and a block in it; and the least that a block has, the first of a frame left out.

@@ -28,6 +28,7 @@ from nncomp.mixing import bit_histories, byte_contexts, match_model, mixer
 from nncomp.mixing.arithmetic import BIAS, combine
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
 from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
+from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, INPUTS_PER_MATCH, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, APM_POINTS, Mixer, MixerScratch
 
@@ -239,7 +240,12 @@ def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
 
 def new_mixing(count: int, table_bits: int) -> ByteMixing:
     """Return the predictor of `count` bytes."""
-    buckets, apm_contexts, heads = sizes(count, table_bits)
+    return _mixing_of(sizes(count, table_bits))
+
+
+def _mixing_of(sizes_of: tuple[int, int, int]) -> ByteMixing:
+    """Return the predictor with tables of these `sizes`."""
+    buckets, apm_contexts, heads = sizes_of
     mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS)
     mixing.inputs[BIAS_INPUT] = BIAS
     first = np.zeros(len(mixing.inputs), np.int32)
@@ -255,16 +261,48 @@ def new_mixing(count: int, table_bits: int) -> ByteMixing:
     return ByteMixing(memory, ByteScratch(np.zeros(CONTEXTS, np.int64), bit_histories.new_places(CONTEXTS), mixing))
 
 
+class Primed(NamedTuple):
+    """A predictor that has read a text, for tables of this size, and the text: what follows it is predicted with both."""
+
+    mixing: ByteMixing
+    text: NDArray[np.uint8]
+    sizes: tuple[int, int, int]
+
+
+def primed(text: bytes, sizes_of: tuple[int, int, int]) -> Primed:
+    """Return a predictor that has read a text, with tables of these `sizes`."""
+    model, data = _mixing_of(sizes_of), np.frombuffer(text, np.uint8).copy()
+    run_model(model, data, 0, len(data), np.zeros(8 * len(data), np.uint16), *_no_words(), False)
+    return Primed(model, data, sizes_of)
+
+
+def _no_words() -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
+    """Return the words and the state of no decoder."""
+    return np.zeros(0, np.uint32), np.zeros(5, np.uint64)
+
+
+def _begin(count: int, table_bits: int, after: Primed | None) -> tuple[ByteMixing, NDArray[np.uint8]]:
+    """Return the predictor of `count` bytes, and the bytes before them, with room for them."""
+    if after is None:
+        return new_mixing(count, table_bits), np.zeros(count, np.uint8)
+    assert after.sizes == sizes(len(after.text) + count, table_bits)
+    return copied(after.mixing), np.concatenate([after.text, np.zeros(count, np.uint8)])
+
+
 def probabilities_in_parts(
-    data: NDArray[np.uint8], part_bytes: int, table_bits: int = MAX_TABLE_BITS
+    data: NDArray[np.uint8], part_bytes: int, table_bits: int = MAX_TABLE_BITS, after: Primed | None = None
 ) -> Iterator[NDArray[np.uint16]]:
-    """Yield p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first, `part_bytes` bytes at a time."""
-    model, data = new_mixing(len(data), table_bits), np.array(data, np.uint8)
-    probabilities = np.zeros(8 * len(data), np.uint16)
-    nothing, decoder = np.zeros(0, np.uint32), np.zeros(5, np.uint64)
-    for first in range(0, len(data), part_bytes):
-        end = min(first + part_bytes, len(data))
-        run_model(model, data, first, end, probabilities, nothing, decoder, False)
+    """Yield p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first, `part_bytes` bytes at a time.
+
+    `after` is what was read before it.
+    """
+    model, whole = _begin(len(data), table_bits, after)
+    start = len(whole) - len(data)
+    whole[start:] = data
+    probabilities = np.zeros(8 * len(whole), np.uint16)
+    for first in range(start, len(whole), part_bytes):
+        end = min(first + part_bytes, len(whole))
+        run_model(model, whole, first, end, probabilities, *_no_words(), False)
         yield probabilities[8 * first : 8 * end]
 
 
@@ -277,14 +315,15 @@ def encode_bytes(data: NDArray[np.uint8], table_bits: int = MAX_TABLE_BITS) -> N
     return parts[0] if parts else np.zeros(0, np.uint16)
 
 
-def decode_bytes(words: NDArray[np.uint32], count: int, table_bits: int = MAX_TABLE_BITS) -> NDArray[np.uint8]:
+def decode_bytes(
+    words: NDArray[np.uint32], count: int, table_bits: int = MAX_TABLE_BITS, after: Primed | None = None
+) -> NDArray[np.uint8]:
     """Return the `count` bytes (uint8) coded in `words`; raises FormatError when the words do not end where the text ends."""
     sizes(count, table_bits)
     range_coder.check_claim(words, 8 * count)
-    model = new_mixing(count, table_bits)
-    data = np.zeros(count, np.uint8)
-    decoder = np.zeros(5, np.uint64)
+    model, whole = _begin(count, table_bits, after)
+    start, decoder = len(whole) - count, np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)
-    run_model(model, data, 0, count, np.zeros(0, np.uint16), words, decoder, True)
+    run_model(model, whole, start, len(whole), np.zeros(0, np.uint16), words, decoder, True)
     range_coder.check_finished(decoder, words)
-    return data
+    return whole[start:]

@@ -21,6 +21,7 @@ from nncomp.machine.kernels import inlined
 from nncomp.mixing import byte_contexts, match_model, mixer, start_values, token_contexts, token_histories
 from nncomp.mixing.arithmetic import BIAS, COUNT_BITS, combine, flat, stretch
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
+from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import APM_CONTEXTS, BY_LAST_BYTE, BY_MATCH, BY_NODE, FIRST_WEIGHT_SETS, MAX_BITS
@@ -208,6 +209,19 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
         "map_0": memory.apms[0],
         "map_2": memory.apms[2],
     }
+
+
+def resumed(m: TokenMixing, raw_bytes: int) -> TokenMixing:
+    """Return a copy of the predictor of one lane whose bytes are all there, with room for `raw_bytes` more."""
+    fields = m.memory._asdict()
+    old = fields.pop("histories")
+    histories = token_histories.new_histories(old.table.size // token_histories.LINE_BYTES, *copied(old[2:]))
+    histories.table[:] = old.table
+    memory = TokenMemory(histories=histories, **{name: copied(part) for name, part in fields.items()})
+    ids = np.concatenate([memory.tokens.ids, np.zeros(raw_bytes, np.int32)])
+    memory = memory._replace(tokens=memory.tokens._replace(ids=ids))
+    starts = m.constants.starts + np.array([0, raw_bytes])
+    return TokenMixing(m.constants._replace(starts=starts), memory, copied(m.scratch))
 
 
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from nncomp.errors import FormatError
@@ -14,6 +15,7 @@ from nncomp.format.copies import Copy
 from nncomp.format.frames import FrameBlock
 from nncomp.format.numbers import CHECKSUM_BYTES
 from nncomp.stream.history import History
+from nncomp.stream.reference import Reference, needed_reference
 
 Part = bytes | memoryview
 PART_BYTES = 1 << 20  # of a copy, at a time
@@ -30,6 +32,28 @@ class Earlier(Protocol):
     def window_bytes(self) -> int: ...
 
     def read(self, place: int, count: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class AfterReference:
+    """The literals of a frame before a block, and before them a reference, whose places are negative."""
+
+    earlier: Earlier | None  # None in a frame of one block
+    reference: Reference
+
+    @property
+    def end(self) -> int:
+        return self.earlier.end if self.earlier else 0
+
+    @property
+    def window_bytes(self) -> int:
+        return self.earlier.window_bytes if self.earlier else 0
+
+    def read(self, place: int, count: int, /) -> bytes:
+        if place < 0:
+            return self.reference.read(self.reference.size + place, min(count, -place))
+        assert self.earlier
+        return self.earlier.read(place, count)
 
 
 def content_hash() -> hashlib.blake2b:
@@ -63,26 +87,37 @@ def _whole_pieces(copies: Sequence[Copy], literal_bytes: int) -> Iterator[tuple[
     yield at, 0, literal_bytes - at
 
 
-def check_sources(copies: Sequence[Copy], before: int, window_bytes: int | None) -> None:
+def check_sources(copies: Sequence[Copy], before: int, window_bytes: int | None, reference_bytes: int = 0) -> None:
     """Raise FormatError for a copy from where no text is kept, in a block that has so many literals before it.
 
-    `window_bytes` is None for the only block of a frame.
+    `window_bytes` is None for the only block of a frame; a reference is kept beside the window.
     """
     for copy in copies:
         before += copy.run
-        if copy.distance > before or (window_bytes is not None and copy.distance > window_bytes):
+        source = before - copy.distance
+        if source < 0 < reference_bytes:
+            if source < -reference_bytes or source + copy.length > 0:
+                raise FormatError("A copy is not within the reference; the file is altered.")
+        elif source < 0 or (window_bytes is not None and copy.distance > window_bytes):
             raise FormatError("A copy is of text from before the window or the beginning; the file is altered.")
 
 
 def put_together(
-    literals: bytes, copies: Sequence[Copy], earlier: Earlier | None, first: int = 0, last: int | None = None
+    literals: bytes,
+    copies: Sequence[Copy],
+    earlier: Earlier | None,
+    first: int = 0,
+    last: int | None = None,
+    reference: Reference | None = None,
 ) -> Iterator[Part]:
     """Yield the raw bytes of a block in parts, or those from `first` up to `last`.
 
-    `earlier` has the literals of the blocks before; without it the block is the only one of its frame.
-    Raises FormatError for a copy from where no text is kept.
+    `earlier` has the literals of the blocks before; without it the block is the only one of its frame. `reference` is the
+    frame's. Raises FormatError for a copy from where no text is kept.
     """
-    check_sources(copies, earlier.end if earlier else 0, earlier.window_bytes if earlier else None)
+    before, window_bytes = (earlier.end, earlier.window_bytes) if earlier else (0, None)
+    check_sources(copies, before, window_bytes, reference.size if reference else 0)
+    earlier = AfterReference(earlier, reference) if reference else earlier
     view = memoryview(literals)
     last = len(literals) + sum(copy.length for copy in copies) if last is None else last
     for piece in pieces(copies, len(literals), first, last):
@@ -137,9 +172,13 @@ def joined(parts: Iterable[Part]) -> Iterator[bytes]:
 
 
 class Assembly:
-    """Takes the decoded blocks of all frames in order and gives their content, compared with each frame's checksum."""
+    """Takes the decoded blocks of all frames in order and gives their content, compared with each frame's checksum.
 
-    def __init__(self) -> None:
+    `reference` is that of the frames that name one.
+    """
+
+    def __init__(self, reference: Reference | None = None) -> None:
+        self._reference = reference
         self._frame = -1
         self._history: History | None = None
         self._hash = content_hash()
@@ -150,12 +189,16 @@ class Assembly:
         self._expected[frame] = content
 
     def add(self, found: FrameBlock, literals: bytes, copies: Sequence[Copy]) -> Iterator[bytes]:
-        """Yield the raw bytes of the next block, which has these literals and copies; raises FormatError."""
+        """Yield the raw bytes of the next block, which has these literals and copies.
+
+        Raises FormatError, and NoReferenceError if its frame names a reference that is not given.
+        """
+        reference = needed_reference(found.head, self._reference)
         if found.frame != self._frame:
             self.check()
             self._frame, self._hash = found.frame, content_hash()
             self._history = History(1 << found.head.window_log2) if found.head.window_log2 else None
-        for part in joined(put_together(literals, copies, self._history)):
+        for part in joined(put_together(literals, copies, self._history, reference=reference)):
             if self._history:
                 self._hash.update(part)
             yield part

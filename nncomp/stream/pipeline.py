@@ -15,13 +15,26 @@ from typing import TYPE_CHECKING, NamedTuple
 from nncomp.blocks.codec import Codec, decode_list, encode_list, verify_block
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
+from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.errors import FormatError
 from nncomp.format.copies import Copy, pack_copies, parse_copies
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import Block, CopyList, FrameBlock, FrameWriter, ModelReference, Readable, Writable, block_checksum
+from nncomp.format.frames import (
+    Block,
+    CopyList,
+    FrameBlock,
+    FrameHeader,
+    FrameWriter,
+    ModelReference,
+    Readable,
+    Writable,
+    block_checksum,
+)
 from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import asked_primer_bytes, primer_bytes
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly
+from nncomp.stream.reference import Reference, needed_reference
 from nncomp.stream.workers import Progress
 from nncomp.stream.workers import run_in_order as run_in_order
 
@@ -29,6 +42,22 @@ if TYPE_CHECKING:
     from nncomp.stream.repeats import Cut
 
 FindModel = Callable[[ModelReference], ModelFile]
+
+
+@dataclass(frozen=True)
+class Finder:
+    """What finds the model of a frame (it is a FindModel), and has the reference of the frames that name one."""
+
+    find_model: FindModel
+    reference: Reference | None = None
+
+    def __call__(self, named: ModelReference) -> ModelFile:
+        return self.find_model(named)
+
+
+def reference_of(find_model: FindModel) -> Reference | None:
+    """Return the reference that a FindModel has; only a Finder has one."""
+    return find_model.reference if isinstance(find_model, Finder) else None
 
 
 @dataclass
@@ -42,11 +71,15 @@ class Summary:
 
 
 class Encoded(NamedTuple):
-    """A coded block, the surprisal of what was coded in bits, and with the last block the checksum of the content."""
+    """A coded block, the surprisal of what was coded in bits, and with the last block the checksum of the content.
+
+    `needs_reference`: it has copies of the reference, or begins with it.
+    """
 
     block: Block
     cost_bits: float
     content: bytes | None
+    needs_reference: bool = False
 
 
 class Decoded(NamedTuple):
@@ -62,12 +95,13 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """Literals and copies to code with a model's network, or with none, in so many threads."""
+    """Literals and copies to code with a model's network, or with none, in so many threads; it may begin with a primer."""
 
     cut: Cut
     model: ModelFile | None
     threads: int = 1
     effort: Effort = USUAL
+    primer: bytes = field(default=b"", repr=False)
 
     @property
     def raw_bytes(self) -> int:
@@ -80,7 +114,7 @@ class EncodeTask:
 
     def run(self) -> Encoded:
         cut = self.cut
-        coded = _codec(self.model, self.effort).encode_block(cut.literals, self.threads)
+        coded = _codec(self.model, self.effort).encode_block(cut.literals, self.threads, self.primer)
         listed = pack_copies(cut.copies) if cut.copies else b""
         copies, list_bits = None, 0.0
         if listed:
@@ -89,7 +123,8 @@ class EncodeTask:
             list_bits = found.cost_bits
         checksum = block_checksum(listed, cut.literals)
         block = Block(int(coded.kind), len(cut.literals), coded.payload, checksum, cut.is_last, copies)
-        return Encoded(block, coded.cost_bits + list_bits, cut.content)
+        needs_reference = cut.has_reference or asked_primer_bytes(block.kind, block.payload) > 0
+        return Encoded(block, coded.cost_bits + list_bits, cut.content, needs_reference)
 
 
 @dataclass(frozen=True)
@@ -109,15 +144,17 @@ class BlockTask:
 
 @dataclass(frozen=True)
 class DecodeTask(BlockTask):
-    """A block to decode and verify, in so many threads."""
+    """A block to decode and verify, in so many threads; `primer` is what it begins with."""
 
     model: ModelFile | None
     threads: int = 1
+    primer: bytes = field(default=b"", repr=False)
 
     def run(self) -> Decoded:
         block, copies = self.block, self.block.copies
         listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
-        literals = _codec(self.model).decode_block(block.kind, block.payload, block.literal_bytes, self.threads)
+        codec = _codec(self.model)
+        literals = codec.decode_block(block.kind, block.payload, block.literal_bytes, self.threads, self.primer)
         verify_block(listed, literals, block.checksum)
         return Decoded(literals, parse_copies(listed, len(literals), copies.copied_bytes) if copies else [])
 
@@ -139,10 +176,17 @@ def _codec_without(effort: Effort) -> Codec:
 
 @dataclass(frozen=True)
 class Coding:
-    """What a stream is coded with: a model or none, and how much effort."""
+    """What a stream is coded with: a model or none, how much effort, and a reference that its readers have too."""
 
     model: ModelFile | None = None
     effort: Effort = USUAL
+    reference: Reference | None = None
+
+    def task(self, cut: Cut, threads: int = 1) -> EncodeTask:
+        """Return the work on what becomes a block."""
+        is_primed = self.reference is not None and len(cut.literals) <= MAX_PRIMED_BYTES
+        primer = self.reference.tail(primer_bytes(PRIMER)) if self.reference and is_primed else b""
+        return EncodeTask(cut, self.model, threads, self.effort, primer)
 
 
 def compress(
@@ -164,10 +208,10 @@ def compress(
     assembly = FrameAssembly(sink, coding, summary)
 
     def tasks() -> Iterator[EncodeTask]:
-        for number, cut in enumerate(cuts(source, 1 << coding.effort.window_log2)):
+        for number, cut in enumerate(cuts(source, 1 << coding.effort.window_log2, coding.reference)):
             memory.check_coding(len(cut.literals), coding.model, coding.effort)
             # Threads are for a block that is alone; of several, each has a process.
-            yield EncodeTask(cut, coding.model, max(1, workers) if cut.is_last and not number else 1, coding.effort)
+            yield coding.task(cut, max(1, workers) if cut.is_last and not number else 1)
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
@@ -186,11 +230,12 @@ class FrameAssembly:
         self._writer: FrameWriter | None = None
 
     def add(self, encoded: Encoded) -> None:
-        block, cost_bits, content = encoded
+        block, cost_bits, content, needs_reference = encoded
         assert block.raw_bytes or (block.is_last and self._writer is None)  # no reader takes an empty block among others
         if self._writer is None:
-            model = named_model(self._coding.model, block)
-            self._writer = FrameWriter(self._sink, model, self._coding.effort.window_log2)
+            model, reference = named_model(self._coding.model, block), self._coding.reference
+            name = reference.name_bytes if reference and (needs_reference or not block.is_last) else b""
+            self._writer = FrameWriter(self._sink, model, self._coding.effort.window_log2, name)
         self._writer.write(block, content or b"")
         self._summary.raw_bytes += block.raw_bytes
         self._summary.packed_bytes = self._writer.frame_bytes
@@ -210,20 +255,20 @@ def decompress(
     """Write to `sink` what all frames of `source` hold, each block verified before it is written; `summary`: see `compress`.
 
     Raises FormatError for bytes that are not as a writer makes them, ModelError when a model that is needed is missing,
-    MemoryLimitError when a block takes too much.
+    NoReferenceError when the reference is, which a Finder has; MemoryLimitError when a block takes too much.
     """
     memory, summary = memory or Memory(), Summary() if summary is None else summary
     found_blocks: deque[FrameBlock] = deque()  # those in flight
-    assembly = Assembly()
+    assembly = Assembly(reference_of(find_model))
 
     def tasks() -> Iterator[DecodeTask]:
         is_first = True
         for found in read_blocks(source, assembly.expect):
             is_alone, is_first = is_first and found.block.is_last, found.block.is_last
-            model = needed_model(found.block.kind, found.model, find_model)
-            memory.check_decoding(found.block, model)
+            task = decode_task(found.block, found.head, find_model, max(1, workers) if is_alone else 1)
+            memory.check_decoding(found.block, task.model)
             found_blocks.append(found)
-            yield DecodeTask(found.block, model, max(1, workers) if is_alone else 1)
+            yield task
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.packed_bytes)
@@ -255,6 +300,18 @@ def needed_model(kind: int, named: ModelReference | None, find_model: FindModel)
     if named is None:
         raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
     return find_model(named)
+
+
+def decode_task(block: Block, head: FrameHeader, find_model: FindModel, threads: int = 1) -> DecodeTask:
+    """Return the work on a block of a frame with this header; raises ModelError and NoReferenceError for what is missing."""
+    primer = needed_primer(block, needed_reference(head, reference_of(find_model)))
+    return DecodeTask(block, needed_model(block.kind, head.model, find_model), threads, primer)
+
+
+def needed_primer(block: Block, reference: Reference | None) -> bytes:
+    """Return what a block begins with: of the reference of its frame, as much as the block asks for."""
+    asked = asked_primer_bytes(block.kind, block.payload) if reference else 0
+    return reference.tail(asked) if reference and asked else b""
 
 
 def _only_forward(progress: Progress | None) -> Progress | None:

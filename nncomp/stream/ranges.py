@@ -20,7 +20,8 @@ from nncomp.format.frames import Block, Writable
 from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.assembly import Part, joined, pieces, put_together
 from nncomp.stream.history import History
-from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, decompress, needed_model
+from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, decode_task, decompress, reference_of
+from nncomp.stream.reference import Reference, needed_reference
 from nncomp.stream.workers import Progress, run_in_order
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
@@ -29,11 +30,12 @@ Range = tuple[int, int | None]  # from the first byte up to but without the last
 class Literals:
     """The literals of the blocks of a file that can seek: `decode` is asked for those that are not kept.
 
-    Literals are kept in memory up to 16 MiB and then in a temporary file, as many as a window has.
+    Literals are kept in memory up to 16 MiB and then in a temporary file, as many as a window has. `reference` is that of
+    the frames that name one.
     """
 
-    def __init__(self, places: list[Place], decode: Callable[[Place], Decoded]) -> None:
-        self.places, self._decode = places, decode
+    def __init__(self, places: list[Place], decode: Callable[[Place], Decoded], reference: Reference | None = None) -> None:
+        self.places, self._decode, self._reference = places, decode, reference
         self._kept: dict[int, int] = {}  # a block's number to where its literals are kept
         windows = [place.head.window_log2 for place in places]
         self._history = History(1 << max([*windows, 23]))  # a block has less than 8 MiB
@@ -66,7 +68,7 @@ class Literals:
     def raw(self, place: Place, decoded: Decoded, first: int = 0, last: int | None = None) -> Iterator[Part]:
         """Yield the raw bytes of a block, or those from `first` up to `last`."""
         earlier = _Before(self, place) if place.head.window_log2 else None
-        return put_together(*decoded, earlier, first, last)
+        return put_together(*decoded, earlier, first, last, needed_reference(place.head, self._reference))
 
 
 @dataclass(frozen=True)
@@ -122,17 +124,16 @@ def decompress_range(
     count = done_bytes = 0
 
     def task(place: Place, threads: int = 1) -> DecodeTask:
-        block = read_block(source, place)
-        model = needed_model(block.kind, place.model, find_model)
-        memory.check_decoding(block, model)
-        return DecodeTask(block, model, threads)
+        found = decode_task(read_block(source, place), place.head, find_model, threads)
+        memory.check_decoding(found.block, found.model)
+        return found
 
     def tasks() -> Iterator[DecodeTask]:
         for number in needed:
             waiting.append((places[number], task(places[number], max(1, workers) if len(needed) == 1 else 1)))
             yield waiting[-1][1]
 
-    literals = Literals(places, lambda place: task(place).run())
+    literals = Literals(places, lambda place: task(place).run(), reference_of(find_model))
     begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
     for decoded in run_in_order(tasks(), DecodeTask.run, workers, begun):
         place, done = waiting.popleft()

@@ -20,15 +20,17 @@ from nncomp.format.index import locate_blocks
 from nncomp.format.payloads import HEAD_BYTES, may_begin
 from nncomp.format.survey import Found, Gap, Survey
 from nncomp.network.registry import ModelFile
-from nncomp.stream.assembly import Part, piece_bytes, pieces
+from nncomp.stream.assembly import AfterReference, Part, piece_bytes, pieces
 from nncomp.stream.history import History
-from nncomp.stream.pipeline import BlockTask, Decoded, DecodeTask, FindModel, needed_model
+from nncomp.stream.pipeline import BlockTask, Decoded, DecodeTask, FindModel, needed_model, needed_primer, reference_of
+from nncomp.stream.reference import Reference
 from nncomp.stream.workers import Progress, run_in_order
 
 _ZEROS = bytes(1 << 20)
 _NO_HEADER = "Its header is damaged."
 _NO_END = "The file ends there, or what follows is no part of it."
 _NO_SOURCE = "It is a copy of bytes that are lost."
+_NO_REFERENCE = "It is a copy of bytes that are lost, or of the reference, which is not given or not known."
 _SHORT_BYTES = 4096  # a copy of fewer bytes again and again, some of them lost, is lost as a whole
 
 
@@ -56,13 +58,14 @@ class RecoverTask(BlockTask):
     """A block to decode with the first of several models that gives what its checksum says."""
 
     models: tuple[ModelFile | None, ...]
+    primer: bytes = b""
 
     def run(self) -> Decoded | str:
         """Return what the block holds, or the reason why nothing is known of it."""
         why = ""
         for model in self.models:
             try:
-                return DecodeTask(self.block, model).run()
+                return DecodeTask(self.block, model, primer=self.primer).run()
             except (FormatError, ModelError) as error:
                 why = why or str(error)
         return why
@@ -80,11 +83,13 @@ def recover(
     """Write to `sink` every block of `source` (which can seek) that can be verified.
 
     Between them zeros stand for what is lost, so that the bytes after it keep their place; after the last nothing does.
-    `others` are models to try where the one that a frame names is not found, for its name may be what is damaged.
-    Raises MemoryLimitError; damage of any kind is in the result.
+    `others` are models to try where the one that a frame names is not found, for its name may be what is damaged. So the
+    reference that `find_model` has is tried for the beginning of a block, but copies of it are only taken where its name is
+    right: no checksum of a block tells of them. Raises MemoryLimitError; damage of any kind is in the result.
     """
     found_pieces: deque[tuple[Found | Gap, str]] = deque()  # in work, and why a piece is lost already
-    output, done_bytes = _Output(sink), 0
+    reference = reference_of(find_model)
+    output, done_bytes = _Output(sink, reference), 0
 
     def task_of(found: Found) -> RecoverTask | str:
         try:
@@ -97,7 +102,7 @@ def recover(
         block = found.header.block(source.read(found.header.body_bytes))
         for model in models:
             memory.check_decoding(block, model)
-        return RecoverTask(block, models)
+        return RecoverTask(block, models, needed_primer(block, reference if found.head.reference else None))
 
     def is_right(found: Found) -> bool:
         header = found.header
@@ -141,11 +146,12 @@ def recover(
 class _Output:
     """Takes blocks and gaps in order: writes what is known, and zeros before it for what is not."""
 
-    def __init__(self, sink: Writable) -> None:
+    def __init__(self, sink: Writable, reference: Reference | None) -> None:
         self._sink = sink
+        self._reference = reference
         self._position = self._zeros = 0
         self._frame: int | None = None
-        self._literals = _Literals()
+        self._literals, self._is_placed = _Literals(), True
         self.result = Recovered()
 
     def lose(self, piece: Found | Gap, why: str) -> None:
@@ -153,7 +159,7 @@ class _Output:
         self._begin(piece.frame)
         sizes = piece.header if isinstance(piece, Found) else piece
         if sizes.literal_bytes is None:
-            self._literals = _Literals()  # nobody knows how far back those before are
+            self._literals, self._is_placed = _Literals(), False  # nobody knows how far back those before are
         else:
             self._literals.lose(sizes.literal_bytes)
         self._lose(sizes.raw_bytes, why)
@@ -162,9 +168,11 @@ class _Output:
         """Take a block that is verified."""
         self._begin(found.frame)
         self.result.kept_blocks += 1
+        is_named = self._reference and found.head.reference == self._reference.name_bytes
+        self._literals.reference = self._reference if is_named and self._is_placed else None
         for part in self._literals.put_together(decoded):
             if isinstance(part, int):
-                self._lose(part, _NO_SOURCE)
+                self._lose(part, _NO_SOURCE if self._literals.reference or not found.head.reference else _NO_REFERENCE)
                 continue
             while self._zeros:
                 self._zeros -= self._sink.write(_ZEROS[: self._zeros])
@@ -175,12 +183,12 @@ class _Output:
 
     def _begin(self, frame: int) -> None:
         if frame != self._frame:
-            self._frame, self._literals = frame, _Literals()
+            self._frame, self._literals, self._is_placed = frame, _Literals(), True
 
     def _lose(self, raw_bytes: int | None, why: str) -> None:
         start, end = self._position, None if raw_bytes is None else self._position + raw_bytes
         lost = self.result.lost
-        if lost and why == _NO_SOURCE == lost[-1].why and lost[-1].end == start:
+        if lost and why in (_NO_SOURCE, _NO_REFERENCE) and why == lost[-1].why and lost[-1].end == start:
             start = lost.pop().start
         lost.append(Loss(start, end, why))
         self._position += raw_bytes or 0
@@ -193,6 +201,7 @@ class _Literals:
     def __init__(self) -> None:
         self._history = History(1 << 32)
         self._lost = [0]  # places: from the first to the second known, to the third lost, and so on
+        self.reference: Reference | None = None  # what stands before them, where it is known where they begin
 
     @property
     def end(self) -> int:
@@ -221,12 +230,21 @@ class _Literals:
         """Yield the raw bytes of a block in parts; for lost ones, how many they are."""
         view = memoryview(decoded.literals)
         for place, distance, start, stop in pieces(decoded.copies, len(view), 0, decoded.raw_bytes):
-            if not distance or self._is_known(self.end + place, min(distance, stop)):
+            if distance and self.end + place < 0:
+                yield from self._of_reference(self.end + place, stop)
+            elif not distance or self._is_known(self.end + place, min(distance, stop)):
                 yield from piece_bytes(view, self, place, distance, start, stop)
             elif stop > distance and distance < _SHORT_BYTES:
                 yield stop
             else:
                 yield from self._copied(view, place, distance, stop)
+
+    def _of_reference(self, place: int, length: int) -> Iterator[Part | int]:
+        """Yield a copy of the reference, from a place on, which is negative; how many bytes it has if it is not there."""
+        if self.reference is None or place < -self.reference.size or place + length > 0:
+            yield length
+        else:
+            yield from piece_bytes(memoryview(b""), AfterReference(None, self.reference), place, length, 0, length)
 
     def _copied(self, view: memoryview, place: int, distance: int, length: int) -> Iterator[Part | int]:
         """Yield a copy of literals some of which are lost."""

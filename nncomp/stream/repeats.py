@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.format.copies import Copy
 from nncomp.format.frames import Readable
 from nncomp.format.numbers import BLOCK_BYTES, MAX_COPIES, MAX_RAW_BYTES, SPLIT_BYTES
+from nncomp.format.payloads import primer_bytes
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.history import History
+from nncomp.stream.reference import Reference
 from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
 
 _PIECE_BYTES = 1 << 16  # searched at a time; its hashes stay in a near cache
@@ -36,6 +39,7 @@ class Cut:
     literals: bytes = field(repr=False)
     copies: tuple[Copy, ...]
     content: bytes | None = None  # with the last cut: the checksum of all bytes
+    has_reference: bool = False  # some of the copies are of the reference
 
     @property
     def is_last(self) -> bool:
@@ -46,9 +50,9 @@ class Cut:
         return len(self.literals) + sum(copy.length for copy in self.copies)
 
 
-def cuts(source: Readable, window_bytes: int) -> Iterator[Cut]:
+def cuts(source: Readable, window_bytes: int, reference: Reference | None = None) -> Iterator[Cut]:
     """Yield what becomes each block of a stream; nothing in gives one empty block."""
-    finder = RepeatFinder(window_bytes)
+    finder = RepeatFinder(window_bytes, reference)
     while data := source.read(_READ_BYTES):
         yield from finder.take(data)
     yield from finder.finish()
@@ -73,15 +77,20 @@ class _Kept:
 
 
 class RepeatFinder:
-    """Takes a stream in parts and gives cuts. A copy reaches at most `window_bytes` back in the literals."""
+    """Takes a stream in parts and gives cuts. A copy reaches at most `window_bytes` back in the literals.
 
-    def __init__(self, window_bytes: int) -> None:
+    Before the first literal stands the reference, if there is one: its places are negative. A copy of it ends where it ends.
+    """
+
+    def __init__(self, window_bytes: int, reference: Reference | None = None) -> None:
         self._window_bytes = window_bytes
+        self._reference = reference
+        self._first = -reference.size if reference else 0  # the first place there is
         self._history = History(window_bytes)  # the literals of the cuts that were given
         self._literals = bytearray()  # those since, and the copies between them
         self._copies: list[_Taken] = []
         self._copied_bytes = 0
-        self._table = SampleTable()
+        self._table = reference.sample_table() if reference else SampleTable()
         self._content = content_hash()
         self._held = bytearray()  # less than a piece
         self._context = b""  # before the next piece
@@ -98,7 +107,9 @@ class RepeatFinder:
         del self._held[:done]
 
     def finish(self) -> Iterator[Cut]:
-        """Yield the last cuts."""
+        """Yield the last cuts. Raises DataError if the reference was written in the meantime."""
+        if self._reference:
+            self._reference.check_unchanged()
         if self._held:
             yield from self._add(bytes(self._held))
             self._held.clear()
@@ -125,6 +136,7 @@ class RepeatFinder:
         inside = [copy for copy in self._copies if copy.place <= count]
         befores = [0, *(copy.place for copy in inside)]
         copies = tuple(Copy(c.place - before, c.length, c.distance) for c, before in zip(inside, befores, strict=False))
+        has_reference = any(self._history.end + copy.place < copy.distance for copy in inside)
         self._history.append(literals)
         del self._literals[:count]
         self._copies = self._copies[len(inside) :]
@@ -132,7 +144,7 @@ class RepeatFinder:
             copy.place -= count
         self._copied_bytes -= sum(copy.length for copy in copies)
         self._goes_on = self._goes_on and bool(self._copies)
-        return Cut(literals, copies, content)
+        return Cut(literals, copies, content, has_reference)
 
     def _search(self, piece: bytes) -> None:
         """Divide a piece into literals and copies."""
@@ -176,6 +188,7 @@ class RepeatFinder:
         distances = self._end - sources
         is_likely |= distances >= _NEAR_BYTES
         is_likely &= (distances < self._window_bytes - _PIECE_BYTES) & (sources > 0)
+        is_likely |= (sources <= 0) & (sources > self._first)
         hits = list(zip(ends[is_likely].tolist(), sources[is_likely].tolist(), strict=True))
         last = self._literals[-_PERIOD_BYTES:].rfind(piece[:HASHED_BYTES])
         if last >= 0 and len(piece) >= HASHED_BYTES:  # a short period may have no sample
@@ -185,21 +198,33 @@ class RepeatFinder:
     def _try(self, piece: bytes, end: int, source: int) -> tuple[int, bool]:
         """Take out the repeat around a sample if it pays; return how many bytes after `end` it has, and whether it was taken.
 
-        The literals go up to `end`. The sample was seen before in the literals, and ended at `source`.
+        The literals go up to `end`. The sample was seen before in the literals or the reference, and ended at `source`.
         """
         distance = self._end - source
         after = self._equal_after(piece[end:], source, distance)
         before = self._equal_before(source)
-        if before + after < (_LEAST_NEAR if distance < _NEAR_BYTES else _LEAST_FAR):
+        if before + after < (_LEAST_NEAR if self._is_near(source) else _LEAST_FAR):
             return after, False
         del self._literals[len(self._literals) - before :]
         self._copies.append(_Taken(len(self._literals), before + after, distance))
         self._copied_bytes += before + after
         return after, True
 
+    def _is_near(self, source: int) -> bool:
+        """Return whether mixing may know the text at `source` where it comes again: in the same block, or from the primer."""
+        if source > 0:
+            return self._end - source < _NEAR_BYTES
+        return source > -primer_bytes(PRIMER) and self._end < MAX_PRIMED_BYTES
+
     def _equal_after(self, data: bytes, source: int, distance: int) -> int:
-        """Return how many bytes of `data` are the literals from `source` on, `distance` of them again and again."""
+        """Return how many bytes of `data` are the literals from `source` on, `distance` of them again and again.
+
+        Those of the reference are not followed by literals.
+        """
         count, step, once = 0, _FIRST_STEP, min(distance, len(data))
+        if source <= 0 and self._reference:
+            data = data[: min(once, -source)]
+            once = len(data)
         while count < once:
             seen = self._read(source + count, min(step, once - count))
             here = data[count : count + len(seen)]
@@ -211,7 +236,7 @@ class RepeatFinder:
 
     def _equal_before(self, source: int) -> int:
         """Return how many of the last literals since the last copy are those before `source`."""
-        most = min(len(self._literals) - (self._copies[-1].place if self._copies else 0), source, self._reach(source))
+        most = min(len(self._literals) - (self._copies[-1].place if self._copies else 0), self._reach(source))
         count, step = 0, _FIRST_STEP
         while count < most:
             beyond = source - count - self._history.end  # not past the end of given cuts in one step
@@ -226,25 +251,30 @@ class RepeatFinder:
         return count
 
     def _reach(self, source: int) -> int:
-        """Return how many bytes before `source` are still kept."""
+        """Return how many bytes before `source` are still kept, of the reference or of the literals."""
+        if source <= 0:
+            return source - self._first
         return source - max(0, self._history.end - self._window_bytes)
 
     def _go_on(self, piece: bytes) -> int:
         """Let the last copy take what it can of the next piece; return how many bytes."""
         copy = self._copies[-1]
         begin = self._end - copy.distance
-        phase = copy.length % copy.distance
+        phase = copy.length % copy.distance if begin >= 0 else copy.length
         first = self._equal_after(piece[: copy.distance - phase], begin + phase, copy.distance - phase)
         count = first
-        if first == copy.distance - phase:
+        if first == copy.distance - phase and begin >= 0:
             count += self._equal_after(piece[first:], begin, copy.distance)
         copy.length += count
         self._copied_bytes += count
         return count
 
     def _read(self, place: int, count: int) -> bytes:
-        """Return literals of given cuts, or of those since, at most as far as either goes."""
+        """Return literals of given cuts, or of those since, or bytes of the reference, at most as far as each goes."""
         sealed = self._history.end
+        if place < 0:
+            assert self._reference
+            return self._reference.read(place - self._first, min(count, -place))
         if place >= sealed:
             return bytes(self._literals[place - sealed : place - sealed + count])
         return self._history.read(place, min(count, sealed - place))

@@ -67,6 +67,17 @@ class SampleTable:
         self._ignored = np.uint32(0)  # bits of a check: only samples that have none of them are kept
         self._count = 0
 
+    def copy(self) -> SampleTable:
+        """Return a table that holds the same and grows by itself."""
+        copied = SampleTable()
+        copied._log2, copied._entries, copied._ignored, copied._count = (
+            self._log2,
+            self._entries.copy(),
+            self._ignored,
+            self._count,
+        )
+        return copied
+
     def find(self, checks: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Return the place of each sample, or -1: (n,) to (n,). A place may be wrong."""
         entries = self._entries[self._index(checks)]

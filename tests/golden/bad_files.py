@@ -11,7 +11,18 @@ from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block, ModelReference, checksum
 from nncomp.format.numbers import MAGIC, MAX_COPIES, MAX_LIST_BYTES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, BlockKind
 from nncomp.format.varints import unsigned, varint
-from tests.golden.good_files import ONE, frame, lzma_block, reference, stored, with_list
+from tests.golden.good_files import (
+    BASE,
+    MIXED,
+    ONE,
+    frame,
+    lzma_block,
+    primed_bytes_block,
+    primed_tokens_block,
+    reference,
+    stored,
+    with_list,
+)
 from tests.golden.models import CODED, EXTREME, SMALL
 
 File = tuple[str, str, bytes, str, str]  # what it is about, the model it is given or "", the file, the error, its sentence
@@ -26,6 +37,8 @@ def files(folder: Path) -> dict[str, File]:
     good = {path.name: path.read_bytes() for path in (folder / "good").glob("*.nnc")}
     made = {f"bad/{name}.nnc": ("", *rest) for name, rest in (_layout(good) | _sizes() | _index(good) | _copies()).items()}
     made |= {f"bad/{name}.nnc": ("", *rest) for name, rest in (_lzma() | _bytes(good["bytes.nnc"])).items()}
+    made |= {f"bad/{name}.nnc": ("", *rest) for name, rest in _references().items()}
+    made |= {f"bad/{name}.nnc": rest for name, rest in _primed().items()}
     made |= {f"bad/{name}.nnc": rest for name, rest in _tokens(good["tokens.nnc"]).items()}
     made |= {f"bad/{name}.nnc": rest for name, rest in _code(good["tokens-code.nnc"]).items()}
     return {name: (about, model, data, error, sentence) for name, (model, about, data, error, sentence) in made.items()}
@@ -63,7 +76,7 @@ def _layout(good: dict[str, bytes]) -> dict[str, Row]:
         "version-2": ("version 2", _changed(whole, 4, b"\x20"), "FormatError", "format version 2"),
         "version-15": ("version 15", _changed(whole, 4, b"\xf0"), "FormatError", "format version 15"),
         "flag-1": ("reserved flag 1", _changed(whole, 4, b"\x12"), "FormatError", "header sets bits"),
-        "flag-3": ("reserved flag 3", _changed(whole, 4, b"\x18"), "FormatError", "header sets bits"),
+        "cut-reference": ("it ends in the reference's name", good["reference-copies.nnc"][:12], *CUT),
         "block-bit-4": ("reserved bit 4 of a block", _changed(whole, 5, b"\x90"), "FormatError", "first byte sets bits"),
         "block-bit-6": ("reserved bit 6 of a block", _changed(whole, 5, b"\xc0"), "FormatError", "first byte sets bits"),
         "block-magic": ("another block magic", _changed(several, 15 + 11 + 300, MAGIC), "FormatError", "its magic number"),
@@ -188,6 +201,50 @@ def _copies() -> dict[str, Row]:
     }  # fmt: skip
 
 
+def _references() -> dict[str, Row]:
+    """Return files that name a reference and are not right; the reference is at hand."""
+
+    def alone(source: int, length: int) -> bytes:
+        listed = _list(1, 100, length - 32, unsigned(source - 100))
+        return frame([with_list(stored(ONE), ONE, listed, length)], base=BASE)
+
+    def listed(first: bytes) -> bytes:
+        block = with_list(stored(ONE), ONE, bytes(400), 40, BlockKind.LZMA)
+        assert block.copies is not None
+        return frame([replace(block, copies=replace(block.copies, kind=BlockKind.BYTES, payload=first + bytes(40)))], base=BASE)
+
+    outside = "FormatError", "not within the reference"
+    primed = "FormatError", "begins with a reference"
+    return {
+        "reference-other": ("another reference", frame([stored(ONE)], base=b"x"), "NoReferenceError", "2d711642b726b044"),
+        "reference-before": ("a copy from before the reference", alone(-len(BASE) - 1, 40), *outside),
+        "reference-over-end": ("a copy from the reference into the literals", alone(-39, 40), *outside),
+        "reference-short": ("a copy of one byte of it again and again", alone(-1, 40), *outside),
+        "reference-unnamed": ("a copy of a reference that is not named", frame([with_list(stored(ONE), ONE, _list(1, 100, 8, unsigned(-150)), 40)]), "FormatError", "or the beginning"),  # noqa: E501
+        "reference-bytes-unnamed": ("a primer, and no reference is named", frame([primed_bytes_block(MIXED[:400])]), *primed),
+        "reference-list": ("a list of copies with a primer", listed(b"\x30"), *primed),
+        "reference-tables": ("a primer, and tables of 2**15", frame([replace(primed_bytes_block(MIXED[:400]), payload=b"\x2f" + bytes(40))], base=BASE), "FormatError", "2**15"),  # noqa: E501
+    }  # fmt: skip
+
+
+def _primed() -> dict[str, tuple[str, str, bytes, str, str]]:
+    """Return blocks of tokens with a primer that are not right."""
+    block, small = primed_tokens_block(MIXED[:400]), reference(SMALL)
+    words = block.payload[3:]
+
+    def altered(head: bytes, base: bytes = BASE) -> bytes:
+        return frame([replace(block, payload=head + words)], small, base=base)
+
+    lanes = "FormatError", "several lanes or a code"
+    return {
+        "primer-unnamed": (SMALL, "a primer, and no reference is named", altered(b"\0\x0a\x20", b""), "FormatError", "begins with a reference"),  # noqa: E501
+        "primer-lanes": (SMALL, "a primer, and two lanes", altered(b"\1\x0a\x20"), *lanes),
+        "primer-code": (SMALL, "a primer, and a code", altered(b"\0\x0a\x21"), *lanes),
+        "primer-denied": (SMALL, "a primer that the head denies", altered(b"\0\x0a\0"), "FormatError", "altered"),
+        "primer-lines": (SMALL, "a primer, and other lines", altered(b"\0\x08\x20"), "FormatError", "altered"),
+    }  # fmt: skip
+
+
 def _lzma_frame(payload: bytes, data: bytes, raw_bytes: int | None = None) -> bytes:
     return frame([Block(1, len(data) if raw_bytes is None else raw_bytes, payload, checksum(data), True)])
 
@@ -285,7 +342,7 @@ def _code(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
     header, words = block.payload[:2], block.payload[3:]
     return {
         "code-unflagged": (CODED, "a code that the flags deny", altered(header + b"\0" + words), "FormatError", "altered"),
-        "code-flag-7": (CODED, "a reserved flag", altered(header + b"\x81" + words), "FormatError", "flags 0x81"),
+        "code-flag-4": (CODED, "a reserved flag", altered(header + b"\x11" + words), "FormatError", "flags 0x11"),
         "code-other-model": (SMALL, "it has no code", altered(block.payload, SMALL), "FormatError", "its model knows none"),
         "code-first-word": (CODED, "another first word", altered(header + b"\1\x55" + words[1:]), "FormatError", "altered"),
         "code-top-word": (CODED, "another code", altered(_changed(block.payload, 6, b"\xff")), "FormatError", "altered"),

@@ -13,11 +13,12 @@ from unittest.mock import patch
 import numpy as np
 
 from nncomp import range_coder
-from nncomp.blocks import token_payload
+from nncomp.blocks import byte_payload, primed_tokens, token_payload
 from nncomp.blocks.lzma_payload import encode_lzma
 from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
 from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, BlockKind
+from nncomp.format.payloads import BytesHead, TokensHead, primer_bytes
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
@@ -30,6 +31,9 @@ File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the f
 MIXED = (
     texts.prose(1, 350) + texts.markup(2) + texts.table(2, 6) + texts.code(2) + texts.odd()[190:420] + texts.prose(3, 150)
 )  # about 1.3 KB
+
+
+BASE = texts.base()  # the reference of the files that name one
 
 
 @cache
@@ -81,10 +85,12 @@ def stored(data: bytes, is_last: bool = True) -> Block:
     return Block(BlockKind.STORED, len(data), data, checksum(data), is_last)
 
 
-def frame(blocks: list[Block], named: ModelReference | None = None, content: bytes = b"", window_log2: int = 16) -> bytes:
-    """Return a frame of blocks; of several, `content` is theirs."""
+def frame(
+    blocks: list[Block], named: ModelReference | None = None, content: bytes = b"", window_log2: int = 16, base: bytes = b""
+) -> bytes:
+    """Return a frame of blocks; of several, `content` is theirs; `base` is the reference that it names, if any."""
     sink = io.BytesIO()
-    writer = FrameWriter(sink, named, window_log2)
+    writer = FrameWriter(sink, named, window_log2, hashlib.sha256(base).digest()[:8] if base else b"")
     for block in blocks:
         assert block.kind == BlockKind.STORED or len(block.payload) <= block.literal_bytes, (block, len(block.payload))
         writer.write(block, checksum(content))
@@ -115,17 +121,21 @@ Piece = tuple[Callable[[bytes], Block], bytes, Sequence[Copy]]  # how a block's 
 
 
 def frame_of(
-    pieces: Sequence[Piece], named: ModelReference | None = None, kind: int = BlockKind.STORED, window_log2: int = 16
+    pieces: Sequence[Piece],
+    named: ModelReference | None = None,
+    kind: int = BlockKind.STORED,
+    window_log2: int = 16,
+    base: bytes = b"",
 ) -> tuple[bytes, bytes]:
-    """Return a frame of these blocks and its content; lists are coded as this kind."""
+    """Return a frame of these blocks and its content; lists are coded as this kind; `base` is the reference, if any."""
     literals, content, blocks = b"", b"", list[Block]()
     for i, (code, new, copies) in enumerate(pieces):
         block = replace(code(new), is_last=i == len(pieces) - 1)
         copied_bytes = sum(copy.length for copy in copies)
         blocks.append(with_list(block, new, pack_copies(copies), copied_bytes, kind) if copies else block)
-        content += content_of(new, copies, literals)
+        content += content_of(new, copies, base + literals)
         literals += new
-    return frame(blocks, named, content, window_log2), content
+    return frame(blocks, named, content, window_log2, base), content
 
 
 ONE, OTHER = texts.noise(2, 300), texts.noise(3, 200)
@@ -172,6 +182,45 @@ def copied_files() -> dict[str, File]:
     return {name: (about, model, *made) for name, (about, model, made) in rows.items()}
 
 
+def primed_tokens_block(data: bytes, primer: int = 1, base: bytes = BASE) -> Block:
+    """Return a block of tokens that begins with the last bytes of a reference."""
+    head = TokensHead(0, 10, primer=primer)
+    known = primed_tokens.prime(packed(SMALL), base[-primer_bytes(primer) :], head.lines_log2)
+    return Block(BlockKind.TOKENS, len(data), primed_tokens.encode_after(known, data, head).payload, checksum(data), True)
+
+
+def primed_bytes_block(data: bytes, primer: int = 1, base: bytes = BASE) -> Block:
+    """Return a block of bytes that begins with the last bytes of a reference."""
+    head = BytesHead(16, primer)
+    known = byte_payload.prime(base[-primer_bytes(primer) :], len(data), head.table_bits)
+    coded = byte_payload.encode_bytes(data, head=head, after=known)
+    assert coded is not None
+    return Block(BlockKind.BYTES, len(data), coded.payload, checksum(data), True)
+
+
+def referring_files() -> dict[str, File]:
+    """Return the files that name a reference."""
+    small, size = reference(SMALL), len(BASE)
+    whole, inside = Copy(10, size, size + 10), Copy(50, 40, 60 + 150)
+    across: list[Piece] = [
+        (stored, ONE, [inside]),
+        (lzma_block, texts.prose(5, 500) * 132, []),
+        (stored, OTHER, [Copy(100, 90, 66_000 + 300 + 100 + size)]),
+        (stored, b"", [Copy(0, 33, 66_000 + 500 + 33), Copy(0, 700, 301)]),
+    ]
+    text = BASE[40:240] + MIXED[300:600]
+    mixed: list[Piece] = [(primed_tokens_block, text, []), (stored, b"x", []), (primed_bytes_block, text[:400], [])]
+    rows: dict[str, tuple[str, str, tuple[bytes, bytes]]] = {
+        "reference-copies": ("copies of a reference", "", frame_of([(stored, ONE, [whole, inside])], base=BASE)),
+        "reference-across": ("copies of a reference, behind the window too", "", frame_of(across, base=BASE)),
+        "reference-unused": ("a reference that no block uses", "", frame_of([(stored, ONE, NEAR)], base=BASE)),
+        "reference-bytes": ("bytes after a primer", "", frame_of([(primed_bytes_block, text, [])], base=BASE)),
+        "reference-tokens": ("tokens after a primer", SMALL, frame_of([(primed_tokens_block, text, [])], small, base=BASE)),
+        "reference-blocks": ("blocks with primers, and one without", SMALL, frame_of(mixed, small, base=BASE)),
+    }
+    return {name: (about, model, *made) for name, (about, model, made) in rows.items()}
+
+
 def files() -> dict[str, File]:
     """Return each golden file by its name."""
     small, extreme, coded, few, reach, words = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS))
@@ -212,4 +261,4 @@ def files() -> dict[str, File]:
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),
         "frames": ("all kinds, each in a frame", SMALL, b"".join(frames), part + part[:300] + b"xz " * 99 + short),
     }
-    return {f"good/{name}.nnc": row for name, row in (rows | copied_files()).items()}
+    return {f"good/{name}.nnc": row for name, row in (rows | copied_files() | referring_files()).items()}

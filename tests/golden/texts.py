@@ -32,6 +32,11 @@ def prose(seed: int, size: int) -> bytes:
     return said.encode()[:size]
 
 
+def base() -> bytes:
+    """Return the reference of the golden files that name one."""
+    return prose(1, 260) + table(1, 4) + noise(4, 120) + code(1) + prose(6, 200)
+
+
 def table(seed: int, rows: int) -> bytes:
     """Return comma-separated lines."""
     numbers = Numbers(seed)

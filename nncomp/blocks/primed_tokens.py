@@ -1,0 +1,80 @@
+"""A block of tokens that begins with a primer, the last bytes of a reference: network and mixing have read it before.
+
+The block is coded as if its bytes stood after the primer in one lane, whose first tokens are known. What is known after the
+primer is kept and copied for each block. docs/FORMAT.md, "Primed blocks". Knows nothing of files.
+"""
+
+# N tokens of the block, P bytes of the primer
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomp import range_coder
+from nncomp.blocks import token_threads
+from nncomp.blocks.token_loop import OVERFLOW
+from nncomp.blocks.token_payload import Encoded, Predicted, lane_starts, model_start, part_bits
+from nncomp.blocks.token_threads import Begin
+from nncomp.errors import FormatError
+from nncomp.format.payloads import TokensHead
+from nncomp.mixing.copies_of import copied
+from nncomp.mixing.token_predictor import TokenMixing, learned_values, new_mixing, resumed
+from nncomp.network.engine import Network
+from nncomp.network.state import State, new_state
+
+
+class Primed(NamedTuple):
+    """What is known after a primer."""
+
+    network: Network
+    mixing: TokenMixing
+    state: State
+    last_token: int
+    text: NDArray[np.uint8]  # P, the primer
+
+    def begin(self) -> Begin:
+        """Return how a block begins after it."""
+        return Begin(state=copied(self.state), before=self.last_token, done_bytes=len(self.text))
+
+
+def prime(network: Network, primer: bytes, lines_log2: int) -> Primed:
+    """Return what is known after a primer of at least one byte, with so many lines of hash table.
+
+    An outside network is not asked: the loops compute the same.
+    """
+    network = Network(network.model) if type(network) is not Network else network
+    ids = network.model.vocabulary.encode(primer)
+    starts, first_ids = lane_starts(len(primer), 1), np.array([0, len(ids)])
+    mixing = new_mixing(len(primer), starts, 1 << lines_log2, model_start(network))
+    text, state = np.frombuffer(primer, np.uint8).copy(), new_state(network.model, 1)
+    token_threads.encode(network, mixing, text, ids, first_ids, Begin(state=state), 1)
+    return Primed(network, mixing, state, int(ids[-1]), text)
+
+
+def encode_after(primed: Primed, data: bytes, head: TokensHead, threads: int = 1) -> Encoded:
+    """Return the payload of a block (at least one byte) after a primer; the same for any number of threads."""
+    network = primed.network
+    mixing, ids = resumed(primed.mixing, len(data)), network.model.vocabulary.encode(data)
+    first_ids = np.array([0, len(ids)])
+    text = np.concatenate([primed.text, np.frombuffer(data, np.uint8)])
+    decisions, p1 = token_threads.encode(network, mixing, text, ids, first_ids, primed.begin(), threads)
+    predicted = Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
+    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
+    bits = part_bits(predicted, network.model.vocabulary, lane_starts(len(data), 1))
+    return Encoded(payload, float(bits.sum()), bits, predicted.learned)
+
+
+def decode_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
+    """Return the raw bytes of a payload after a primer; raises FormatError when it does not hold exactly `raw_bytes`."""
+    network, words = primed.network, range_coder.bytes_to_words(payload[TokensHead.SIZE :])
+    vocabulary = network.model.vocabulary
+    range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
+    mixing, decoder = resumed(primed.mixing, raw_bytes), range_coder.first_state(words)
+    data, wrong = token_threads.decode(network, mixing, words, decoder, primed.begin(), threads, primed.text)
+    if wrong == OVERFLOW:
+        raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
+    range_coder.check_finished(decoder, words)
+    return data[len(primed.text) :].tobytes()

@@ -1,0 +1,34 @@
+"""What `nncomp reference` does: samples from files, and the line about the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nncomp.cli import inputs
+from nncomp.cli.failures import say
+from nncomp.cli.files import open_sink, open_source
+from nncomp.cli.names import shown
+from nncomp.errors import DataError
+from nncomp.stream.reference_choice import MOST_BYTES, choose_reference
+
+
+def write_reference(names: list[str], output: str, size: str, is_forced: bool, is_quiet: bool) -> None:
+    """Pick a reference of at most `size` (such as 64Ki) from files and folders, write it and print a line about it."""
+    most = inputs.parse_size(size)
+    if not most:
+        raise DataError("A reference has at least one byte. Give a larger --size.")
+    files = [name for name, _ in inputs.expand(names, True, is_packed=False)]
+    counted = [0]
+    with open_sink(output, is_forced, None) as sink:
+        chosen = choose_reference(_samples(files, counted), most)
+        sink.write(chosen)
+    if not is_quiet:
+        say(f"{shown(output)}: {len(chosen):,} bytes from {counted[0]:,} samples")
+
+
+def _samples(files: list[str], counted: list[int]) -> Iterator[bytes]:
+    """Yield what files hold, up to what is looked at of each, and count them."""
+    for name in files:
+        with open_source(name) as source:
+            yield source.read(MOST_BYTES)
+        counted[0] += 1
