@@ -24,7 +24,6 @@ from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared,
 from nncomp.machine import watch
 from nncomp.machine.turns import FOREVER, yield_address
 from nncomp.mixing.token_predictor import TokenMixing
-from nncomp.network.code import Code
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.halves import halves
 from nncomp.network.outside_network import OutsideNetwork
@@ -56,7 +55,7 @@ def encode(
     data: NDArray[np.uint8],
     ids: NDArray[np.int32],
     first_ids: NDArray[np.int64],
-    code: Code,
+    code: int,
     threads: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Return the decisions of known tokens and p1 of each, both shape (N * bits,), in the order of coding."""
@@ -80,7 +79,7 @@ def decode(
     mixing: TokenMixing,
     words: NDArray[np.uint32],
     decoder: NDArray[np.uint64],
-    code: Code,
+    code: int,
     threads: int,
 ) -> tuple[NDArray[np.uint8], int]:
     """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing."""
@@ -123,14 +122,14 @@ def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8]) -> S
     )
 
 
-def _whole_network(network: Network, lanes: slice, code: Code) -> _Part:
+def _whole_network(network: Network, lanes: slice, code: int) -> _Part:
     """Return a part that decodes some lanes with the whole network."""
     count = lanes.stop - lanes.start
     state, scratch = new_state(network.model, count, code), new_scratch(network.model.sizes, count)
     return _Part(network.constants, state, scratch, no_exchange(), lanes)
 
 
-def _two_parts(network: Network, lanes: int, code: Code, raw_bytes: int) -> list[_Part]:
+def _two_parts(network: Network, lanes: int, code: int, raw_bytes: int) -> list[_Part]:
     """Return the parts that two threads decode; an empty list for a block too small to gain by it."""
     if lanes > 1:
         return [_whole_network(network, slice(first, last), code) for first, last in pairwise((0, lanes // 2, lanes))]

@@ -12,9 +12,11 @@ from itertools import zip_longest
 from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
 from nncomp.cli.names import shown
+from nncomp.errors import FormatError
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import FrameBlock, Readable
 from nncomp.format.numbers import MODEL_IDS, BlockKind
+from nncomp.format.payloads import TokensHead
 
 _NOTE = "bound: without headers and checksums; nncomp entropy FILE estimates it in full"
 _GAP = "  "
@@ -23,7 +25,7 @@ _HIDDEN = 10  # hexadecimal digits of the hash that the table leaves out
 
 @dataclass
 class Listing:
-    """One file: sizes in bytes, blocks of each kind, models by name and hash."""
+    """One file: sizes in bytes, blocks of each kind, models by name and hash, blocks with a code."""
 
     file: str
     frames: int = 0
@@ -31,6 +33,7 @@ class Listing:
     raw_bytes: int = 0
     packed_bytes: int = 0
     models: list[str] = field(default_factory=list)
+    codes: int = 0  # blocks that have a code
     payload_bytes: int = 0
 
     @property
@@ -58,6 +61,7 @@ def read_listing(name: str) -> Listing:
             listing.raw_bytes += found.block.raw_bytes
             listing.payload_bytes += len(found.block.payload) + (len(found.block.copies.payload) if found.block.copies else 0)
             kinds[_kind_name(found)] += 1
+            listing.codes += _has_code(found)
             if found.model:
                 models[f"{_model_name(found.model.model_id)} {found.model.content_hash.hex()}"] = None
         listing.packed_bytes = counted.position
@@ -114,6 +118,7 @@ def _cells(listing: Listing, has_frames: bool) -> list[list[str]]:
     rates = ("-" if rate is None else f"{rate:.3f}" for rate in (listing.bits_per_byte, listing.bound_bits_per_byte))
     figures = [f"{listing.raw_bytes:,}", f"{listing.packed_bytes:,}", f"{listing.ratio:.2f}", *rates]
     blocks = [f"{kind}: {count:,}" for kind, count in listing.blocks.items()]
+    blocks += [f"with a code: {listing.codes:,}"] if listing.codes else []
     models = [_short_model(model) for model in listing.models] or ["none"]
     return [*([figure] for figure in figures + [f"{listing.frames:,}"] * has_frames), blocks, models]
 
@@ -137,6 +142,14 @@ def _short_model(model: str) -> str:
 def _kind_name(found: FrameBlock) -> str:
     kinds = {kind.value: kind.name.lower() for kind in BlockKind}
     return kinds.get(found.block.kind, f"kind {found.block.kind}")
+
+
+def _has_code(found: FrameBlock) -> bool:
+    """Return whether a block has a code, a byte of its payload's head; a damaged head has none."""
+    try:
+        return found.block.kind == BlockKind.TOKENS and TokensHead.parse(found.block.payload).code != 0
+    except FormatError:
+        return False
 
 
 def _model_name(model_id: int) -> str:

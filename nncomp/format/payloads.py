@@ -19,7 +19,6 @@ from nncomp.format.numbers import (
     BlockKind,
 )
 
-_CODE = 1  # flag of a block of tokens: the words begin with a code
 HEAD_BYTES = 3  # the longest head
 
 
@@ -54,15 +53,15 @@ class BytesHead:
 
 @dataclass(frozen=True)
 class TokensHead:
-    """The head of a block of tokens: log2 of its lanes, log2 of the lines of its hash table, flags; a byte each.
+    """The head of a block of tokens: log2 of its lanes, log2 of the lines of its hash table, its code; a byte each.
 
-    >>> TokensHead.parse(TokensHead(2, 20, has_code=False).pack() + bytes(4))
-    TokensHead(lanes_log2=2, lines_log2=20, has_code=False)
+    >>> TokensHead.parse(TokensHead(2, 20, code=7).pack() + bytes(4))
+    TokensHead(lanes_log2=2, lines_log2=20, code=7)
     """
 
     lanes_log2: int
     lines_log2: int
-    has_code: bool = False
+    code: int = 0  # an entry of the model's table, from 1; 0: none
 
     SIZE = 3
 
@@ -80,22 +79,20 @@ class TokensHead:
         return LINE_BYTES << self.lines_log2
 
     def pack(self) -> bytes:
-        return bytes([self.lanes_log2, self.lines_log2, _CODE if self.has_code else 0])
+        return bytes([self.lanes_log2, self.lines_log2, self.code])
 
     @classmethod
     def parse(cls, payload: bytes) -> TokensHead:
         """Return the head of a payload; raises FormatError when the payload is too short or the head out of bounds."""
         if len(payload) < cls.SIZE + WORD_BYTES:
             raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
-        lanes_log2, lines_log2, flags = payload[: cls.SIZE]
-        if flags & ~_CODE:
-            raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
+        lanes_log2, lines_log2, code = payload[: cls.SIZE]
         if lanes_log2 > MAX_LANES_LOG2 or not MIN_LINES_LOG2 <= lines_log2 <= MAX_LINES_LOG2:
             raise FormatError(
                 f"A block of tokens asks for 2**{lanes_log2} lanes and 2**{lines_log2} lines of mixing table; "
                 f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
             )
-        return cls(lanes_log2, lines_log2, bool(flags & _CODE))
+        return cls(lanes_log2, lines_log2, code)
 
 
 def may_begin(kind: int, head: bytes, payload_bytes: int) -> bool:
