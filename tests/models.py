@@ -70,8 +70,8 @@ def write_grown(path: Path) -> ModelFile:
     model = parse_model(base.read(), "default")
     arrays = model.arrays._asdict()
     arrays |= {name: np.concatenate([arrays[name], arrays[name][:1]]) for name in LAYERS}
-    sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1}
-    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes), path, base.read())
+    sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1, "code_entries": 0}  # the codes are of the base's layers
+    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes, code=None), path, base.read())
     return open_model(path)
 
 

@@ -23,7 +23,7 @@ from nncomp.training.trainer import TrainingConfig
 from tests.models import SHAPE, TEXT, small_model
 
 LETTERS = bytes(range(97, 123)) * 400
-PLAN = CodePlan(4, cpu_s=5.0, texts=20, text_bytes=300, tokens=40, tried_tokens=10)
+PLAN = CodePlan(4, steps=120, texts=20, text_bytes=300, tokens=40, tried_tokens=10)
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +41,20 @@ def learned(corpus: Corpus) -> Model:
 
 
 def test_learned_codes_make_texts_smaller(learned: Model) -> None:
-    """The integer network takes fewer bits with the code that is chosen, and files with mixing are no larger, most smaller."""
-    network, smaller = Network(learned), 0
+    """The integer network takes fewer bits with the code that is chosen; payloads are never larger, in all smaller."""
+    network, saved, saved_with_mixing, all_bits = Network(learned), 0.0, 0.0, 0.0
     for data in (TEXT[:200], TEXT[700:1000], TEXT[2000:2200], LETTERS[3:120]):
-        choice = likely_codes(network, data)[0]
-        ids = learned.vocabulary.encode(data)
-        assert surprisal_bits(network, ids, 1, choice.code) < 0.98 * surprisal_bits(network, ids, 1)
-        with_code = token_payload.encode_tokens(network, data).payload
-        without = token_payload.encode_and_learn(network, data, token_payload.model_start(network)).payload
-        assert token_payload.decode_tokens(network, with_code, len(data)) == data
-        assert len(with_code) <= len(without)
-        smaller += len(with_code) < len(without)
-    assert smaller >= 2
+        ids, code = learned.vocabulary.encode(data), likely_codes(network, data)[0].code
+        none_bits = surprisal_bits(network, ids, 1)
+        all_bits += none_bits
+        saved += none_bits - surprisal_bits(network, ids, 1, code)
+        with_code = token_payload.encode_tokens(network, data)
+        without = token_payload.encode_and_learn(network, data, token_payload.model_start(network))
+        assert token_payload.decode_tokens(network, with_code.payload, len(data)) == data
+        assert len(with_code.payload) <= len(without.payload)
+        saved_with_mixing += without.cost_bits - with_code.cost_bits
+    assert saved > 0.03 * all_bits
+    assert saved_with_mixing > 0
 
 
 def test_only_the_table_is_learned(learned: Model) -> None:
@@ -79,7 +81,7 @@ def test_first_entries_are_of_similar_texts() -> None:
 def test_a_model_with_codes_from_text_to_file(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """`nncomp train --code`: the model has the table, and a training goes on from it, without the table or with a new one."""
     monkeypatch.setattr(whole_run, "_START_BYTES", 30_000)
-    monkeypatch.setattr(whole_run, "CodePlan", lambda codes: replace(PLAN, codes=codes, cpu_s=0.5))
+    monkeypatch.setattr(whole_run, "CodePlan", lambda codes: replace(PLAN, codes=codes, steps=5))
     folder = str(Path(corpus.paths[0]).parent)
     config, lines = TrainingConfig(time_s=600, tokens=4 * 32 * 10, lanes=4, steps=32, warmup_steps=5), list[str]()
     start: Model | None = None

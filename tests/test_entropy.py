@@ -6,7 +6,7 @@ import io
 import json
 import random
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.blocks.codec import Codec
-from nncomp.entropy import gap
+from nncomp.entropy import estimate, gap
 from nncomp.entropy.estimate import EstimateTask, open_network, rounded
 from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
 from nncomp.entropy.report import bits_along, document, tenths, unit_lines, visible
@@ -159,9 +159,11 @@ def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def analysed_with_code(folder: Path, size: int, seed: int, data: bytes) -> tuple[Analysis, ModelFile, float]:
-    """Return the analysis of a file with code 1 of a model whose codes are of this size, the model, and the surprisal."""
+    """Return the analysis of a file with code 1 of a model whose code adds numbers of this size, the model, and the surprisal."""
     path = folder / f"{seed}-{size}.safetensors"
-    save_model(with_codes(small_model(), 1, seed, size), path)
+    coded = with_codes(small_model(), 1, seed, size)
+    assert coded.code is not None
+    save_model(replace(coded, code=coded.code._replace(state=np.zeros_like(coded.code.state))), path)
     model = open_model(path)
     payload, cost_bits = token_payload.encode_and_learn(open_network(model), data, small_start(), code=1)[:2]
     sink = io.BytesIO()
@@ -172,40 +174,48 @@ def analysed_with_code(folder: Path, size: int, seed: int, data: bytes) -> tuple
     return analysis, model, cost_bits
 
 
-def test_a_code_is_a_part(tmp_path: Path) -> None:
-    """A code without effect costs its byte; one that pays is in the bound, which is then the block itself."""
+@pytest.fixture
+def price(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let a code cost a small part of a bit: the codes here are made by chance, and save little."""
+    for module in (gap, estimate):
+        monkeypatch.setattr(module, "CODE_BITS", 2.0**-10)
+    return 2.0**-10
+
+
+def test_a_code_is_a_part(tmp_path: Path, price: float) -> None:
+    """A code without effect costs its price; one that pays is in the bound, which is then the block itself."""
     data, pays = TEXT[:900], 0
-    for seed, size in [(0, 0), *((seed, 2500) for seed in range(6))]:
+    for seed, size in [(0, 0), *((seed, 3300) for seed in range(6))]:
         analysis, model, cost_bits = analysed_with_code(tmp_path, size, seed, data)
         (block,) = analysis.blocks
-        assert (block.code, block.code_bits) == (1, 8) and abs(block.coded_bits - 8 - cost_bits) < 0.1
-        assert document("x", analysis)["code_z"] == {"blocks": 1, "bits": 8}
+        assert (block.code, block.code_bits) == (1, price) and abs(block.coded_bits - cost_bits) < 0.1
+        assert document("x", analysis)["code_z"] == {"blocks": 1, "bits": price}
         one_lane = EstimateTask(data, model).run().total_bits
         if block.coded_bits < one_lane:
             pays += 1
             assert block.own_bits == block.coded_bits and analysis.parts["code_z"] == 0
-        elif block.coded_bits - 8 >= one_lane:
-            assert analysis.parts["code_z"] == 8
+        elif block.coded_bits - price >= one_lane:
+            assert analysis.parts["code_z"] == price
         if size == 0:
-            assert analysis.parts["code_z"] == 8 and analysis.parts["lanes"] == 0
+            assert analysis.parts["code_z"] == price and analysis.parts["lanes"] == 0
     assert 0 < pays < 6
 
 
-def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The estimate has the code too, in one lane, and its byte: what the file has above it is what lanes cost."""
+def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, price: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate has the code too, in one lane, and its price: what the file has above it is what lanes cost."""
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 3)
     data, pays = TEXT[:900], 0
     for seed in range(6):
-        analysis, model, _ = analysed_with_code(tmp_path, 2500, seed, data)
+        analysis, model, _ = analysed_with_code(tmp_path, 3300, seed, data)
         (block,) = analysis.blocks
         told, untold = EstimateTask(data, model, 1).run(), EstimateTask(data, model).run()
-        assert told.code_bits == block.code_bits == 8 and untold.code_bits == 0
+        assert told.code_bits == block.code_bits == price and untold.code_bits == 0
         assert block.own_bits == min(told.total_bits, untold.total_bits)
         if told.total_bits < untold.total_bits:
             pays += 1
             assert analysis.parts["code_z"] == 0
             assert analysis.parts["lanes"] == block.coded_bits - told.total_bits > 50
-            assert told.chain_bits[0] == told.bits[0] + 8
+            assert told.chain_bits[0] == told.bits[0] + price
             if told.total_bits == analysis.bound_bits:
                 assert analysis.source == "network and mixing, one lane, with a code"
     assert pays

@@ -4,7 +4,7 @@ An entry is the state that a lane starts from, and what is added to the input of
 it best: at first that of texts with similar tokens in files of the same name, later whichever of its own and another entry needs
 fewer bits for the first tokens. The network runs in float with all its roundings. Also a command, for a model that exists:
 
-    python -m nncomp.training.code_table models/default.safetensors new.safetensors TEXT... --codes 64 --seconds 800
+    python -m nncomp.training.code_table models/default.safetensors new.safetensors TEXT... --codes 64 --steps 300
 """
 
 # K entries, B texts at once, T tokens, N layers, D width, E state width
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -38,16 +40,16 @@ _ROUNDS = 15  # of k-means
 
 @dataclass(frozen=True)
 class CodePlan:
-    """How a table is learned. The processor's time decides how long, so that other work on the machine does not."""
+    """How a table is learned."""
 
     codes: int
-    cpu_s: float = 600.0
+    steps: int = 300
     seed: int = 0
-    texts: int = 200  # of each file's name
-    text_bytes: int = 1200
-    tokens: int = 144  # of a text
+    texts: int = 150  # of each file's name
+    text_bytes: int = 800
+    tokens: int = 112  # of a text
     batch: int = 32
-    tried_tokens: int = 32  # that decide between two entries
+    tried_tokens: int = 24  # that decide between two entries
     learning_rate: float = 0.02
 
 
@@ -142,12 +144,13 @@ class _Learner:
     def run(
         self, ids_BT: NDArray[np.int64], entry_B: NDArray[np.int64], random: np.random.Generator, report: Report
     ) -> CodeTable:
-        """Learn for the time of the plan; return the table in integers. `entry_B` changes."""
-        plan, began, order, step, moved = self.plan, time.process_time(), list[int](), 0, 0
+        """Learn for the steps of the plan; return the table in integers. `entry_B` changes."""
+        plan, order, moved = self.plan, list[int](), 0
         rate = plan.learning_rate
         optimizer = torch.optim.Adam([{"params": self.state, "lr": rate}, {"params": self.input, "lr": rate / 4}])
         first_rates = [group["lr"] for group in optimizer.param_groups]
-        while (share := (time.process_time() - began) / plan.cpu_s) < 1:
+        for step in range(plan.steps):
+            share = step / plan.steps
             order = order if len(order) >= plan.batch else random.permutation(len(ids_BT)).tolist() + order
             chosen = np.array([order.pop() for _ in range(min(plan.batch, len(ids_BT)))])
             if 0.08 < share < 0.95 and plan.codes > 1:
@@ -160,9 +163,8 @@ class _Learner:
             for group, first in zip(optimizer.param_groups, first_rates, strict=True):
                 group["lr"] = first * min(1.0, (step + 1) / 10) * max(0.02, 1 - share)
             optimizer.step()
-            step += 1
-            if step % 25 == 0:
-                report(f"codes: step {step}, {float(loss.detach()):.3f} bits a token, {moved} texts took another code")
+            if (step + 1) % 25 == 0:
+                report(f"codes: step {step + 1}, {float(loss.detach()):.3f} bits a token, {moved} texts took another code")
         return CodeTable(*(_in_steps(part) for part in reversed(self.table())))
 
     @torch.no_grad()
@@ -203,12 +205,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("text", nargs="+", help="files, folders or glob patterns; files of the same name are of one kind")
     parser.add_argument("--codes", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=600.0, help="of one core")
+    parser.add_argument("--steps", type=int, default=CodePlan.steps)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     corpora = [find_corpus(text) for text in asked.text]
-    plan = CodePlan(asked.codes, asked.seconds)
-    digest = save_model(learn_codes(load_model(asked.model), corpora, plan, lambda line: print(line, flush=True)), asked.out)
+    plan = CodePlan(asked.codes, asked.steps)
+    model = learn_codes(load_model(asked.model), corpora, plan, lambda line: print(line, flush=True))
+    command = shlex.join(["python", "-m", "nncomp.training.code_table", *sys.argv[1:]])
+    made = {"command": command, "date": time.strftime("%Y-%m-%d"), "steps": plan.steps}
+    digest = save_model(replace(model, record=model.record | {"codes": made}), asked.out)
     print(f"wrote {asked.out} (SHA-256 {digest})")
 
 
