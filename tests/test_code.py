@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,8 +140,13 @@ def test_a_long_block_is_coded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = TEXT[:3000]
     monkeypatch.setattr(token_payload, "_TRIED_BYTES", 1000)
     fast = Network(with_codes(small_model(), 6, 4, 3000))
-    predict, calls = token_payload.predict_tokens, []
-    monkeypatch.setattr(token_payload, "predict_tokens", lambda *rest: calls.append(rest) or predict(*rest))
+    predict, calls = token_payload.predict_tokens, list[object]()
+
+    def counted(*rest: Any) -> token_payload.Predicted:
+        calls.append(rest)
+        return predict(*rest)
+
+    monkeypatch.setattr(token_payload, "predict_tokens", counted)
     best = likely_codes(fast, data)[0]
     for sure, code in ((best.saved_bits, best.code), (best.saved_bits + 0.1, 0)):
         monkeypatch.setattr(token_payload, "_SURE_BITS", sure)
