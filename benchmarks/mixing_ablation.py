@@ -146,7 +146,7 @@ class _Told(OutsideNetwork):
 
     known_p1: NDArray[np.uint16]
 
-    def probabilities(self, ids_N: Any, first_ids: Any, digits_C: Any) -> NDArray[np.uint16]:
+    def probabilities(self, ids_N: Any, first_ids: Any, code: Any) -> NDArray[np.uint16]:
         return self.known_p1
 
 

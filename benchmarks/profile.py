@@ -112,7 +112,7 @@ def network_parts(network: Network, lanes: int) -> dict[str, float]:
 class _Silent(OutsideNetwork):
     """A network that takes no time and says nothing: what remains of the loop is mixing."""
 
-    def probabilities(self, ids_N: Any, first_ids: Any, digits_C: Any) -> Any:
+    def probabilities(self, ids_N: Any, first_ids: Any, code: Any) -> Any:
         return np.full(len(ids_N) * self.model.vocabulary.bits, 1 << 15, np.uint16)
 
 

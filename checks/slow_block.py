@@ -18,7 +18,7 @@ from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model
 
 HEADER_BYTES = 3
-Code = Callable[[int, int], int]  # (p1, the decision if it is known) -> the decision
+Decide = Callable[[int, int], int]  # (p1, the decision if it is known) -> the decision
 
 
 def bernoulli(p1: int) -> constriction.stream.model.Bernoulli:
@@ -26,37 +26,13 @@ def bernoulli(p1: int) -> constriction.stream.model.Bernoulli:
     return constriction.stream.model.Bernoulli(p1 / 65536, perfect=False)
 
 
-def run_code(model: Model, code: Code, known: Sequence[int] = ()) -> list[int]:
-    """Code the levels of a code, known or not; return them."""
-    assert model.code is not None
-    levels = []
-    for i, row in enumerate(model.code.p1.tolist()):
-        level = 0
-        while level < len(row) and code(row[level], int(known[i] > level) if known else 0):
-            level += 1
-        levels.append(level)
-    return levels
-
-
-def run_block(
-    model: Model,
-    raw_bytes: int,
-    header: bytes,
-    code: Code,
-    ids: Sequence[Sequence[int]] = (),
-    known_levels: Sequence[int] = (),
-) -> bytes:
-    """Code the code, if the header has the flag, and all tokens of a block; `ids` are each lane's tokens, if they are known.
-    Return the raw bytes."""
-    levels = run_code(model, code, known_levels) if header[2] & 1 else []
+def run_block(model: Model, raw_bytes: int, header: bytes, decide: Decide, ids: Sequence[Sequence[int]] = ()) -> bytes:
+    """Code all tokens of a block; `ids` are each lane's tokens, if they are known. Return the raw bytes."""
     lanes, bits = 1 << header[0], model.vocabulary.bits
     groups = model.sizes["group_count"]
     starts = [lane * raw_bytes // lanes for lane in range(lanes + 1)]
     given = {name.removeprefix("mixing."): a for name, a in model.extra.items() if name.startswith("mixing.")}
-    engine, mixing = (
-        ReferenceEngine(model, lanes, np.array(levels, np.int64)),
-        TokenReference(bits, starts, 1 << header[1], given),
-    )
+    engine, mixing = ReferenceEngine(model, lanes, header[2]), TokenReference(bits, starts, 1 << header[1], given)
     before = np.full(lanes, model.sizes["start_token"])
     widths = [high - low for low, high in pairwise(starts)]
     while any(len(data) < width for data, width in zip(mixing.data, widths, strict=True)):
@@ -74,7 +50,7 @@ def run_block(
                 zeros, ones = sum(part[:half]), sum(part[half:])
                 network = min(max((ones * 65536 + (zeros + ones) // 2) // (zeros + ones), 1), 65535)
                 p1 = mixing.predict(lane, depth, node, network)
-                bit = code(p1, known >> (bits - 1 - depth) & 1)
+                bit = decide(p1, known >> (bits - 1 - depth) & 1)
                 mixing.update(bit)
                 part, node = part[half:] if bit else part[:half], 2 * node + bit
             token = node - (1 << bits)
@@ -84,12 +60,12 @@ def run_block(
     return b"".join(mixing.data)
 
 
-def encode_slowly(model: Model, data: bytes, header: bytes, levels: Sequence[int] = ()) -> tuple[bytes, list[int]]:
-    """Return the payload of a block with this header (and this code, if it has the flag), and p1 of each decision."""
+def encode_slowly(model: Model, data: bytes, header: bytes) -> tuple[bytes, list[int]]:
+    """Return the payload of a block with this header, and p1 of each decision."""
     encoder = constriction.stream.queue.RangeEncoder()
     probabilities = []
 
-    def code(p1: int, known: int) -> int:
+    def decide(p1: int, known: int) -> int:
         probabilities.append(p1)
         encoder.encode(known, bernoulli(p1))
         return known
@@ -97,7 +73,7 @@ def encode_slowly(model: Model, data: bytes, header: bytes, levels: Sequence[int
     lanes = 1 << header[0]
     bounds = [lane * len(data) // lanes for lane in range(lanes + 1)]
     ids = [model.vocabulary.encode(data[low:high]).tolist() for low, high in pairwise(bounds)]
-    assert run_block(model, len(data), header, code, ids, levels) == data
+    assert run_block(model, len(data), header, decide, ids) == data
     return header + encoder.get_compressed().astype("<u4").tobytes(), probabilities
 
 
@@ -105,9 +81,9 @@ def decode_slowly(model: Model, payload: bytes, raw_bytes: int) -> bytes:
     """Return the raw bytes of a payload."""
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload[HEADER_BYTES:], "<u4").astype(np.uint32))
 
-    def code(p1: int, known: int) -> int:
+    def decide(p1: int, known: int) -> int:
         return int(decoder.decode(bernoulli(p1)))
 
-    data = run_block(model, raw_bytes, payload[:HEADER_BYTES], code)
+    data = run_block(model, raw_bytes, payload[:HEADER_BYTES], decide)
     assert decoder.maybe_exhausted()
     return data

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import start_extra
 from nncomp.network.base_model import LAYERS
-from nncomp.network.code import CodeArrays
+from nncomp.network.code import CodeTable
 from nncomp.network.model import Arrays, Model, parse_model, save_model
 from nncomp.network.registry import ModelFile, open_model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
@@ -70,51 +70,32 @@ def write_grown(path: Path) -> ModelFile:
     model = parse_model(base.read(), "default")
     arrays = model.arrays._asdict()
     arrays |= {name: np.concatenate([arrays[name], arrays[name][:1]]) for name in LAYERS}
-    sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1}
-    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes), path, bytes(base.read()))
+    sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1, "code_entries": 0}  # the codes are of the base's layers
+    save_model(replace(model, arrays=Arrays(**arrays), sizes=sizes, code=None), path, bytes(base.read()))
     return open_model(path)
 
 
-CODED_SHAPE = replace(SHAPE, code_dimensions=5, code_levels=4)
-
-
-@functools.cache
-def coded_decoder(seed: int = 0, shape: NetworkShape = CODED_SHAPE) -> FloatNetwork:
-    """Return the small decoder with a code whose rows and prior are as large as training makes them."""
-    decoder = small_decoder(seed, shape)
-    assert decoder.code is not None
-    with torch.no_grad():
-        for parameter, size in ((decoder.code.input, 1.0), (decoder.code.state, 1.0), (decoder.code.prior, 1.5)):
-            parameter.copy_(torch.randn_like(parameter) * size)
-    return decoder
+def with_codes(model: Model, entries: int, seed: int, size: int = 1 << 14) -> Model:
+    """Return the model with a table of codes, random numbers within +-size."""
+    random, s = np.random.default_rng(seed), model.sizes
+    shapes = (entries, s["width"]), (entries, s["layer_count"], s["state_width"])
+    table = CodeTable(*(random.integers(-size, size + 1, shape).astype(np.int16) for shape in shapes))
+    return replace(model, sizes=s | {"code_entries": entries}, code=table)
 
 
 @functools.cache
 def coded_model(seed: int = 0) -> Model:
-    return small_export(coded_decoder(seed), small_vocabulary(), "untrained, with a code, for tests")
+    """Return the small model with five codes, each of much effect."""
+    return with_codes(small_model(seed), 5, seed)
 
 
-def model_told_little(seed: int, size: int, p1: int) -> Model:
-    """Return the model with one of the rows that its input may be told, of little size, and this prior for all levels."""
-    model = coded_model()
-    assert model.code is not None
-    row = np.random.default_rng(seed).integers(-1500 * size, 1500 * size + 1, model.code.input.shape).astype(np.int16)
-    return replace(model, code=CodeArrays(row, np.zeros_like(model.code.state), np.full_like(model.code.p1, p1)))
-
-
-def extreme_code(model: Model, seed: int, dimensions: int, levels: int) -> Model:
-    """Return the model with tables of a code that take any value within their bounds, the extremes often."""
+def extreme_code(model: Model, seed: int, entries: int) -> Model:
+    """Return the model with codes of the largest numbers within their bounds, and some others."""
     random = np.random.default_rng(seed)
-    sizes = model.sizes | {"code_dimensions": dimensions, "code_levels": levels}
-    shapes = (dimensions, levels, sizes["width"]), (dimensions, levels, sizes["layer_count"], sizes["state_width"])
-    tables = [
-        np.where(random.random(shape) < 0.7, random.choice([-32767, 32767]), random.integers(-32767, 32768, shape)).astype(
-            np.int16
-        )
-        for shape in shapes
-    ]
-    p1 = np.where(random.random((dimensions, levels - 1)) < 0.5, random.choice([1, 65535]), 30000).astype(np.uint16)
-    return replace(model, sizes=sizes, code=CodeArrays(tables[0], tables[1], p1))
+    plain = with_codes(model, entries, seed, 32767)
+    assert plain.code is not None
+    extremes = [np.where(random.random(a.shape) < 0.7, random.choice([-32767, 32767], a.shape), a) for a in plain.code]
+    return replace(plain, code=CodeTable(*(array.astype(np.int16) for array in extremes)))
 
 
 def extreme_model(seed: int) -> Model:

@@ -1,36 +1,21 @@
-"""FloatNetwork and encoder trained together: what a code earns where it can earn something, and a run that goes on as it was."""
+"""Network and encoder trained together, as in docs/PAPER.md: what a code earns where it can, and a run that goes on as it was."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from nncomp.blocks import token_payload
-from nncomp.blocks.codec import Codec
 from nncomp.errors import DataError
-from nncomp.format.numbers import BlockKind
-from nncomp.network.code import code_bits
-from nncomp.network.encoder import Encoder, encoder_path, save_encoder
-from nncomp.network.engine import Network
-from nncomp.network.model import load_model, save_model
-from nncomp.network.registry import open_model
-from nncomp.network.surprisal import surprisal_bits
-from nncomp.network.vocabulary import byte_vocabulary
-from nncomp.training import whole_run
 from nncomp.training.code_groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
-from nncomp.training.coded_trainer import CodedTrainer, add_code, coded_bits, new_encoder, saved_encoder
-from nncomp.training.export import export
+from nncomp.training.coded_trainer import CodedTrainer, add_code, coded_bits, new_encoder
 from nncomp.training.float_network import NetworkShape, new_network
-from nncomp.training.run_plan import RunPlan
 from nncomp.training.trainer import TrainingConfig
-from tests.models import SHAPE, TEXT
-from tests.topics import LANES, STEPS, TEXT_TOKENS, ideal_bits, texts
+from tests.topics import LANES, STEPS, ideal_bits, texts
 
 TINY = NetworkShape(256, 16, 48, 1, 64, 96, 48, start_token=10)
 
@@ -50,74 +35,31 @@ def test_groups_are_pieces_of_one_document() -> None:
     assert sorted(t for t in np.concatenate(targets).flat if t != NO_TARGET) == list(range(27)), "every token once"
 
 
-class Trained(NamedTuple):
-    model: Network
-    encoder: Encoder
-    losses: list[float]
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Return a model that learned the topics, exported."""
+@pytest.mark.slow
+def test_a_code_earns_what_it_can(tmp_path: Path) -> None:
+    """Hidden topics, new texts, the float network, the code charged: more than half of what there is to gain is gained, and
+    that against the best there is without a code, which no causal model of a lane can be better than."""
     torch.set_num_threads(1)
     ids, ends, _ = texts(4000, 1)
-    decoder = new_network(TINY, 0)
-    add_code(decoder, 4, 4, 0)
+    network = new_network(TINY, 0)
+    add_code(network, 4, 4, 0)
     config = TrainingConfig(
         time_s=1, tokens=820_000, lanes=256, steps=STEPS, group_lanes=LANES, group_chunks=1, learning_rate=6e-3, warmup_steps=20,
         quantized_share=0.3,
     )  # fmt: skip
-    encoder = new_encoder(decoder, 0, width=32)
-    trainer = CodedTrainer(decoder, encoder, config, ids, ends, tmp_path_factory.mktemp("topics") / "c.pt")
+    trainer = CodedTrainer(network, new_encoder(network, 0, width=32), config, ids, ends, tmp_path / "c.pt")
     losses = [row["bits_per_token"] for row in trainer.run()]
-    assert trainer.mode == "on"
-    model = export(decoder, byte_vocabulary(), {"note": "topics, for tests"})
-    return Trained(Network(model), saved_encoder(encoder.state_dict(), 4), losses)
-
-
-@pytest.mark.slow
-def test_a_code_earns_what_it_can(trained: Trained) -> None:
-    """Hidden topics, new texts, the exported integers, the code charged: more than half of what there is to gain is gained,
-    and that against the best there is without a code, which no causal model of a lane can be better than."""
-    packed, encoder = trained.model, trained.encoder
-    ids, _, topics = texts(100, 2)
+    ids, ends, topics = texts(100, 2)
     told, untold = ideal_bits(ids, topics)
     assert untold - told > 0.04 * untold, "60 bits of a text of 256 tokens"
-    prior = packed.model.code.p1 if packed.model.code else None
-    assert prior is not None
-    with_code = others = plain = price = 0.0
-    levels = [encoder.code(text) for text in ids.reshape(-1, TEXT_TOKENS)]
-    for text, own, other in zip(ids.reshape(-1, TEXT_TOKENS), levels, levels[1:] + levels[:1], strict=True):
-        price += code_bits(prior, own)
-        with_code += surprisal_bits(packed, text, LANES, own)
-        others += surprisal_bits(packed, text, LANES, other)
-        plain += surprisal_bits(packed, text, LANES)
-    assert untold - (with_code + price) > 0.5 * (untold - told)
-    assert told < with_code + price < untold < min(plain, others), (
+    shape = GroupShape(LANES, 1, STEPS)
+    own, none, other = (coded_bits(network, trainer.encoder, ids, ends, shape, codes) for codes in ("own", "none", "shuffled"))
+    assert untold - own.total_bits > 0.5 * (untold - told)
+    assert told < own.total_bits < untold < min(none.token_bits, other.token_bits), (
         "nothing is better than the truth; another text's code misleads"
     )
-    assert 3.5 * 100 < price < 10 * 100, "the topic takes 4 bits, and the price is near it"
-    assert trained.losses[-1] < 0.85 * trained.losses[0]
-
-
-@pytest.mark.slow
-def test_files_with_a_code_that_pays(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compressor sends the code where it makes the payload smaller, mixing and all; without the encoder it sends none."""
-    monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 4)
-    path = tmp_path / "topics.safetensors"
-    save_model(trained.model.model, path)
-    ids, _, _ = texts(12, 3)
-    data = [text.astype(np.uint8).tobytes() for text in ids.reshape(-1, TEXT_TOKENS)]
-    plain = [Codec(open_model(path))._encode(BlockKind.TOKENS, text) for text in data]
-    save_encoder(trained.encoder, encoder_path(path))
-    codec = Codec(open_model(path))
-    coded = [codec._encode(BlockKind.TOKENS, text) for text in data]
-    for text, before, after in zip(data, plain, coded, strict=True):
-        assert codec.decode_block(after.kind, after.payload, len(text)) == text
-        assert after == before if after.payload[2] == 0 else len(after.payload) < len(before.payload)
-    assert not any(block.payload[2] for block in plain)
-    assert sum(block.payload[2] for block in coded) > 6, "most texts are sent with one"
-    assert sum(len(block.payload) for block in coded) < 0.99 * sum(len(block.payload) for block in plain)
+    assert 3.5 * 100 < own.code_bits < 10 * 100, "the topic takes 4 bits, and the price is near it"
+    assert losses[-1] < 0.85 * losses[0]
 
 
 def small_run(folder: Path, name: str, **changes: Any) -> CodedTrainer:
@@ -180,34 +122,3 @@ def test_what_a_code_is_worth_is_charged(tmp_path: Path) -> None:
     assert found["own"].total_bits == found["own"].token_bits + found["own"].code_bits
     alone = coded_bits(trainer.network, None, ids, ends, shape, batch=2)
     assert alone == found["none"]
-
-
-def test_a_model_with_a_code_from_text_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`nncomp train --code`: the model and its encoder, which go on from where they are, and code a file."""
-    monkeypatch.setattr(whole_run, "_START_BYTES", 30_000)
-    corpus, out = tmp_path / "corpus", tmp_path / "own.safetensors"
-    corpus.mkdir()
-    (corpus / "text.txt").write_bytes(TEXT * 2)
-    config = TrainingConfig(
-        time_s=600, tokens=4 * 32 * 60, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4, group_lanes=2, group_chunks=2
-    )
-    lines: list[str] = []
-    plan = RunPlan(str(corpus), str(corpus), tmp_path / "work", SHAPE, config, code_dimensions=4)
-    whole_run.train(plan, lines.append)
-    whole_run.finish(plan, out, lines.append)
-    model = load_model(out)
-    assert model.code is not None and model.sizes["code_dimensions"] == 4
-    record = json.loads((tmp_path / "work/record.json").read_text(encoding="utf-8"))
-    assert record["valid_bpb_float"] > 0 and record["valid_bpb_float_without_code"] > 0
-    codec = Codec(open_model(out))
-    assert codec._encoder is not None
-    coded = codec._encode(BlockKind.TOKENS, TEXT[5000:9000])
-    assert codec.decode_block(coded.kind, coded.payload, 4000) == TEXT[5000:9000]
-
-    config = replace(config, tokens=4 * 32 * 10)
-    more = RunPlan(str(corpus), str(corpus), tmp_path / "more", model, config, encoder=codec._encoder)
-    whole_run.train(more, lines.append)
-    whole_run.finish(more, tmp_path / "more.safetensors", lines.append)
-    again = load_model(tmp_path / "more.safetensors")
-    assert again.sizes == model.sizes and again.code is not None
-    assert np.abs(again.code.p1.astype(int) - model.code.p1).max() < 6000, "it went on from what was learned"

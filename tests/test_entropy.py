@@ -6,7 +6,7 @@ import io
 import json
 import random
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.blocks.codec import Codec
-from nncomp.entropy import gap
+from nncomp.entropy import estimate, gap
 from nncomp.entropy.estimate import EstimateTask, open_network, rounded
 from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
 from nncomp.entropy.report import bits_along, document, tenths, unit_lines, visible
@@ -23,7 +23,7 @@ from nncomp.errors import FormatError, ModelError
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import TokensHead
-from nncomp.network.code import NO_CODE, Code
+from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.likeliest import likeliest
@@ -31,7 +31,7 @@ from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
 from nncomp.stream import pipeline, repeats
 from tests.conftest import ROOT
-from tests.models import TEXT, coded_model, model_told_little, small_model, small_start
+from tests.models import TEXT, coded_model, small_model, small_start, with_codes
 
 NOISE = random.Random(5).randbytes(300)
 TEXTS = {
@@ -79,7 +79,8 @@ def check(analysis: Analysis, file_bytes: int, data: bytes) -> None:
     assert analysis.data == data
     for block in analysis.blocks:
         assert block.best_bits <= block.own_bits <= block.untold_bits <= block.coded_bits <= block.stream_bits
-        assert block.coded_bits - block.code_bits <= block.untold_bits and block.stream_bits <= 8 * block.payload_bytes
+        assert block.coded_bits - block.code_bits <= block.untold_bits
+        assert block.stream_bits <= 8 * block.payload_bytes + block.code_bits
     assert sum(int(each.sizes.sum()) for each in analysis.estimates) == len(data)
     assert analysis.bound_bits <= analysis.estimate_bits or not data
     written = json.loads(json.dumps(document("name", analysis)))
@@ -157,59 +158,66 @@ def test_lanes_are_a_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> N
     assert analysis.parts["lanes"] == analysis.blocks[0].coded_bits - one_lane > 100
 
 
-def test_a_code_is_a_part(tmp_path: Path) -> None:
-    """A code without effect costs its bits; one that pays is in the bound, which is then the block itself."""
-    data, levels, pays = TEXT[:900], np.zeros(5, np.int64), 0
-    for seed, size, p1 in [(0, 0, 30_000), *((seed, 1, 1) for seed in range(4))]:
-        path = tmp_path / f"{seed}-{size}.safetensors"
-        save_model(model_told_little(seed, size, p1), path)
-        model = open_model(path)
-        payload, cost_bits = token_payload.encode_and_learn(open_network(model), data, small_start(), code=levels)[:2]
-        sink = io.BytesIO()
-        writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
-        writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
-        analysis = analysed(sink.getvalue(), model)
-        check(analysis, len(sink.getvalue()), data)
+def analysed_with_code(folder: Path, size: int, seed: int, data: bytes) -> tuple[Analysis, ModelFile, float]:
+    """Return the analysis of a file with code 1 of a model whose code adds numbers of this size, the model, and the surprisal."""
+    path = folder / f"{seed}-{size}.safetensors"
+    coded = with_codes(small_model(), 1, seed, size)
+    assert coded.code is not None
+    save_model(replace(coded, code=coded.code._replace(state=np.zeros_like(coded.code.state))), path)
+    model = open_model(path)
+    payload, cost_bits = token_payload.encode_and_learn(open_network(model), data, small_start(), code=1)[:2]
+    sink = io.BytesIO()
+    writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
+    writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
+    analysis = analysed(sink.getvalue(), model)
+    check(analysis, len(sink.getvalue()), data)
+    return analysis, model, cost_bits
+
+
+@pytest.fixture
+def price(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let a code cost a small part of a bit: the codes here are made by chance, and save little."""
+    for module in (gap, estimate):
+        monkeypatch.setattr(module, "CODE_BITS", 2.0**-10)
+    return 2.0**-10
+
+
+def test_a_code_is_a_part(tmp_path: Path, price: float) -> None:
+    """A code without effect costs its price; one that pays is in the bound, which is then the block itself."""
+    data, pays = TEXT[:900], 0
+    for seed, size in [(0, 0), *((seed, 3300) for seed in range(6))]:
+        analysis, model, cost_bits = analysed_with_code(tmp_path, size, seed, data)
         (block,) = analysis.blocks
-        code_bits = rounded(-5 * np.log2(1 - p1 / 65536))
-        assert block.code_bits == code_bits and abs(block.coded_bits - cost_bits) < 0.1
-        assert document("x", analysis)["code_z"] == {"blocks": 1, "bits": code_bits}
+        assert (block.code, block.code_bits) == (1, price) and abs(block.coded_bits - cost_bits) < 0.1
+        assert document("x", analysis)["code_z"] == {"blocks": 1, "bits": price}
         one_lane = EstimateTask(data, model).run().total_bits
         if block.coded_bits < one_lane:
             pays += 1
             assert block.own_bits == block.coded_bits and analysis.parts["code_z"] == 0
-        elif block.coded_bits - code_bits >= one_lane:
-            assert analysis.parts["code_z"] == code_bits
+        elif block.coded_bits - price >= one_lane:
+            assert analysis.parts["code_z"] == price
         if size == 0:
-            assert analysis.parts["code_z"] == code_bits > 4 and analysis.parts["lanes"] == 0
-    assert 0 < pays < 5
+            assert analysis.parts["code_z"] == price and analysis.parts["lanes"] == 0
+    assert 0 < pays < 6
 
 
-def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The estimate is told the code too, in one lane, and charged for it: what the file has above it is what lanes cost."""
+def test_a_code_that_pays_is_in_the_bound_of_lanes(tmp_path: Path, price: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate has the code too, in one lane, and its price: what the file has above it is what lanes cost."""
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 3)
-    data, levels, pays = TEXT[:900], np.zeros(5, np.int64), 0
-    for seed in range(4):
-        path = tmp_path / f"{seed}.safetensors"
-        save_model(model_told_little(seed, 1, 1), path)
-        model = open_model(path)
-        payload = token_payload.encode_and_learn(open_network(model), data, small_start(), code=levels)[0]
-        sink = io.BytesIO()
-        writer = FrameWriter(sink, ModelReference(model.model_id, model.hash8))
-        writer.write(Block(BlockKind.TOKENS, len(data), payload, checksum(data), True))
-        analysis = analysed(sink.getvalue(), model)
-        check(analysis, len(sink.getvalue()), data)
+    data, pays = TEXT[:900], 0
+    for seed in range(6):
+        analysis, model, _ = analysed_with_code(tmp_path, 3300, seed, data)
         (block,) = analysis.blocks
-        told, untold = EstimateTask(data, model, (0,) * 5).run(), EstimateTask(data, model).run()
-        assert told.code_bits == block.code_bits > 0 == untold.code_bits
+        told, untold = EstimateTask(data, model, 1).run(), EstimateTask(data, model).run()
+        assert told.code_bits == block.code_bits == price and untold.code_bits == 0
         assert block.own_bits == min(told.total_bits, untold.total_bits)
         if told.total_bits < untold.total_bits:
             pays += 1
             assert analysis.parts["code_z"] == 0
             assert analysis.parts["lanes"] == block.coded_bits - told.total_bits > 50
-            assert told.chain_bits[0] == told.bits[0] + told.code_bits
+            assert told.chain_bits[0] == told.bits[0] + price
             if told.total_bits == analysis.bound_bits:
-                assert analysis.source == "network and mixing, one lane, told a code"
+                assert analysis.source == "network and mixing, one lane, with a code"
     assert pays
 
 
@@ -286,12 +294,12 @@ def test_damage_is_a_named_error(tiny: ModelFile) -> None:
         analysed(packed, None)
 
 
-@pytest.mark.parametrize("digits_C", [NO_CODE, np.array([3, 0, 1, 2, 0])], ids=["untold", "told a code"])
-def test_the_likeliest_tokens_are_those_of_the_reference(digits_C: Code) -> None:
-    model = coded_model() if len(digits_C) else small_model()
+@pytest.mark.parametrize("code", [NO_CODE, 4])
+def test_the_likeliest_tokens_are_those_of_the_reference(code: int) -> None:
+    model = coded_model() if code else small_model()
     ids = model.vocabulary.encode(TEXT[:200])
-    found, shares, actual = likeliest(Network(model), ids, 7, digits_C)
-    engine, before = ReferenceEngine(model, 1, digits_C), np.array([model.sizes["start_token"]])
+    found, shares, actual = likeliest(Network(model), ids, 7, code)
+    engine, before = ReferenceEngine(model, 1, code), np.array([model.sizes["start_token"]])
     for n, token in enumerate(ids.tolist()):
         groups = engine.step(before)[0]
         tokens = [engine.token_frequencies(0, group) for group in range(len(groups))]

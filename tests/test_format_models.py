@@ -29,12 +29,12 @@ from tests.test_format_page import TYPES, bounds, section, shape, stated, table
 HTML = b'<page id="7">\n  <title>Old key: value</title>\n  <b>a, b; c</b>\n</page>\n| one | two |\n| three | four |\nWord word 12'
 
 # A model file made of nothing but what the page says: every tensor full of its least value.
-LETTERS = {"V": 256, "G": 16, "D": 3, "E": 4, "F": 5, "H": 6, "N": 2, "C": 2, "K": 3}
+LETTERS = {"V": 256, "G": 16, "D": 3, "E": 4, "F": 5, "H": 6, "N": 2, "K": 3}
 
 
 @functools.cache
 def page_tensors() -> dict[str, tuple[Any, tuple[int, ...], tuple[int, int]]]:
-    """Return type, shape and bounds of each tensor of the network and of a code."""
+    """Return type, shape and bounds of each tensor of the network and of codes."""
     found = {}
     for name, kind, dims, bound in table("Model file", "tensor"):
         if name != "token_lengths" and re.fullmatch(r"\S+ to \S+( - 1)?", bound):
@@ -109,9 +109,9 @@ def test_bounds_of_a_size(name: str) -> None:
     elif name == "group_count":
         assert bound.startswith("a power of two, 2 to 256, with 2 <= S <= 256 ")
         good, bad = [2, 4, 128], [0, 1, 3, 256, 512]  # of 256 tokens: S is 1 with 256 groups
-    elif name == "code_dimensions":
+    elif name == "code_entries":
         low, high = bounds(bound.split(";")[0])
-        good, bad = [low, high], [high + 1, low - 2]
+        good, bad = [low, high], [high + 1, -1]
     else:
         low, high = bounds(bound.split(";")[0].split(":")[0], V=256)
         good, bad = [low, high], [low - 1, high + 1]

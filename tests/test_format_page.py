@@ -240,8 +240,8 @@ def test_heads_of_payloads() -> None:
     assert [row[1] for row in table("Kind 2: bytes", "field")][:-1] == ["1"] * BytesHead.SIZE
     rows = {row[0]: row for row in table("Kind 3: tokens", "field")}
     assert [row[1] for row in rows.values()][:-1] == ["1"] * TokensHead.SIZE
-    assert list(rows)[:-1] == ["lanes", "lines", "flags"]
-    assert TokensHead(3, 9, has_code=True).pack() == bytes([3, 9, 1]) and rows["flags"][2].startswith("bit 0:")
+    assert list(rows)[:-1] == ["lanes", "lines", "code"]
+    assert TokensHead(3, 9, code=7).pack() == bytes([3, 9, 7]) and rows["code"][2].startswith("0: none;")
     assert rows["lanes"][2].endswith(f", 0 to {numbers.MAX_LANES_LOG2}")
     stated_lines = re.search(r", (\d+) to (\d+); a line is (\d) records and (\d) buckets .*, (\d+) bytes", rows["lines"][2])
     low, high, records, buckets, line = map(int, stated_lines.groups())  # type: ignore[union-attr]

@@ -25,7 +25,7 @@ from nncomp.network.model import Model, parse_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from nncomp.training.export import export
-from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_vocabulary
+from tests.models import SHAPE, TEXT, coded_model, extreme_model, small_decoder, small_model, small_start, small_vocabulary
 from tests.test_known_tokens import MODELS
 
 PLAIN = Network(small_model())
@@ -89,9 +89,9 @@ def result_of(model: Network, payload: bytes, raw_bytes: int, threads: int) -> b
 def test_threads_decode_one_lane_the_same(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """And altered bytes to the same errors: tokens that do not fit, words that end early."""
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
-    packed, code = Network(model), np.array([2, 0, 1, 3, 3]) if model.code else NO_CODE
+    packed, code = Network(model), 3 if model.code else NO_CODE
     for size in (1, 2, 5000):
-        payload = token_payload.encode_tokens(packed, TEXT[:size], 1, code)[0]
+        payload = token_payload.encode_and_learn(packed, TEXT[:size], small_start(), 1, code)[0]
         for threads in (1, 2, 50):
             assert token_payload.decode_tokens(packed, payload, size, threads) == TEXT[:size]
     random_ = random.Random(1)

@@ -163,8 +163,6 @@ def test_a_training_with_targets(tmp_path: Path, tiny: ModelFile) -> None:
     np.save(work / "ids.npy", np.load(work / "ids.npy")[:-1])
     with pytest.raises(DataError, match="holds the tokens of another text"):
         whole_run.train(plan, lines.append)
-    with pytest.raises(DataError, match="with a code learns by cross-entropy"):
-        whole_run.train(replace(plan, code_dimensions=4), lines.append)
     corpus.write_bytes(TEXT + b"more")
     with pytest.raises(DataError, match=r"ends after .* bytes, and the training text has"):
         whole_run.train(replace(plan, folder=tmp_path / "other"), lines.append)

@@ -18,7 +18,6 @@ import pytest
 
 from nncomp.cli import fetched
 from nncomp.errors import DataError, OutputError
-from nncomp.network.encoder import encoder_path
 from nncomp.stream import storage
 from tests.blocks import stored
 from tests.conftest import ROOT, Run, environment
@@ -144,14 +143,13 @@ def test_what_needs_a_path_gets_a_copy(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with fetched.written_here("memory://models/own.safetensors") as path:
         path.write_bytes(b"a model")
-        path.with_name("own.encoder.safetensors").write_bytes(b"its encoder")
     kept = Path(fetched.model_path("memory://models/own.safetensors"))
-    assert kept.read_bytes() == b"a model" and encoder_path(kept).read_bytes() == b"its encoder"
+    assert kept.read_bytes() == b"a model"
     with pytest.raises(OutputError, match="already exists"), fetched.written_here("memory://models/own.safetensors"):
         pass
     copies = fetched.copies("memory://models", tmp_path / "copies")
-    assert sorted(Path(name).name for name in copies.values()) == ["own.encoder.safetensors", "own.safetensors"]
-    assert {path.read_bytes() for path in copies} == {b"a model", b"its encoder"}
+    assert [Path(name).name for name in copies.values()] == ["own.safetensors"]
+    assert [path.read_bytes() for path in copies] == [b"a model"]
 
 
 def test_the_web_is_for_reading(run: Run, tmp_path: Path, english: bytes) -> None:

@@ -11,7 +11,6 @@ import pytest
 from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.levels import Effort
 from nncomp.blocks.token_loop import TOKENS, Shared
-from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from tests.models import TEXT, coded_model, small_model
 
@@ -40,7 +39,7 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
     monkeypatch.setattr(token_threads, "_hand_over", watched)
     model = MODELS[name]
     for size in (1, 30, 4000):
-        payload = token_payload.encode_tokens(model, TEXT[:size], 1, NO_CODE)[0]
+        payload = token_payload.encode_tokens(model, TEXT[:size], 1)[0]
         assert token_payload.decode_tokens(model, payload, size, 2) == TEXT[:size]
     assert ways.count(True) > 10 and ways.count(False) > 10
 
@@ -72,7 +71,7 @@ def test_the_quicker_way_is_taken(quick: bool, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(token_threads, "_in_spells", in_spells)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     data = TEXT * 3
-    payload = token_payload.encode_tokens(MODELS["small"], data, 1, NO_CODE, Effort(max_lanes=1))[0]
+    payload = token_payload.encode_tokens(MODELS["small"], data, 1, Effort(max_lanes=1))[0]
     assert token_payload.decode_tokens(MODELS["small"], payload, len(data), 2) == data
     assert sum(tokens.values()) > 4000
     assert 2000 - 100 <= tokens[quick] <= 2000 + 2 * 200 + 100, tokens

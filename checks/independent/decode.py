@@ -108,18 +108,17 @@ def _decode_xz(payload: bytes, raw_bytes: int) -> bytes:
 def decode_tokens(payload: bytes, raw_bytes: int, model: Model, reference: bytes = b"") -> bytes:
     """Return the bytes of a payload of kind 3."""
     demand(len(payload) >= 7, "a payload of tokens that is too short")
-    lanes_log2, lines_log2, flags = payload[:3]
-    primer = _primer(flags, reference)
-    demand(flags < 32 or (lanes_log2 == 0 and flags % 32 == 0), "a primer, and several lanes or a code")
-    flags %= 32
-    demand(lanes_log2 <= 4 and 8 <= lines_log2 <= 22 and flags <= 1, "lanes, lines or flags that mean nothing")
-    demand(flags == 0 or bool(model.code), "a code, and a model that has none")
+    lanes_log2, lines_log2, code = payload[:3]
+    primer = _primer(lanes_log2, reference)
+    demand(lanes_log2 < 32 or (lanes_log2 % 32 == 0 and code == 0), "a primer, and several lanes or a code")
+    lanes_log2 %= 32
+    demand(lanes_log2 <= 4 and 8 <= lines_log2 <= 22, "lanes or lines that mean nothing")
+    demand(code == 0 or (bool(model.code) and code <= len(model.code["code_state"])), "a code that the model does not have")
     decoder = RangeDecoder(payload[3:])
-    levels = _decode_code(decoder, model) if flags else []
     count = 2**lanes_log2
     ends = [(i + 1) * raw_bytes // count for i in range(count)]
     texts = [LaneText(i, i * raw_bytes // count) for i in range(count)]
-    networks = [Lane(model, levels) for _ in range(count)]
+    networks = [Lane(model, code) for _ in range(count)]
     tree = TokenTree(model, lines_log2, len(primer) + raw_bytes)
     _read_primer(primer, model, networks[0], tree, texts[0])
     rooms = [end - lane.first_byte for end, lane in zip(ends, texts, strict=True)]
@@ -147,16 +146,6 @@ def _read_primer(primer: bytes, model: Model, network: Lane, tree: TokenTree, la
             tree.predict(node, network.p1(node))
             tree.learn(token >> tree.bits - 1 - depth & 1)
         tree.end_token(token, model.tokens[token])
-
-
-def _decode_code(decoder: RangeDecoder, model: Model) -> list[int]:
-    levels = []
-    for row in model.code["code_p1"].tolist():
-        level = 0
-        while level < len(row) and decoder.decide(row[level]):
-            level += 1
-        levels.append(level)
-    return levels
 
 
 def _decode_token(decoder: RangeDecoder, network: Lane, tree: TokenTree, lane: LaneText) -> int:

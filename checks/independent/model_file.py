@@ -170,17 +170,14 @@ def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
 
 
 def _expected_of_code(claimed: dict[str, int], sizes: dict[str, int]) -> _Expected:
-    C = claimed.get("code_dimensions", 0)
-    if C == 0:
+    K = claimed.get("code_entries", 0)
+    demand(isinstance(K, int) and 0 <= K <= 255, "code_entries")
+    if K == 0:
         return {}
-    K = claimed.get("code_levels")
-    demand(isinstance(C, int) and isinstance(K, int) and 1 <= C <= 64 and 2 <= K <= 16, "code_dimensions or code_levels")
-    assert K is not None
     table = (-32767, 32767)
     return {
-        "code_input": ("i2", (C, K, sizes["width"]), table),
-        "code_state": ("i2", (C, K, sizes["layer_count"], sizes["state_width"]), table),
-        "code_p1": ("u2", (C, K - 1), (1, 65535)),
+        "code_input": ("i2", (K, sizes["width"]), table),
+        "code_state": ("i2", (K, sizes["layer_count"], sizes["state_width"]), table),
     }
 
 

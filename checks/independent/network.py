@@ -31,18 +31,17 @@ def _table(table: Ints, z: Ints) -> Ints:
 
 
 class Lane:
-    """The network's states in one lane, all 0 at first, or what a code says; `levels` are the code's, none for no code."""
+    """The network's states in one lane, all 0 at first, or what the code says; 0 is no code."""
 
-    def __init__(self, model: Model, levels: list[int]) -> None:
+    def __init__(self, model: Model, code: int) -> None:
         self.sizes, self.arrays = model.sizes, model.arrays
         layers = model.sizes["layer_count"]
         self.h = np.zeros((layers, model.sizes["state_width"]), np.int64)
         self.before = np.zeros((layers, model.sizes["width"]), np.int64)
         self.told = np.zeros(model.sizes["width"], np.int64)
-        for i, level in enumerate(levels):
-            self.h += model.code["code_state"][i, level]
-            self.told += model.code["code_input"][i, level]
-        self.h = clip(self.h << 8, 2**26)
+        if code:
+            self.h += model.code["code_state"][code - 1] << 8
+            self.told += model.code["code_input"][code - 1]
 
     def step(self, token: int) -> None:
         """Take a token; the probabilities are then those of the next one."""

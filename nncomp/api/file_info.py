@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from nncomp.api.file_objects import FileName
+from nncomp.errors import FormatError
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import FrameBlock, Readable
 from nncomp.format.numbers import MODEL_IDS, BlockKind
+from nncomp.format.payloads import TokensHead
 from nncomp.stream.patience import PatientReader
 
 
 @dataclass
 class Info:
-    """One file: sizes in bytes, blocks of each kind, models by name and hash, references by hash."""
+    """One file: sizes in bytes, blocks of each kind, models by name and hash, blocks with a code, references by hash."""
 
     file: str
     frames: int = 0
@@ -28,6 +30,7 @@ class Info:
     packed_bytes: int = 0
     models: list[str] = field(default_factory=list)
     payload_bytes: int = 0
+    codes: int = 0
     references: list[str] = field(default_factory=list)
 
     @property
@@ -82,6 +85,7 @@ def read_info(source: Readable, name: str) -> Info:
         found.raw_bytes += block.block.raw_bytes
         found.payload_bytes += len(block.block.payload) + (len(block.block.copies.payload) if block.block.copies else 0)
         kinds[_kind_name(block)] += 1
+        found.codes += _has_code(block)
         if block.model:
             models[f"{_model_name(block.model.model_id)} {block.model.content_hash.hex()}"] = None
         if block.head.reference:
@@ -89,6 +93,14 @@ def read_info(source: Readable, name: str) -> Info:
     found.packed_bytes = counted.position
     found.blocks, found.models, found.references = dict(kinds), list(models), list(references)
     return found
+
+
+def _has_code(found: FrameBlock) -> bool:
+    """Return whether a block has a code, a byte of its payload's head; a damaged head has none."""
+    try:
+        return found.block.kind == BlockKind.TOKENS and TokensHead.parse(found.block.payload).code != 0
+    except FormatError:
+        return False
 
 
 def _kind_name(found: FrameBlock) -> str:

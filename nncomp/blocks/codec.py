@@ -23,7 +23,6 @@ from nncomp.network.registry import ModelFile
 if TYPE_CHECKING:
     from nncomp.blocks import primed_tokens
     from nncomp.mixing import byte_predictor
-    from nncomp.network.encoder import Encoder
     from nncomp.network.engine import Network
 
 _SAMPLE_BYTES = 1 << 16  # a sample tells whether a block is random, and whether bytes or tokens are smaller
@@ -100,11 +99,8 @@ class Codec:
             assert coded is not None  # nothing bounds it
             return coded
         from nncomp.blocks.token_payload import encode_tokens
-        from nncomp.network.code import NO_CODE
 
-        encoder = self._encoder if self.effort.is_thorough else None  # both payloads are made, with a code and without
-        code = encoder.code(self._network.model.vocabulary.encode(data)) if encoder else NO_CODE
-        found = encode_tokens(self._network, data, threads, code, self.effort)
+        found = encode_tokens(self._network, data, threads, self.effort)
         return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
 
     def _encode_primed(self, kind: BlockKind, data: bytes, primer: bytes, threads: int) -> CodedBlock:
@@ -168,14 +164,6 @@ class Codec:
         assert self.model is not None
         model = parse_model(self.model.read(), str(self.model.path), self.model.read_base())
         return open_outside(model, self.model.device) if self.model.device else Network(model)
-
-    @cached_property
-    def _encoder(self) -> Encoder | None:
-        """The encoder beside the model, if the model takes a code and there is one."""
-        from nncomp.network.encoder import open_encoder
-
-        assert self.model is not None
-        return open_encoder(self.model.path, self._network.model.sizes)
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1, primer: bytes = b"") -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many.

@@ -1,8 +1,7 @@
 """A block as tokens: the network predicts, mixing sharpens, the range coder writes; L lanes advance in step.
 
-The payload is a head (`TokensHead`) and the coder's words: those of a code, if the head says that there is one, and those of the
-tokens. Lane l holds the bytes from l * R // L to (l + 1) * R // L of the R raw bytes. Network, mixing and coder meet here;
-docs/FORMAT.md, "Token blocks". Knows nothing of files.
+The payload is a head (`TokensHead`), which has the code, and the coder's words. Lane l holds the bytes from l * R // L to
+(l + 1) * R // L of the R raw bytes. Network, mixing and coder meet here; docs/FORMAT.md, "Token blocks". Knows nothing of files.
 """
 
 # L lanes, N tokens of the block, R raw bytes
@@ -25,12 +24,15 @@ from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import learned_values, new_mixing
-from nncomp.network.code import NO_CODE, NO_PRIOR, Code, code_bits, code_decisions, read_code
+from nncomp.network.choice import likely_codes
+from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 from nncomp.network.vocabulary import Vocabulary
 
 PARTS = 16  # of a block, whose surprisal is told
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
+_TRIED_BYTES, _TRIED_CODES = 1 << 14, 2  # of a block this short, so many codes are tried in full
+_SURE_BITS = 16.0  # that a code must save for the network alone at the beginning of a longer block
 _CHUNK = 1 << 18  # tokens looked at together for their costs
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
@@ -59,21 +61,23 @@ class Encoded(NamedTuple):
 
     payload: bytes
     cost_bits: float
-    part_bits: NDArray[np.float64]  # (PARTS,), without those of a code
+    part_bits: NDArray[np.float64]  # (PARTS,)
     learned: dict[str, NDArray[Any]]
 
 
-def encode_tokens(network: Network, data: bytes, threads: int = 1, code: Code = NO_CODE, effort: Effort = USUAL) -> Encoded:
+def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effort = USUAL) -> Encoded:
     """Return the payload of a block (at least one byte); the same for any number of threads.
 
-    A code that is given is sent if the payload is the smaller for it: both are made.
+    Of a short block payloads without a code and with likely codes are made, and the smallest is returned. A longer block is coded
+    once, with the likeliest code if that saves enough on the beginning of the block.
     """
-    start = model_start(network)
-    best = encode_and_learn(network, data, start, threads, NO_CODE, effort)
-    if len(code):
-        told = encode_and_learn(network, data, start, threads, code, effort)
-        best = told if len(told.payload) < len(best.payload) else best
-    return best
+    start, choices = model_start(network), likely_codes(network, data)
+    if len(data) <= _TRIED_BYTES:
+        codes = [NO_CODE, *(choice.code for choice in choices[:_TRIED_CODES])]
+    else:
+        codes = [choices[0].code if choices and choices[0].saved_bits >= _SURE_BITS else NO_CODE]
+    found = [encode_and_learn(network, data, start, threads, code, effort) for code in codes]
+    return min(found, key=lambda each: (len(each.payload), each.cost_bits))
 
 
 def model_start(network: Network) -> dict[str, NDArray[Any]]:
@@ -96,21 +100,15 @@ def encode_and_learn(
     data: bytes,
     start: dict[str, NDArray[Any]],
     threads: int = 1,
-    code: Code = NO_CODE,
+    code: int = NO_CODE,
     effort: Effort = USUAL,
 ) -> Encoded:
-    """Return what `encode_tokens` does with this code or none; mixing has learned from `start` on."""
-    head = TokensHead(
-        lanes_log2(len(data), effort.max_lanes), lines_log2(len(data), effort.max_lines_log2), has_code=len(code) > 0
-    )
-    p = predict_tokens(network, data, start, head, threads, code=code)
-    decisions, p1 = p.decisions, p.p1
-    if head.has_code:
-        first = code_decisions(_prior(network), code)
-        decisions, p1 = np.concatenate([first[0], decisions]), np.concatenate([first[1], p1])
-    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
+    """Return the payload of a block with this code or none; mixing has learned from `start` on."""
+    head = TokensHead(lanes_log2(len(data), effort.max_lanes), lines_log2(len(data), effort.max_lines_log2), code)
+    p = predict_tokens(network, data, start, head, threads)
+    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
     bits = part_bits(p, network.model.vocabulary, lane_starts(len(data), head.lanes))
-    return Encoded(payload, float(bits.sum()) + code_cost_bits(network, code), bits, p.learned)
+    return Encoded(payload, float(bits.sum()), bits, p.learned)
 
 
 def part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -131,17 +129,6 @@ def part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -
     return bits
 
 
-def _prior(network: Network) -> NDArray[np.uint16]:
-    """Return the prior of a model's codes, shape (C, K - 1); of no dimensions if it has none."""
-    code = network.model.code
-    return np.array(code.p1) if code is not None else NO_PRIOR  # a copy, for compiled code is told that it may write
-
-
-def code_cost_bits(network: Network, code: Code) -> float:
-    """Return the bits of a code under the model's prior; none costs none."""
-    return code_bits(_prior(network), code)
-
-
 class Predicted(NamedTuple):
     """The decisions of a block, and what mixing has learned when all are coded."""
 
@@ -159,11 +146,10 @@ def predict_tokens(
     head: TokensHead,
     threads: int = 1,
     lane_ids: list[NDArray[np.int32]] | None = None,
-    code: Code = NO_CODE,
 ) -> Predicted:
     """Return the decisions of a block (at least one byte) in the lanes of `head`, with the probabilities they are coded with.
 
-    Those of a code are not among them. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
+    The network has the code of `head`. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
     """
     starts = lane_starts(len(data), head.lanes)
     vocabulary = network.model.vocabulary
@@ -172,7 +158,7 @@ def predict_tokens(
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     mixing = new_mixing(len(data), starts, head.lines, start)
     raw = np.frombuffer(data, np.uint8).copy()
-    decisions, p1 = token_threads.encode(network, mixing, raw, ids, first_ids, Begin(code), threads)
+    decisions, p1 = token_threads.encode(network, mixing, raw, ids, first_ids, Begin(head.code), threads)
     return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
 
 
@@ -181,23 +167,18 @@ def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int
     return decode_lanes(network, payload, raw_bytes, threads)[0]
 
 
-def decode_lanes(
-    network: Network, payload: bytes, raw_bytes: int, threads: int = 1
-) -> tuple[bytes, list[NDArray[np.int32]], Code]:
-    """Return what `decode_tokens` does, the tokens of each lane, and the code."""
-    head, prior = TokensHead.parse(payload), _prior(network)
-    if head.has_code and not len(prior):
-        raise FormatError("A block of tokens has a code, but its model knows none; the file is altered.")
+def decode_lanes(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
+    """Return what `decode_tokens` does, and the tokens of each lane."""
+    head, entries = TokensHead.parse(payload), entry_count(network.model.sizes)
+    if head.code > entries:
+        raise FormatError(f"A block of tokens has the code {head.code}, but its model has {entries} codes; the file is altered.")
     words = range_coder.bytes_to_words(payload[TokensHead.SIZE :])
     vocabulary = network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
     mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, head.lanes), head.lines, model_start(network))
     decoder = range_coder.first_state(words)
-    code = np.zeros(len(prior) if head.has_code else 0, np.int64)
-    if len(code):
-        read_code(decoder, words, prior, code)
-    data, wrong = token_threads.decode(network, mixing, words, decoder, Begin(code), threads)
+    data, wrong = token_threads.decode(network, mixing, words, decoder, Begin(head.code), threads)
     if wrong == OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     range_coder.check_finished(decoder, words)
-    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts), code
+    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts)

@@ -24,7 +24,7 @@ from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared,
 from nncomp.machine import watch
 from nncomp.machine.turns import FOREVER, yield_address
 from nncomp.mixing.token_predictor import TokenMixing
-from nncomp.network.code import NO_CODE, Code
+from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.halves import halves
 from nncomp.network.outside_network import OutsideNetwork
@@ -42,7 +42,7 @@ _SLOWER = 1.5  # times as slow as before: then the other way is tried at once
 class Begin(NamedTuple):
     """How the lanes begin: with a code of the text or none; or, in a lane alone, after bytes that are not coded."""
 
-    code: Code = NO_CODE
+    code: int = NO_CODE
     state: State | None = None  # of the network after those bytes; it changes
     before: int = 0  # the last token of them
     done_bytes: int = 0  # how many they are

@@ -77,7 +77,10 @@ def train(
     code: Annotated[
         int,
         typer.Option(
-            min=0, max=64, help="Train an encoder too: it says N numbers of each text that are sent ahead of it.", metavar="N"
+            min=0,
+            max=255,
+            help="Learn a table of N codes too: short texts are smaller by a code that says their kind. Takes minutes.",
+            metavar="N",
         ),
     ] = 0,
     plot: Annotated[

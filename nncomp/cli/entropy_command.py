@@ -118,7 +118,7 @@ def _print_summary(name: str, analysis: Analysis) -> None:
     for part, count in tenths(analysis.parts).items():
         label = "estimated bound" if part == "bound" else f"+ {part.replace('_', ' ')}"
         if part == "code_z" and code_of(analysis) is None:
-            table.add_row(label, "none", "", "no block has an encoder's code")
+            table.add_row(label, "none", "", "no block has a code")
             continue
         table.add_row(label, f"{count / 10:,.1f}", rate(analysis.parts[part]), PART_SAYS.get(part, analysis.source))
     file_bits = 8.0 * analysis.file_bytes

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from nncomp.errors import DataError, ModelError, NncompError
+from nncomp.errors import DataError, ModelError
 from nncomp.network.registry import MAX_BYTES
 from nncomp.stream import storage
 
-_MODEL, _ENCODER = ".safetensors", ".encoder.safetensors"
+_MODEL = ".safetensors"
 
 
 def model_path(name: str) -> str:
@@ -26,17 +26,9 @@ def model_path(name: str) -> str:
     data = _read(name)
     folder = cache_folder() / "models"
     path = folder / f"{hashlib.sha256(data).hexdigest()}{_MODEL}"
-    encoder = name.removesuffix(_MODEL) + _ENCODER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _keep(path, data)
-        beside = path.with_name(path.name.removesuffix(_MODEL) + _ENCODER)
-        if storage.exists(encoder):
-            _keep(beside, _read(encoder))
-        else:
-            beside.unlink(missing_ok=True)
-    except NncompError:
-        raise
     except OSError as error:
         raise ModelError(f"The model {name} cannot be kept in {folder}: {error.strerror}.") from error
     return str(path)
@@ -60,10 +52,7 @@ def copies(url: str, folder: Path) -> dict[Path, str]:
 
 @contextmanager
 def written_here(name: str) -> Iterator[Path]:
-    """Yield a path to write a result to. If `name` is a URL, the result is uploaded after the `with` block.
-
-    Files with the same name up to the suffix, such as the encoder of a model, are uploaded too.
-    """
+    """Yield a path to write a result to. If `name` is a URL, the result is uploaded after the `with` block."""
     if not storage.is_url(name):
         yield Path(name)
         return
@@ -71,8 +60,8 @@ def written_here(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="nncomp-") as folder:
         path = Path(folder) / PurePosixPath(name).name
         yield path
-        for made in sorted(Path(folder).glob(f"{path.stem}.*")):
-            with storage.open_write(f"{name.rpartition('/')[0]}/{made.name}", False) as sink, made.open("rb") as source:
+        if path.is_file():
+            with storage.open_write(name, False) as sink, path.open("rb") as source:
                 shutil.copyfileobj(source, sink, 1 << 20)
 
 

@@ -77,6 +77,7 @@ def _cells(listing: Info, has_frames: bool) -> list[list[str]]:
     rates = ("-" if rate is None else f"{rate:.3f}" for rate in (listing.bits_per_byte, listing.bound_bits_per_byte))
     figures = [f"{listing.raw_bytes:,}", f"{listing.packed_bytes:,}", f"{listing.ratio:.2f}", *rates]
     blocks = [f"{kind}: {count:,}" for kind, count in listing.blocks.items()]
+    blocks += [f"with a code: {listing.codes:,}"] if listing.codes else []
     models = [_short_model(model) for model in listing.models] or ["none"]
     return [*([figure] for figure in figures + [f"{listing.frames:,}"] * has_frames), blocks, models]
 

@@ -81,35 +81,26 @@ def _run(order: Order) -> Any:
 
 
 class SentModel(WorkerPlugin):
-    """A model, and its encoder if it has one, that Dask sends once to each worker, also to workers that join later.
+    """A model that Dask sends once to each worker, also to workers that join later.
 
-    The worker checks the model's hash, and again whenever it loads the model. `name` comes from the hashes of both.
+    The worker checks the model's hash, and again whenever it loads the model. `name` comes from the hash.
     """
 
     idempotent = True  # Dask does not send the same model again
 
     def __init__(self, model: ModelFile) -> None:
-        from nncomp.network.encoder import encoder_path
-
         self.model_id, self.content_hash, self.data = model.model_id, model.content_hash, bytes(model.read())
-        encoder = encoder_path(model.path)
-        self.encoder = encoder.read_bytes() if encoder.is_file() else None
-        both = hashlib.sha256(self.content_hash + (self.encoder or b"")).hexdigest()
-        self.name = f"nncomp-model-{both[:32]}"
+        self.name = f"nncomp-model-{self.content_hash.hex()[:32]}"
 
     def setup(self, worker: Any) -> None:
         """Write the model into the worker's own folder. Raises ModelError when its data were altered."""
         self.install(Path(worker.local_directory))
 
     def install(self, folder: Path) -> None:
-        from nncomp.network.encoder import encoder_path
-
         if hashlib.sha256(self.data).digest() != self.content_hash:
             raise ModelError("A model arrived altered at a worker: its hash is not that of the model that was sent.")
         path = folder / f"{self.name}.safetensors"
         path.write_bytes(self.data)
-        if self.encoder is not None:
-            encoder_path(path).write_bytes(self.encoder)
         _models[self.name] = model_file(path, self.model_id, self.content_hash)
 
 

@@ -23,6 +23,7 @@ from nncomp.network.model import parse_model
 from nncomp.network.registry import ModelFile
 
 UNITS_PER_BIT = 1 << 16
+CODE_BITS = 8.0  # of a code: a byte in the head of a block. (Without a code it is there, too, and part of the container.)
 
 
 def rounded(bits: float) -> float:
@@ -49,8 +50,12 @@ class Estimate:
     bits: NDArray[np.float64] = field(repr=False)  # U, multiples of 2**-16
     sizes: NDArray[np.int64] = field(repr=False)  # U, bytes of each unit
     ids: NDArray[np.int32] = field(repr=False)  # U, the tokens; or the bytes
-    code: tuple[int, ...] = ()  # the code that the network is told; empty for none
-    code_bits: float = 0.0  # what the code takes, a multiple of 2**-16
+    code: int = 0  # the code that the network has; 0 for none
+
+    @property
+    def code_bits(self) -> float:
+        """What the code takes: its byte, or nothing for no code."""
+        return CODE_BITS if self.code else 0.0
 
     @cached_property
     def total_bits(self) -> float:
@@ -85,12 +90,12 @@ def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: in
 class EstimateTask:
     """A piece of text, at least one byte, to estimate: on tokens with a model, or on bytes with mixing alone.
 
-    The network may be told a code.
+    The network may have a code.
     """
 
     data: bytes = field(repr=False)
     model: ModelFile | None
-    code: tuple[int, ...] = ()
+    code: int = 0
 
     @property
     def raw_bytes(self) -> int:
@@ -108,10 +113,10 @@ class EstimateTask:
         if self.model is None:
             bits = unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw), 8)
             return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
-        from nncomp.blocks.token_payload import code_cost_bits, lines_log2, model_start, predict_tokens
+        from nncomp.blocks.token_payload import lines_log2, model_start, predict_tokens
 
         network = open_network(self.model)
-        vocabulary, code = network.model.vocabulary, np.array(self.code, np.int64)
-        p = predict_tokens(network, self.data, model_start(network), TokensHead(0, lines_log2(len(self.data))), code=code)
-        bits, code_bits = unit_bits(p.decisions, p.p1, vocabulary.bits), rounded(code_cost_bits(network, code))
-        return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids, self.code, code_bits)
+        vocabulary, head = network.model.vocabulary, TokensHead(0, lines_log2(len(self.data)), self.code)
+        p = predict_tokens(network, self.data, model_start(network), head)
+        bits = unit_bits(p.decisions, p.p1, vocabulary.bits)
+        return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids, self.code)

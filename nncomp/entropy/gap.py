@@ -7,13 +7,13 @@ Each part is the difference of two sums of bits. From the bound up to the file n
     + blocks    the same block by block: each block begins anew
     + kind      the kind of block and the model that the file has, in one lane; LZMA and stored blocks at their size
     + lanes     the surprisal of the file's tokens, in the lanes that the file has, with its size of tables
-    + code_z    the bits of the codes, beyond what they save
+    + code_z    the bytes of the codes, beyond what they save
     + coder     the words of the range coder: its rounding, and the last words of each block
     + container headers, sizes, checksums, index
 
-A block that has a code is estimated twice: without the code, and with the code and its bits. Where the code makes the estimate
-lower, its bits are part of the bound. A whole text of several blocks is estimated without codes. Mixing begins anew in the bound
-too, so what it takes to learn a new text is no part of the gap.
+A code is a byte. A block that has one is estimated twice: without the code, and with the code and its byte. Where the code makes
+the estimate lower, its byte is part of the bound. A whole text of several blocks is estimated without codes. Mixing begins anew
+in the bound too, so what it takes to learn a new text is no part of the gap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from nncomp.blocks.codec import Codec, decode_list, verify_block
-from nncomp.entropy.estimate import Estimate, EstimateTask, open_network, rounded, unit_bits
+from nncomp.entropy.estimate import CODE_BITS, Estimate, EstimateTask, open_network, rounded, unit_bits
 from nncomp.errors import DataError, FormatError
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block, FrameBlock
@@ -50,9 +50,13 @@ class Decoded(NamedTuple):
     """A decoded block."""
 
     data: bytes
-    bits: float  # surprisal of what was coded, with that of the code
-    code_bits: float = 0.0  # surprisal of the code; 0 for none
-    code: tuple[int, ...] = ()
+    bits: float  # surprisal of what was coded, and the byte of the code
+    code: int = 0  # 0 for none
+
+    @property
+    def code_bits(self) -> float:
+        """The byte of the code; 0 for none."""
+        return CODE_BITS if self.code else 0.0
 
 
 @dataclass(frozen=True)
@@ -78,17 +82,17 @@ class DecodeTask:
         copies = self.block.copies
         listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
         if kind == BlockKind.TOKENS and self.model:
-            from nncomp.blocks.token_payload import code_cost_bits, decode_lanes, model_start, predict_tokens
+            from nncomp.blocks.token_payload import decode_lanes, model_start, predict_tokens
 
             network = open_network(self.model)
-            data, ids, code = decode_lanes(network, payload, raw_bytes)
+            data, ids = decode_lanes(network, payload, raw_bytes)
             verify_block(listed, data, self.block.checksum)
             if not data:
                 return Decoded(data, 0.0)
-            p = predict_tokens(network, data, model_start(network), TokensHead.parse(payload), lane_ids=ids, code=code)
-            code_bits = rounded(code_cost_bits(network, code))
+            head = TokensHead.parse(payload)
+            p = predict_tokens(network, data, model_start(network), head, lane_ids=ids)
             bits = float(unit_bits(p.decisions, p.p1, network.model.vocabulary.bits).sum())
-            return Decoded(data, code_bits + bits, code_bits, tuple(code.tolist()))
+            return Decoded(data, bits + (CODE_BITS if head.code else 0.0), head.code)
         data = Codec().decode_block(kind, payload, raw_bytes)
         verify_block(listed, data, self.block.checksum)
         if kind == BlockKind.BYTES:
@@ -113,12 +117,13 @@ class BlockFigures:
     kind: BlockKind
     raw_bytes: int
     payload_bytes: int
-    stream_bits: float  # the coder's words; of LZMA and stored blocks, the payload
-    coded_bits: float  # surprisal, with that of the code
-    untold_bits: float  # surprisal without that of the code, unless `own_bits` has the code too
+    stream_bits: float  # the coder's words and the byte of the code; of LZMA and stored blocks, the payload
+    coded_bits: float  # surprisal, and the byte of the code
+    untold_bits: float  # surprisal without the byte of the code, unless `own_bits` has the code too
     own_bits: float  # the block's kind and model in one lane; with its code where that is lower
     best_bits: float  # the lowest of any kind and model, in one lane
-    code_bits: float  # surprisal of the code; 0 for none
+    code_bits: float  # the byte of the code; 0 for none
+    code: int  # 0 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +177,7 @@ class Analysis:
             return "an empty text"
         kinds = {BlockKind.TOKENS: "network and mixing", BlockKind.BYTES: "mixing alone"}
         pieces = "" if len(self.estimates) == 1 else f", {len(self.estimates)} pieces"
-        told = ", told a code" if any(estimate.code for estimate in self.estimates) else ""
+        told = ", with a code" if any(estimate.code for estimate in self.estimates) else ""
         return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + told + pieces
 
 
@@ -259,15 +264,14 @@ def _estimates(tasks_by_text: Sequence[Sequence[EstimateTask]], workers: int, co
 def _figures(task: DecodeTask, decoded: Decoded, found: Sequence[Estimate]) -> BlockFigures:
     """Return the figures of a block, of which `found` are the estimates."""
     kind, payload_bytes = BlockKind(task.block.kind), len(task.block.payload)
-    stream_bits = 8.0 * max(0, payload_bytes - _HEAD_BYTES.get(kind, 0))
+    stream_bits = 8.0 * max(0, payload_bytes - _HEAD_BYTES.get(kind, 0)) + decoded.code_bits
     coded_bits = min(rounded(decoded.bits), stream_bits)
     own = [(each.total_bits, each.code_bits) for each in found if each.kind == kind and each.model == task.model]
     own_bits, own_code_bits = min([*own, (coded_bits, decoded.code_bits)])
     best_bits = min([*(each.total_bits for each in found), own_bits])
     untold_bits = max(coded_bits - (decoded.code_bits - own_code_bits), own_bits)
-    return BlockFigures(
-        kind, task.raw_bytes, payload_bytes, stream_bits, coded_bits, untold_bits, own_bits, best_bits, decoded.code_bits
-    )
+    bits = stream_bits, coded_bits, untold_bits, own_bits, best_bits, decoded.code_bits
+    return BlockFigures(kind, task.raw_bytes, payload_bytes, *bits, decoded.code)
 
 
 class _Count:

@@ -44,7 +44,7 @@ class LikeliestTask:
     ids: NDArray[np.int32] = field(repr=False)
     model: ModelFile
     raw_bytes: int
-    code: tuple[int, ...]
+    code: int
 
     @property
     def input_bytes(self) -> int:
@@ -55,7 +55,7 @@ class LikeliestTask:
         from nncomp.network.likeliest import likeliest
 
         network = open_network(self.model)
-        ids_UK, probabilities_UK, actual_U = likeliest(network, self.ids, ALTERNATIVES, np.array(self.code, np.int64))
+        ids_UK, probabilities_UK, actual_U = likeliest(network, self.ids, ALTERNATIVES, self.code)
         return ids_UK, probabilities_UK, actual_U, list(network.model.vocabulary.tokens)
 
 
@@ -212,7 +212,7 @@ def _summary(analysis: Analysis) -> str:
         rate = f"{analysis.parts[name] / raw_bytes:.4f}" if raw_bytes else "&#8211;"
         label = "estimated bound" if name == "bound" else name.replace("_", " ")
         if name == "code_z" and code_of(analysis) is None:
-            rows.append(f"<tr><th>{label}</th><td>none</td><td></td><td>no block has an encoder&#8217;s code</td></tr>")
+            rows.append(f"<tr><th>{label}</th><td>none</td><td></td><td>no block has a code</td></tr>")
             continue
         rows.append(f"<tr><th>{label}</th><td>{count / 10:,.1f}</td><td>{rate}</td><td>{html.escape(says[name])}</td></tr>")
     rate = f"{8 * analysis.file_bytes / raw_bytes:.4f}" if raw_bytes else "&#8211;"

@@ -26,7 +26,7 @@ PART_SAYS = {  # what each part above the bound is
     "blocks": "each block begins anew",
     "kind": "the file's kind of block and model",
     "lanes": "the file's lanes and size of tables",
-    "code_z": "the encoder's codes, beyond what they save",
+    "code_z": "the codes of blocks, a byte each, beyond what they save",
     "coder": "the range coder's rounding and last words",
     "container": "headers, checksums, index",
 }
@@ -87,7 +87,7 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
 
 
 def code_of(analysis: Analysis) -> dict[str, float] | None:
-    """Return how many blocks have a code, and the bits of all codes; None if no block has one."""
+    """Return how many blocks have a code, and the bits of all codes, a byte each; None if no block has one."""
     bits = [block.code_bits for block in analysis.blocks if block.code_bits]
     return {"blocks": len(bits), "bits": sum(bits)} if bits else None
 

@@ -21,7 +21,6 @@ from nncomp.format.numbers import (
     BlockKind,
 )
 
-_CODE = 1  # flag of a block of tokens: the words begin with a code
 HEAD_BYTES = 3  # the longest head
 
 
@@ -57,17 +56,17 @@ class BytesHead:
 
 @dataclass(frozen=True)
 class TokensHead:
-    """The head of a block of tokens: log2 of its lanes, log2 of the lines of its hash table, flags; a byte each.
+    """The head of a block of tokens: log2 of its lanes, log2 of the lines of its hash table, its code; a byte each.
 
-    The highest bits of the flags say how long its primer is. A block with a primer has one lane and no code.
+    The highest bits of the first byte say how long its primer is. A block with a primer has one lane and no code.
 
-    >>> TokensHead.parse(TokensHead(2, 20, has_code=False).pack() + bytes(4))
-    TokensHead(lanes_log2=2, lines_log2=20, has_code=False, primer=0)
+    >>> TokensHead.parse(TokensHead(2, 20, code=7).pack() + bytes(4))
+    TokensHead(lanes_log2=2, lines_log2=20, code=7, primer=0)
     """
 
     lanes_log2: int
     lines_log2: int
-    has_code: bool = False
+    code: int = 0  # an entry of the model's table, from 1; 0: none
     primer: int = 0  # see `primer_bytes`
 
     SIZE = 3
@@ -86,25 +85,23 @@ class TokensHead:
         return LINE_BYTES << self.lines_log2
 
     def pack(self) -> bytes:
-        return bytes([self.lanes_log2, self.lines_log2, (_CODE if self.has_code else 0) | self.primer << PRIMER_SHIFT])
+        return bytes([self.lanes_log2 | self.primer << PRIMER_SHIFT, self.lines_log2, self.code])
 
     @classmethod
     def parse(cls, payload: bytes) -> TokensHead:
         """Return the head of a payload; raises FormatError when the payload is too short or the head out of bounds."""
         if len(payload) < cls.SIZE + WORD_BYTES:
             raise FormatError("A block of tokens is too short for its header; the file is truncated or altered.")
-        lanes_log2, lines_log2, flags = payload[: cls.SIZE]
-        primer, flags = flags >> PRIMER_SHIFT, flags & (1 << PRIMER_SHIFT) - 1
-        if flags & ~_CODE:
-            raise FormatError(f"A block of tokens has the flags {flags:#x}, which this nncomp does not know; use a newer one.")
+        first, lines_log2, code = payload[: cls.SIZE]
+        primer, lanes_log2 = first >> PRIMER_SHIFT, first & (1 << PRIMER_SHIFT) - 1
         if lanes_log2 > MAX_LANES_LOG2 or not MIN_LINES_LOG2 <= lines_log2 <= MAX_LINES_LOG2:
             raise FormatError(
                 f"A block of tokens asks for 2**{lanes_log2} lanes and 2**{lines_log2} lines of mixing table; "
                 f"at most 2**{MAX_LANES_LOG2} and 2**{MAX_LINES_LOG2} are allowed. The file is altered."
             )
-        if primer and (lanes_log2 or flags):
+        if primer and (lanes_log2 or code):
             raise FormatError("A block of tokens begins with a reference and has several lanes or a code; the file is altered.")
-        return cls(lanes_log2, lines_log2, bool(flags & _CODE), primer)
+        return cls(lanes_log2, lines_log2, code, primer)
 
 
 def primer_bytes(primer: int) -> int:
@@ -118,8 +115,8 @@ def primer_bytes(primer: int) -> int:
 
 def asked_primer_bytes(kind: int, payload: bytes) -> int:
     """Return what `primer_bytes` says of the head of a payload; 0 for one that is no right head."""
-    place = BytesHead.SIZE if kind == BlockKind.BYTES else TokensHead.SIZE if kind == BlockKind.TOKENS else 0
-    return primer_bytes(payload[place - 1] >> PRIMER_SHIFT) if 0 < place <= len(payload) else 0
+    has_primer = kind in (BlockKind.BYTES, BlockKind.TOKENS) and payload
+    return primer_bytes(payload[0] >> PRIMER_SHIFT) if has_primer else 0
 
 
 def may_begin(kind: int, head: bytes, payload_bytes: int) -> bool:

@@ -17,7 +17,7 @@ from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.prefetch import LINE_BYTES, prefetch
 from nncomp.machine.turns import pass_on, wait_for
-from nncomp.network.code import NO_CODE, Code
+from nncomp.network.code import NO_CODE
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -279,10 +279,10 @@ def feed(
     room, is_half = scratch.room, exchange.met.size > 0
     for i in range(rows):
         token = tokens[i]
-        row = np.int64(a.embedding_scale[token])
+        row, code = np.int64(a.embedding_scale[token]), state.code[lanes[i]]
         for j in range(x.shape[1]):
             v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
-            v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + state.code[j]
+            v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + code[j]
             x[i, j] = np.int32(min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX))
     for n in range(layers):
         p = n * _PER_LAYER
@@ -369,10 +369,10 @@ class Network:
 class FastEngine:
     """L lanes of the network; the interface of ReferenceEngine."""
 
-    def __init__(self, network: Network, lanes: int, digits_C: Code = NO_CODE) -> None:
+    def __init__(self, network: Network, lanes: int, code: int = NO_CODE) -> None:
         self.network = network  # which keeps the packed weights alive
         self.constants = network.constants(lanes)
-        self.state, self.scratch = new_state(network.model, lanes, digits_C), new_scratch(network.model.sizes, lanes)
+        self.state, self.scratch = new_state(network.model, lanes, code), new_scratch(network.model.sizes, lanes)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.network.code import NO_CODE, Code, code_input, code_state
+from nncomp.network.code import NO_CODE, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -62,18 +62,18 @@ def frequencies(logits: Ints, exp2: Any) -> Ints:
 
 
 class ReferenceEngine:
-    """L lanes of the network, advancing in step, and told the code of a text if there is one."""
+    """L lanes of the network, advancing in step, with the code of a block if there is one."""
 
-    def __init__(self, model: Model, lanes: int, digits_C: Code = NO_CODE) -> None:
+    def __init__(self, model: Model, lanes: int, code: int = NO_CODE) -> None:
         self.model, s = model, model.sizes
         self.h = np.zeros((s["layer_count"], lanes, s["state_width"]), np.int64)
         self.before = np.zeros((s["layer_count"], lanes, s["width"]), np.int64)
         self.hidden = np.zeros((lanes, s["width"]), np.int64)
         self.code = np.zeros(s["width"], np.int64)
-        if len(digits_C):
+        if code:
             assert model.code is not None
-            self.h += code_state(model.code, digits_C)[:, None]
-            self.code = code_input(model.code, digits_C)
+            self.h += code_state(model.code, code)[:, None]
+            self.code = code_input(model.code, code)
 
     def _table_index(self, z: Ints) -> Ints:
         return np.clip(z, -TABLE_HALF, TABLE_HALF - 1) + TABLE_HALF
@@ -104,7 +104,7 @@ class ReferenceEngine:
         a = self.model.arrays
         rows = a.embedding[tokens_L].astype(np.int64) * a.embedding_scale[tokens_L][:, None]
         x = np.clip((rows + 128) >> 8, -RESIDUAL_MAX, RESIDUAL_MAX)
-        x = np.clip(x + self.code, -RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**21
+        x = np.clip(x + self.code, -RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**15
         for i in range(len(self.h)):
             x = self._layer(i, x)
         self.hidden = normalise(x)

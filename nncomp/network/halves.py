@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.network import tiles
-from nncomp.network.code import NO_CODE, Code
+from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.products import TILES, pack
 from nncomp.network.state import Exchange, Scratch, State, new_exchanges, new_scratch, new_state
@@ -68,7 +68,7 @@ class Half(NamedTuple):
     kept: list[NDArray[np.uint8]]  # `constants.packed` points into them
 
 
-def halves(network: Network, digits_C: Code = NO_CODE) -> list[Half]:
+def halves(network: Network, code: int = NO_CODE) -> list[Half]:
     """Return the halves of a network for one lane; an empty list for a network that is too narrow or whose sizes do not suit."""
     both = [_constants(network, half) for half in range(2)]
     weights = [layer_weights(constants.arrays) for constants in both]
@@ -76,7 +76,7 @@ def halves(network: Network, digits_C: Code = NO_CODE) -> list[Half]:
     product = int(network.constants(1).product)
     if not all(map(min, shapes)) or (product == TILES and not all(tiles.fits(n, k) for n, k in shapes)):
         return []
-    sizes, whole, found = network.model.sizes, new_state(network.model, 1, digits_C), list[Half]()
+    sizes, whole, found = network.model.sizes, new_state(network.model, 1, code), list[Half]()
     exchanges = new_exchanges(sizes)
     for half, constants in enumerate(both):
         slices = _slices(sizes, half)

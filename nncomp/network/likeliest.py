@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled, inlined
-from nncomp.network.code import NO_CODE, Code
+from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network, step, token_frequencies
 from nncomp.network.state import new_scratch, new_state, no_exchange
 
@@ -68,10 +68,10 @@ def _likeliest(constants: Any, state: Any, scratch: Any, alone: Any, ids_N: Any,
 
 
 def likeliest(
-    network: Network, ids_N: NDArray[np.int32], count: int, digits_C: Code = NO_CODE
+    network: Network, ids_N: NDArray[np.int32], count: int, code: int = NO_CODE
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """Return, for the place of each token, the `count` likeliest tokens and their probabilities, both (N, K); and the
-    probability of the token that is there, (N,). The network runs in one lane, with the code of the text if there is one. The
+    probability of the token that is there, (N,). The network runs in one lane, with the code of the block if there is one. The
     probability of a token is that of its group times that within the group.
     """
     model = network.model
@@ -79,7 +79,7 @@ def likeliest(
     ids_NK = np.zeros((len(ids_N), count), np.int32)
     probabilities_NK, actual_N = np.zeros((len(ids_N), count)), np.zeros(len(ids_N))
     ids_N = np.ascontiguousarray(ids_N, np.int32)
-    state, scratch, before = new_state(model, 1, digits_C), new_scratch(model.sizes, 1), model.sizes["start_token"]
+    state, scratch, before = new_state(model, 1, code), new_scratch(model.sizes, 1), model.sizes["start_token"]
     left = np.zeros(model.sizes["group_count"], np.int64)
     found = _Found(ids_NK, probabilities_NK, actual_N, np.full(1, before, np.int32), left)
     _likeliest(network.constants(1), state, scratch, no_exchange(), ids_N, found)

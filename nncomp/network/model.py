@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
 from nncomp.network.base_model import check_base, joined, own_tensors
-from nncomp.network.code import CodeArrays, check_code, code_arrays
+from nncomp.network.code import CodeTable, check_code, code_table
 from nncomp.network.tensors import read_tensors
 from nncomp.network.vocabulary import Vocabulary
 
@@ -143,7 +143,7 @@ class Model:
     sizes: dict[str, int]
     record: dict[str, Any] = field(repr=False, default_factory=dict)
     extra: dict[str, NDArray[Any]] = field(repr=False, default_factory=dict)  # arrays of other parts (mixing)
-    code: CodeArrays | None = field(repr=False, default=None)
+    code: CodeTable | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         _check_sizes(self.sizes, self.vocabulary)
@@ -237,7 +237,7 @@ def parse_model(data: Any, name: str, base: Any = None) -> Model:
         arrays = Arrays(**{field_name: tensors[field_name] for field_name in Arrays._fields})
         vocabulary = _read_vocabulary(tensors)
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
-        return Model(arrays, vocabulary, sizes, record, extra, code_arrays(tensors, sizes))
+        return Model(arrays, vocabulary, sizes, record, extra, code_table(tensors, sizes))
     except KeyError as error:
         raise ModelError(f"{name} lacks the array or size {error}; the model file is damaged or of another version.") from error
 

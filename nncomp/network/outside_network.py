@@ -30,13 +30,11 @@ class Stepping(Protocol):
 class OutsideNetwork(Network):
     """A network that runs elsewhere. Its weights are packed here too, for the tokens of a group when decoding."""
 
-    def start(self, lanes: int, digits_C: NDArray[np.int64]) -> Stepping:
-        """Return lanes at their first state; the network is told the code of the text if there is one."""
+    def start(self, lanes: int, code: int) -> Stepping:
+        """Return lanes at their first state; with the code of the block if there is one."""
         raise NotImplementedError
 
-    def probabilities(
-        self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], digits_C: NDArray[np.int64]
-    ) -> NDArray[np.uint16]:
+    def probabilities(self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], code: int) -> NDArray[np.uint16]:
         """Return the network's p1 of all decisions of known tokens: `ids_N`, lane after lane, each lane from `first_ids` on.
 
         Shape (N * bits,), uint16, in the order of coding: step by step, and in each step the lanes that are not at their end.

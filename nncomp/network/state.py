@@ -8,12 +8,13 @@ lane together. The weights, which all of them read, are `nncomp.network.engine.C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.network.code import NO_CODE, Code, code_input, code_state
+from nncomp.network.code import NO_CODE, code_input, code_state
 from nncomp.network.model import Model
 from nncomp.network.tiles import room_words
 
@@ -26,7 +27,7 @@ class State(NamedTuple):
 
     h: NDArray[np.int32]  # N L E
     before: NDArray[np.int8]  # N L D, the normalised input of the token before
-    code: NDArray[np.int64]  # D, what the code of the text adds to the input of each token; it stays the same
+    code: NDArray[np.int64]  # L D, what its code adds to the input of each token; it stays the same
     turns: NDArray[np.int64]  # N 16, the first of each row: how many feeds have gone through the layer's state
 
 
@@ -70,21 +71,27 @@ class Exchange(NamedTuple):
     half: np.int64  # 0 or 1: the half of this thread
 
 
-def new_state(model: Model, lanes: int, digits_C: Code = NO_CODE) -> State:
-    """Return the first state of `lanes` lanes: zeros, or what the code of the text makes of it."""
+def new_state(model: Model, lanes: int, code: int = NO_CODE) -> State:
+    """Return the first state of `lanes` lanes: zeros, or what the code of the block says."""
     s = model.sizes
     n, d, e = s["layer_count"], s["width"], s["state_width"]
     state = State(
         h=np.zeros((n, lanes, e), np.int32),
         before=np.zeros((n, lanes, d), np.int8),
-        code=np.zeros(d, np.int64),
+        code=np.zeros((lanes, d), np.int64),
         turns=np.zeros((n, APART), np.int64),
     )
-    if len(digits_C):
-        assert model.code is not None
-        state.h[:] = code_state(model.code, digits_C)[:, None]
-        state.code[:] = code_input(model.code, digits_C)
+    state_of_codes(model, state, [code] * lanes)
     return state
+
+
+def state_of_codes(model: Model, state: State, codes: Sequence[int]) -> None:
+    """Set what lanes at their beginning have of their codes, one for each lane."""
+    for lane, code in enumerate(codes):
+        if code != NO_CODE:
+            assert model.code is not None
+            state.h[:, lane] = code_state(model.code, code)
+            state.code[lane] = code_input(model.code, code)
 
 
 def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:

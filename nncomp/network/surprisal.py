@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled
-from nncomp.network.code import NO_CODE, Code
+from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network, step, token_frequencies
 from nncomp.network.state import new_scratch, new_state, no_exchange
 
@@ -32,16 +32,16 @@ def _surprisal(constants: Any, state: Any, scratch: Any, alone: Any, ids_TL: Any
             before[lane] = token
 
 
-def surprisal_bits(network: Network, ids_N: NDArray[np.integer[Any]], lanes: int, digits_C: Code = NO_CODE) -> float:
+def surprisal_bits(network: Network, ids_N: NDArray[np.integer[Any]], lanes: int, code: int = NO_CODE) -> float:
     """Return the bits of the tokens in `lanes` lanes of equal length, scaled to all tokens where a few remain.
 
-    The network is told the code of the text if there is one; the bits of the code are not counted.
+    The network runs with the code of the block if there is one; the byte of the code is not counted.
     """
     lanes = max(1, min(lanes, len(ids_N)))
     steps = len(ids_N) // lanes
     ids_TL = np.ascontiguousarray(ids_N[: steps * lanes].reshape(lanes, steps).T, dtype=np.int32)
     model = network.model
-    state, scratch = new_state(model, lanes, digits_C), new_scratch(model.sizes, lanes)
+    state, scratch = new_state(model, lanes, code), new_scratch(model.sizes, lanes)
     before, bits = np.full(lanes, model.sizes["start_token"], np.int32), np.zeros(1)
     _surprisal(network.constants(lanes), state, scratch, no_exchange(), ids_TL, before, bits)
     return float(bits[0]) * len(ids_N) / max(1, ids_TL.size)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import DeviceError
-from nncomp.network.code import NO_CODE, Code, code_input, code_state
+from nncomp.network.code import NO_CODE, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -173,14 +173,12 @@ class TorchNetwork(OutsideNetwork):
         scale, bias = t["token_scale"].view(-1, size)[at], t["token_bias"].view(-1, size)[at]
         return frequencies((acc * scale + bias) >> SCALE_SHIFT, t["exp2"])
 
-    def start(self, lanes: int, digits_C: NDArray[np.int64]) -> TorchEngine:
-        """Return lanes at their first state; the network is told the code of the text if there is one."""
-        return TorchEngine(self, lanes, digits_C)
+    def start(self, lanes: int, code: int) -> TorchEngine:
+        """Return lanes at their first state; with the code of the block if there is one."""
+        return TorchEngine(self, lanes, code)
 
     @torch.inference_mode()
-    def probabilities(
-        self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], digits_C: NDArray[np.int64]
-    ) -> NDArray[np.uint16]:
+    def probabilities(self, ids_N: NDArray[np.int32], first_ids: NDArray[np.int64], code: int) -> NDArray[np.uint16]:
         """Return the network's p1 of all decisions of known tokens in the order of coding: see OutsideNetwork."""
         counts_L = np.diff(first_ids)
         steps, lanes = int(counts_L.max()), len(counts_L)
@@ -188,7 +186,7 @@ class TorchNetwork(OutsideNetwork):
         ids_TL = np.zeros((steps, lanes), np.int64)
         ids_TL.T[is_there_TL.T] = ids_N
         before_TL = np.concatenate([np.full((1, lanes), self.model.sizes["start_token"]), ids_TL[:-1]])
-        engine = self.start(lanes, digits_C)
+        engine = self.start(lanes, code)
         found = []
         chunks = min(steps, -(-steps * lanes // _CHUNK_TOKENS[self.device.type]))
         with _memory_named(self.device):
@@ -212,15 +210,15 @@ class TorchNetwork(OutsideNetwork):
 class TorchEngine:
     """L lanes of the network on a device; the interface of ReferenceEngine, and many steps at once."""
 
-    def __init__(self, network: TorchNetwork, lanes: int, digits_C: Code = NO_CODE) -> None:
+    def __init__(self, network: TorchNetwork, lanes: int, code: int = NO_CODE) -> None:
         self.network, model = network, network.model
         s = model.sizes
-        start, code = np.zeros((s["layer_count"], s["state_width"]), np.int64), np.zeros(s["width"], np.int64)
-        if len(digits_C):
+        start, added = np.zeros((s["layer_count"], s["state_width"]), np.int64), np.zeros(s["width"], np.int64)
+        if code:
             assert model.code is not None
-            start, code = code_state(model.code, digits_C), code_input(model.code, digits_C)
+            start, added = code_state(model.code, code), code_input(model.code, code)
         self.h = network.to_device(start)[:, None].repeat(1, lanes, 1)  # N L E
-        self._code = network.to_device(code)
+        self._code = network.to_device(added)
         self._before = torch.zeros((s["layer_count"], lanes, s["width"]), dtype=torch.int64, device=network.device)
         self._hidden = torch.zeros((lanes, s["width"]), dtype=torch.int64, device=network.device)
 
@@ -229,7 +227,7 @@ class TorchEngine:
         t, tokens = self.network.there, self.network.to_device(tokens_TL.astype(np.int64))
         rows = t["embedding"][tokens].to(torch.int64) * t["embedding_scale"][tokens][..., None]
         x = ((rows + 128) >> 8).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
-        x = (x + self._code).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**21
+        x = (x + self._code).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**15
         for n in range(len(self.h)):
             x = self._layer(n, x)
         hidden_TLD = normalise(x)

@@ -2,7 +2,8 @@
 
 The lanes of a group (`nncomp.training.code_groups`) are parts of one document and share one code. Their state begins with what
 the code says. Some groups get no code, and their state begins with zeros. The loss is the cross-entropy of the tokens, plus
-the bits of each code under the prior, spread over the tokens of the group. Knows nothing of the coder or the file format.
+the bits of each code under the prior, spread over the tokens of the group. For the experiments of docs/PAPER.md: such a code has
+no place in a file. Knows nothing of the coder or the file format.
 """
 
 # G groups, L lanes of all groups, T steps, C dimensions of the code (digits), K values of a digit
@@ -21,11 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import DataError
-from nncomp.network.encoder import Encoder as SavedEncoder
-from nncomp.network.encoder import sample
 from nncomp.training.code_groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
 from nncomp.training.float_code_tables import CodeTables, one_hot
-from nncomp.training.float_encoder import NO_TOKEN, Encoder, EncoderConfig
+from nncomp.training.float_encoder import NO_TOKEN, Encoder, EncoderConfig, sample
 from nncomp.training.float_network import FloatNetwork, State
 from nncomp.training.processes import autocast
 from nncomp.training.trainer import Trainer, TrainingConfig
@@ -47,21 +46,6 @@ def new_encoder(network: FloatNetwork, seed: int, width: int = 128) -> Encoder:
     torch.manual_seed(seed + 1)
     c = network.config
     return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, width))
-
-
-def restore_encoder(saved: SavedEncoder) -> Encoder:
-    """Return the encoder of an encoder file, to train it further."""
-    s = saved.sizes
-    encoder = Encoder(EncoderConfig(s["vocab_size"], s["dimensions"], s["levels"], s["width"]))
-    encoder.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in saved.arrays.items()})
-    return encoder
-
-
-def saved_encoder(weights: dict[str, Tensor], values: int) -> SavedEncoder:
-    """Return the encoder for an encoder file, from the weights in a checkpoint and the number of values of a digit."""
-    vocab_size, width = weights["embedding"].shape
-    sizes = {"vocab_size": vocab_size, "dimensions": len(weights["mean"]), "levels": values, "width": width}
-    return SavedEncoder(sizes, {name: array.float().cpu().numpy() for name, array in weights.items()})
 
 
 def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:

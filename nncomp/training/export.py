@@ -16,7 +16,6 @@ from torch import Tensor
 
 from nncomp.blocks.token_payload import start_extra
 from nncomp.errors import ModelError
-from nncomp.network.code import CodeArrays
 from nncomp.network.model import (
     EXP2_STEPS,
     FREQUENCY_BITS,
@@ -33,7 +32,6 @@ from nncomp.network.model import (
 )
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.fake_int8 import NORM_STEPS, row_scale
-from nncomp.training.float_code_tables import CODE_MAX, CODE_STEPS, CodeTables
 from nncomp.training.float_network import FloatNetwork, Layer, Linear, norm
 from nncomp.training.mixing_start import first_values
 
@@ -99,19 +97,6 @@ def tables() -> dict[str, NDArray[np.int32]]:
     }
 
 
-def _export_code(code: CodeTables) -> CodeArrays:
-    """Return the tables in steps of 1 / 4096, and the prior as the probability of a greater value at each value."""
-
-    def steps(table: Tensor) -> NDArray[np.int16]:
-        rounded = torch.clamp(torch.floor(table.detach() * CODE_STEPS + 0.5), -CODE_MAX, CODE_MAX)
-        return np.asarray(rounded.to(torch.int16).numpy())
-
-    share = torch.softmax(code.prior.detach().double(), -1)
-    from_here = share.flip(1).cumsum(1).flip(1)  # that the digit is k or greater
-    p1 = torch.clamp(torch.floor(from_here[:, 1:] / from_here[:, :-1] * 65536 + 0.5), 1, 65535)
-    return CodeArrays(steps(code.input), steps(code.state), p1.numpy().astype(np.uint16))
-
-
 @torch.no_grad()
 def export(network: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]) -> Model:
     """Return the integer model of a network, with plain start values of mixing; the scales of its activations must be known."""
@@ -130,5 +115,4 @@ def export(network: FloatNetwork, vocabulary: Vocabulary, record: dict[str, Any]
     arrays["token_weight"], row = _int8_rows(network.token_out.weight)
     arrays["token_scale"] = _round(row / NORM_STEPS * unit, np.int32)
     arrays["token_bias"] = _bias(network.token_out, unit) + ONE // 2
-    code = _export_code(network.code) if network.code is not None else None
-    return Model(Arrays(**arrays), vocabulary, network.config.to_json(), record, start_extra(first_values()), code)
+    return Model(Arrays(**arrays), vocabulary, network.config.to_json(), record, start_extra(first_values()))

@@ -1,10 +1,9 @@
 """The encoder reads the tokens of a text and returns a code: one digit for each of a few dimensions.
 
-The encoder computes in float, which is safe: only the sender runs it, and the receiver gets the digits. Its layers: pairs of
+The encoder computes in float. Its layers: pairs of
 embedded tokens, one product, squared ReLU, the mean over the text, one more layer. Then each dimension is bounded and rounded
 to a digit (finite scalar quantisation, Mentzer et al. 2023, arXiv:2309.15505). The gradient is that of linear interpolation
-between neighbouring digits. `nncomp.network.encoder` is the same encoder without torch; its `sample` picks the tokens that
-are read of a long text.
+between neighbouring digits. `sample` picks the tokens that are read of a long text. For the experiments of docs/PAPER.md.
 """
 
 # G groups (texts), N tokens read of each, V tokens, W width, C dimensions of the code (digits), K values of a digit
@@ -12,12 +11,16 @@ are read of a long text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 NO_TOKEN = -1
+SPAN, SPANS = 256, 16  # tokens of a span, and spans that are read of a text with more than SPAN * SPANS tokens
 _MEMORY = 0.98  # of the running mean and deviation of each dimension
 
 
@@ -29,6 +32,18 @@ class EncoderConfig:
     dimensions: int
     values: int
     width: int = 128
+
+
+def sample(ids_N: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the tokens of a text that the encoder reads, at most SPAN * SPANS, int64: all, or spans evenly spaced.
+
+    >>> sample(np.arange(1 << 20))[[0, 255, 256, -1]].tolist()
+    [0, 255, 69888, 1048575]
+    """
+    if len(ids_N) <= SPAN * SPANS:
+        return ids_N.astype(np.int64)
+    starts = [(len(ids_N) - SPAN) * i // (SPANS - 1) for i in range(SPANS)]
+    return np.concatenate([ids_N[start : start + SPAN] for start in starts]).astype(np.int64)
 
 
 def shares_of_values(position_GC: Tensor, values: int) -> Tensor:

@@ -284,8 +284,8 @@ class FloatNetwork(nn.Module):
 
 
 def load_config(document: dict[str, Any]) -> NetworkShape:
-    """Return the shape that `NetworkShape.to_json` wrote."""
-    return NetworkShape(**{k: int(v) for k, v in document.items()})
+    """Return the shape that `NetworkShape.to_json` wrote, or that of a model's sizes, without the number of its codes."""
+    return NetworkShape(**{k: int(v) for k, v in document.items() if k != "code_entries"})
 
 
 def new_network(config: NetworkShape, seed: int) -> FloatNetwork:

@@ -17,7 +17,6 @@ from torch import Tensor
 from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, STATE_SHIFT, TABLE_STEPS, Model
 from nncomp.training.export import LOG2E, ONE
 from nncomp.training.fake_int8 import NORM_STEPS
-from nncomp.training.float_code_tables import CODE_STEPS
 from nncomp.training.float_network import FloatNetwork, Layer, load_config
 
 _EMBEDDING_RMS = 0.2  # of a row: the norm divides by it again; a smaller row changes its direction faster in training
@@ -86,12 +85,6 @@ def restore(model: Model) -> FloatNetwork:
         put(layer.mlp_in.weight, before)
         put(layer.mlp_out.weight, after)
         put(layer.mlp_quantizer.scale, scale)
-    if network.code is not None and model.code is not None:
-        put(network.code.input, model.code.input / CODE_STEPS)
-        put(network.code.state, model.code.state / CODE_STEPS)
-        on = model.code.p1 / 65536
-        share = np.cumprod(np.concatenate([np.ones((len(on), 1)), on], 1), 1)  # that the digit is k or greater
-        put(network.code.prior, np.log(share * (1 - np.concatenate([on, np.zeros((len(on), 1))], 1))))
     network.set_quantization("on")
     return network
 

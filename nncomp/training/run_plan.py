@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nncomp.network.encoder import Encoder
 from nncomp.network.model import Model
 from nncomp.training.float_network import NetworkShape
 from nncomp.training.trainer import TrainingConfig
@@ -23,8 +22,7 @@ class RunPlan:
     layer_count: of the trained network, if it is the model `start` with new layers on top; only these learn. 0: no new layers.
     base: the file of `start`, if the new file is to hold only the new layers and to name that file.
     has_quick_mixing: whether a new model gets the few contexts of `fast`; a model that goes on keeps those of `start`.
-    code_dimensions: digits of the code that the network learns to use; 0: no code.
-    encoder: the encoder of `start`, if that model has a code.
+    codes: how many codes the model gets, at most 255 (`nncomp.training.code_table`); 0: none.
     targets: the file of estimates for the objectives "hinge" and "absolute".
     """
 
@@ -37,17 +35,10 @@ class RunPlan:
     layer_count: int = 0
     base: bytes | None = None
     has_quick_mixing: bool = False
-    code_dimensions: int = 0
-    encoder: Encoder | None = None
+    codes: int = 0
     targets: Path | None = None
 
     @property
     def init(self) -> Model | None:
         """The model to go on from, or None for a new network."""
         return self.start if isinstance(self.start, Model) else None
-
-    @property
-    def has_code(self) -> bool:
-        """Whether the trained network has a code."""
-        sizes = self.start.sizes if isinstance(self.start, Model) else self.start.to_json()
-        return bool(self.code_dimensions or sizes.get("code_dimensions"))

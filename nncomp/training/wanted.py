@@ -70,7 +70,7 @@ def plan_of(data: str, work: Path, training: Training, command: str) -> RunPlan:
         config=config,
         command=command,
         has_quick_mixing=training.shape == "fast",
-        code_dimensions=training.code,
+        codes=training.code,
         targets=training.targets,
     )
     return plan if training.init is None else _begun_with(training.init, plan)
@@ -79,7 +79,6 @@ def plan_of(data: str, work: Path, training: Training, command: str) -> RunPlan:
 def _begun_with(init: str, plan: RunPlan) -> RunPlan:
     """Return the plan with the model `init` as its beginning; if the shape only has more layers, these are added."""
     from nncomp.format.numbers import OWN_MODEL
-    from nncomp.network.encoder import open_encoder
     from nncomp.network.model import parse_model
     from nncomp.network.registry import open_model
     from nncomp.training.float_network import NetworkShape, load_config
@@ -87,16 +86,9 @@ def _begun_with(init: str, plan: RunPlan) -> RunPlan:
     file, shape = open_model(init), plan.start
     assert isinstance(shape, NetworkShape)
     model = parse_model(file.read(), init, file.read_base())
-    encoder = open_encoder(file.path, model.sizes)
     is_taller = shape.layer_count > model.sizes["layer_count"]
     same = {"vocab_size": shape.vocab_size, "group_count": shape.group_count, "layer_count": shape.layer_count, "start_token": 0}
     is_grown = is_taller and load_config(model.sizes | same) == shape  # the model keeps its own vocabulary
-    known = model.sizes.get("code_dimensions", 0)
-    if known and (encoder is None or plan.code_dimensions not in (0, known)):
-        raise DataError(
-            f"The model {init} has a code of {known} dimensions"
-            + (": give the same number for the code, or leave it out." if encoder else ", but its encoder is not beside it.")
-        )
     return replace(
         plan,
         start=model,
@@ -104,5 +96,4 @@ def _begun_with(init: str, plan: RunPlan) -> RunPlan:
         layer_count=shape.layer_count if is_grown else 0,
         # A file of new layers alone needs a base that nncomp finds by its hash (registry.model_file): a shipped model.
         base=bytes(file.read()) if is_grown and file.model_id != OWN_MODEL else None,
-        encoder=encoder,
     )

@@ -19,28 +19,19 @@ from numpy.typing import NDArray
 
 from nncomp.errors import DataError
 from nncomp.network.base_model import joined, own_tensors
-from nncomp.network.encoder import encoder_path, save_encoder
 from nncomp.network.engine import Network
 from nncomp.network.model import TRAINED_ON, Arrays, Model, save_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.checkpoint import load_checkpoint
-from nncomp.training.coded_trainer import (
-    CODE_VALUES,
-    CodedTrainer,
-    add_code,
-    coded_bits,
-    new_encoder,
-    restore_encoder,
-    saved_encoder,
-)
+from nncomp.training.code_table import CodePlan, learn_codes
 from nncomp.training.corpus import Corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, new_network
 from nncomp.training.held_out import Texts, find_texts
 from nncomp.training.mixing_start import first_values, learn_start_values
 from nncomp.training.mixture import BLOCK_BYTES, known_losses
-from nncomp.training.objectives import CROSS_ENTROPY, MIXTURE, read_estimates, token_estimates
+from nncomp.training.objectives import MIXTURE, read_estimates, token_estimates
 from nncomp.training.prepared_text import prepare, read_prepared, vocabulary_from_json
 from nncomp.training.processes import Processes, choose_device
 from nncomp.training.restore import grow, restore
@@ -99,10 +90,8 @@ def train(plan: RunPlan, report: Report, processes: Processes | None = None, on_
 
 def _check(plan: RunPlan, processes: Processes) -> None:
     """Raise DataError for a plan whose parts exclude each other."""
-    if plan.has_code and plan.config.objective != CROSS_ENTROPY:
-        raise DataError("A network with a code learns by cross-entropy; leave --objective or the code out.")
-    if processes.count > 1 and (plan.has_code or plan.targets):
-        raise DataError("A network with a code, or with --targets, is trained by one process; leave torchrun out.")
+    if processes.count > 1 and plan.targets:
+        raise DataError("With --targets a network is trained by one process; leave torchrun out.")
 
 
 def _prepare(plan: RunPlan, report: Report) -> Texts:
@@ -129,9 +118,6 @@ def _new_trainer(plan: RunPlan, texts: Texts | None, report: Report, processes: 
     config, checkpoint = plan.config, plan.folder / "checkpoint.pt"
     vocabulary, ids, ends = read_prepared(plan.folder)
     network = _begin(plan, vocabulary).to(choose_device())
-    if plan.has_code:
-        encoder = restore_encoder(plan.encoder) if plan.encoder is not None else new_encoder(network, config.seed)
-        return CodedTrainer(network, encoder.to(network.device), config, ids, ends, checkpoint)
     estimates: NDArray[np.float32] | None = None
     if config.objective == MIXTURE:
         estimates = known_losses(plan.folder, vocabulary, ids, ends, report)
@@ -147,12 +133,8 @@ def _begin(plan: RunPlan, vocabulary: Vocabulary) -> FloatNetwork:
     """Return the network that the run begins with."""
     seed = plan.config.seed
     if isinstance(plan.start, Model):
-        network = grow(plan.start, plan.layer_count, seed) if plan.layer_count else restore(plan.start)
-    else:
-        network = new_network(replace(plan.start, start_token=vocabulary.tokens.index(b"\n")), seed)
-    if plan.code_dimensions and network.code is None:
-        add_code(network, plan.code_dimensions, CODE_VALUES, seed)
-    return network
+        return grow(plan.start, plan.layer_count, seed) if plan.layer_count else restore(plan.start)
+    return new_network(replace(plan.start, start_token=vocabulary.tokens.index(b"\n")), seed)
 
 
 def _remember_documents(plan: RunPlan, documents: Corpus) -> None:
@@ -209,26 +191,18 @@ class _Measure:
     def record(self) -> dict[str, object]:
         """Return what is known of a run at its end."""
         progress = self.trainer.progress
-        record: dict[str, object] = {
+        return {
             "steps": progress.step,
             "elapsed_s": round(progress.elapsed_s),
             "tokens_seen": progress.tokens,
             "bytes_seen": round(progress.tokens * self.token_bytes),
             "valid_bpb_float": self._held_out_bpb(),
         }
-        if isinstance(self.trainer, CodedTrainer):
-            record["valid_bpb_float_without_code"] = self._held_out_bpb("none")
-        return record
 
-    def _held_out_bpb(self, codes: str = "own") -> float:
-        """Return the bits per byte of the beginning of the text held out, bits of codes included."""
-        ids, trainer = np.concatenate(self.pieces), self.trainer
-        if isinstance(trainer, CodedTrainer):
-            ends = np.cumsum([len(piece) for piece in self.pieces], dtype=np.int64)
-            bits = coded_bits(trainer.network, trainer.encoder, ids, ends, trainer.shape, codes).total_bits
-        else:
-            bits = evaluate(trainer.network, ids, max(1, min(_VALIDATION_LANES, len(ids) // 2)))
-        return bits / self.piece_bytes
+    def _held_out_bpb(self) -> float:
+        """Return the bits per byte of the beginning of the text held out."""
+        ids = np.concatenate(self.pieces)
+        return evaluate(self.trainer.network, ids, max(1, min(_VALIDATION_LANES, len(ids) // 2))) / self.piece_bytes
 
 
 def _follow(trainer: Trainer) -> None:
@@ -264,11 +238,11 @@ def domain_scores(model: Model, held_out: Corpus) -> dict[str, float]:
 def finish(plan: RunPlan, out: Path, report: Report) -> str:
     """Export the checkpoint of a plan to the model file `out`, with start values of mixing. Return the file's SHA-256.
 
-    An encoder goes to a file beside `out`. The record in the model file has the bits per byte of the integer network on the
-    text held out. The start values of mixing are learned on the training text. With `base` in the plan, the file holds only
-    the new layers.
+    The record in the model file has the bits per byte of the integer network on the text held out. The table of codes, if one is
+    wanted, and the start values of mixing are learned on the training text. With `base` in the plan, the file holds only the new
+    layers.
     """
-    network, checkpoint = load_checkpoint(plan.folder / "checkpoint.pt")
+    network, _ = load_checkpoint(plan.folder / "checkpoint.pt")
     vocabulary = vocabulary_from_json((plan.folder / "tokens.json").read_text())
     record = json.loads((plan.folder / "record.json").read_text())
     model = export(network, vocabulary, record)
@@ -278,10 +252,8 @@ def finish(plan: RunPlan, out: Path, report: Report) -> str:
     texts = find_texts(plan.data, plan.valid, lambda line: None)
     record["valid_bpb_integer"] = {k: round(v, 4) for k, v in domain_scores(model, texts.held_out).items()}
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
-    if network.code is not None:
-        weights = checkpoint["encoder"]
-        assert isinstance(weights, dict)
-        save_encoder(saved_encoder(weights, network.config.code_levels), encoder_path(out))
+    if plan.codes:
+        model = learn_codes(model, [texts.learned], CodePlan(plan.codes), report)
     model = replace(model, extra={TRAINED_ON: np.load(plan.folder / "documents.npy")})
     plain = first_values(plan.init, plan.has_quick_mixing)
     start_bytes = min(_START_BYTES, texts.learned.total_bytes)

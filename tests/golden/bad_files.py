@@ -317,7 +317,7 @@ def _tokens(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
         "tokens-lanes-255": ("2**255 lanes", altered(b"\xff" + block.payload[1:]), "FormatError", "2**255 lanes"),
         "tokens-lines-7": ("2**7 lines", altered(header[:1] + b"\x07\0" + words), "FormatError", "2**7 lines"),
         "tokens-lines-23": ("2**23 lines", altered(header[:1] + b"\x17\0" + words), "FormatError", "2**23 lines"),
-        "tokens-flags": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model knows none"),  # noqa: E501
+        "tokens-code": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model has 0 codes"),  # noqa: E501
         "tokens-part-word": ("no whole number of words", altered(block.payload[:-1]), "FormatError", "not a multiple of 4"),
         "tokens-word-less": ("words that end early", altered(block.payload[:-12]), *ends),
         "tokens-words-more": ("three words too many", altered(block.payload + bytes(12)), *ends),
@@ -341,11 +341,11 @@ def _code(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
 
     header, words = block.payload[:2], block.payload[3:]
     return {
-        "code-unflagged": (CODED, "a code that the flags deny", altered(header + b"\0" + words), "FormatError", "altered"),
-        "code-flag-4": (CODED, "a reserved flag", altered(header + b"\x11" + words), "FormatError", "flags 0x11"),
-        "code-other-model": (SMALL, "it has no code", altered(block.payload, SMALL), "FormatError", "its model knows none"),
-        "code-first-word": (CODED, "another first word", altered(header + b"\1\x55" + words[1:]), "FormatError", "altered"),
-        "code-top-word": (CODED, "another code", altered(_changed(block.payload, 6, b"\xff")), "FormatError", "altered"),
+        "code-none": (CODED, "no code in place of one", altered(header + b"\0" + words), "FormatError", "altered"),
+        "code-other": (CODED, "another code", altered(header + b"\2" + words), "FormatError", "altered"),
+        "code-6": (CODED, "a code after the last", altered(header + b"\6" + words), "FormatError", "its model has 5 codes"),
+        "code-255": (CODED, "the highest code", altered(header + b"\xff" + words), "FormatError", "its model has 5 codes"),
+        "code-other-model": (SMALL, "it has no code", altered(block.payload, SMALL), "FormatError", "its model has 0 codes"),
         "code-no-words": (CODED, "a code, and no words after it", altered(block.payload[:7]), "FormatError", "altered"),
     }  # fmt: skip
 

@@ -63,10 +63,10 @@ def tokens(data: bytes, model: str = SMALL, lanes_log2: int | None = None, lines
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
-def coded_tokens(data: bytes, levels: list[int], lanes_log2: int = 0) -> Block:
+def coded_tokens(data: bytes, code: int, lanes_log2: int = 0) -> Block:
     """Return a block of tokens with a code: any, for a writer may send which it likes."""
     with _choice(lanes_log2, None):
-        payload = token_payload.encode_and_learn(packed(CODED), data, small_start(), code=np.array(levels))[0]
+        payload = token_payload.encode_and_learn(packed(CODED), data, small_start(), code=code)[0]
     return Block(BlockKind.TOKENS, len(data), payload, checksum(data), True)
 
 
@@ -254,8 +254,8 @@ def files() -> dict[str, File]:
         "tokens-empty-lanes": ("a lane without bytes", SMALL, frame([tokens(b"a" * 15, lanes_log2=4)], small), b"a" * 15),
         "tokens-few-lines": ("the smallest table of mixing", SMALL, frame([tokens(part, lines_log2=8)], small), part),
         "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
-        "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, [4, 0, 2])], coded), repeated),
-        "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, [1, 3, 4], 2)], coded), repeated),
+        "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, 1)], coded), repeated),
+        "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, 5, 2)], coded), repeated),
         "tokens-reaches": ("contexts of each reach", REACH, frame([tokens(MIXED * 2, REACH, 1)], reach), MIXED * 2),
         "tokens-words": ("contexts of three words", WORDS, frame([tokens(MIXED, WORDS, 1)], words), MIXED),
         "tokens-some-contexts": ("some parts of mixing", FEW, frame([tokens(MIXED, FEW, 2)], few), MIXED),

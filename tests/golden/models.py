@@ -13,7 +13,7 @@ import numpy as np
 FOLDER = Path(__file__).resolve().parent
 SMALL = "small.safetensors"  # 512 tokens, a few contexts and sets of weight rows; as all of them with plain start values
 EXTREME = "extreme.safetensors"  # 256 tokens, every number anywhere within its bounds
-CODED = "coded.safetensors"  # 256 tokens, can be told a code
+CODED = "coded.safetensors"  # 256 tokens, with codes
 FEW = "few.safetensors"  # 256 tokens, some of the contexts and sets of weight rows
 REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach
 WORDS = "words.safetensors"  # 256 tokens, contexts of three words
@@ -40,13 +40,13 @@ def make_missing(folder: Path = FOLDER) -> None:
 
 
 def _coded() -> Any:
-    """Return an untrained model of 256 tokens with a code of 3 dimensions with 5 levels, all of it of some size."""
+    """Return an untrained model of 256 tokens with 5 codes, each of much effect."""
     from nncomp.network.vocabulary import byte_vocabulary
     from nncomp.training.float_network import NetworkShape
-    from tests.models import coded_decoder, small_export
+    from tests.models import small_decoder, small_export, with_codes
 
-    shape = NetworkShape(256, 16, 16, 2, 24, 20, 12, 10, code_dimensions=3, code_levels=5)
-    return small_export(coded_decoder(7, shape), byte_vocabulary(), "untrained, with a code, for tests")
+    shape = NetworkShape(256, 16, 16, 2, 24, 20, 12, 10)
+    return with_codes(small_export(small_decoder(7, shape), byte_vocabulary(), "untrained, with codes, for tests"), 5, 7)
 
 
 def _few() -> Any:
