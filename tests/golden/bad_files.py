@@ -237,11 +237,11 @@ def _primed() -> dict[str, tuple[str, str, bytes, str, str]]:
 
     lanes = "FormatError", "several lanes or a code"
     return {
-        "primer-unnamed": (SMALL, "a primer, and no reference is named", altered(b"\0\x0a\x20", b""), "FormatError", "begins with a reference"),  # noqa: E501
-        "primer-lanes": (SMALL, "a primer, and two lanes", altered(b"\1\x0a\x20"), *lanes),
-        "primer-code": (SMALL, "a primer, and a code", altered(b"\0\x0a\x21"), *lanes),
+        "primer-unnamed": (SMALL, "a primer, and no reference is named", altered(b"\x20\x0a\0", b""), "FormatError", "begins with a reference"),  # noqa: E501
+        "primer-lanes": (SMALL, "a primer, and two lanes", altered(b"\x21\x0a\0"), *lanes),
+        "primer-code": (SMALL, "a primer, and a code", altered(b"\x20\x0a\1"), *lanes),
         "primer-denied": (SMALL, "a primer that the head denies", altered(b"\0\x0a\0"), "FormatError", "altered"),
-        "primer-lines": (SMALL, "a primer, and other lines", altered(b"\0\x08\x20"), "FormatError", "altered"),
+        "primer-lines": (SMALL, "a primer, and other lines", altered(b"\x20\x08\0"), "FormatError", "altered"),
     }  # fmt: skip
 
 
