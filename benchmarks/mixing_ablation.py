@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks.mixing_bytes import files_under
 from nncomp import range_coder
-from nncomp.blocks import token_loop, token_payload, token_threads
+from nncomp.blocks import levels, token_loop, token_payload, token_threads
 from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.machine.kernels import inlined
 from nncomp.mixing import byte_predictor, match_model, mixer, start_values, token_predictor
@@ -171,7 +171,7 @@ class TokenTree:
 
     def _run(self, loop: Any, model: Network, data: bytes, off: frozenset[str]) -> Coded:
         ids, starts = model.model.vocabulary.encode(data), token_payload.lane_starts(len(data), 1)
-        m = token_predictor.new_mixing(len(data), starts, 1 << token_payload.lines_log2(len(data)), self._start_without(off))
+        m = token_predictor.new_mixing(len(data), starts, 1 << levels.lines_log2(len(data)), self._start_without(off))
         _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
         with patch.object(token_threads, "run", loop):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nncomp import range_coder
-from nncomp.blocks import token_payload
+from nncomp.blocks import levels, token_payload
 from nncomp.blocks.byte_payload import decode_bytes
 from nncomp.blocks.codec import Codec
 from nncomp.blocks.lzma_payload import encode_lzma, quick_lzma_bytes
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = network_parts(model, lanes)
     tokenizer, coder = seconds(lambda: vocabulary.encode(data)) * unit, seconds(lambda: range_coder.encode(decisions, p1)) * unit
     silent, start = _Silent(model.model), token_payload.model_start(model)
-    sizes = lanes_log2(len(data)), token_payload.lines_log2(len(data))
+    sizes = lanes_log2(len(data)), levels.lines_log2(len(data))
     # The tokenizer is a part of this call.
     mixing = seconds(lambda: token_payload.predict_tokens(silent, data, start, TokensHead(*sizes)), 2) * unit - tokenizer
     network = parts["step"] + parts["tokens of a group"]

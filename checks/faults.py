@@ -251,7 +251,7 @@ def wrong_places(place: Place) -> Iterator[str]:
     """Names that cannot be, or must not be, written."""
     for arguments, sentence, what in (
         (["compress", "-f", "text", "-o", "text"], "overwrite its own source", "the same input and output"),
-        (["decompress", "-f", "text.nnc", "-o", "text.nnc"], "Name the result with -o", "the same input and output"),
+        (["decompress", "-f", "text.nnc", "-o", "text.nnc"], "would overwrite its own source", "the same input and output"),
         (["compress", "-f", "link", "-o", "text"], "overwrite its own source", "the same input and output, by a link"),
         (
             ["compress", "-f", "text", "-o", "hard"],

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import range_coder
-from nncomp.blocks import token_payload
+from nncomp.blocks import levels, token_payload
 from nncomp.format.numbers import MAX_LITERAL_BYTES
 from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network
@@ -25,7 +25,7 @@ _BYTES = 60_000
 
 def payload_of(model: Network, data: bytes, ids: NDArray[np.int32]) -> bytes:
     """Return the payload of a block of one lane that takes these tokens."""
-    head = TokensHead(0, token_payload.lines_log2(len(data)))
+    head = TokensHead(0, levels.lines_log2(len(data)))
     p = token_payload.predict_tokens(model, data, token_payload.model_start(model), head, lane_ids=[ids])
     return head.pack() + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
 

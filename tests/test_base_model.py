@@ -21,7 +21,6 @@ from nncomp.network.model import load_model, parse_model, save_model
 from nncomp.network.registry import model_file, open_model
 from nncomp.training import whole_run
 from nncomp.training.checkpoint import load_checkpoint
-from nncomp.training.coded_trainer import add_code
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, Layer
 from nncomp.training.restore import grow
@@ -132,18 +131,6 @@ def test_layers_that_do_not_fit(files: tuple[Path, Path]) -> None:
             parse_model(save({n: a for n, a in tensors.items() if n != name}, metadata), "own", base)
     with pytest.raises(ModelError):
         parse_model(save(tensors, metadata | {"sizes": json.dumps(load_model(files[0]).sizes)}), "own", base)
-
-
-def test_a_code_is_in_the_file(files: tuple[Path, Path], tmp_path: Path) -> None:
-    base = load_model(files[0])
-    grown = grow(base, base.sizes["layer_count"] + 1, 0)
-    add_code(grown, 4, 4, 0)
-    give_scales(grown)
-    model = export(grown, base.vocabulary, {})
-    save_model(model, tmp_path / "coded.safetensors", files[0].read_bytes())
-    again = parse_model((tmp_path / "coded.safetensors").read_bytes(), "coded", files[0].read_bytes())
-    assert again.code is not None and model.code is not None
-    assert all(np.array_equal(a, b) for a, b in zip(again.code, model.code, strict=True))
 
 
 def test_an_altered_file_is_a_named_error_or_a_model(files: tuple[Path, Path]) -> None:

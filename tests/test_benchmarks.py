@@ -29,7 +29,7 @@ from benchmarks.mixing_ablation import BYTE_SELECTORS, LONG_MATCH, MAPS, SHORT_M
 from benchmarks.paper.runner import Text, block_bits
 from checks import slowest_claim
 from checks.slow_block import encode_slowly
-from nncomp.blocks import token_payload
+from nncomp.blocks import levels, token_payload
 from nncomp.blocks.codec import Codec
 from nncomp.blocks.levels import STANDARD, level
 from nncomp.cluster.window import Window
@@ -77,9 +77,7 @@ def packed() -> Network:
 
 def p1_of_product(data: bytes, start: dict[str, Any]) -> list[int]:
     """Return what the product codes a block of tokens with, in one lane."""
-    p1: list[int] = token_payload.predict_tokens(
-        packed(), data, start, TokensHead(0, token_payload.lines_log2(len(data)))
-    ).p1.tolist()
+    p1: list[int] = token_payload.predict_tokens(packed(), data, start, TokensHead(0, levels.lines_log2(len(data)))).p1.tolist()
     return p1
 
 
@@ -181,7 +179,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
 
 
 def test_tokens_without_correction_maps(not_compiled: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    header = bytes([0, token_payload.lines_log2(len(SHORT)), 0])
+    header = bytes([0, levels.lines_log2(len(SHORT)), 0])
     assert not_compiled["tokens()"] == p1_of_product(SHORT, small_start()) == encode_slowly(small_model(), SHORT, header)[1]
     monkeypatch.setattr(byte_predictor_reference.Apm, "refine", as_squashed)
     without = encode_slowly(small_model(), SHORT, header)[1]

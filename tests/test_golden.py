@@ -16,6 +16,7 @@ from nncomp import errors
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import OWN_MODEL, BlockKind
+from nncomp.format.payloads import asked_primer_bytes
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
 from nncomp.stream.assembly import Assembly
@@ -99,19 +100,20 @@ def test_a_good_file_is_read_with_any_number_of_threads(row: Good, threads: int,
 
 
 def test_each_feature_has_a_good_file(models: dict[str, ModelFile]) -> None:
-    kinds, lanes, blocks, frames, flags, lists, windows = set(), set(), set(), set(), set(), set(), set()
+    kinds, lanes, blocks, frames, codes, primers, lists, windows = (set[int]() for _ in range(8))
     for row in GOOD:
         found = list(read_blocks(io.BytesIO((FOLDER / row.file).read_bytes())))
         kinds |= {each.block.kind for each in found}
-        lanes |= {each.block.payload[0] for each in found if each.block.kind == BlockKind.TOKENS}
-        flags |= {each.block.payload[2] for each in found if each.block.kind == BlockKind.TOKENS}
+        lanes |= {each.block.payload[0] & 31 for each in found if each.block.kind == BlockKind.TOKENS}
+        codes |= {each.block.payload[2] for each in found if each.block.kind == BlockKind.TOKENS}
+        primers |= {asked_primer_bytes(each.block.kind, each.block.payload) for each in found}
         blocks.add(max(each.number for each in found) + 1)
         frames.add(found[-1].frame + 1)
         lists |= {each.block.copies.kind for each in found if each.block.copies}
         windows |= {each.head.window_log2 for each in found}
     assert kinds == set(BlockKind)
     assert {0, 1, 4} <= lanes
-    assert {0, 1, 32} <= flags
+    assert {0, 1, 5} <= codes and {0, 16384} <= primers
     assert lists == {BlockKind.STORED, BlockKind.LZMA, BlockKind.BYTES}
     assert {0, 16, 32} <= windows
     assert {1, 3, 4} <= blocks

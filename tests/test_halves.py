@@ -112,7 +112,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
     payload = token_payload.encode_tokens(PLAIN, data)[0]
 
     def fail(*arguments: Any) -> None:
-        if arguments[-1].part == failing:
+        if arguments[-2].part == failing:
             time.sleep(0.05)  # the other is waiting
             raise MemoryError("of this thread")
         run(*arguments)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nncomp import range_coder
-from nncomp.blocks.token_payload import lines_log2, predict_tokens
+from nncomp.blocks.levels import lines_log2
+from nncomp.blocks.token_payload import predict_tokens
 from nncomp.errors import DataError
 from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import FastEngine, Network

@@ -173,7 +173,7 @@ def test_a_primed_block_of_tokens_is_the_end_of_a_longer_one() -> None:
     known = primed_tokens.prime(network, primer, 10)
     for threads in (1, 2):
         coded = primed_tokens.encode_after(known, data, TokensHead(0, 10, primer=1), threads)
-        assert coded.payload == bytes([0, 10, 32]) + range_coder.words_to_bytes(words)
+        assert coded.payload == bytes([32, 10, 0]) + range_coder.words_to_bytes(words)
         assert primed_tokens.decode_after(known, coded.payload, len(data), threads) == data
 
 
@@ -227,8 +227,8 @@ def test_the_last_things_known_are_kept() -> None:
         made.append(number)
         return number
 
-    for number in (1, 2, 1, 3, 3, 1):
-        assert kept.get(number, make) == number
+    for number in (1, 2, 1, 2, 3, 3, 1):
+        assert kept.get(number % 2, number, make) == number  # two kinds of block
     assert made == [1, 2, 3, 1]
 
 

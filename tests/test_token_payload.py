@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
-from nncomp.blocks import token_payload
+from nncomp.blocks import levels, token_payload
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
@@ -91,7 +91,7 @@ def test_what_is_taken_for_lanes_and_lines() -> None:
         assert 1 << token_payload.lanes_log2(size) == max(k for k in (1, 2, 4) if k == 1 or 65_536 * k <= size)
     for size in (1, 63, 64, 65, 1000, 2**18, 2**18 + 1, 10**7):
         wanted = next(bits for bits in range(99) if 1 << bits >= 4 * size)
-        assert token_payload.lines_log2(size) == min(max(wanted, MIN_LINES_LOG2), MAX_LINES_LOG2)
+        assert levels.lines_log2(size) == min(max(wanted, MIN_LINES_LOG2), MAX_LINES_LOG2)
 
 
 class Spy:
@@ -328,7 +328,7 @@ def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: 
     model, data = packed("plain"), TEXT[:size]
     encoded = token_payload.encode_tokens(model, data)
     p = token_payload.predict_tokens(
-        model, data, token_payload.model_start(model), TokensHead(lanes_bits, token_payload.lines_log2(size))
+        model, data, token_payload.model_start(model), TokensHead(lanes_bits, levels.lines_log2(size))
     )
     vocabulary, starts = model.model.vocabulary, token_payload.lane_starts(size, 1 << lanes_bits)
     lanes = [p.ids[low:high].tolist() for low, high in pairwise(p.first_ids.tolist())]

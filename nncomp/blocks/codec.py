@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from nncomp.blocks.levels import USUAL, Effort
+from nncomp.blocks.levels import USUAL, Effort, lines_log2
 from nncomp.blocks.lzma_payload import decode_lzma, encode_lzma, quick_lzma_bytes
 from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMED_LINES_LOG2, PRIMER, Primers, table_bits
 from nncomp.errors import FormatError
@@ -117,7 +117,6 @@ class Codec:
             assert coded is not None  # nothing bounds it
             return CodedBlock(kind, coded.payload, sum(coded.part_bits), coded.part_bits)
         from nncomp.blocks.primed_tokens import encode_after
-        from nncomp.blocks.token_payload import lines_log2
 
         most = min(PRIMED_LINES_LOG2, self.effort.max_lines_log2)
         head = TokensHead(0, lines_log2(2 * max(len(primer), len(data)), most), primer=PRIMER)
@@ -127,14 +126,14 @@ class Codec:
     def _primed_tokens(self, primer: bytes, lines_log2: int) -> primed_tokens.Primed:
         from nncomp.blocks.primed_tokens import prime
 
-        return self._primers.get((primer, lines_log2, True), lambda: prime(self._network, primer, lines_log2))
+        return self._primers.get(BlockKind.TOKENS, (primer, lines_log2), lambda: prime(self._network, primer, lines_log2))
 
     def _primed_bytes(self, primer: bytes, raw_bytes: int, table_bits: int) -> byte_predictor.Primed:
         from nncomp.blocks.byte_payload import prime
         from nncomp.mixing.byte_predictor import sizes
 
         key = primer, sizes(len(primer) + raw_bytes, table_bits), False
-        return self._primers.get(key, lambda: prime(primer, raw_bytes, table_bits))
+        return self._primers.get(BlockKind.BYTES, key, lambda: prime(primer, raw_bytes, table_bits))
 
     def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
         """Return which of tokens and bytes to code, in this order: both, or with little effort the smaller one on a sample.

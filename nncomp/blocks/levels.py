@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nncomp.errors import ModelError
+from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 
 FIRST, STANDARD, LAST = 1, 5, 9
 
@@ -52,3 +53,8 @@ def level(number: int) -> Level:
     if number not in LEVELS:
         raise ModelError(f"There is no level {number}: levels are {FIRST} (quickest) to {LAST} (smallest).")
     return LEVELS[number]
+
+
+def lines_log2(raw_bytes: int, most: int = MAX_LINES_LOG2) -> int:
+    """Return log2 of the lines (64 bytes each) of a block's hash table: about four lines a byte, up to `most`."""
+    return max(MIN_LINES_LOG2, min(most, (4 * raw_bytes - 1).bit_length()))

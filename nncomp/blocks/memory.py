@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nncomp.blocks.levels import USUAL, Effort
+from nncomp.blocks.levels import USUAL, Effort, lines_log2
 from nncomp.errors import FormatError, MemoryLimitError
 from nncomp.format.frames import Block
 from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, MAX_LITERAL_BYTES, WORD_BYTES, BlockKind
@@ -17,9 +17,9 @@ from nncomp.network.registry import ModelFile
 
 MB = 1_000_000
 DEFAULT_BYTES = 1200 * MB  # the limit for each worker where none is given
-_COMMAND_BYTES = 80 * MB  # the process that reads, copies and writes, beside blocks
+_COMMAND_BYTES = 60 * MB  # the process that reads, copies and writes, beside blocks
 _FINDER_BYTES = 60 * MB  # of it, where it finds repeats
-_WORKER_BYTES = 175 * MB  # one that decodes or codes, with its libraries, beside blocks and models
+_WORKER_BYTES = 110 * MB  # one that decodes or codes, with its libraries, beside blocks and models
 _MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
 _TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
 _LZMA_BYTES, _LZMA_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
@@ -98,7 +98,7 @@ def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, m
 def coding_bytes(raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> int:
     """Return the most bytes that coding so many takes beside a process: all kinds are tried, one after another."""
     with_bytes = _BYTES_BYTES + 8 * 3 * raw_bytes
-    table_bytes = LINE_BYTES << effort.max_lines_log2
+    table_bytes = LINE_BYTES << lines_log2(raw_bytes, effort.max_lines_log2)
     with_tokens = table_bytes + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
     return 6 * raw_bytes + max(_LZMA_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from nncomp.format.numbers import MIN_TABLE_BITS
 
-_KEPT = 2  # one of tokens, one of bytes
 _Known = TypeVar("_Known")
 
 PRIMER = 3  # of blocks that are written: 2**16 bytes, see `payloads.primer_bytes`
@@ -30,18 +29,17 @@ def table_bits(primer_bytes: int) -> int:
 
 
 class Primers:
-    """The last few things that are known of primers, by what they were made of."""
+    """The last thing that is known of a primer for each kind of block, by what it was made of."""
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, Any] = {}
+        self._kept: dict[int, tuple[Hashable, Any]] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], _Known]) -> _Known:
-        """Return what `make` made for this key, now or before."""
+    def get(self, kind: int, key: Hashable, make: Callable[[], _Known]) -> _Known:
+        """Return what `make` made for this kind of block and this key, now or before."""
         with self._lock:
-            if key not in self._kept:
-                while len(self._kept) >= _KEPT:
-                    del self._kept[next(iter(self._kept))]
-                self._kept[key] = make()
-            found: _Known = self._kept[key]
+            if kind not in self._kept or self._kept[kind][0] != key:
+                self._kept.pop(kind, None)  # before another is made
+                self._kept[kind] = key, make()
+            found: _Known = self._kept[kind][1]
             return found

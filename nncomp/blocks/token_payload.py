@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_threads
-from nncomp.blocks.levels import USUAL, Effort
+from nncomp.blocks.levels import USUAL, Effort, lines_log2
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
-from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import learned_values, new_mixing
@@ -44,11 +43,6 @@ def lanes_log2(raw_bytes: int, most: int = USUAL.max_lanes) -> int:
     [1, 1, 2, 4]
     """
     return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
-
-
-def lines_log2(raw_bytes: int, most: int = MAX_LINES_LOG2) -> int:
-    """Return log2 of the lines (64 bytes each) of a block's hash table: about four lines a byte, up to `most`."""
-    return max(MIN_LINES_LOG2, min(most, (4 * raw_bytes - 1).bit_length()))
 
 
 def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
@@ -170,6 +164,8 @@ def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int
 def decode_lanes(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
     """Return what `decode_tokens` does, and the tokens of each lane."""
     head, entries = TokensHead.parse(payload), entry_count(network.model.sizes)
+    if head.primer:
+        raise FormatError("A block of tokens begins with a reference where there can be none; the file is altered.")
     if head.code > entries:
         raise FormatError(f"A block of tokens has the code {head.code}, but its model has {entries} codes; the file is altered.")
     words = range_coder.bytes_to_words(payload[TokensHead.SIZE :])

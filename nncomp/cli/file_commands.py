@@ -307,7 +307,7 @@ def _folder(mirrored: str | None, flat: str | None, has_output: bool) -> str | N
 def _places(folder: str | None, inner: list[tuple[str, str]], flat: str | None) -> Places | None:
     from nncomp.cli.places import Places
 
-    return None if folder is None else Places(folder, dict(inner), flat is not None)
+    return None if folder is None else Places(folder, dict(reversed(inner)), flat is not None)
 
 
 def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: bool) -> str | None:

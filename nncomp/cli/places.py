@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import normpath
 from pathlib import PurePath
 
 from nncomp.cli.names import shown
@@ -30,6 +31,7 @@ class Places:
             inner = inner.rpartition("/")[2]
         if ".." in PurePath(inner).parts:
             raise OutputError("The name leads out of the output folder. Give a name without .. in it, or --output-dir-flat.")
+        inner = normpath(inner)
         other = self._taken.setdefault(inner, name)
         if other != name:
             raise OutputError(f"The result would have the same name as that of {shown(other)}. Give one of them alone.")

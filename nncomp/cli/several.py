@@ -126,10 +126,11 @@ class _File:
             self.is_large = status is None or not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES
             if not self.is_large:
                 task = self._task(self.opened.enter_context(open_source(self.name)), options, work)
-        except (NncompError, OSError, ValueError):
+        except Exception:
             task = None  # what is wrong is told when the file is done by itself
         finally:
             if task is None:
+                self.is_large = True  # it may take all workers
                 self.opened.close()
         return task
 

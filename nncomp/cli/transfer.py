@@ -160,6 +160,7 @@ def compress_source(file: Input, model: ModelFile | None, options: Options) -> S
             say(f"{shown(name)}: {_already(kind)}, so it is skipped.")
         return None
     coding = coding_of(kind, model, options)
+    _check_reference(source, target, options)
     with _sink(target, source, options) as sink:
         if sink.is_terminal:
             raise OutputError(_NO_TERMINAL)
@@ -232,6 +233,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
     name, source = file.name, file.source
     target = options.target_of(name, unpacked_name)
     find_model = model_finder(given, options.reference)
+    _check_reference(source, target, options)
     if options.part or options.is_recovered:
         (_decompress_part if options.part else recover_file)(name, source, target, given, options)
         return None
@@ -322,6 +324,21 @@ def _put_off(after: list[TrailingError]) -> Iterator[None]:
         yield
     except TrailingError as error:
         after.append(error)
+
+
+def _check_reference(source: Source, target: str, options: Options) -> None:
+    """Raise if the reference is the source or would be replaced by the result: then nothing could be decoded any more."""
+    if options.reference is None:
+        return
+    if options.reference.is_file(source.status):
+        raise DataError("This file is the reference itself. It is left as it is.")
+    if (
+        target != STANDARD
+        and not storage.is_url(target)
+        and Path(target).exists()
+        and options.reference.is_file(Path(target).stat())
+    ):
+        raise OutputError("The result would replace the reference. Give it another name.")
 
 
 def _check_removable(name: str, source: Source, sink: Sink, options: Options) -> None:

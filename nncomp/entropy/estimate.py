@@ -113,7 +113,8 @@ class EstimateTask:
         if self.model is None:
             bits = unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw), 8)
             return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
-        from nncomp.blocks.token_payload import lines_log2, model_start, predict_tokens
+        from nncomp.blocks.levels import lines_log2
+        from nncomp.blocks.token_payload import model_start, predict_tokens
 
         network = open_network(self.model)
         vocabulary, head = network.model.vocabulary, TokensHead(0, lines_log2(len(self.data)), self.code)

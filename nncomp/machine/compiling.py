@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
@@ -21,10 +21,13 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
+from nncomp.machine import processor
 from nncomp.machine.object_code import ENTRY
 
 # Python does not call compiled functions; the wrappers for such calls would take a sixth of the time. Counting references to
 # arrays that nobody frees took a quarter of the time of inlined functions.
+# Numba reads these when it first compiles: its own view of a processor may differ, as where NUMBA_ENABLE_AVX=0.
+config.CPU_NAME, config.CPU_FEATURES = processor.name(), processor.features_text()
 _OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False, "error_model": "numpy"}
 _WORD = ir.IntType(64)
 
@@ -152,11 +155,10 @@ def _emitted(library: Any, inner: str) -> bytes:
     byte = ir.IntType(8).as_pointer()
     # Numba's convention: the place of the result, the place of an error, then the arguments
     callee = ir.Function(module, ir.FunctionType(ir.IntType(32), [byte.as_pointer(), byte.as_pointer(), _WORD]), inner)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORD]), ENTRY)
+    function = ir.Function(module, ir.FunctionType(ir.IntType(32), [_WORD]), ENTRY)
     builder = ir.IRBuilder(function.append_basic_block())
     result, error = builder.alloca(byte), builder.alloca(byte)
-    builder.call(callee, [result, error, function.args[0]])
-    builder.ret_void()
+    builder.ret(builder.call(callee, [result, error, function.args[0]]))  # 0 if nothing was raised
     linked = library._final_module.clone()
     linked.link_in(llvm.parse_assembly(str(module)))
     for found in linked.functions:
@@ -165,4 +167,6 @@ def _emitted(library: Any, inner: str) -> bytes:
     JITCodeLibrary._optimize_functions(library, linked)
     library._final_module = linked
     JITCodeLibrary._optimize_final_module(library)
+    if any(found.name.startswith("numba.dynamic.globals") for found in library._final_module.global_variables):
+        raise RuntimeError("A kernel reads a global array that is too large to be part of its code.")
     return bytes(codegen._tm.emit_object(library._final_module))

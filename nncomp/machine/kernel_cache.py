@@ -28,6 +28,7 @@ _HASHED_FOLDERS = ("machine", "mixing", "network")
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30
 _DIGEST_BYTES = 32
+_OPTIONS = "NUMBA_OPT", "NUMBA_BOUNDSCHECK", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE"  # they change what is compiled
 
 
 def hashed_files() -> list[Path]:
@@ -49,13 +50,25 @@ def cache_folder() -> Path | None:
             digest.update(path.read_bytes())
         folder = base / f"kernels-{digest.hexdigest()[:16]}"
         if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_old_folders(base, folder)
+            kept.mkdir(parents=True, exist_ok=True)
+            for made in (base, folder):  # code runs from here: nobody else may write it, whatever the umask
+                made.mkdir(mode=0o755, exist_ok=True)
+            with suppress(OSError):  # another process may remove them, too
+                remove_old_folders(base, folder)
         with suppress(OSError):  # of a folder that can only be read
             os.utime(folder)  # when it was last used
     except OSError:
         return None
-    return folder if os.access(folder, os.R_OK | os.X_OK) else None
+    is_ours = _is_ours(base) and _is_ours(folder)
+    return folder if is_ours and os.access(folder, os.R_OK | os.X_OK) else None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether only this user or the root user may write in a folder, where a system tells."""
+    if not hasattr(os, "geteuid"):
+        return True
+    status = folder.stat()
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
 @functools.cache
@@ -78,7 +91,8 @@ def remove_old_folders(base: Path, current: Path) -> None:
 
 def entry_name(kernel: str, signature: str) -> str:
     """Return the name of the file with a kernel's object code: for these arguments and for this machine's processor."""
-    key = "\0".join((signature, processor.name(), processor.features_text()))
+    set_by_hand = [f"{option}={os.environ[option]}" for option in _OPTIONS if option in os.environ]
+    key = "\0".join((signature, processor.name(), processor.features_text(), *set_by_hand))
     return f"{kernel}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.o"
 
 
@@ -104,6 +118,8 @@ def write(name: str, code: bytes) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_digest(name, code) + code)
+                if hasattr(os, "fchmod"):
+                    os.fchmod(descriptor, 0o644)  # other users may read a cache that is prepared for them
             Path(temporary).replace(folder / name)  # whole, or not at all
         except OSError:
             Path(temporary).unlink(missing_ok=True)

@@ -31,7 +31,7 @@ def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
     kind = type(value)
     if kind is np.ndarray:
         interface = value.__array_interface__
-        if not value.flags.c_contiguous or not value.flags.aligned:
+        if not value.flags.c_contiguous or not value.flags.aligned or not value.dtype.isnative:
             raise TypeError(
                 f"A kernel takes arrays whose elements stand one after another, aligned; this one of {value.dtype} is not."
             )
@@ -77,9 +77,10 @@ def load(code: bytes) -> Call:
     if not address:
         raise RuntimeError("The object code has no entry.")
     _engines.append(engine)
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
 
     def call(words: list[int]) -> None:
-        function(ctypes.byref((ctypes.c_uint64 * len(words))(*words)))
+        if function(ctypes.byref((ctypes.c_uint64 * len(words))(*words))):
+            raise RuntimeError("A kernel has failed.")
 
     return call

@@ -37,6 +37,16 @@ def features_text() -> str:
         return ""
 
 
+def has_matrix_unit() -> bool:
+    """Return whether this machine's own processor has AMX, whatever is compiled for."""
+    import llvmlite.binding as llvm
+
+    try:
+        return bool(llvm.get_host_cpu_features().get("amx-int8"))
+    except RuntimeError:
+        return False
+
+
 @functools.cache
 def features() -> frozenset[str]:
     """Return the processor's features, each with its sign."""

@@ -63,7 +63,7 @@ def _numkong() -> ctypes.CDLL | None:
     The module lets the process use the matrix unit, so where there is one it is imported.
     """
     try:
-        if _has_matrix_unit():
+        if processor.has_matrix_unit():
             import numkong._numkong  # noqa: F401
         folders = importlib.util.find_spec("numkong").submodule_search_locations  # type: ignore[union-attr]
         (path,) = (path for folder in folders or () for path in Path(folder).glob("_numkong*") if path.suffix in (".so", ".pyd"))
@@ -114,11 +114,6 @@ def _is_exact(product: int) -> bool:
                 if not np.array_equal(out, a.astype(np.float64) @ weight.T.astype(np.float64)):  # exact: |sum| < 2**53
                     return False
     return True
-
-
-def _has_matrix_unit() -> bool:
-    """Return whether the processor has AMX, with which NumKong is three times as fast as the tiles."""
-    return "+amx-int8" in processor.features()
 
 
 @functools.cache

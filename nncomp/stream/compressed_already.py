@@ -67,6 +67,8 @@ def looks_compressed(sample: bytes, is_known: bool = False) -> bool:
     (True, False, False)
     """
     count = len(sample)
+    if not count:  # a file that shrank, or that has no size of its own
+        return False
     bits = -sum(n * math.log2(n / count) for n in Counter(sample).values()) / count
     missing = 255 / (2 * count * math.log(2))  # what the entropy of so many random bytes is below 8 bits, on average
     least_bits, least_share = (_KNOWN_BITS, _KNOWN_SHARE) if is_known else (_UNKNOWN_BITS, _UNKNOWN_SHARE)

@@ -281,6 +281,8 @@ def decompress(
         if progress:
             progress(found.end)
     assembly.check()
+    if reference := reference_of(find_model):
+        reference.check_unchanged()
     return summary
 
 

@@ -17,7 +17,7 @@ from nncomp.errors import FormatError, ModelError
 from nncomp.format.frame_reader import TrailingError
 from nncomp.format.frames import Writable
 from nncomp.format.index import locate_blocks
-from nncomp.format.payloads import HEAD_BYTES, may_begin
+from nncomp.format.payloads import HEAD_BYTES, asked_primer_bytes, may_begin
 from nncomp.format.survey import Found, Gap, Survey
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import AfterReference, Part, piece_bytes, pieces
@@ -100,6 +100,8 @@ def recover(
             models = tuple(others)
         source.seek(found.body_offset)
         block = found.header.block(source.read(found.header.body_bytes))
+        if reference is None and found.head.reference and asked_primer_bytes(block.kind, block.payload):
+            return "It begins with a reference, which is not given."
         for model in models:
             memory.check_decoding(block, model)
         return RecoverTask(block, models, needed_primer(block, reference if found.head.reference else None))

@@ -27,8 +27,8 @@ _KEPT_BYTES = 1 << 22  # a smaller file is kept in memory
 class Reference:
     """A text before the content, from bytes or a file that can seek. Places count from its first byte."""
 
-    def __init__(self, file: BinaryIO, name: str = "The reference") -> None:
-        self._file, self._name = file, name
+    def __init__(self, file: BinaryIO, name: str = "The reference", identity: os.stat_result | None = None) -> None:
+        self._file, self._name, self._identity = file, name, identity
         self._lock = threading.Lock()
         self._table: SampleTable | None = None
         hashed = hashlib.sha256()
@@ -52,11 +52,11 @@ class Reference:
         name = f"The reference {str(text)!r}"
         try:
             file = Path(text).open("rb")  # noqa: SIM115 (closed with the object)
-            data = file.read(_KEPT_BYTES + 1)
+            identity, data = os.fstat(file.fileno()), file.read(_KEPT_BYTES + 1)
             if len(data) > _KEPT_BYTES:
-                return cls(file, name)
+                return cls(file, name, identity)
             file.close()
-            return cls(io.BytesIO(data), name)
+            return cls(io.BytesIO(data), name, identity)
         except OSError as error:
             raise DataError(f"{name} cannot be read: {error.strerror or error}.") from error
 
@@ -77,6 +77,10 @@ class Reference:
         """Return the last `count` bytes, or all if it has fewer."""
         count = min(count, self.size)
         return self.read(self.size - count, count)
+
+    def is_file(self, status: os.stat_result | None) -> bool:
+        """Return whether a file of this status is the one that the reference was opened from."""
+        return bool(status and self._identity and os.path.samestat(status, self._identity))
 
     def check_unchanged(self) -> None:
         """Raise DataError if the file was written since its hash was taken: then what was coded is of another text."""

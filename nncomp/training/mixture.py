@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.token_payload import lines_log2, predict_tokens
+from nncomp.blocks.levels import lines_log2
+from nncomp.blocks.token_payload import predict_tokens
 from nncomp.errors import DataError
 from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network

@@ -314,7 +314,7 @@ def _tokens(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
         "tokens-default-model": ("the model default with another hash", altered(named=of_level), "ModelError", "the model default"),  # noqa: E501
         "tokens-short": ("a payload of 6 bytes", altered(block.payload[:6]), "FormatError", "too short"),
         "tokens-lanes": ("32 lanes", altered(b"\x05" + block.payload[1:]), "FormatError", "2**5 lanes"),
-        "tokens-lanes-255": ("2**255 lanes", altered(b"\xff" + block.payload[1:]), "FormatError", "2**255 lanes"),
+        "tokens-lanes-31": ("2**31 lanes", altered(b"\x1f" + block.payload[1:]), "FormatError", "2**31 lanes"),
         "tokens-lines-7": ("2**7 lines", altered(header[:1] + b"\x07\0" + words), "FormatError", "2**7 lines"),
         "tokens-lines-23": ("2**23 lines", altered(header[:1] + b"\x17\0" + words), "FormatError", "2**23 lines"),
         "tokens-code": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model has 0 codes"),  # noqa: E501

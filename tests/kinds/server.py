@@ -25,6 +25,11 @@ _FREE = 200  # descriptors of a command are moved above this number, and back in
 def load(more: str) -> None:
     """Import what commands use, and load the compiled functions of mixing on bytes; with "models" all of them, with "training"
     import what `nncomp train` uses."""
+    import concurrent.futures  # noqa: F401 (a command as another user may not read them)
+    import multiprocessing.connection
+    import multiprocessing.popen_spawn_posix
+    import multiprocessing.resource_tracker  # noqa: F401
+
     import nncomp
     from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, transfer, works  # noqa: F401
     from nncomp.network import registry
@@ -49,7 +54,7 @@ def run(request: dict[str, Any], given: list[int]) -> NoReturn:
     os.closerange(0, _FREE)
     for place, each in zip(request["places"], moved, strict=True):
         os.dup2(each, place)
-    os.closerange(_FREE, _FREE + 200)
+    os.closerange(_FREE, 2 * _FREE)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
     for name in request["without"]:
@@ -96,7 +101,11 @@ def run(request: dict[str, Any], given: list[int]) -> NoReturn:
 
 def serve(path: str, more: str) -> None:
     """Answer requests until standard input ends."""
+    # What is loaded may hold descriptors (a mapped model does) and close them in a command: they are none of the command's.
+    low = [os.open(os.devnull, os.O_RDONLY) for _ in range(2 * _FREE)]
     load(more)
+    for descriptor in low:
+        os.close(descriptor)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
     listening.listen()
