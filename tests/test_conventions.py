@@ -12,6 +12,7 @@ import pytest
 
 from nncomp.cli import transfer
 from nncomp.cli.files import open_sink, remove_source
+from nncomp.cli.hashed import HashedSink
 from nncomp.errors import OutputError
 from nncomp.format.frames import Readable, Writable
 from nncomp.format.numbers import BLOCK_BYTES
@@ -195,12 +196,12 @@ def test_what_does_not_come_back_is_not_kept(folder: Path, monkeypatch: pytest.M
 
 
 def test_a_decompressed_file_that_is_not_what_was_decoded_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Losing(transfer._HashedSink):
+    class Losing(HashedSink):
         def write(self, data: bytes) -> int:
             self._hash.update(b"lost on the way")
             return super().write(data)
 
-    monkeypatch.setattr(transfer, "_HashedSink", Losing)
+    monkeypatch.setattr(transfer, "HashedSink", Losing)
     options = transfer.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
     with pytest.raises(OutputError, match="was read back and is wrong"):
         transfer.decompress_file(str(folder / "a.nnc"), [], options)

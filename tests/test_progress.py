@@ -160,6 +160,6 @@ def test_the_command_shows_progress_on_a_terminal_only(tmp_path: Path) -> None:
         if quiet == "-q":
             assert shown == b""
             continue
-        assert b"all, 1 of 2" in shown
+        assert b"all, 2 of 2" in shown
         assert b"\x1b[2K" in shown, "the lines go again"
         assert shown.count(b" -> ") == 2, "what came out stays"

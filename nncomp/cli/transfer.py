@@ -24,6 +24,7 @@ from nncomp.cli.files import (
     open_source,
     remove_source,
 )
+from nncomp.cli.hashed import HashedSink, HashedSource, digest_of, new_hash
 from nncomp.cli.model_choice import model_finder, require_models
 from nncomp.cli.names import shown
 from nncomp.cli.places import Places
@@ -31,7 +32,6 @@ from nncomp.cli.progress import Bar, Total
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
 from nncomp.format.frame_reader import TrailingError
-from nncomp.format.frames import Readable, Writable
 from nncomp.machine import watch
 from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline, storage
@@ -186,8 +186,8 @@ def _coded(file: Input, sink: Sink, coding: pipeline.Coding, options: Options) -
     """Write a source compressed; return its figures and the digest of what was read."""
     if file.made:
         sink.write(file.made.data)
-        return file.made.summary, hashlib.blake2b(file.data, digest_size=_DIGEST_BYTES).digest()
-    read, summary = _HashedSource(file.source), Summary()
+        return file.made.summary, digest_of(file.data)
+    read, summary = HashedSource(file.source), Summary()
     with options.bar(file.name, file.source.size, summary) as bar:
         workers, memory = options.fitting_workers([coding.model] if coding.model else [], is_coding=True), options.memory
         pipeline.compress(read, sink, coding, workers, bar.update, summary=summary, memory=memory)
@@ -242,7 +242,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
     with _sink(target, source, options) as sink:
         _check_removable(name, source, sink, options)
         sink.is_sparse = options.is_sparse
-        written, summary, after = _HashedSink(sink), Summary(), list[TrailingError]()
+        written, summary, after = HashedSink(sink), Summary(), list[TrailingError]()
         if file.made:
             written.write(file.made.data)
             summary = file.made.summary
@@ -252,7 +252,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
                 pipeline.decompress(source, written, find_model, workers, bar.update, summary=summary, memory=memory)
         if options.is_verified:
             with sink.written() as stream:
-                if hashlib.file_digest(stream, _new_hash).digest() != written.digest():
+                if hashlib.file_digest(stream, new_hash).digest() != written.digest():
                     raise OutputError(_UNEQUAL)
     if options.is_removed and source.status and not after:
         remove_source(name, source.status)
@@ -356,7 +356,7 @@ def _check_removable(name: str, source: Source, sink: Sink, options: Options) ->
 
 def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options) -> None:
     """Decode the result and compare it with the source by digest; raises OutputError when they differ."""
-    decoded = _HashedSink(Discard())
+    decoded = HashedSink(Discard())
     model = replace(model, device="") if model else None  # verified by the loops that every reader has
     finder, summary = model_finder([model] if model else [], options.reference), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
@@ -370,36 +370,4 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
 
 
 _NO_TERMINAL = "Compressed data is not written to a terminal. Redirect standard output, or give a file with -o."
-_DIGEST_BYTES = 32
 _UNEQUAL = "The result was read back and is wrong. It is not kept, and the source is not removed. Please report this."
-
-
-def _new_hash() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=_DIGEST_BYTES)
-
-
-class _HashedSource:
-    """A stream that keeps the digest of the bytes it gave."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self._hash = _new_hash()
-        self.digest = self._hash.digest
-
-    def read(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        self._hash.update(data)
-        return data
-
-
-class _HashedSink:
-    """A sink that keeps the digest of the bytes it took."""
-
-    def __init__(self, sink: Writable) -> None:
-        self._sink = sink
-        self._hash = _new_hash()
-        self.digest = self._hash.digest
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        return self._sink.write(data)

@@ -148,7 +148,7 @@ class TorchNetwork(OutsideNetwork):
         }
 
     def to_device(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return torch.from_numpy(np.array(array)).to(self.device)  # a copy: a model that is mapped cannot be written
 
     def multiply(self, a: Tensor, name: str, part: int = 0) -> Tensor:
         """Return the exact sums with a weight, shape (..., N), int64. |sum| <= 4096 * 127 * 127 < 2**27."""
