@@ -276,3 +276,27 @@ def test_where_nothing_is_kept_no_helper_starts(started: list[list[str]], monkey
     monkeypatch.setattr(kernel_cache, "cache_folder", lambda: None)
     kernels.compile_beside(byte_predictor.run_model, byte_predictor.__name__, "prepare")
     assert not started
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are those of POSIX")
+def test_a_folder_that_others_may_write_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Object code runs from it. What is made there, others may read, whatever the umask."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = os.umask(0o002)
+    try:
+        kernel_cache.cache_folder.cache_clear()
+        folder = kernel_cache.cache_folder()
+        assert folder is not None and folder.stat().st_mode & 0o777 == 0o755
+        kernel_cache.write("a.o", b"code")
+        assert (folder / "a.o").stat().st_mode & 0o777 == 0o644
+        for one in (folder, folder.parent):
+            one.chmod(0o775)
+            kernel_cache.cache_folder.cache_clear()
+            assert kernel_cache.cache_folder() is None
+            one.chmod(0o755)
+        kernel_cache.cache_folder.cache_clear()
+        assert kernel_cache.read("a.o") == b"code"
+    finally:
+        os.umask(before)
+        monkeypatch.undo()
+        kernel_cache.cache_folder.cache_clear()

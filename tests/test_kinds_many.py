@@ -296,3 +296,4 @@ def test_kinds_by_their_first_bytes() -> None:
         assert kind_by_first_bytes(bytes(offset) + magic + b"more") == name
         assert kind_by_first_bytes(bytes(offset) + magic[:-1] + b"\0") != name or magic[-1:] == b"\0"
     assert looks_compressed(RANDOM[:8192]) and not looks_compressed(WORDS[:8192])
+    assert not looks_compressed(b"")  # of a file that has a size and gives nothing, as some of /sys do

@@ -345,3 +345,31 @@ def test_small_and_odd_references(base: bytes) -> None:
     for data in (b"", b"x", base, base[1:] + base[:5], NEW[:300]):
         packed = nncomp.compress(data, model=None, reference=base)
         assert nncomp.decompress(packed, reference=base) == data
+
+
+def test_the_reference_is_never_removed_or_replaced(run: Run, tmp_path: Path) -> None:
+    """Its result would be copies of itself: read back, it is right, and nothing could be decoded any more."""
+    (tmp_path / "old").write_bytes(OLD)
+    (tmp_path / "new").write_bytes(NEW)
+    options = "--model", "none", "--reference", "old"
+    itself = run("compress", *options, "--rm", "old")
+    assert (itself.returncode, itself.stderr) == (1, b"nncomp: old: This file is the reference itself. It is left as it is.\n")
+    both = run("compress", *options, "--rm", "-f", "old", "new")
+    assert both.returncode == 1 and b"the reference itself" in both.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"old", "new.nnc"}
+    over = run("decompress", "-f", "--reference", "old", "new.nnc", "-o", "old")
+    assert over.returncode == 1 and b"would replace the reference" in over.stderr
+    assert (tmp_path / "old").read_bytes() == OLD
+    assert run("decompress", "--reference", "old", "new.nnc").returncode == 0
+    assert (tmp_path / "new").read_bytes() == NEW
+
+
+def test_a_reference_that_changes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that were copied of it are in no checksum of a block."""
+    monkeypatch.setattr(reference, "_KEPT_BYTES", 1000)  # so that it is read where it is needed
+    packed_file = frame_with(NEW, OLD)
+    (tmp_path / "old").write_bytes(OLD)
+    given = Reference.of(tmp_path / "old")
+    os.utime(tmp_path / "old", ns=(1, 1))
+    with pytest.raises(DataError, match="changed while it was read"):
+        pipeline.decompress(io.BytesIO(packed_file), io.BytesIO(), Finder(no_model, given), 0)
