@@ -222,7 +222,7 @@ def _already(kind: str) -> str:
 
 
 def decompress_file(name: str, given: list[ModelFile], options: Options) -> Summary | None:
-    """Decompress one file or a range of its bytes; return its figures, None for a part of a file."""
+    """Decompress one file or a range of its bytes; return its figures."""
     options.target_of(name, unpacked_name)
     with open_source(name) as source:
         return decompress_source(Input(name, source), given, options)
@@ -235,8 +235,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
     find_model = model_finder(given, options.reference)
     _check_reference(source, target, options)
     if options.part or options.is_recovered:
-        (_decompress_part if options.part else recover_file)(name, source, target, given, options)
-        return None
+        return (_decompress_part if options.part else recover_file)(name, source, target, given, options)
     if not file.made:
         require_models(source, find_model, is_passing=target == STANDARD)
     with _sink(target, source, options) as sink:
@@ -265,7 +264,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
     return summary
 
 
-def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> Summary:
     """Write a part of the content and print a line about it."""
     from nncomp.stream.ranges import decompress_range
 
@@ -276,9 +275,10 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
         count = decompress_range(source.stream, sink, finder, workers, options.part, progress, memory)
     if options.says_result(target == STANDARD):
         say(f"{shown(name)}: {count:,} bytes")
+    return Summary(raw_bytes=count)
 
 
-def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> None:
+def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> Summary:
     """Write the undamaged blocks of a file and print the lost ranges.
 
     Raises FormatError, after the result is complete, if bytes are lost.
@@ -304,6 +304,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
         say(f"{shown(name)}: nothing lost, {kept}")
     if result.after:
         raise result.after
+    return Summary(raw_bytes=result.kept_bytes)
 
 
 @contextmanager
