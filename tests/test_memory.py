@@ -96,6 +96,8 @@ def test_a_limit_takes_workers_away_before_it_refuses() -> None:
     most = [Memory(limit).workers(16, model, is_coding=False) for limit in (10**6, 10**9, 4 * 10**9, None)]
     assert most[0] == 1
     assert 1 <= most[1] < most[2] <= most[3] == 16
+    counts = [Memory(8 * 10**9).workers(16, model, is_coding=False, has_reference=given) for given in (False, True)]
+    assert counts[1] < counts[0], "a block may have a primer, and tables of its own for it"
 
 
 def test_without_a_limit_only_a_very_large_model_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from nncomp.blocks.levels import USUAL, Effort, lines_log2
 from nncomp.errors import FormatError, MemoryLimitError
 from nncomp.format.frames import Block
-from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, MAX_LITERAL_BYTES, WORD_BYTES, BlockKind
+from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, MAX_LITERAL_BYTES, MAX_PRIMER, WORD_BYTES, BlockKind
 from nncomp.format.payloads import TokensHead, asked_primer_bytes
 from nncomp.network.registry import ModelFile
 
@@ -53,13 +53,16 @@ class Memory:
         what = f"To compress {raw_bytes:,} bytes at a time may take"
         self._check(_FINDER_BYTES + coding_bytes(raw_bytes, model, effort), what, "or take --model none", model)
 
-    def workers(self, asked: int, model: ModelFile | None, is_coding: bool) -> int:
-        """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for."""
+    def workers(self, asked: int, model: ModelFile | None, is_coding: bool, has_reference: bool = False) -> int:
+        """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for.
+
+        With a reference a block may have a primer.
+        """
         limit_bytes = self.room_bytes if self.limit_bytes is None else self.limit_bytes
         if limit_bytes is None or asked < 2:
             return asked
         most = MAX_LITERAL_BYTES
-        largest = TokensHead(0, MAX_LINES_LOG2).pack()
+        largest = TokensHead(0, MAX_LINES_LOG2, primer=MAX_PRIMER if has_reference else 0).pack()
         sizes = [decoding_bytes(kind, most, largest, most, model) for kind in (BlockKind.BYTES, BlockKind.TOKENS)]
         size = coding_bytes(most, model, Effort(max_lines_log2=MAX_LINES_LOG2)) if is_coding else max(sizes)
         left = limit_bytes - _COMMAND_BYTES - (_FINDER_BYTES if is_coding else 0)

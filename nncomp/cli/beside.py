@@ -146,7 +146,7 @@ def _piped(name: str, failed: list[str]) -> Iterator[int]:
             try:
                 with _content(name) as content:
                     shutil.copyfileobj(content, stream)
-            except NncompError as error:
+            except Exception as error:  # of any kind: the content that was fed is not whole
                 failed.append(f"nncdiff: {shown(name)}: {describe(error)}")
 
     feeder = threading.Thread(target=feed)

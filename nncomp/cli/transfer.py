@@ -42,8 +42,8 @@ from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
 from nncomp.stream.workers import usable_cores
 
-PREPARING = "nncomp: preparing kernels, on the first run only (about 20 seconds)."
-UNKEPT = "nncomp: preparing kernels (about 20 seconds, on every run: the cache folder cannot be written)."
+PREPARING = "nncomp: preparing kernels, on the first run only (20 to 40 seconds)."
+UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written)."
 
 
 @dataclass
@@ -85,7 +85,8 @@ class Options:
     def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
         """Return how many workers fit the memory limit with the largest of these models and the models of nncomp."""
         shipped = [] if is_coding else installed_models()
-        return min(self.memory.workers(self.workers, model, is_coding) for model in [*models, *shipped, None])
+        has_reference = self.reference is not None
+        return min(self.memory.workers(self.workers, model, is_coding, has_reference) for model in [*models, *shipped, None])
 
     def says_result(self, is_passing: bool) -> bool:
         """Return whether to print a line about a result. In a pipe (`is_passing`), and of many files, only -v prints the line."""
