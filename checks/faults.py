@@ -128,7 +128,12 @@ def kills(place: Place, is_packing: bool, span_s: float, count: int, number: int
             expected: tuple[int, ...] = (0, -number)
         else:  # before Python itself listens, a signal ends it as it ends any process
             expected = 0, 1, -number
-            if process.returncode == 1 and said.decode().strip() != "nncomp: Interrupted. No partial file is left.":
+            is_started = b"Fatal Python error: init_import_site" not in said  # else Python itself was interrupted, before nncomp
+            if (
+                process.returncode == 1
+                and is_started
+                and said.decode().strip() != "nncomp: Interrupted. No partial file is left."
+            ):
                 raise FaultError(f"{said.decode()!r}")
             if place.leftovers():
                 raise FaultError("a temporary file is left, though there was time to remove it")
