@@ -175,7 +175,8 @@ class TokenTree:
         _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
         with patch.object(token_threads, "run", loop):
-            return token_threads.encode(model, m, raw, ids, first_ids, token_threads.Begin(), 1)
+            coded = [some.copied() for some in token_threads.encode(model, m, raw, ids, first_ids, token_threads.Begin(), 1)]
+        return np.concatenate([some.decisions for some in coded]), np.concatenate([some.p1 for some in coded])
 
     def _start_without(self, off: frozenset[str]) -> dict[str, NDArray[Any]]:
         """Return the start values of a model that does not use the contexts and selectors that are off."""

@@ -26,18 +26,33 @@ _LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's
 Words = NDArray[np.uint32]
 
 
+class Encoder:
+    """Takes decisions and gives words."""
+
+    def __init__(self) -> None:
+        import constriction
+
+        self._encoder = constriction.stream.queue.RangeEncoder()
+        self._model = constriction.stream.model.Bernoulli(perfect=False)
+
+    def add(self, decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> None:
+        """Code decisions (0 or 1, uint8) with p1 (uint16, 1..65535)."""
+        for start in range(0, len(decisions), _CHUNK_DECISIONS):  # in parts: constriction takes 12 bytes a decision
+            part = slice(start, start + _CHUNK_DECISIONS)
+            p1 = np.ascontiguousarray(probabilities[part], dtype=np.float64) / PROBABILITY_ONE
+            self._encoder.encode(np.ascontiguousarray(decisions[part], dtype=np.int32), self._model, p1)
+
+    def words(self) -> Words:
+        """Return the words (uint32) of all decisions."""
+        words: Words = self._encoder.get_compressed()
+        return words
+
+
 def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> Words:
     """Return the words (uint32) of decisions (0 or 1, uint8) that are coded with p1 (uint16, 1..65535)."""
-    import constriction
-
-    encoder = constriction.stream.queue.RangeEncoder()
-    model = constriction.stream.model.Bernoulli(perfect=False)
-    for start in range(0, len(decisions), _CHUNK_DECISIONS):  # in parts: constriction takes 12 bytes a decision
-        part = slice(start, start + _CHUNK_DECISIONS)
-        p1 = np.ascontiguousarray(probabilities[part], dtype=np.float64) / PROBABILITY_ONE
-        encoder.encode(np.ascontiguousarray(decisions[part], dtype=np.int32), model, p1)
-    words: Words = encoder.get_compressed()
-    return words
+    encoder = Encoder()
+    encoder.add(decisions, probabilities)
+    return encoder.words()
 
 
 def costs_bits(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16], per_unit: int) -> NDArray[np.float64]:

@@ -7,7 +7,10 @@ import lzma
 from collections.abc import Iterable
 
 from nncomp.format.frames import Block, FrameWriter, ModelReference, block_checksum, checksum
-from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
+from nncomp.format.numbers import BlockKind
+
+BLOCK_BYTES = 1 << 20  # of files made here; nncomp takes more
+SPLIT_BYTES = 3 * BLOCK_BYTES // 2
 
 
 def parts(data: bytes, block_bytes: int = BLOCK_BYTES, split_bytes: int = SPLIT_BYTES) -> list[bytes]:
@@ -44,5 +47,5 @@ def frame(blocks: Iterable[Block], model: ModelReference | None = None, content:
 
 def stored(data: bytes, model: ModelReference | None = None, block_bytes: int = BLOCK_BYTES) -> bytes:
     """Return a frame of `data` with all blocks stored."""
-    found = parts(data, block_bytes, SPLIT_BYTES - BLOCK_BYTES + block_bytes)
+    found = parts(data, block_bytes, 3 * block_bytes // 2)
     return frame([stored_block(part, i == len(found) - 1) for i, part in enumerate(found)], model, data)

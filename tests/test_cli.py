@@ -15,8 +15,7 @@ import pytest
 
 from checks import faults
 from nncomp.format.frames import Block, ModelReference, checksum
-from nncomp.format.numbers import BLOCK_BYTES
-from tests.blocks import frame, stored, stored_block
+from tests.blocks import BLOCK_BYTES, frame, stored, stored_block
 from tests.conftest import Run, environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")
@@ -146,7 +145,7 @@ def test_a_bad_file_is_one_sentence_and_no_output(run: Run, tmp_path: Path, name
 
 
 def test_damage_late_in_a_file_leaves_no_output(run: Run, tmp_path: Path) -> None:
-    packed = bytearray(stored(bytes(2 * BLOCK_BYTES + 3_000_000)))
+    packed = bytearray(stored(bytes(2 * BLOCK_BYTES + 600_000)))
     packed[-100] ^= 1
     (tmp_path / "a.nnc").write_bytes(packed)
     assert run("decompress", "-T", "2", "a.nnc").returncode == 1

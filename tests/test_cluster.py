@@ -25,7 +25,7 @@ from nncomp.format import frames, numbers
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model, shipped_path
-from nncomp.stream import pipeline, repeats
+from nncomp.stream import pipeline
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.repeats import Cut
 from tests.conftest import Run
@@ -45,11 +45,7 @@ MODEL = open_model("fast") if shipped_path("fast").exists() else None
 EFFORT = level(1).effort
 
 
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut files here into blocks of 4 KB: what workers do with a block does not depend on its size."""
-    monkeypatch.setattr(repeats, "BLOCK_BYTES", 4_000)
-    monkeypatch.setattr(repeats, "SPLIT_BYTES", 6_000)
+SMALL = replace(EFFORT, block_bytes=4_000)  # what workers do with a block does not depend on its size
 
 
 class Kept(io.BytesIO):
@@ -93,16 +89,14 @@ def kill_one(cluster: Cluster) -> None:
     os.kill(next(iter(cluster.client.run(os.getpid).values())), signal.SIGKILL)
 
 
-def test_the_same_bytes_from_one_process_and_from_workers_one_of_which_is_killed(
-    cluster: Cluster, small_blocks: None, english: bytes
-) -> None:
+def test_the_same_bytes_from_one_process_and_from_workers_one_of_which_is_killed(cluster: Cluster, english: bytes) -> None:
     files = {"empty": b"", "short": b"some words", "one": english[:3_000], "many": english, "noise": os.urandom(9_000)}
     alone: dict[str, bytes] = {}
     for name, data in files.items():
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(MODEL, EFFORT), 0)
+        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(MODEL, SMALL), 0)
         alone[name] = sink.getvalue()
-    kind = Compressing(cluster, MODEL, EFFORT, Memory())
+    kind = Compressing(cluster, MODEL, SMALL, Memory())
     assert hashes(through(cluster, kind, files)) == hashes(alone)
 
     blocks, before = 0, set(cluster.client.run(os.getpid).values())
@@ -141,7 +135,7 @@ def test_a_worker_with_another_nncomp_is_refused() -> None:
     assert isinstance(done.error, WorkerError) and "another nncomp" in str(done.error)
 
 
-def test_a_file_that_fails_is_absent_and_the_others_are_not(cluster: Cluster, small_blocks: None, english: bytes) -> None:
+def test_a_file_that_fails_is_absent_and_the_others_are_not(cluster: Cluster, english: bytes) -> None:
     sink = io.BytesIO()
     pipeline.compress(io.BytesIO(english[:9_000]), sink, pipeline.Coding(), 0)
     good = sink.getvalue()

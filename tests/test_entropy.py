@@ -242,8 +242,8 @@ def test_tokens_of_another_writer(tiny: ModelFile) -> None:
 
 def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one frame, with an index, and of several frames: what starting anew costs is a part."""
-    monkeypatch.setattr(repeats, "BLOCK_BYTES", 2000)
-    monkeypatch.setattr(repeats, "SPLIT_BYTES", 3000)
+    cuts = repeats.cuts
+    monkeypatch.setattr(repeats, "cuts", lambda source, window_bytes, *_: cuts(source, window_bytes, block_bytes=2000))
     data = TEXT[:7500]
     analysis = compress_and_analyse(data, tiny, None, 0)
     check(analysis, analysis.file_bytes, data)

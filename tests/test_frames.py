@@ -16,12 +16,12 @@ from nncomp.errors import FormatError, ModelError
 from nncomp.format import index, numbers
 from nncomp.format.frame_reader import ByteSource, read_blocks
 from nncomp.format.frames import Block, ModelReference, checksum
-from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
+from nncomp.format.numbers import MAX_LITERAL_BYTES
 from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
 from nncomp.stream.repeats import cuts
-from tests.blocks import frame, lzma_block, lzma_payload, stored, stored_block
+from tests.blocks import BLOCK_BYTES, SPLIT_BYTES, frame, lzma_block, lzma_payload, stored, stored_block
 
 MODEL = ModelReference(1, bytes(range(8)))
 LZMA = 1
@@ -51,7 +51,7 @@ def unpack(packed: bytes) -> bytes:
 )
 def test_block_rule(size: int, parts: list[int]) -> None:
     data = random.Random(size).randbytes(size)
-    found = [(len(cut.literals), cut.is_last) for cut in cuts(io.BytesIO(data), 1 << 26)]
+    found = [(len(cut.literals), cut.is_last) for cut in cuts(io.BytesIO(data), 1 << 26, block_bytes=BLOCK_BYTES)]
     assert found == [(part, i == len(parts) - 1) for i, part in enumerate(parts)]
 
 
@@ -67,8 +67,8 @@ def test_a_stored_file_grows_by_at_most_50_bytes_and_40_a_block(size: int, model
 
 
 def test_a_coded_block_costs_at_most_31_bytes_beside_its_payload() -> None:
-    payload = bytes(SPLIT_BYTES - 1)
-    assert len(frame([Block(3, SPLIT_BYTES - 1, payload, bytes(8), True)], MODEL)) - len(payload) == 31
+    payload = bytes(MAX_LITERAL_BYTES)
+    assert len(frame([Block(3, MAX_LITERAL_BYTES, payload, bytes(8), True)], MODEL)) - len(payload) == 31
 
 
 def test_nothing_is_15_bytes() -> None:
@@ -102,7 +102,7 @@ def test_a_varint_in_a_longer_form_is_refused(taken: str) -> None:
 
 
 def test_the_index_finds_every_block() -> None:
-    data = random.Random(3).randbytes(2 * BLOCK_BYTES + 3_000_000)
+    data = random.Random(3).randbytes(2 * BLOCK_BYTES + 600_000)
     packed = stored(data, MODEL)
     entries = index.read_index(io.BytesIO(packed))
     found = list(read_blocks(io.BytesIO(packed)))
@@ -118,7 +118,7 @@ def test_what_has_no_index_is_said_to_have_none(packed: bytes) -> None:
 
 
 def test_any_number_of_workers_gives_the_same_bytes() -> None:
-    data = random.Random(5).randbytes(10_400_000)
+    data = random.Random(5).randbytes(3_000_000)
     packed = stored(data)
     for workers in (0, 1, 3):
         back = io.BytesIO()
@@ -205,8 +205,8 @@ SEVERAL = numbers.MAGIC + b"\x14\x14"
         (numbers.MAGIC + b"\x20", "format version 2"),
         (numbers.MAGIC + b"\x12", "header sets bits"),
         (HEAD + b"\x90", "first byte sets bits"),
-        (HEAD + b"\x80" + varint(SPLIT_BYTES), "more than 6,291,455 bytes"),
-        (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 6,291,455 bytes"),
+        (HEAD + b"\x80" + varint(MAX_LITERAL_BYTES + 1), "more than 18,874,367 bytes"),
+        (HEAD + b"\x80" + b"\xff" * 9 + b"\x7f", "more than 18,874,367 bytes"),
         (HEAD + b"\x81" + varint(10) + varint(11), "more than 10 bytes"),
         (numbers.MAGIC + b"\x14\x0f", "copies from 2\\*\\*15 bytes back"),
         (numbers.MAGIC + b"\x14\x21", "copies from 2\\*\\*33 bytes back"),
@@ -243,7 +243,7 @@ def test_a_model_that_no_block_uses_is_not_demanded() -> None:
     assert unpack(stored(b"no network here", MODEL)) == b"no network here"
 
 
-@pytest.mark.parametrize("block_bytes", [1, 1000, SPLIT_BYTES - 1])
+@pytest.mark.parametrize("block_bytes", [1, 1000, SPLIT_BYTES - 1, MAX_LITERAL_BYTES])
 def test_blocks_of_any_size_are_read(block_bytes: int) -> None:
     data = random.Random(block_bytes).randbytes(2 * block_bytes + 7)
     found = [data[:block_bytes], data[block_bytes : 2 * block_bytes], data[2 * block_bytes :]]
@@ -269,9 +269,9 @@ def test_of_one_block_no_window_is_said() -> None:
     assert stored(bytes(SPLIT_BYTES))[4:6] == b"\x14\x14"
 
 
-def test_a_block_of_40_mb_is_less_than_a_tenth() -> None:
-    """And texts of up to 6 MiB stay one block, as the sizes of two bench files do."""
-    sizes = [len(cut.literals) for cut in cuts(io.BytesIO(random.Random(1).randbytes(40_000_000)), 1 << 26)]
-    assert max(sizes) <= 0.092 * sum(sizes) == 0.092 * 40_000_000
-    for size in (4_154_399, 5_345_280):
-        assert len(list(cuts(io.BytesIO(random.Random(2).randbytes(size)), 1 << 26))) == 1
+def test_what_is_one_block() -> None:
+    """A text of less than 18 MiB; and with blocks of 1 MiB one of less than 1.5 MiB."""
+    for block_bytes, most in ((numbers.BLOCK_BYTES, MAX_LITERAL_BYTES), (1 << 20, (3 << 19) - 1)):
+        for size, count in ((most, 1), (most + 1, 2)):
+            found = list(cuts(io.BytesIO(random.Random(2).randbytes(size)), 1 << 26, block_bytes=block_bytes))
+            assert len(found) == count and max(len(cut.literals) for cut in found) <= most

@@ -22,7 +22,6 @@ from checks.independent.refused import RefusedError
 from nncomp.blocks import token_payload
 from nncomp.format.copies import pack_copies
 from nncomp.format.frames import Block, CopyList, FrameWriter, block_checksum
-from nncomp.format.numbers import SPLIT_BYTES
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model, save_model
 from nncomp.network.registry import shipped_path
@@ -94,7 +93,7 @@ def stored_frame(content: bytes) -> bytes:
     """Return a frame with the copies that the product finds, and nothing coded."""
     sink = io.BytesIO()
     writer = FrameWriter(sink, None, 29)
-    for cut in cuts(io.BytesIO(content), 1 << 29):
+    for cut in cuts(io.BytesIO(content), 1 << 29, block_bytes=1 << 20):
         listed = pack_copies(cut.copies) if cut.copies else b""
         copies = CopyList(0, cut.raw_bytes - len(cut.literals), len(listed), listed) if listed else None
         checksum = block_checksum(listed, cut.literals)
@@ -107,7 +106,7 @@ def test_what_the_product_copies_comes_back() -> None:
     chance = random.Random(5)
     part = chance.randbytes(3000)
     alone = part + chance.randbytes(70_000) + part + b"ab" * 2000 + part[:2000]
-    several = part + chance.randbytes(SPLIT_BYTES) + part + b"ab" * 2000
+    several = part + chance.randbytes(3 << 19) + part + b"ab" * 2000
     packed = stored_frame(alone) + stored_frame(several)
     assert [block.copies is not None for block in layout.blocks(packed)] == [True, False, True]
     assert decode(packed) == alone + several

@@ -22,7 +22,7 @@ import nncomp
 from nncomp.blocks.lzma_payload import encode_lzma
 from nncomp.errors import DataError
 from nncomp.format.frames import Block, FrameWriter, checksum
-from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
+from nncomp.format.numbers import BlockKind
 from nncomp.stream.patience import PatientReader, PatientWriter
 from tests.kinds.commands import sent, started, taken
 
@@ -433,7 +433,7 @@ def test_a_bomb_is_decoded_block_by_block(monkeypatch: pytest.MonkeyPatch) -> No
     """With a limit, of 100 blocks that arrive at once one is decoded."""
     sink = io.BytesIO()
     writer = FrameWriter(sink)
-    for is_last, raw, count in ((False, bytes(BLOCK_BYTES), 99), (True, bytes(SPLIT_BYTES - 1), 1)):
+    for is_last, raw, count in ((False, bytes(1 << 20), 99), (True, bytes(1 << 21), 1)):
         block = Block(BlockKind.LZMA, len(raw), encode_lzma(raw), checksum(raw), is_last)
         for _ in range(count):
             writer.write(block, bytes(8))

@@ -118,11 +118,17 @@ def test_at_once_equals_step_by_step_with_the_shipped_model(tmp_path: Path, is_g
 @pytest.mark.parametrize("lanes_bits", [0, 1, 4])
 @pytest.mark.parametrize("size", [1, 40, 3000])
 def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same."""
+    """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same.
+
+    So they are where a spell is short.
+    """
     model = Network(coded_model())
     results = []
-    for rows, threads in ((1, 1), (1, 2), (5, 2), (token_threads.ROWS, 1), (token_threads.ROWS, 2), (token_threads.ROWS, 50)):
+    most, spell = token_threads.ROWS, token_threads._SPELL_TURNS
+    short = [(1, 1, spell), (1, 2, spell), (5, 2, 2), (1, 2, 6), (3, 1, 2)]
+    for rows, threads, turns in [*short, (most, 1, spell), (most, 2, spell), (most, 50, spell)]:
         monkeypatch.setattr(token_threads, "ROWS", rows)
+        monkeypatch.setattr(token_threads, "_SPELL_TURNS", turns)
         results.append(token_payload.predict_tokens(model, TEXT[:size], small_start(), TokensHead(lanes_bits, 10, 4), threads))
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)

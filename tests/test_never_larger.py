@@ -33,15 +33,10 @@ def test_a_small_text_of_each_kind(kind: Callable[[random.Random, int], bytes]) 
 
 
 @pytest.mark.parametrize("kind", KINDS[:4])
-def test_what_comes_again_in_a_later_block_costs_next_to_nothing(
-    kind: Callable[[random.Random, int], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With blocks of 40 KB in place of 3.5 MiB: of a text that comes twice, little more than one is left."""
-    monkeypatch.setattr(repeats, "BLOCK_BYTES", 40_000)
-    monkeypatch.setattr(repeats, "SPLIT_BYTES", 60_000)
-    monkeypatch.setattr(repeats, "_NEAR_BYTES", 40_000)
+def test_what_comes_again_in_a_later_block_costs_next_to_nothing(kind: Callable[[random.Random, int], bytes]) -> None:
+    """With blocks of 40 KB: of a text that comes twice, little more than one is left."""
     data = kind(random.Random(kind.__name__), 400_000)
-    found = list(repeats.cuts(io.BytesIO(data), 1 << 26))
+    found = list(repeats.cuts(io.BytesIO(data), 1 << 26, block_bytes=40_000))
     assert len(found) >= 3
     literals = b"".join(cut.literals for cut in found)
     assert len(literals) < 0.52 * len(data)
@@ -69,9 +64,6 @@ def expanded(cuts: list[repeats.Cut]) -> list[bytes]:
 @pytest.mark.parametrize("seed", range(8))
 def test_any_text_of_repeats_is_what_its_cuts_say(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts put together of pieces of themselves, in small blocks, with a small window, taken in pieces of any size."""
-    monkeypatch.setattr(repeats, "BLOCK_BYTES", 4_000)
-    monkeypatch.setattr(repeats, "SPLIT_BYTES", 6_000)
-    monkeypatch.setattr(repeats, "_NEAR_BYTES", 4_000)
     monkeypatch.setattr(repeats, "_PIECE_BYTES", 1 << 12)
     chance = random.Random(seed)
     data = bytearray(chance.randbytes(3_000))
@@ -85,7 +77,7 @@ def test_any_text_of_repeats_is_what_its_cuts_say(seed: int, monkeypatch: pytest
             start = chance.randrange(len(data))
             data += data[start : start + chance.randrange(20_000)]
     for window_bytes in (1 << 16, 1 << 26):
-        finder, found = repeats.RepeatFinder(window_bytes), list[repeats.Cut]()
+        finder, found = repeats.RepeatFinder(window_bytes, block_bytes=4_000), list[repeats.Cut]()
         at = 0
         while at < len(data):
             size = chance.randrange(1, 30_000)
@@ -93,7 +85,7 @@ def test_any_text_of_repeats_is_what_its_cuts_say(seed: int, monkeypatch: pytest
             at += size
         found += finder.finish()
         assert b"".join(expanded(found)) == data
-        assert found == list(repeats.cuts(io.BytesIO(data), window_bytes)), "the same for pieces of any size"
+        assert found == list(repeats.cuts(io.BytesIO(data), window_bytes, block_bytes=4_000)), "the same for pieces of any size"
         assert all(copy.distance <= window_bytes for cut in found for copy in cut.copies)
         assert any(cut.copies for cut in found)
 

@@ -25,7 +25,7 @@ from nncomp.errors import DataError, FormatError, ModelError, NoReferenceError
 from nncomp.format.copies import Copy
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import ModelReference
-from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES, BlockKind
+from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead, asked_primer_bytes
 from nncomp.mixing import byte_predictor
 from nncomp.network.model import parse_model
@@ -148,12 +148,12 @@ def test_what_is_no_reference(name: str, sentence: str, tmp_path: Path) -> None:
 def test_several_blocks_with_copies_from_behind_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(3)
     base = chance.randbytes(200_000)
-    data = base[:90_000] + chance.randbytes(SPLIT_BYTES) + base[100_000:180_000] + chance.randbytes(2000)
-    sink, effort = io.BytesIO(), Effort(window_log2=20)
+    data = base[:90_000] + chance.randbytes(3 << 19) + base[100_000:180_000] + chance.randbytes(2000)
+    sink, effort = io.BytesIO(), Effort(window_log2=20, block_bytes=1 << 20)
     pipeline.compress(io.BytesIO(data), sink, Coding(None, effort, Reference.of(base)), 0)
     packed = sink.getvalue()
     blocks = [found.block for found in read_blocks(io.BytesIO(packed))]
-    assert [block.literal_bytes for block in blocks][:1] == [BLOCK_BYTES] and len(blocks) == 2
+    assert [block.literal_bytes for block in blocks][:1] == [1 << 20] and len(blocks) == 2
     assert all(block.copies for block in blocks)
     assert nncomp.decompress(packed, reference=base) == data == decode(packed, reference=base)
     with nncomp.NncompFile(io.BytesIO(packed), reference=base) as file:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
-from nncomp.blocks import levels, token_payload
+from nncomp.blocks import levels, token_payload, token_threads
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
@@ -99,18 +99,18 @@ class Spy:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.p1, self.lanes_log2 = list[int](), 0
-        original = range_coder.encode
+        original = range_coder.Encoder.add
 
-        def encode(decisions: Any, probabilities: Any) -> Any:
-            self.p1 = probabilities.tolist()
-            return original(decisions, probabilities)
+        def add(encoder: range_coder.Encoder, decisions: Any, probabilities: Any) -> None:
+            self.p1 += probabilities.tolist()
+            original(encoder, decisions, probabilities)
 
-        patch.setattr(range_coder, "encode", encode)
+        patch.setattr(range_coder.Encoder, "add", add)
         patch.setattr(token_payload, "lanes_log2", lambda *_: self.lanes_log2)
 
     def encode(self, model: Network, data: bytes, lanes_log2: int) -> bytes:
         """Return the payload of a block of 2**lanes_log2 lanes."""
-        self.lanes_log2 = lanes_log2
+        self.p1, self.lanes_log2 = [], lanes_log2
         return token_payload.encode_tokens(model, data)[0]
 
 
@@ -322,8 +322,9 @@ def test_a_model_without_start_values() -> None:
 @pytest.mark.parametrize("lanes_bits", [0, 1, 4])
 @pytest.mark.parametrize("size", [1, 40, 3000])
 def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As told from tokens taken one by one in the order of coding, whatever number is looked at together."""
-    monkeypatch.setattr(token_payload, "_CHUNK", 7)
+    """As told from tokens taken one by one in the order of coding, however few are coded at a time."""
+    monkeypatch.setattr(token_threads, "ROWS", 3)
+    monkeypatch.setattr(token_threads, "_SPELL_TURNS", 2)
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     model, data = packed("plain"), TEXT[:size]
     encoded = token_payload.encode_tokens(model, data)

@@ -52,7 +52,7 @@ class ByteModel:
         self.slots = Slots(11 * 2 ** (b - 8), _plain_adaptive(_CONTEXTS))
         self.map_rows = 2 ** min(16, b - 8)
         self.matches = [Match(), Match()]
-        self.match_tables = [np.zeros(2 ** min(18, b - 6), np.int64) for _ in _LEAST]
+        self.match_tables = [np.zeros(2 ** min(20, b - 6), np.int64) for _ in _LEAST]
         classes = np.arange(64)
         q = (65536 - 65536 // (3 + 4 * (classes // 4))) << 6
         self.voices = MatchVoices([Adaptive(q.copy(), np.zeros(64, np.int64), 255) for _ in _LEAST], 8)

@@ -10,7 +10,7 @@ from checks.independent.refused import RefusedError, demand
 
 MAGIC = bytes.fromhex("D61BA4E3")
 BLOCK_MAGIC = bytes.fromhex("D61BA4B7")
-MAX_LITERAL_BYTES = 6_291_455
+MAX_LITERAL_BYTES = 18_874_367
 MAX_RAW_BYTES = 67_108_864
 MAX_LIST_BYTES = 1_048_576
 STORED = 0

@@ -44,7 +44,7 @@ def compress(
     `level` is 1 (quickest) to 9 (smallest); None is 5. `model` replaces the model of the level: the name of a model of nncomp
     ("default", "fast"), the path of a model file, or None for mixing without a network (quicker and larger).
     `reference` is a text that is like `data`, as bytes or the path of a file: `data` is coded knowing it, and `decompress`
-    needs the same text. `workers` is the number of processes, each with one block of 3.5 MiB at a time; 0 works in
+    needs the same text. `workers` is the number of processes, each with one block of 12 MiB at a time; 0 works in
     this process. (As always with `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
     Raises ModelError if there is no such model or level, and DataError if the reference cannot be read.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Compressor:
     """Makes one frame from data in pieces.
 
-    A block of 3.5 MiB is coded as soon as 6 MiB are held; until then `compress` returns nothing. The bytes of the frame do
+    A block of 12 MiB is coded as soon as 18 MiB are held; until then `compress` returns nothing. The bytes of the frame do
     not depend on the pieces. Raises ModelError if there is no such model (see `nncomp.compress`).
 
     >>> import nncomp
@@ -43,7 +43,8 @@ class Compressor:
         from nncomp.stream.repeats import RepeatFinder
 
         self._coding = Coding(*to_write_with(model, level), opened_reference(reference))
-        self._finder = RepeatFinder(1 << self._coding.effort.window_log2, self._coding.reference)
+        effort = self._coding.effort
+        self._finder = RepeatFinder(1 << effort.window_log2, self._coding.reference, effort.block_bytes)
         self._sink = io.BytesIO()
         self._assembly = FrameAssembly(self._sink, self._coding, Summary())
         self._is_over = False

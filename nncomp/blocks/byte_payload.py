@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.format.numbers import MAX_TABLE_BITS
@@ -41,19 +40,17 @@ def encode_bytes(
 
     `after` is what is known after the primer that the head says.
     """
-    raw = np.frombuffer(data, np.uint8)
-    decisions = np.unpackbits(raw)  # 8 a byte, most significant first, as the predictor takes them
-    parts: list[NDArray[np.uint16]] = []
+    raw, encoder = np.frombuffer(data, np.uint8), range_coder.Encoder()
     part_bits: list[float] = []
     done = 0
     for p1 in byte_predictor.probabilities_in_parts(raw, -(-len(data) // PARTS), head.table_bits, after):
-        parts.append(p1)
-        part_bits.append(range_coder.cost_bits(decisions[done : done + len(p1)], p1))
-        done += len(p1)
+        decisions = np.unpackbits(raw[done : done + len(p1) // 8])  # most significant first, as the predictor takes them
+        encoder.add(decisions, p1)
+        part_bits.append(range_coder.cost_bits(decisions, p1))
+        done += len(p1) // 8
         if is_lost(part_bits):
             return None
-    words = range_coder.encode(decisions, np.concatenate(parts))
-    return EncodedBytes(head.pack() + range_coder.words_to_bytes(words), tuple(part_bits))
+    return EncodedBytes(head.pack() + range_coder.words_to_bytes(encoder.words()), tuple(part_bits))
 
 
 def decode_bytes(payload: bytes, raw_bytes: int, after: byte_predictor.Primed | None = None) -> bytes:

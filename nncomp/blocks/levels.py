@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nncomp.errors import ModelError
-from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
+from nncomp.format.numbers import BLOCK_BYTES, MAX_LINES_LOG2, MIN_LINES_LOG2
 
 FIRST, STANDARD, LAST = 1, 5, 9
+_LONG_BYTES = 8 << 20  # a longer block fills a table twice as large
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,10 @@ class Effort:
     """What a block may cost."""
 
     max_lanes: int = 4  # fewer lanes are smaller, and slower
-    max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line: more lines make long blocks smaller
+    max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line; twice as many where it is long
     is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
     window_log2: int = 29  # how far back in the literals a copy may reach
+    block_bytes: int = BLOCK_BYTES  # the literals of a block; the last one of a file has up to half as many again
     is_stored: bool = False  # nothing is tried: for what is compressed already
 
 
@@ -56,5 +58,9 @@ def level(number: int) -> Level:
 
 
 def lines_log2(raw_bytes: int, most: int = MAX_LINES_LOG2) -> int:
-    """Return log2 of the lines (64 bytes each) of a block's hash table: about four lines a byte, up to `most`."""
-    return max(MIN_LINES_LOG2, min(most, (4 * raw_bytes - 1).bit_length()))
+    """Return log2 of the lines (64 bytes each) of a block's hash table.
+
+    There are about four lines a byte, up to 2**`most`; and twice as many lines where the block is long.
+    """
+    most += raw_bytes > _LONG_BYTES
+    return max(MIN_LINES_LOG2, min(most, MAX_LINES_LOG2, (4 * raw_bytes - 1).bit_length()))

@@ -25,7 +25,7 @@ _TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are
 _LZMA_BYTES, _LZMA_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
 _BYTES_BYTES = 11 * (1 << 22) + 15 * MB  # slots and maps of mixing on bytes, at most
 _TOKENS_BYTES = 30 * MB  # mixing on tokens, beside its hash table
-_TOKEN_DECISIONS = 16  # a token has at most, and each is kept in three bytes while a block is coded
+_TOKENS_FACTOR, _BYTES_FACTOR = 12, 6  # bytes that coding as tokens, and as bytes, takes for each raw byte
 _PRIMER_FACTOR = 80  # bytes that reading a primer takes for each of it; what is known then is kept, with tables of its own
 _CODER_BYTES = 60 * MB  # the range encoder's part of a block
 _LIST_BYTES = 40 * MB  # the copies of a block, in both processes
@@ -100,9 +100,9 @@ def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, m
 
 def coding_bytes(raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> int:
     """Return the most bytes that coding so many takes beside a process: all kinds are tried, one after another."""
-    with_bytes = _BYTES_BYTES + 8 * 3 * raw_bytes
+    with_bytes = _BYTES_BYTES + _BYTES_FACTOR * raw_bytes
     table_bytes = LINE_BYTES << lines_log2(raw_bytes, effort.max_lines_log2)
-    with_tokens = table_bytes + _TOKENS_BYTES + _model_bytes(model) + (3 * _TOKEN_DECISIONS + 8) * raw_bytes
+    with_tokens = table_bytes + _TOKENS_BYTES + _model_bytes(model) + _TOKENS_FACTOR * raw_bytes
     return 6 * raw_bytes + max(_LZMA_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.blocks import token_threads
 from nncomp.blocks.token_loop import OVERFLOW
-from nncomp.blocks.token_payload import Encoded, Predicted, lane_starts, model_start, part_bits
+from nncomp.blocks.token_payload import Encoded, encoded, lane_starts, model_start
 from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
@@ -50,7 +50,8 @@ def prime(network: Network, primer: bytes, lines_log2: int) -> Primed:
     starts, first_ids = lane_starts(len(primer), 1), np.array([0, len(ids)])
     mixing = new_mixing(len(primer), starts, 1 << lines_log2, model_start(network))
     text, state = np.frombuffer(primer, np.uint8).copy(), new_state(network.model, 1)
-    token_threads.encode(network, mixing, text, ids, first_ids, Begin(state=state), 1)
+    for _ in token_threads.encode(network, mixing, text, ids, first_ids, Begin(state=state), 1):
+        pass  # nothing is coded
     return Primed(network, mixing, state, int(ids[-1]), text)
 
 
@@ -60,11 +61,9 @@ def encode_after(primed: Primed, data: bytes, head: TokensHead, threads: int = 1
     mixing, ids = resumed(primed.mixing, len(data)), network.model.vocabulary.encode(data)
     first_ids = np.array([0, len(ids)])
     text = np.concatenate([primed.text, np.frombuffer(data, np.uint8)])
-    decisions, p1 = token_threads.encode(network, mixing, text, ids, first_ids, primed.begin(), threads)
-    predicted = Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
-    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(decisions, p1))
-    bits = part_bits(predicted, network.model.vocabulary, lane_starts(len(data), 1))
-    return Encoded(payload, float(bits.sum()), bits, predicted.learned)
+    coded = token_threads.encode(network, mixing, text, ids, first_ids, primed.begin(), threads)
+    payload, bits = encoded(head, coded, network.model.vocabulary.bits, len(data), len(primed.text))
+    return Encoded(payload, float(bits.sum()), bits, learned_values(mixing))
 
 
 def decode_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:

@@ -19,6 +19,7 @@ from nncomp.network.engine import feed, token_frequencies
 from nncomp.range_coder import decode_decision, is_spent
 
 TOKENS, LEFT, WRONG, STEPS = range(4)  # places in `Shared.count`
+NOT_YET = -1  # in `Rows.walk`: the thread has taken no rows
 OVERFLOW, SPENT, FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, the words end early, a thread failed
 
 
@@ -32,13 +33,14 @@ class Shared(NamedTuple):
     first_ids: Any  # L + 1 int64, where the tokens of each lane begin
     words: Any  # uint32, the coder's words; empty when encoding
     decoder: Any  # uint64, the decoder's state at the first token
-    decisions: Any  # N * bits uint8, filled when encoding, in the order of coding
-    p1: Any  # N * bits uint16, the probability of each decision, filled when encoding
+    decisions: Any  # uint8, filled when encoding: those of the tokens of one call, in the order of coding
+    p1: Any  # uint16, filled when encoding: the probability of each decision
+    places: Any  # int32, filled when encoding: where in the block each token begins
     network_p1: Any  # N * bits uint16, the network's p1 when an outside network encodes; else empty
     offsets: Any  # V + 1 int64, where the bytes of each token begin in `text`
     text: Any  # uint8, the bytes of all tokens of the vocabulary
     is_outside: Any  # bool, whether the network runs outside of this loop
-    count: Any  # 4 int64: tokens so far, bytes left, what is wrong, steps of one call when decoding
+    count: Any  # 4 int64: tokens so far (when encoding: of one call), bytes left, what is wrong, steps or turns of one call
     position: Any  # 1 int64: bytes done, for whoever watches
 
 
@@ -56,7 +58,7 @@ class Rows(NamedTuple):
     """Scratch of one thread for the rows at hand."""
 
     cumulative: Any  # max(G, S) + 1 int64
-    walk: Any  # L + 1 int64, see `take_rows`; zeros at first
+    walk: Any  # L + 2 int64: see `take_rows`, zeros at first; and how many turns of others come before the next one, or NOT_YET
     lanes: Any  # R int64, at first 0 to R - 1
     before: Any  # R int32, when encoding
     after: Any  # R int32
@@ -66,9 +68,11 @@ class Rows(NamedTuple):
 def new_rows(lanes: int, rows: int, groups: int, size: int) -> Rows:
     """Return scratch for R rows of a block of L lanes, for G groups of S tokens."""
     i32, i64, bits = np.int32, np.int64, (groups * size).bit_length() - 1
+    walk = np.zeros(lanes + 2, i64)
+    walk[-1] = NOT_YET
     return Rows(
         cumulative=np.zeros(max(groups, size) + 1, i64),
-        walk=np.zeros(lanes + 1, i64),
+        walk=walk,
         lanes=np.arange(rows, dtype=i64),
         before=np.zeros(rows, i32),
         after=np.zeros(rows, i32),
@@ -81,7 +85,7 @@ def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: A
     """Take the next rows of known tokens in the order of coding, R or as many as are left; return how many.
 
     Row i gets its lane, its token (`after_R`) and the token before it. Lane l has the tokens `ids` from first_ids[l] on. `walk`
-    (L + 1 int64, zeros at first) keeps how many tokens of each lane are taken, and last which lane is next.
+    (int64, zeros at first) keeps how many tokens of each lane are taken, and then which lane is next.
     """
     lanes, rows, ended = first_ids.size - 1, 0, 0
     lane = walk[lanes]
@@ -107,12 +111,13 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
     codes in its turn, the other runs the network; so the order of coding is that of one thread.
 
     When decoding, a turn is a step of the thread's own lanes, as many as `state` has. A call ends after s.count[STEPS] steps;
-    another number of threads may go on. When encoding, a turn is the next rows of known tokens. The threads share `state` and go
-    through the network one behind the other, layer by layer.
+    another number of threads may go on. When encoding, a turn is the next rows of known tokens. A call ends after s.count[STEPS]
+    turns of all threads, and as many threads go on. They share `state` and go through the network one behind the other, layer by
+    layer.
 
     An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
     """
-    decoding, rows, skipped, part, parts, first_lane = s.words.size > 0, scratch.rows.size, t.part, t.part, t.parts, t.first_lane
+    decoding, rows, part, parts, first_lane = s.words.size > 0, scratch.rows.size, t.part, t.parts, t.first_lane
     groups, size = scratch.groups.shape[1], scratch.tokens.size
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
@@ -124,12 +129,13 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
     before_R = s.before[first_lane : first_lane + rows] if decoding else r.before[:rows]
     number = part
     while True:
-        if not decoding:
-            for _ in range(skipped + 1):  # those of the other threads, and its own
-                rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
-            skipped = parts - 1
-        elif (number - part) // parts >= s.count[STEPS]:
+        if (number - part) // parts >= s.count[STEPS] if decoding else number >= s.count[STEPS]:
             return
+        if not decoding:
+            others = walk[s.first_ids.size]
+            for _ in range(1 + (part if others == NOT_YET else others)):
+                rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
+            walk[s.first_ids.size] = parts - 1
         has_ended = parts == 1 and (s.count[LEFT] == 0 or s.count[WRONG] != 0)
         if rows > 0 and not s.is_outside and not has_ended:
             turn_in_network = (number - part) // parts if decoding else number
@@ -160,6 +166,8 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
             at = s.count[TOKENS] * bits
             known = s.network_p1[at : at + bits] if s.is_outside else known_R[i]
+            if not decoding:
+                s.places[s.count[TOKENS]] = starts[lane] + here
             begin_token(m, lane, lane_data, here)
             node, count, low = np.int64(1), groups, np.int64(0)
             fetch(m, bits, np.int64(0), node, b1)

@@ -8,6 +8,7 @@ The payload is a head (`TokensHead`), which has the code, and the coder's words.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,16 +23,14 @@ from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
-from nncomp.mixing.token_predictor import learned_values, new_mixing
+from nncomp.mixing.token_predictor import TokenMixing, learned_values, new_mixing
 from nncomp.network.choice import likely_codes
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
-from nncomp.network.vocabulary import Vocabulary
 
 PARTS = 16  # of a block, whose surprisal is told
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
 _TRIED_BYTES, _TRIED_CODES = 1 << 14, 2  # of a block this short, so many codes are tried in full
-_CHUNK = 1 << 18  # tokens looked at together for their costs
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
@@ -96,28 +95,51 @@ def encode_and_learn(
 ) -> Encoded:
     """Return the payload of a block with this code or none; mixing has learned from `start` on."""
     head = TokensHead(lanes_log2(len(data), effort.max_lanes), lines_log2(len(data), effort.max_lines_log2), code)
-    p = predict_tokens(network, data, start, head, threads)
-    payload = head.pack() + range_coder.words_to_bytes(range_coder.encode(p.decisions, p.p1))
-    bits = part_bits(p, network.model.vocabulary, lane_starts(len(data), head.lanes))
-    return Encoded(payload, float(bits.sum()), bits, p.learned)
+    known = _known_tokens(network, data, start, head)
+    payload, bits = encoded(head, known.coded(network, code, threads), network.model.vocabulary.bits, len(data))
+    return Encoded(payload, float(bits.sum()), bits, learned_values(known.mixing))
 
 
-def part_bits(p: Predicted, vocabulary: Vocabulary, starts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the surprisal of each part of the block's bytes; a token is of the part it begins in. Shape (PARTS,)."""
-    costs = range_coder.costs_bits(p.decisions, p.p1, vocabulary.bits)  # in the order of coding: step by step, in each the lanes
-    sizes, counts, part_bytes = np.diff(vocabulary.offsets), np.diff(p.first_ids), -(-starts[-1] // PARTS)
-    bits = np.zeros(PARTS)
-    for lane, count in enumerate(counts.tolist()):
-        begin = int(starts[lane])
-        for low in range(0, count, _CHUNK):  # a block may have millions of tokens
-            steps = np.arange(low, min(low + _CHUNK, count))
-            before = sum((np.minimum(steps, each) for each in counts), np.zeros_like(steps))  # coded in earlier steps
-            before += sum((each > steps for each in counts[:lane]), np.zeros_like(steps))
-            widths = sizes[p.ids[p.first_ids[lane] + steps]]
-            ends = begin + np.cumsum(widths)
-            bits += np.bincount((ends - widths) // part_bytes, costs[before], PARTS)
-            begin = int(ends[-1])
-    return bits
+def encoded(
+    head: TokensHead, coded: Iterable[token_threads.Coded], bits: int, raw_bytes: int, first: int = 0
+) -> tuple[bytes, NDArray[np.float64]]:
+    """Return the payload of a block's tokens of `bits` decisions, and the surprisal of each part; its bytes begin at `first`."""
+    encoder, costs = range_coder.Encoder(), np.zeros(PARTS)
+    for some in coded:
+        encoder.add(some.decisions, some.p1)
+        costs += part_bits(some.places - first, range_coder.costs_bits(some.decisions, some.p1, bits), raw_bytes)
+    return head.pack() + range_coder.words_to_bytes(encoder.words()), costs
+
+
+class _Known(NamedTuple):
+    """A block whose tokens are known, before it is coded."""
+
+    data: NDArray[np.uint8]
+    ids: NDArray[np.int32]  # N, the tokens, lane after lane
+    first_ids: NDArray[np.int64]  # L + 1, where each lane's begin
+    mixing: TokenMixing
+
+    def coded(self, network: Network, code: int, threads: int) -> Iterator[token_threads.Coded]:
+        return token_threads.encode(network, self.mixing, self.data, self.ids, self.first_ids, Begin(code), threads)
+
+
+def _known_tokens(
+    network: Network,
+    data: bytes,
+    start: dict[str, NDArray[Any]],
+    head: TokensHead,
+    lane_ids: list[NDArray[np.int32]] | None = None,
+) -> _Known:
+    starts = lane_starts(len(data), head.lanes)
+    parts = lane_ids or [network.model.vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
+    first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    mixing = new_mixing(len(data), starts, head.lines, start)
+    return _Known(np.frombuffer(data, np.uint8).copy(), np.concatenate(parts), first_ids, mixing)
+
+
+def part_bits(places: NDArray[np.int32], costs_bits: NDArray[np.float64], raw_bytes: int) -> NDArray[np.float64]:
+    """Return the surprisal of each part of so many bytes, of tokens that begin at `places` and cost so much. Shape (PARTS,)."""
+    return np.bincount(places // -(-raw_bytes // PARTS), costs_bits, PARTS).astype(np.float64)
 
 
 class Predicted(NamedTuple):
@@ -142,15 +164,13 @@ def predict_tokens(
 
     The network has the code of `head`. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
     """
-    starts = lane_starts(len(data), head.lanes)
-    vocabulary = network.model.vocabulary
-    parts = lane_ids or [vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
-    ids = np.concatenate(parts)
-    first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    mixing = new_mixing(len(data), starts, head.lines, start)
-    raw = np.frombuffer(data, np.uint8).copy()
-    decisions, p1 = token_threads.encode(network, mixing, raw, ids, first_ids, Begin(head.code), threads)
-    return Predicted(ids, first_ids, decisions, p1, learned_values(mixing))
+    known, bits = _known_tokens(network, data, start, head, lane_ids), network.model.vocabulary.bits
+    decisions, done = np.zeros(len(known.ids) * bits, np.uint8), 0
+    p1 = np.zeros(len(decisions), np.uint16)
+    for some in known.coded(network, head.code, threads):
+        here = slice(done, done + len(some.p1))
+        decisions[here], p1[here], done = some.decisions, some.p1, here.stop
+    return Predicted(known.ids, known.first_ids, decisions, p1, learned_values(known.mixing))
 
 
 def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:

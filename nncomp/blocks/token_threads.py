@@ -33,7 +33,8 @@ from nncomp.network.state import Exchange, Scratch, State, new_scratch, new_stat
 ROWS = 32  # known tokens fed at once: a weight is read once for all of them, and the scratch stays in the cache of a core
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
 _HALVED_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
-_SPELL_TOKENS, _TRIAL_TOKENS = 2048, 256  # tokens of a spell, and of a trial of the slower way
+_SPELL_TOKENS, _TRIAL_TOKENS = 2048, 256  # tokens of a spell when decoding, and of a trial of the slower way
+_SPELL_TURNS = 4096  # turns of a spell when encoding, an even number: the decisions of so many are in memory at a time
 _NO_BYTES = np.zeros(0, np.uint8)
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 32  # from one trial of the slower way to the next; the number doubles from trial to trial
 _SLOWER = 1.5  # times as slow as before: then the other way is tried at once
@@ -46,6 +47,18 @@ class Begin(NamedTuple):
     state: State | None = None  # of the network after those bytes; it changes
     before: int = 0  # the last token of them
     done_bytes: int = 0  # how many they are
+
+
+class Coded(NamedTuple):
+    """Some of the tokens of a block, in the order of coding: step by step, in each the lanes in order."""
+
+    decisions: NDArray[np.uint8]  # N * bits
+    p1: NDArray[np.uint16]  # N * bits, 1..65535
+    places: NDArray[np.int32]  # N: where in the block each token begins
+
+    def copied(self) -> Coded:
+        """Return what stays."""
+        return Coded(self.decisions.copy(), self.p1.copy(), self.places.copy())
 
 
 class _Part(NamedTuple):
@@ -68,21 +81,28 @@ def encode(
     first_ids: NDArray[np.int64],
     begin: Begin,
     threads: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Return the decisions of known tokens and p1 of each, both shape (N * bits,), in the order of coding."""
-    model, shared = network.model, _shared(network, mixing, data, begin)
-    decisions = np.zeros(len(ids) * model.vocabulary.bits, np.uint8)
-    p1 = np.zeros(len(decisions), np.uint16)
-    shared = shared._replace(ids=ids, first_ids=first_ids, decisions=decisions, p1=p1)
+) -> Iterator[Coded]:
+    """Yield the decisions of known tokens, some tokens at a time; what was yielded is overwritten by what comes next."""
+    model, rows = network.model, min(ROWS, len(ids))
+    bits, shared = model.vocabulary.bits, _shared(network, mixing, data, begin)
+    most = min(len(ids), rows * _SPELL_TURNS)
     if isinstance(network, OutsideNetwork):
-        shared, threads = shared._replace(network_p1=network.probabilities(ids, first_ids, begin.code)), 1
-    rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
+        shared, threads, most = shared._replace(network_p1=network.probabilities(ids, first_ids, begin.code)), 1, len(ids)
+    shared = shared._replace(ids=ids, first_ids=first_ids, decisions=np.zeros(most * bits, np.uint8))
+    shared = shared._replace(p1=np.zeros(most * bits, np.uint16), places=np.zeros(most, np.int32))
+    lanes = len(mixing.constants.starts) - 1
     count, state = max(1, min(threads, -(-len(ids) // ROWS), 2)), begin.state or new_state(model, lanes, begin.code)
     scratches = [new_scratch(model.sizes, rows) for _ in range(count)]
     parts = [_Part(network.constants(rows), state, scratch, no_exchange(), slice(0, lanes)) for scratch in scratches]
+    shared.count[STEPS] = -(-most // rows)
     with _team(mixing, shared, parts, count) as go:
-        go()
-    return decisions, p1
+        for _ in _until_done(shared):
+            shared.count[TOKENS] = 0
+            go()
+            done = int(shared.count[TOKENS])
+            if not done:  # given tokens end before the bytes do
+                return
+            yield Coded(shared.decisions[: done * bits], shared.p1[: done * bits], shared.places[:done])
 
 
 def decode(
@@ -129,6 +149,7 @@ def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begi
         decoder=np.zeros(5, np.uint64),
         decisions=np.zeros(0, np.uint8),
         p1=np.zeros(0, np.uint16),
+        places=np.zeros(0, np.int32),
         network_p1=np.zeros(0, np.uint16),
         offsets=vocabulary.offsets,
         text=vocabulary.text,
@@ -157,15 +178,15 @@ def _two_parts(network: Network, lanes: int, begin: Begin, raw_bytes: int) -> li
 @contextmanager
 def _team(mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -> Iterator[Callable[[], None]]:
     """Give a function that runs all parts, each in a thread, until the block or the spell is done; `turns` of them take turns."""
-    turn, errors = np.zeros(1, np.int64), list[BaseException]()
+    turn, errors, lanes = np.zeros(1, np.int64), list[BaseException](), len(mixing.constants.starts) - 1
+    sizes = [(*part.scratch.groups.shape, len(part.scratch.tokens)) for part in parts]
+    rows_of = [new_rows(lanes, count, groups, size) for count, groups, size in sizes]
 
     def work(number: int) -> None:
         part = parts[number]
         try:
             own_turns = Turns(turn, number, turns, part.lanes.start, np.uint64(yield_address()))
-            count, groups = part.scratch.groups.shape
-            rows = new_rows(len(mixing.constants.starts) - 1, count, groups, len(part.scratch.tokens))
-            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, own_turns, rows)
+            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, own_turns, rows_of[number])
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)
             shared.count[WRONG] = FAILED

@@ -10,6 +10,7 @@ import typer
 from nncomp.cli.cluster_options import Cluster, ReportJson, Resume, check
 from nncomp.cli.failures import guarded
 from nncomp.cli.options import (
+    BlockSize,
     Device,
     Files,
     FilesFrom,
@@ -59,6 +60,7 @@ def compress(
     workers: Workers = 0,
     level: Level = 5,
     long: Long = None,
+    block_size: BlockSize = None,
     memory_limit: MemoryLimit = None,
     model: Model = None,
     reference: Reference = None,
@@ -106,6 +108,7 @@ def compress(
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         effort = replace(effort, window_log2=long) if long else effort
+        effort = replace(effort, block_bytes=inputs.parse_block_size(block_size)) if block_size else effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         options = replace(options, places=_places(folder, inner, output_dir_flat), is_skipping=exclude_compressed)
@@ -216,7 +219,7 @@ def cat(
     """Decompress each FILE.nnc to standard output, one after another.
 
     With --range, only the blocks that hold these bytes are decoded, and those that
-    they have copies of. A block has 3.5 MiB, the last block of a file up to 6 MiB.
+    they have copies of. A block has 12 MiB, the last block of a file up to 18 MiB; --block-size says other.
     """
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer, works

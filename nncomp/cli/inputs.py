@@ -15,6 +15,7 @@ from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
 from nncomp.cli.names import shown
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
+from nncomp.format.numbers import BLOCK_BYTES, MIN_BLOCK_BYTES
 from nncomp.machine.limits import group_memory_bytes
 from nncomp.stream import storage
 from nncomp.stream.ranges import Range
@@ -187,6 +188,18 @@ def parse_memory(text: str | None) -> Memory:
     if text is None:
         return Memory(room_bytes=group_memory_bytes())
     return Memory(parse_size(text))
+
+
+def parse_block_size(text: str) -> int:
+    """Return the bytes of a block; raises WrongUse for what is no size, and for one out of bounds.
+
+    >>> parse_block_size("1Mi")
+    1048576
+    """
+    size = parse_size(text)
+    if not MIN_BLOCK_BYTES <= size <= BLOCK_BYTES:
+        raise WrongUse(f"--block-size {text} is out of bounds: {MIN_BLOCK_BYTES >> 10}Ki to {BLOCK_BYTES >> 20}Mi.")
+    return size
 
 
 def parse_size(text: str) -> int:

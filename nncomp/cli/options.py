@@ -89,6 +89,16 @@ Long = Annotated[
         show_default=False,
     ),
 ]
+BlockSize = Annotated[
+    str | None,
+    typer.Option(
+        "--block-size",
+        "-B",
+        help="Cut the input into blocks of SIZE (64Ki to 12Mi): a part of the file is decoded sooner, and the file is larger.",
+        metavar="SIZE",
+        show_default=False,
+    ),
+]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(

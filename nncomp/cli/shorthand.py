@@ -19,8 +19,8 @@ LEVELLED = {"compress", "bench"}  # commands with a level; for the others -9 is 
 NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value: the next argument is never an option.
 VALUED = {
-    "o", "T", "--output", "--threads", "--model", "--range", "--level", "--memory-limit", "--device", "--cluster", "--output-dir",
-    "--output-dir-flat", "--files", "--filelist", "--files0", "--reference",
+    "o", "T", "B", "--output", "--threads", "--block-size", "--model", "--range", "--level", "--memory-limit", "--device",
+    "--cluster", "--output-dir", "--output-dir-flat", "--files", "--filelist", "--files0", "--reference",
 }  # fmt: skip
 _ROOT = {"-h", "--help", "-V", "--version"}
 _LEVELS = "123456789"

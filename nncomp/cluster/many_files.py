@@ -72,7 +72,7 @@ class Compressing:
 
         model_name = self.cluster.send_model(self.model) if self.model else None
         with work.open_source() as source:
-            for cut in cuts(source, 1 << self.effort.window_log2):
+            for cut in cuts(source, 1 << self.effort.window_log2, block_bytes=self.effort.block_bytes):
                 self.memory.check_coding(len(cut.literals), self.model, self.effort)
                 yield Order(EncodeTask(cut, None, 1, self.effort), model_name, source_digest())
 

@@ -19,10 +19,11 @@ MAX_TOTAL_BYTES = (1 << 63) - 1  # raw bytes of a frame
 REFERENCE_HASH_BYTES = 8  # of the SHA-256 of a reference
 
 # Block
-MAX_LITERAL_BYTES = (6 << 20) - 1  # of a block: what is coded
+MAX_LITERAL_BYTES = (18 << 20) - 1  # of a block: what is coded
 MAX_RAW_BYTES = 64 << 20  # of a block: literals and copies
-BLOCK_BYTES = 14 << 18  # the literals that a writer takes: 3.5 MiB, less than a tenth of a file of 40 MB
-SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when so many are there; else all are the last block
+BLOCK_BYTES = 12 << 20  # the literals that a writer takes, where it is not told other
+SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when half as many again are there; else all are the last block
+MIN_BLOCK_BYTES = 1 << 16  # it may be told as few
 KIND_BITS = 3
 
 # Copies

@@ -205,7 +205,7 @@ def run_model(
                 bit = range_coder.decode_decision(decoder, words, p)
             else:
                 bit = (symbol >> (7 - depth)) & 1
-                probabilities[8 * t + depth] = p
+                probabilities[8 * (t - first) + depth] = p
             if depth < 7:
                 fetch(m, node << 1 | bit, depth + 1, b1, b2)
             update(m, bit, t)
@@ -227,7 +227,7 @@ def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
     """Return (buckets, contexts of an APM, heads of a match) for `count` bytes; raises FormatError out of bounds.
 
     >>> sizes(10**9, 26), sizes(0, 26)
-    ((2883584, 65536, 262144), (2816, 256, 1024))
+    ((2883584, 65536, 1048576), (2816, 256, 1024))
     """
     if not (MIN_TABLE_BITS <= table_bits <= MAX_TABLE_BITS and 0 <= count <= MAX_BYTES):
         raise FormatError(
@@ -235,7 +235,7 @@ def sizes(count: int, table_bits: int) -> tuple[int, int, int]:
             f"2**{MIN_TABLE_BITS} to 2**{MAX_TABLE_BITS} and up to {MAX_BYTES}."
         )
     bits = min(table_bits, max(MIN_TABLE_BITS, (count * 512).bit_length()))
-    return 11 << (bits - 8), 1 << min(16, bits - 8), 1 << min(18, bits - 6)
+    return 11 << (bits - 8), 1 << min(16, bits - 8), 1 << min(20, bits - 6)
 
 
 def new_mixing(count: int, table_bits: int) -> ByteMixing:
@@ -299,11 +299,11 @@ def probabilities_in_parts(
     model, whole = _begin(len(data), table_bits, after)
     start = len(whole) - len(data)
     whole[start:] = data
-    probabilities = np.zeros(8 * len(whole), np.uint16)
     for first in range(start, len(whole), part_bytes):
         end = min(first + part_bytes, len(whole))
+        probabilities = np.zeros(8 * (end - first), np.uint16)
         run_model(model, whole, first, end, probabilities, *_no_words(), False)
-        yield probabilities[8 * first : 8 * end]
+        yield probabilities
 
 
 def encode_bytes(data: NDArray[np.uint8], table_bits: int = MAX_TABLE_BITS) -> NDArray[np.uint16]:

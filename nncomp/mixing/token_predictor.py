@@ -27,7 +27,6 @@ from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import APM_CONTEXTS, BY_LAST_BYTE, BY_MATCH, BY_NODE, FIRST_WEIGHT_SETS, MAX_BITS
 
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
-_HEADS = 1 << 18  # hashes of a match model's table
 _MISSES_TO_LEAVE = 0xF  # four in a row: a match is followed no more
 _APM_SHARES = (1, 2, 3, 2)  # eighths: of the mixed prediction, and of each APM
 _LAST_BYTE_MASK = APM_CONTEXTS[1] - 1
@@ -227,6 +226,8 @@ def resumed(m: TokenMixing, raw_bytes: int) -> TokenMixing:
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
     """Return the predictor of `raw_bytes` bytes in lanes that begin at `starts` (L + 1,), with `lines` lines of hash table.
 
+    The tables of matches and of what followed two tokens have as many entries as there are lines.
+
     `given` are the start values of the model (`start_values.shapes`). Raises ModelError for missing and damaged ones.
     """
     lanes = len(starts) - 1
@@ -239,8 +240,8 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
         TokenConstants(np.array(contexts, np.int64), np.array(selectors, np.int64), np.asarray(starts, np.int64)),
         TokenMemory(
             texts=byte_contexts.new_text(lanes),
-            tokens=token_contexts.new_tokens(raw_bytes, lanes),
-            matches=match_model.new_matches(lanes, _HEADS, start["strength"]),
+            tokens=token_contexts.new_tokens(raw_bytes, lanes, lines),
+            matches=match_model.new_matches(lanes, lines, start["strength"]),
             histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
             mixer=Mixer(start["weights"], start["final_weights"]),
             apms=(start["map_0"], mixer.new_apm(APM_CONTEXTS[1]), start["map_2"]),

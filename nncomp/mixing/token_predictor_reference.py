@@ -25,8 +25,6 @@ from nncomp.mixing.start_values import OTHER_INPUTS, WEIGHT_SETS
 from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
 
-_HEADS = 1 << 18
-
 
 class History:
     """The tokens of all lanes in one list: lane l's from `starts[l]` + 1 on, 0 where there is none yet."""
@@ -57,8 +55,8 @@ class History:
 class TokenMatch(Match):
     """Follows, for one lane, the last place in any lane where the last `least` tokens were seen."""
 
-    def __init__(self, least: int, places: dict[int, int], strength: list[Adaptive]) -> None:
-        super().__init__(least, _HEADS)
+    def __init__(self, heads: int, least: int, places: dict[int, int], strength: list[Adaptive]) -> None:
+        super().__init__(least, heads)
         self.places, self.strength = places, strength  # shared by all lanes
 
     def follow_token(self, history: History, lane: int) -> None:
@@ -88,11 +86,13 @@ class TokenMatch(Match):
 class TokenReference:
     """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with a hash table of `lines` lines.
 
+    The tables of matches and of what followed two tokens have as many entries.
+
     `given` are the start values of a model (`start_values.shapes`).
     """
 
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
-        lanes, matches = len(starts) - 1, len(MATCH_LEAST)
+        lanes, matches, self.lines = len(starts) - 1, len(MATCH_LEAST), lines
         self.bits, self.history, self.decisions = bits, History(starts), 0
         start = {name: array.tolist() for name, array in given.items()}
         self.chosen, self.selectors = start["contexts"], start["row_sets"]
@@ -107,7 +107,9 @@ class TokenReference:
         packed = start["strength"]
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
         places = [dict[int, int]() for _ in range(matches)]
-        self.matches = [[TokenMatch(*part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)]
+        self.matches = [
+            [TokenMatch(lines, *part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)
+        ]
         self.texts = [Text() for _ in range(lanes)]
         self.data = [bytearray() for _ in range(lanes)]
         self.contexts, self.votes = list[int](), list[Vote]()
@@ -120,7 +122,7 @@ class TokenReference:
         b1, b2, b3, b4 = last_bytes(data, 4)
         t1, t2, t3, t4, t5 = self.history.last_tokens(lane, 5)
         two, f, word = t1 + 65536 * t2, min(text.field, 255), text.word
-        after, after_two = self.followers.get(t1, 0), self.pair_followers.get(combine(t1, t2) % 2**18, 0)
+        after, after_two = self.followers.get(t1, 0), self.pair_followers.get(combine(t1, t2) % self.lines, 0)
         long, short = self.matches[lane]
         if long.expected is not None:
             expected = combine(long.expected << 5 | min(long.length, 31), b1)
@@ -196,7 +198,7 @@ class TokenReference:
             self.data[lane].append(byte)
             self.texts[lane].follow(self.data[lane])
         t1, t2 = self.history.last_tokens(lane, 2)
-        for found, key in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
+        for found, key in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % self.lines)):
             found[key] = (found.get(key, 0) * 65536 + token) % 2**32
         self.history.append(lane, token)
         for match in self.matches[lane]:

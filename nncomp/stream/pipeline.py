@@ -208,10 +208,10 @@ def compress(
     assembly = FrameAssembly(sink, coding, summary)
 
     def tasks() -> Iterator[EncodeTask]:
-        for number, cut in enumerate(cuts(source, 1 << coding.effort.window_log2, coding.reference)):
-            memory.check_coding(len(cut.literals), coding.model, coding.effort)
-            # Threads are for a block that is alone; of several, each has a process.
-            yield coding.task(cut, max(1, workers) if cut.is_last and not number else 1)
+        effort = coding.effort
+        for number, cut in enumerate(cuts(source, 1 << effort.window_log2, coding.reference, effort.block_bytes)):
+            memory.check_coding(len(cut.literals), coding.model, effort)
+            yield coding.task(cut, threads_of(number, cut.is_last, workers))
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
@@ -262,10 +262,10 @@ def decompress(
     assembly = Assembly(reference_of(find_model))
 
     def tasks() -> Iterator[DecodeTask]:
-        is_first = True
+        number = 0  # of the block in its frame
         for found in read_blocks(source, assembly.expect):
-            is_alone, is_first = is_first and found.block.is_last, found.block.is_last
-            task = decode_task(found.block, found.head, find_model, max(1, workers) if is_alone else 1)
+            task = decode_task(found.block, found.head, find_model, threads_of(number, found.block.is_last, workers))
+            number = 0 if found.block.is_last else number + 1
             memory.check_decoding(found.block, task.model)
             found_blocks.append(found)
             yield task
@@ -284,6 +284,15 @@ def decompress(
     if reference := reference_of(find_model):
         reference.check_unchanged()
     return summary
+
+
+def threads_of(number: int, is_last: bool, workers: int) -> int:
+    """Return in how many threads a block is coded: one; all of them if it is the last, and the others have nothing left to do.
+
+    >>> [threads_of(number, number == 4, workers=4) for number in range(5)]
+    [1, 1, 1, 1, 4]
+    """
+    return workers if workers and is_last and number % workers == 0 else 1
 
 
 def named_model(model: ModelFile | None, first: Block) -> ModelReference | None:

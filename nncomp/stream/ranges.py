@@ -38,7 +38,7 @@ class Literals:
         self.places, self._decode, self._reference = places, decode, reference
         self._kept: dict[int, int] = {}  # a block's number to where its literals are kept
         windows = [place.head.window_log2 for place in places]
-        self._history = History(1 << max([*windows, 23]))  # a block has less than 8 MiB
+        self._history = History(1 << max([*windows, 25]))  # a block has less than 32 MiB
         self._numbers = {place.offset: number for number, place in enumerate(places)}
         self._frames: dict[int, tuple[int, list[int]]] = {}  # the first block's number, and where the literals of each begin
         for number, place in enumerate(places):

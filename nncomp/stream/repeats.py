@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.format.copies import Copy
 from nncomp.format.frames import Readable
-from nncomp.format.numbers import BLOCK_BYTES, MAX_COPIES, MAX_RAW_BYTES, SPLIT_BYTES
+from nncomp.format.numbers import BLOCK_BYTES, MAX_COPIES, MAX_RAW_BYTES
 from nncomp.format.payloads import primer_bytes
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.history import History
@@ -25,7 +25,7 @@ from nncomp.stream.samples import HASHED_BYTES, SampleTable, samples
 
 _PIECE_BYTES = 1 << 16  # searched at a time; its hashes stay in a near cache
 _READ_BYTES = 1 << 20
-_NEAR_BYTES = BLOCK_BYTES  # a source within so many literals is mostly in the same block
+_NEAR_BYTES = 14 << 18  # mixing may still know what is within so many literals, if the block has so many
 _LEAST_NEAR, _LEAST_FAR = 1024, 128  # bytes of a copy that pays
 _SAME = 8  # a near repeat is looked at where so many samples in a row lie as far apart as their first occurrences
 _PERIOD_BYTES = 4096  # the longest period that is looked for where a piece begins
@@ -50,9 +50,11 @@ class Cut:
         return len(self.literals) + sum(copy.length for copy in self.copies)
 
 
-def cuts(source: Readable, window_bytes: int, reference: Reference | None = None) -> Iterator[Cut]:
+def cuts(
+    source: Readable, window_bytes: int, reference: Reference | None = None, block_bytes: int = BLOCK_BYTES
+) -> Iterator[Cut]:
     """Yield what becomes each block of a stream; nothing in gives one empty block."""
-    finder = RepeatFinder(window_bytes, reference)
+    finder = RepeatFinder(window_bytes, reference, block_bytes)
     while data := source.read(_READ_BYTES):
         yield from finder.take(data)
     yield from finder.finish()
@@ -80,10 +82,12 @@ class RepeatFinder:
     """Takes a stream in parts and gives cuts. A copy reaches at most `window_bytes` back in the literals.
 
     Before the first literal stands the reference, if there is one: its places are negative. A copy of it ends where it ends.
+    A cut has `block_bytes` literals, and the last one less than half as many again.
     """
 
-    def __init__(self, window_bytes: int, reference: Reference | None = None) -> None:
-        self._window_bytes = window_bytes
+    def __init__(self, window_bytes: int, reference: Reference | None = None, block_bytes: int = BLOCK_BYTES) -> None:
+        self._window_bytes, self._block_bytes = window_bytes, block_bytes
+        self._near_bytes = min(_NEAR_BYTES, block_bytes)
         self._reference = reference
         self._first = -reference.size if reference else 0  # the first place there is
         self._history = History(window_bytes)  # the literals of the cuts that were given
@@ -127,8 +131,8 @@ class RepeatFinder:
         if raw_bytes > MAX_RAW_BYTES - _PIECE_BYTES or len(self._copies) > MAX_COPIES - _PIECE_BYTES // HASHED_BYTES:
             yield self._cut(len(self._literals))
         self._search(piece)
-        while len(self._literals) >= SPLIT_BYTES:
-            yield self._cut(BLOCK_BYTES)
+        while 2 * len(self._literals) >= 3 * self._block_bytes:
+            yield self._cut(self._block_bytes)
 
     def _cut(self, count: int, content: bytes | None = None) -> Cut:
         """Give the next `count` literals, and the copies before, between and after them."""
@@ -186,7 +190,7 @@ class RepeatFinder:
         is_likely = np.zeros(len(ends), np.bool_)
         is_likely[:-_SAME] = apart[:-_SAME] == apart[_SAME:]
         distances = self._end - sources
-        is_likely |= distances >= _NEAR_BYTES
+        is_likely |= distances >= self._near_bytes
         is_likely &= (distances < self._window_bytes - _PIECE_BYTES) & (sources > 0)
         is_likely |= (sources <= 0) & (sources > self._first)
         hits = list(zip(ends[is_likely].tolist(), sources[is_likely].tolist(), strict=True))
@@ -213,7 +217,7 @@ class RepeatFinder:
     def _is_near(self, source: int) -> bool:
         """Return whether mixing may know the text at `source` where it comes again: in the same block, or from the primer."""
         if source > 0:
-            return self._end - source < _NEAR_BYTES
+            return self._end - source < self._near_bytes
         return source > -primer_bytes(PRIMER) and self._end < MAX_PRIMED_BYTES
 
     def _equal_after(self, data: bytes, source: int, distance: int) -> int:

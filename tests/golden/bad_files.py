@@ -91,12 +91,12 @@ def _layout(good: dict[str, bytes]) -> dict[str, Row]:
 
 
 def _sizes() -> dict[str, Row]:
-    over = "FormatError", "more than 6,291,455 bytes"
+    over = "FormatError", "more than 18,874,367 bytes"
     window = "FormatError", "the exponent is 16 to 32"
     empty = frame([stored(b"x", False), stored(b"")], None, b"x")
     alone = b"\x80\x00" + checksum(b"")
     return {
-        "literals-6-mib": ("a block of 6 MiB", HEAD + b"\x80" + varint(MAX_LITERAL_BYTES + 1), *over),
+        "literals-18-mib": ("a block of 18 MiB", HEAD + b"\x80" + varint(MAX_LITERAL_BYTES + 1), *over),
         "literals-huge": ("a block of 2**63 - 1", HEAD + b"\x80" + varint((1 << 63) - 1), *over),
         "literals-endless": ("a varint without end", HEAD + b"\x80" + b"\xff" * 40, *over),
         "literals-long-form": ("a varint one byte too long", HEAD + b"\x80\x80\x00" + checksum(b""), "FormatError", "shortest form"),  # noqa: E501
