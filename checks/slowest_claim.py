@@ -1,6 +1,7 @@
 """How long a byte that a file claims can take to decode at most: `python -m checks.slowest_claim TEXT`.
 
-One lane, the model max, one thread, and a token for each byte: a writer may choose that, so may a file that lies about 18 MiB.
+One lane, the model default, one thread, and a token for each byte: a writer may choose that. So may a file that lies
+about 18 MiB.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def test_the_sizes_of_a_block() -> None:
     literals, raw = stated("Block", r"more than ([\d,]+) literals, or more than ([\d,]+) raw bytes \(64 MiB\)")
     assert (literals, raw) == (numbers.MAX_LITERAL_BYTES, numbers.MAX_RAW_BYTES) and raw == 64 << 20
     assert stated("Block", r"a list of more than ([\d,]+) bytes") == (numbers.MAX_LIST_BYTES,)
-    pattern = r"after ([\d,]+) literals \(3\.5 MiB\) when ([\d,]+) \(6 MiB\) are there"
+    pattern = r"after ([\d,]+) literals \(12 MiB\) when ([\d,]+) \(18 MiB\) are there"
     assert stated("Block", pattern) == (numbers.BLOCK_BYTES, numbers.SPLIT_BYTES)
     sink = io.BytesIO()
     frames.FrameWriter(sink).write(frames.Block(BlockKind.STORED, 0, b"", frames.checksum(b""), True))

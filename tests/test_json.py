@@ -40,7 +40,7 @@ def test_kinds_models_and_states() -> None:
 
 def test_sizes_in_the_questions() -> None:
     text = " ".join((ROOT / "docs" / "FAQ.md").read_text(encoding="utf-8").split())
-    assert f"Blocks have {BLOCK_BYTES / 2**20} MiB, the last block of a file up to {SPLIT_BYTES // 2**20} MiB." in text
+    assert f"Blocks have {BLOCK_BYTES >> 20} MiB, the last block of a file up to {SPLIT_BYTES // 2**20} MiB." in text
     models_bytes = sum(path.stat().st_size for path in (ROOT / "models").glob("*.safetensors"))
     assert f"The models that come with nncomp have {models_bytes / 1e6:.0f} MB together." in text
 

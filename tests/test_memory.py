@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nncomp.blocks import memory
-from nncomp.blocks.levels import STANDARD, level
+from nncomp.blocks.levels import STANDARD, level, lines_log2
 from nncomp.blocks.memory import MB, Memory, coding_bytes, decoding_bytes
 from nncomp.errors import MemoryLimitError
 from nncomp.format.frames import Block, CopyList, FrameWriter, checksum
@@ -83,7 +83,7 @@ def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: byte
 def test_each_claim_is_counted() -> None:
     model, most = default_model(), SPLIT_BYTES - 1
     lines = [decoding_bytes(3, 1000, bytes([0, bits, 0]), 500, None) for bits in (8, 22, 255)]
-    assert lines[1] - lines[0] == 64 * ((1 << 22) - (1 << 8))
+    assert lines[1] - lines[0] == 76 * ((1 << 22) - (1 << 8))
     assert lines[2] == lines[1], "what is out of bounds is refused by its decoder"
     for kind in range(4):
         assert decoding_bytes(kind, most, b"\0\x16\0", most, model) < 750_000_000
@@ -140,7 +140,7 @@ def test_the_readme_says_what_a_level_takes(levels: str, name: str) -> None:
     numbers = [int(number) for number in re.findall(r"-(\d)", levels)] or [STANDARD]
     effort = level(numbers[0]).effort
     assert {effort.max_lines_log2} == {level(number).effort.max_lines_log2 for number in numbers}
-    head = TokensHead(0, effort.max_lines_log2).pack()
+    head = TokensHead(0, lines_log2(most, effort.max_lines_log2)).pack()
     coding = coding_bytes(most, model, effort)
     decoding = max(decoding_bytes(kind, most, head, most, model) for kind in ((2, 3) if model else (2,)))
     command, worker = memory._COMMAND_BYTES, memory._WORKER_BYTES

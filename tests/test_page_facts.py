@@ -20,7 +20,7 @@ from benchmarks.tables import read, results
 from checks import house
 from nncomp import errors
 from nncomp.bench.peers import ARCHIVERS, FILTERS
-from nncomp.blocks.levels import LEVELS, STANDARD
+from nncomp.blocks.levels import LEVELS, STANDARD, lines_log2
 from nncomp.blocks.memory import DEFAULT_BYTES
 from nncomp.format.numbers import BLOCK_BYTES, LINE_BYTES, MODEL_IDS, OWN_MODEL, SPLIT_BYTES
 from nncomp.network.registry import shipped_path
@@ -92,7 +92,7 @@ def test_levels() -> None:
     assert set(told) == set(LEVELS)
     for number, level in LEVELS.items():
         how = "both are tried" if level.effort.is_thorough else "a sample decides"
-        table_mib = (LINE_BYTES << level.effort.max_lines_log2) >> 20
+        table_mib = (LINE_BYTES << lines_log2(BLOCK_BYTES, level.effort.max_lines_log2)) >> 20
         window_mib = 1 << level.effort.window_log2 - 20
         window = f"{window_mib} MiB" if window_mib < 1024 else f"{window_mib >> 10} GiB"
         assert told[number][1:] == [level.model, str(level.effort.max_lanes), f"{table_mib} MiB", window, how]

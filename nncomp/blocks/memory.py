@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from nncomp.blocks.levels import USUAL, Effort, lines_log2
 from nncomp.errors import FormatError, MemoryLimitError
 from nncomp.format.frames import Block
-from nncomp.format.numbers import LINE_BYTES, MAX_LINES_LOG2, MAX_LITERAL_BYTES, MAX_PRIMER, WORD_BYTES, BlockKind
+from nncomp.format.numbers import MAX_LINES_LOG2, MAX_LITERAL_BYTES, MAX_PRIMER, WORD_BYTES, BlockKind
 from nncomp.format.payloads import TokensHead, asked_primer_bytes
 from nncomp.network.registry import ModelFile
 
@@ -101,7 +101,7 @@ def decoding_bytes(kind: int, raw_bytes: int, head: bytes, payload_bytes: int, m
 def coding_bytes(raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> int:
     """Return the most bytes that coding so many takes beside a process: all kinds are tried, one after another."""
     with_bytes = _BYTES_BYTES + _BYTES_FACTOR * raw_bytes
-    table_bytes = LINE_BYTES << lines_log2(raw_bytes, effort.max_lines_log2)
+    table_bytes = TokensHead(0, lines_log2(raw_bytes, effort.max_lines_log2)).table_bytes
     with_tokens = table_bytes + _TOKENS_BYTES + _model_bytes(model) + _TOKENS_FACTOR * raw_bytes
     return 6 * raw_bytes + max(_LZMA_ENCODER_BYTES, _CODER_BYTES + (max(with_bytes, with_tokens) if model else with_bytes))
 
@@ -111,7 +111,7 @@ def _table_bytes(head: bytes) -> int:
     try:
         return TokensHead.parse(head + bytes(WORD_BYTES)).table_bytes
     except FormatError:
-        return LINE_BYTES << MAX_LINES_LOG2
+        return TokensHead(0, MAX_LINES_LOG2).table_bytes
 
 
 def _model_bytes(model: ModelFile | None) -> int:

@@ -47,6 +47,7 @@ MIN_TABLE_BITS, MAX_TABLE_BITS = 16, 26  # of a block of bytes: log2 of the byte
 MAX_LANES_LOG2 = 4  # of a block of tokens
 MIN_LINES_LOG2, MAX_LINES_LOG2 = 8, 22  # of a block of tokens: log2 of the lines of its hash table
 LINE_BYTES = 64
+LINE_ENTRY_BYTES = 12  # for each line: an entry of each of two tables of matches, and of the followers of two tokens
 PRIMER_SHIFT = 5  # of a block of bytes or tokens: the highest three bits of its head's first byte say how long its primer is
 MAX_PRIMER = (1 << 8 - PRIMER_SHIFT) - 1
 PRIMER_LOG2 = 13  # log2 of the bytes of a primer is this and those bits, if they are not 0

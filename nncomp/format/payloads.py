@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nncomp.errors import FormatError
 from nncomp.format.numbers import (
     LINE_BYTES,
+    LINE_ENTRY_BYTES,
     MAX_LANES_LOG2,
     MAX_LINES_LOG2,
     MAX_TABLE_BITS,
@@ -81,8 +82,8 @@ class TokensHead:
 
     @property
     def table_bytes(self) -> int:
-        """The bytes of the hash table."""
-        return LINE_BYTES << self.lines_log2
+        """The bytes of the hash table, and of the tables that have an entry for each of its lines."""
+        return LINE_BYTES + LINE_ENTRY_BYTES << self.lines_log2
 
     def pack(self) -> bytes:
         return bytes([self.lanes_log2 | self.primer << PRIMER_SHIFT, self.lines_log2, self.code])
