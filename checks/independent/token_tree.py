@@ -33,7 +33,7 @@ class LaneText:
         b1, b2, b3, b4 = (text.last(i) for i in range(1, 5))
         f = min(text.field, 255)
         pair = t1 + 65536 * t2
-        one, two = int(followers[t1]), int(pair_followers[combine(t1, t2) % len(pair_followers)])
+        one, two = int(followers[t1]), int(pair_followers[combine(t1, t2) % 2**18])
         longer, shorter = self.matches
         if longer.expected is not None:
             x = combine(32 * longer.expected + min(longer.length, 31), b1)
@@ -79,7 +79,7 @@ class TokenTree:
         start = model.mixing
         self.used, self.row_sets = start["contexts"].astype(np.int64), start["row_sets"].astype(np.int64)
         self.records = Records(2**lines_log2, self.bits, start, len(self.used))
-        self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**lines_log2, np.int64)
+        self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
         ends = np.cumsum(_SETS)[:-1]
@@ -126,7 +126,7 @@ class TokenTree:
         for c in its_bytes:
             lane.text.note(c)
         t1, t2 = lane.last_token(1), lane.last_token(2)
-        for table, i in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % len(self.pair_followers))):
+        for table, i in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
             table[i] = (table[i] << 16 | token) % 2**32
         lane.tokens.append(token)
         place = lane.first_byte + len(lane.tokens)

@@ -43,6 +43,7 @@ REACH_SHIFT = 5
 SOURCE_LIMIT = 1 << REACH_SHIFT  # sources there can be: a context is number reach << REACH_SHIFT | source
 REACHES = 8  # 0: all lanes, 1: this lane, k > 1: this lane since a multiple of 2**(8 + k) bytes
 MAX_LANES = 16
+PAIRS = 1 << 18  # hashes of two tokens
 MAX_TOKENS = 1 << 16  # of a vocabulary
 
 
@@ -52,16 +53,16 @@ class Tokens(NamedTuple):
     ids: Any  # (bytes + 1,) int32: lane l's from starts[l] + 1 on, 0 where there is none yet
     counts: Any  # (L,) int64: how many each lane has
     followers: Any  # (MAX_TOKENS,) uint32: by token, the last one that followed, and the one before that << 16
-    pair_followers: Any  # (2**n,) uint32: likewise by the hash of two tokens
+    pair_followers: Any  # (PAIRS,) uint32: likewise by the hash of two tokens
 
 
-def new_tokens(raw_bytes: int, lanes: int, pairs: int) -> Tokens:
-    """Return the tokens before the first token of a block, with room for so many hashes of two tokens, a power of two."""
+def new_tokens(raw_bytes: int, lanes: int) -> Tokens:
+    """Return the tokens before the first token of a block."""
     return Tokens(
         ids=np.zeros(raw_bytes + 1, np.int32),
         counts=np.zeros(lanes, np.int64),
         followers=np.zeros(MAX_TOKENS, np.uint32),
-        pair_followers=np.zeros(pairs, np.uint32),
+        pair_followers=np.zeros(PAIRS, np.uint32),
     )
 
 
@@ -97,9 +98,9 @@ def token_before(tokens: Tokens, start: int, lane: int, back: int) -> int:
 
 
 @inlined
-def pair_hash(tokens: Tokens, t1: int, t2: int) -> int:
+def pair_hash(t1: int, t2: int) -> int:
     """Return the place of two tokens, the last one first, in `pair_followers`."""
-    return combine(t1, t2) & (tokens.pair_followers.size - 1)
+    return combine(t1, t2) & (PAIRS - 1)
 
 
 @inlined
@@ -126,7 +127,7 @@ def set_sources(h: Any, tokens: Tokens, text: Text, matches: Any, start: int, la
     word, previous_word, older_word = s[bc.WORD], s[bc.PREVIOUS_WORD], s[bc.OLDER_WORD]
     f = min(s[bc.FIELD], bc.MAX_FIELDS - 1)
     followers = np.int64(tokens.followers[t1])
-    pair_followers = np.int64(tokens.pair_followers[pair_hash(tokens, t1, t2)])
+    pair_followers = np.int64(tokens.pair_followers[pair_hash(t1, t2)])
     h[0] = 0
     h[1] = t1
     h[2] = t1 | t2 << 16
@@ -173,7 +174,7 @@ def append_token(tokens: Tokens, start: int, lane: int, token: int) -> int:
     """Add a token to the lane, and to the followers of those before it; return its place in `ids`."""
     one = np.int64(1)
     t1, t2 = token_before(tokens, start, lane, one), token_before(tokens, start, lane, one + 1)
-    pair = pair_hash(tokens, t1, t2)
+    pair = pair_hash(t1, t2)
     tokens.followers[t1] = np.uint32((np.int64(tokens.followers[t1]) << 16 | token) & 0xFFFFFFFF)
     tokens.pair_followers[pair] = np.uint32((np.int64(tokens.pair_followers[pair]) << 16 | token) & 0xFFFFFFFF)
     tokens.counts[lane] += 1

@@ -226,7 +226,7 @@ def resumed(m: TokenMixing, raw_bytes: int) -> TokenMixing:
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
     """Return the predictor of `raw_bytes` bytes in lanes that begin at `starts` (L + 1,), with `lines` lines of hash table.
 
-    The tables of matches and of what followed two tokens have as many entries as there are lines.
+    The tables of matches have as many entries as there are lines.
 
     `given` are the start values of the model (`start_values.shapes`). Raises ModelError for missing and damaged ones.
     """
@@ -240,7 +240,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
         TokenConstants(np.array(contexts, np.int64), np.array(selectors, np.int64), np.asarray(starts, np.int64)),
         TokenMemory(
             texts=byte_contexts.new_text(lanes),
-            tokens=token_contexts.new_tokens(raw_bytes, lanes, lines),
+            tokens=token_contexts.new_tokens(raw_bytes, lanes),
             matches=match_model.new_matches(lanes, lines, start["strength"]),
             histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
             mixer=Mixer(start["weights"], start["final_weights"]),

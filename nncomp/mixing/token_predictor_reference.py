@@ -86,13 +86,13 @@ class TokenMatch(Match):
 class TokenReference:
     """Mixing for tokens of `bits` decisions in lanes that begin at `starts`, with a hash table of `lines` lines.
 
-    The tables of matches and of what followed two tokens have as many entries.
+    The tables of matches have as many entries.
 
     `given` are the start values of a model (`start_values.shapes`).
     """
 
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
-        lanes, matches, self.lines = len(starts) - 1, len(MATCH_LEAST), lines
+        lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
         start = {name: array.tolist() for name, array in given.items()}
         self.chosen, self.selectors = start["contexts"], start["row_sets"]
@@ -122,7 +122,7 @@ class TokenReference:
         b1, b2, b3, b4 = last_bytes(data, 4)
         t1, t2, t3, t4, t5 = self.history.last_tokens(lane, 5)
         two, f, word = t1 + 65536 * t2, min(text.field, 255), text.word
-        after, after_two = self.followers.get(t1, 0), self.pair_followers.get(combine(t1, t2) % self.lines, 0)
+        after, after_two = self.followers.get(t1, 0), self.pair_followers.get(combine(t1, t2) % 2**18, 0)
         long, short = self.matches[lane]
         if long.expected is not None:
             expected = combine(long.expected << 5 | min(long.length, 31), b1)
@@ -198,7 +198,7 @@ class TokenReference:
             self.data[lane].append(byte)
             self.texts[lane].follow(self.data[lane])
         t1, t2 = self.history.last_tokens(lane, 2)
-        for found, key in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % self.lines)):
+        for found, key in ((self.followers, t1), (self.pair_followers, combine(t1, t2) % 2**18)):
             found[key] = (found.get(key, 0) * 65536 + token) % 2**32
         self.history.append(lane, token)
         for match in self.matches[lane]:
