@@ -254,7 +254,7 @@ PRINTING = {
     "help": ["--help"],
     "help of a command": ["compress", "--help"],
     "completion": ["completion", "bash"],
-    "entropy": ["entropy", "--model", "none", "a"],
+    "entropy": ["entropy", "--model", "none", "short"],
 }
 
 
@@ -263,6 +263,7 @@ PRINTING = {
 def test_an_output_that_does_not_come_is_never_a_success(commands: Commands, tmp_path: Path, command: str, stdout: str) -> None:
     (tmp_path / "a").write_bytes(TEXT)
     (tmp_path / "a.nnc").write_bytes(PACKED)
+    (tmp_path / "short").write_bytes(TEXT[:100])
     settings: dict[str, Any] = {}
     if stdout == "closed":
         settings["stdout"] = None
