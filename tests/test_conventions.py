@@ -61,7 +61,7 @@ def on_a_terminal(folder: Path, *arguments: str, stdin: bool = False) -> tuple[i
             stdout=subprocess.PIPE if stdin else theirs,
             stderr=subprocess.PIPE,
             env=environment(),
-            timeout=60,
+            timeout=600,
             check=False,
         )
         shown = b"" if stdin else _read(ours, theirs)
