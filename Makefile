@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
+unexport PYTHONDONTWRITEBYTECODE  # tests start many interpreters: what one compiled, the next ones load
+
 .PHONY: demo test types kernels docs man clean
 
 $(BIN)/python:

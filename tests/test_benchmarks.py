@@ -51,7 +51,7 @@ from tests.models import SHAPE, TEXT, small_decoder, small_model, small_start
 from tests.test_byte_predictor import some_text
 
 DATA = some_text(400) + TEXT[:400]
-SHORT = b"The old fox, <b>the old fox</b>: 12.\n"  # for what is not compiled
+SHORT = b"the fox, <b>the fox</b>\n"  # for what is not compiled
 ALL_SOURCES = tuple(sorted(token_contexts.context(source, source % 8) for source in range(token_contexts.SOURCES)))
 NOTHING: frozenset[str] = frozenset()
 BYTES_OFF = ((), (MAPS,), ("word",), (LONG_MATCH, SHORT_MATCH), (BYTE_SELECTORS[5],))
@@ -127,10 +127,11 @@ def not_compiled(model_file: Path) -> dict[str, list[int]]:
 import json, sys
 from pathlib import Path
 from benchmarks.mixing_ablation import Bytes, TokenTree
+from nncomp.blocks.token_payload import model_start
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
-from tests.models import small_start
-tree = TokenTree(Network(load_model(Path(sys.argv[1]))), small_start())
+network = Network(load_model(Path(sys.argv[1])))
+tree = TokenTree(network, model_start(network))
 found = {{"bytes" + str(off): Bytes()({SHORT!r}, frozenset(off)) for off in {BYTES_OFF!r}}}
 found |= {{"tokens" + str(off): tree({SHORT!r}, frozenset(off)) for off in {TOKENS_OFF!r}}}
 print(json.dumps({{name: p1.tolist() for name, (_, p1) in found.items()}}))

@@ -60,7 +60,7 @@ def on_a_terminal(folder: Path, *arguments: str, stdin: bool = False) -> tuple[i
             stdout=subprocess.PIPE if stdin else theirs,
             stderr=subprocess.PIPE,
             env=environment(),
-            timeout=60,
+            timeout=600,
             check=False,
         )
         shown = b"" if stdin else _read(ours, theirs)
@@ -360,7 +360,7 @@ def test_tar(folder: Path, program: str) -> None:
 @pytest.mark.skipif(not shutil.which("tar"), reason="there is no tar")
 def test_tar_of_this_repository(folder: Path) -> None:
     """Some of its sources there and back; -1 and no network, for the test is about tar."""
-    parts = "nncomp/cli", "share"
+    parts = "nncomp/plots", "share"
     program = "--use-compress-program=nncomp --model none -1"
     made = ["tar", "-C", str(ROOT), "--exclude=__pycache__", "-cf", str(folder / "r.tar.nnc"), program, *parts]
     (folder / "back").mkdir()

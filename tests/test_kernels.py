@@ -83,6 +83,17 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+    """Return name and content of the file in the cache of a kernel that was compiled."""
+    folder = tmp_path_factory.mktemp("kernel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_cache, "cache_folder", lambda: folder)
+        assert result(a_new()) == EXPECTED
+    (path,) = files(folder)
+    return path.name, path.read_bytes()
+
+
 def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.o"))
 
@@ -114,15 +125,18 @@ def test_what_no_kernel_takes(wrong: object) -> None:
 @pytest.mark.parametrize(
     "damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[:40], lambda b: b[:-9] + b"x" + b[-8:], lambda b: b * 2]
 )
-def test_a_damaged_file_is_made_again(folder: Path, made: list[str], damage: Any) -> None:
+def test_a_damaged_file_is_made_again(folder: Path, made: list[str], whole: tuple[str, bytes], damage: Any) -> None:
+    name, good = whole
+    path = folder / name
+    path.write_bytes(good)
     assert result(a_new()) == EXPECTED
-    (path,) = files(folder)
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
+    assert not made
+    path.write_bytes(damage(good))
     assert result(a_new()) == EXPECTED
-    assert path.read_bytes()[:64] != damage(whole)[:64] or len(path.read_bytes()) == len(whole)
+    assert files(folder) == [path]
+    assert path.read_bytes()[:64] != damage(good)[:64] or len(path.read_bytes()) == len(good)
     assert result(a_new()) == EXPECTED
-    assert len(made) == 2
+    assert len(made) == 1
 
 
 def test_code_for_another_processor_is_not_taken(folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

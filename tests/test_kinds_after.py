@@ -55,6 +55,7 @@ def test_bytes_after_the_end(commands: Commands, folder: Path, after: str, comma
         "pipe": ["cat", "-"],
         "range": ["cat", "--range", "10:", "a.nnc"],
         "cat": ["cat", "a.nnc"],
+        "-dc second": ["-dc", "a.nnc", *(() if after == "text" else ("-T", "1"))],  # a process is started for two files
     }.get(command, [command.split()[0], "a.nnc"])
     result = commands.run(*arguments, cwd=folder, stdin=data)
     assert result.code == 1

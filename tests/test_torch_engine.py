@@ -114,7 +114,7 @@ def test_the_shipped_model_in_many_lanes(device: str) -> None:
 
     model = parse_model(file.read(), "model")
     slow, fast = ReferenceEngine(model, 70), TorchNetwork(model, device).start(70, NO_CODE)
-    for t in range(3):
+    for t in range(2):
         tokens = np.arange(70) * 101 + t
         assert np.array_equal(slow.step(tokens), fast.step(tokens))
     assert np.array_equal(slow.token_frequencies(69, 127), fast.token_frequencies(69, 127))
@@ -223,18 +223,20 @@ def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @on_every_device
-def test_the_command_makes_the_same_file_on_a_device_and_reads_it(run: Run, tmp_path: Path, device: str) -> None:
+def test_the_command_makes_the_same_file_on_a_device_and_reads_it(run_training: Run, tmp_path: Path, device: str) -> None:
+    """What runs commands for training has torch at hand."""
     (tmp_path / "text").write_bytes(TEXT[:200])
     save_model(small_model(), tmp_path / "m.safetensors")
-    assert run("-q", "--model", "m.safetensors", "text", "-o", "here.nnc").returncode == 0
-    made = run("-q", "--model", "m.safetensors", "--device", device, "text", "-o", "there.nnc")
+    assert run_training("-q", "--model", "m.safetensors", "text", "-o", "here.nnc").returncode == 0
+    made = run_training("-q", "--model", "m.safetensors", "--device", device, "text", "-o", "there.nnc")
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "there.nnc").read_bytes() == (tmp_path / "here.nnc").read_bytes()
-    assert run("test", "--model", "m.safetensors", "--device", device, "there.nnc").stderr == b"there.nnc: whole, 200 bytes\n"
+    tested = run_training("test", "--model", "m.safetensors", "--device", device, "there.nnc")
+    assert tested.stderr == b"there.nnc: whole, 200 bytes\n"
 
 
 def test_a_device_that_is_not_there_is_one_sentence(
-    run: Run, run_anew: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_training: Run, run_anew: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("nothing", "meta", "cpu:x", "xpu"):
         with pytest.raises(
@@ -243,7 +245,7 @@ def test_a_device_that_is_not_there_is_one_sentence(
             open_outside(a_model("plain"), name)
     (tmp_path / "text").write_bytes(TEXT[:300])
     if not torch.cuda.is_available():
-        result = run("-q", "--device", "cuda", "text")
+        result = run_training("-q", "--device", "cuda", "text")
         assert result.returncode == 1
         assert result.stderr.startswith(b"nncomp: text: torch ") and result.stderr.count(b"\n") == 1
         assert not (tmp_path / "text.nnc").exists()

@@ -97,14 +97,15 @@ class Weights:
     def dot(self, chosen: tuple[int, int], inputs: list[int]) -> int:
         """Return the weighted sum, in the logistic domain."""
         weights = self.sets[chosen] if self.first is None else self.sets.setdefault(chosen, list(self.first))
-        return limit(sum(w * x for w, x in zip(weights, inputs, strict=True)) >> 16)
+        return limit(sum([w * x for w, x in zip(weights, inputs, strict=True)]) >> 16)
 
     def learn(self, chosen: tuple[int, int], inputs: list[int], error: int, rate: int) -> None:
         """Move the weight set along its inputs."""
         step = error * rate >> 10
-        weights = self.sets[chosen]
-        for i, x in enumerate(inputs):
-            weights[i] = min(max(weights[i] + (x * step + 32768 >> 16), -WEIGHT_LIMIT), WEIGHT_LIMIT)
+        moved = [w + (x * step + 32768 >> 16) for w, x in zip(self.sets[chosen], inputs, strict=True)]
+        if min(moved) < -WEIGHT_LIMIT or max(moved) > WEIGHT_LIMIT:
+            moved = [min(max(w, -WEIGHT_LIMIT), WEIGHT_LIMIT) for w in moved]
+        self.sets[chosen] = moved
 
 
 class Apm:
@@ -115,7 +116,9 @@ class Apm:
 
     def curve(self, context: int) -> list[int]:
         """Return the points of a context; when it is first used, and not given, they change nothing."""
-        return self.curves.setdefault(context, [squash(256 * j) << 6 for j in range(-12, 13)])
+        if context not in self.curves:
+            self.curves[context] = [squash(256 * j) << 6 for j in range(-12, 13)]
+        return self.curves[context]
 
     def refine(self, context: int, x: int) -> int:
         """Return the probability between the two nearest points."""
