@@ -19,6 +19,7 @@ from nncomp.api.file_objects import _LocatedBlocks
 from nncomp.blocks.codec import Codec, CodedBlock
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import numbers
+from nncomp.format.index import locate_blocks
 from nncomp.format.numbers import BlockKind
 from nncomp.stream import pipeline
 from tests.blocks import BLOCK_BYTES, stored
@@ -64,6 +65,23 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         nncomp.open(tmp_path / "a.nnc", "wb", model="nowhere")
     assert not (tmp_path / "a.nnc").exists()
+
+
+def test_blocks_have_the_size_that_is_asked_for() -> None:
+    """One block in place of four; the command, a file and a compressor make the same file."""
+    data = RANDOM.randbytes(250_000)
+    packed = nncomp.compress(data, model=None, block_size=1 << 16)
+    assert [place.raw_bytes for place in locate_blocks(io.BytesIO(packed))] == [65_536, 65_536, 65_536, 53_392]
+    assert len(locate_blocks(io.BytesIO(nncomp.compress(data, model=None)))) == 1
+    assert nncomp.decompress(packed) == data
+    compressor, sink = nncomp.Compressor(model=None, block_size=1 << 16), io.BytesIO()
+    assert compressor.compress(data) + compressor.flush() == packed
+    with nncomp.open(sink, "wb", model=None, block_size=1 << 16) as file:
+        file.write(data)
+    assert sink.getvalue() == packed
+    for size in ((1 << 16) - 1, numbers.BLOCK_BYTES + 1):
+        with pytest.raises(ValueError, match="out of bounds"):
+            nncomp.compress(data, model=None, block_size=size)
 
 
 @pytest.mark.parametrize("size", [0, 1, numbers.SPLIT_BYTES - 1, numbers.SPLIT_BYTES, numbers.BLOCK_BYTES + numbers.SPLIT_BYTES])

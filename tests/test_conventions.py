@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -250,6 +251,19 @@ def test_an_unreadable_folder_is_said(run: Run, folder: Path) -> None:
         pytest.skip("root reads everything")
     (folder / "d").mkdir(0o000)
     assert outcome(run("-r", "d")) == (1, b"", b"nncomp: d: The file cannot be read: Permission denied.\n")
+
+
+def test_the_size_of_blocks(run: Run, folder: Path) -> None:
+    """-B and --block-size, in any order with a level; out of bounds it is wrong usage."""
+    data = os.urandom(150_000)
+    (folder / "large").write_bytes(data)
+    for arguments in (("-1", "-B64Ki"), ("--block-size", "64Ki", "-1"), ("--block-size=65536",), ("compress", "-B", "65536")):
+        assert run(*arguments, "-qf", "--model", "none", "large").returncode == 0
+        assert json.loads(run("list", "--json", "large.nnc").stdout)["files"][0]["blocks"]["stored"] == 2
+        assert run("-dc", "large.nnc").stdout == data
+    for size, said in (("1", b"64Ki to 12Mi"), ("13Mi", b"64Ki to 12Mi"), ("many", b"is not a size")):
+        result = run("-B", size, "-f", "large")
+        assert result.returncode == 2 and said in b" ".join(result.stderr.split())
 
 
 def test_a_range(run: Run, folder: Path) -> None:

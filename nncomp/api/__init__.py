@@ -37,6 +37,7 @@ def compress(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
+    block_size: int | None = None,
     workers: int = 0,
 ) -> bytes:
     """Return `data` compressed: the bytes of a .nnc file, the same bytes as the command writes.
@@ -44,16 +45,18 @@ def compress(
     `level` is 1 (quickest) to 9 (smallest); None is 5. `model` replaces the model of the level: the name of a model of nncomp
     ("default", "fast"), the path of a model file, or None for mixing without a network (quicker and larger).
     `reference` is a text that is like `data`, as bytes or the path of a file: `data` is coded knowing it, and `decompress`
-    needs the same text. `workers` is the number of processes, each with one block of 12 MiB at a time; 0 works in
+    needs the same text. `block_size` is how many bytes a block has, 65,536 to 12,582,912, the usual size: smaller blocks are
+    read in parts sooner, and make a larger file. `workers` is the number of processes, each with one block at a time; 0 works in
     this process. (As always with `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
-    Raises ModelError if there is no such model or level, and DataError if the reference cannot be read.
+    Raises ModelError if there is no such model or level, DataError if the reference cannot be read, and ValueError for a
+    size of blocks out of bounds.
 
     >>> import nncomp
     >>> len(nncomp.compress(b"all work and no play, " * 50, model=None)) < 80
     True
     """
     sink = io.BytesIO()
-    chosen, effort = to_write_with(model, level)
+    chosen, effort = to_write_with(model, level, block_size)
     pipeline.compress(_stream(data), sink, pipeline.Coding(chosen, effort, opened_reference(reference)), workers)
     return sink.getvalue()
 
@@ -97,6 +100,7 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
+    block_size: int | None = None,
 ) -> NncompFile: ...
 @overload
 def open(
@@ -106,6 +110,7 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
+    block_size: int | None = None,
     **text: Unpack[TextOptions],
 ) -> TextIO: ...
 @overload
@@ -116,6 +121,7 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
+    block_size: int | None = None,
     **text: Unpack[TextOptions],
 ) -> NncompFile | TextIO: ...
 def open(
@@ -125,12 +131,13 @@ def open(
     level: int | None = None,
     model: ModelName = OF_LEVEL,
     reference: ReferenceText = None,
+    block_size: int | None = None,
     **text: Unpack[TextOptions],
 ) -> NncompFile | TextIO:
     """Open a .nnc file, given by name or as a binary file object, and return a file object of its content.
 
     `mode` is "r", "w", "x" or "a" (appends a frame), with "b" for bytes (the default) or "t" for text. Text takes `encoding`,
-    `errors` and `newline` as the builtin `open` does. `level`, `model` and `reference`: see `compress` and
+    `errors` and `newline` as the builtin `open` does. `level`, `model`, `reference` and `block_size`: see `compress` and
     `decompress`. A given file object stays open. `NncompFile` describes `seek`.
 
     >>> import json, tempfile, nncomp
@@ -154,7 +161,7 @@ def open(
         raise TypeError(f"open() got an unexpected keyword argument {min(unknown)!r}")
     if not is_text and any(value is not None for value in text.values()):
         raise ValueError(f"encoding, errors and newline are for text. Use a mode with t, not {mode!r}.")
-    binary = NncompFile(file, mode.replace("t", ""), level=level, model=model, reference=reference)
+    binary = NncompFile(file, mode.replace("t", ""), level=level, model=model, reference=reference, block_size=block_size)
     if not is_text:
         return binary
     encoding = io.text_encoding(text.get("encoding"))

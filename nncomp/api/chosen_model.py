@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from nncomp.blocks import levels
@@ -20,14 +21,17 @@ ReferenceText = Bytes | str | os.PathLike[str] | None  # bytes, or the name of a
 OF_LEVEL = "of the level"  # stands for the model of the level
 
 
-def to_write_with(name: ModelName, level: int | None) -> tuple[ModelFile | None, Effort]:
-    """Return the model to compress with and the effort of the level. The model is None for None.
+def to_write_with(name: ModelName, level: int | None, block_size: int | None = None) -> tuple[ModelFile | None, Effort]:
+    """Return the model to compress with and the effort of the level, with blocks of this size. The model is None for None.
 
-    Raises ModelError if there is no such model or level.
+    Raises ModelError if there is no such model or level, and ValueError for a size of blocks out of bounds.
     """
     chosen = levels.level(levels.STANDARD if level is None else level)
+    size = numbers.BLOCK_BYTES if block_size is None else block_size
+    if not numbers.MIN_BLOCK_BYTES <= size <= numbers.BLOCK_BYTES:
+        raise ValueError(f"A block of {size:,} bytes is out of bounds: {numbers.MIN_BLOCK_BYTES:,} to {numbers.BLOCK_BYTES:,}.")
     name = chosen.model if name == OF_LEVEL else name
-    return None if name is None else registry.open_model(_as_given(name)), chosen.effort
+    return None if name is None else registry.open_model(_as_given(name)), replace(chosen.effort, block_bytes=size)
 
 
 def opened_reference(text: ReferenceText) -> Reference | None:

@@ -208,13 +208,16 @@ class NncompFile(io.BufferedIOBase):
         level: int | None = None,
         model: ModelName = OF_LEVEL,
         reference: ReferenceText = None,
+        block_size: int | None = None,
     ) -> None:
         kind = mode.replace("b", "", 1) if isinstance(mode, str) else ""
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"The mode {mode!r} is unknown. Use r, w, x or a, with b or without.")
         self._reader: io.BufferedReader | None = None
         self._raw: _Reader | None = None
-        self._compressor = None if kind == "r" else Compressor(level=level, model=model, reference=reference)
+        self._compressor = None
+        if kind != "r":
+            self._compressor = Compressor(level=level, model=model, reference=reference, block_size=block_size)
         find_model = find_with(model, reference) if kind == "r" else None
         self._written_bytes = 0
         self._is_ours = isinstance(file, (str, bytes, os.PathLike))

@@ -39,10 +39,17 @@ class Compressor:
     b'piece by piece'
     """
 
-    def __init__(self, *, level: int | None = None, model: ModelName = OF_LEVEL, reference: ReferenceText = None) -> None:
+    def __init__(
+        self,
+        *,
+        level: int | None = None,
+        model: ModelName = OF_LEVEL,
+        reference: ReferenceText = None,
+        block_size: int | None = None,
+    ) -> None:
         from nncomp.stream.repeats import RepeatFinder
 
-        self._coding = Coding(*to_write_with(model, level), opened_reference(reference))
+        self._coding = Coding(*to_write_with(model, level, block_size), opened_reference(reference))
         effort = self._coding.effort
         self._finder = RepeatFinder(1 << effort.window_log2, self._coding.reference, effort.block_bytes)
         self._sink = io.BytesIO()
