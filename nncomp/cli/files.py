@@ -225,6 +225,8 @@ def open_sink(
     """
     if not name:
         raise OutputError("The name of the output is empty. Give the name of a file, or - for standard output.")
+    if name.endswith("/") and not storage.is_url(name):
+        raise OutputError(f"{shown(name)} is the name of a folder. Give the name of a file, or the folder with --output-dir.")
     descriptor = descriptor_of(name)
     if name == STANDARD or descriptor == 1:
         if is_closed(sys.stdout):
