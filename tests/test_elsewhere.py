@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -12,9 +13,10 @@ import pytest
 import nncomp
 from nncomp.cli.app import command_names
 from nncomp.cli.elsewhere import told
+from nncomp.cli.files import check_folder
 from nncomp.cli.names import shown
 from nncomp.cli.shorthand import spell_out
-from tests.kinds.commands import Commands
+from tests.kinds.commands import Commands, open_to_others
 from tests.test_conventions_page import OPTION, options_of_nncomp, rows
 
 NONE = "--model", "none"
@@ -115,6 +117,16 @@ NAMES: dict[str, tuple[list[str], str, set[str]]] = {
         "... (300,000 letters): The file cannot be read: File name too long.",
         set(),
     ),
+    "a file as an output folder": (
+        ["--output-dir", "a/b", "a", "d/b"],
+        "nncomp: The folder a/b cannot be made: a is a file.\n",
+        set(),
+    ),
+    "a name that is too long as an output folder": (
+        ["--output-dir", "x" * 300, "a"],
+        "cannot be written: File name too long.",
+        set(),
+    ),
     "a scheduler without an address": (["--cluster", "nowhere", "a"], "There is no scheduler at nowhere;", set()),
 }
 
@@ -133,6 +145,25 @@ def test_names(commands: Commands, tmp_path: Path, kind: str) -> None:
     assert (result.code, said in result.said) == (int(bool(said)), True), result.said
     assert len(result.said) < 10_000
     assert {str(path.relative_to(tmp_path)) for path in set(tmp_path.rglob("*")) - before} == made
+
+
+@on_linux
+@pytest.mark.parametrize("folder", ["out", "out/new/er"])
+def test_an_output_folder_is_looked_at_before_the_work(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "a").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    check_folder(folder)
+    check_folder("s3://bucket/out")
+    open_to_others(tmp_path)
+    (tmp_path / "out").chmod(0o555)
+    nobody = {"user": 65534} if os.geteuid() == 0 else {}
+    result = commands.run(*NONE, "--output-dir", folder, "a", "a", cwd=tmp_path, **nobody)
+    (tmp_path / "out").chmod(0o755)
+    assert (result.code, result.said) == (1, f"nncomp: The folder {folder} cannot be written: Permission denied.\n")
+    assert {path.name for path in tmp_path.rglob("*")} == {"out", "a"}
 
 
 @on_linux

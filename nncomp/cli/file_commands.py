@@ -307,8 +307,11 @@ def _folder(mirrored: str | None, flat: str | None, has_output: bool) -> str | N
 
 
 def _places(folder: str | None, inner: list[tuple[str, str]], flat: str | None) -> Places | None:
+    from nncomp.cli.files import check_folder
     from nncomp.cli.places import Places
 
+    if folder is not None:
+        check_folder(folder)
     return None if folder is None else Places(folder, dict(reversed(inner)), flat is not None)
 
 

@@ -286,6 +286,18 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"The folder {shown(str(folder))} cannot be made: {error.strerror}.") from error
 
 
+def check_folder(name: str) -> None:
+    """Raise OutputError, before any work is done, if no file can come into a folder, which may have to be made."""
+    if storage.is_url(name):
+        return
+    with _failures(name, is_file=False):
+        there = next((each for each in (Path(name), *Path(name).parents) if _status(str(each))), Path())
+    if not there.is_dir():
+        raise OutputError(f"The folder {shown(name)} cannot be made: {shown(str(there))} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {shown(name)} cannot be written: Permission denied.")
+
+
 def remove_source(name: str, source: os.stat_result) -> None:
     """Remove a source whose result is complete; raises OutputError if the file has changed since it was read."""
     try:
