@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nncomp.cli.draft import is_temporary
+from nncomp.format.numbers import BLOCK_BYTES
+from nncomp.stream import history
 from tests.conftest import environment
 
 COMMAND = [sys.executable, "-m", "nncomp"]
@@ -177,20 +179,51 @@ def full_disk(place: Place) -> Iterator[str]:
             if place.check("text.nnc" if command == "compress" else "text") or place.leftovers():
                 raise FaultError("a file is left")
             yield "limit on the size of files"
-    with tempfile.TemporaryDirectory() as mounted:
-        if subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mounted], capture_output=True, check=False
-        ).returncode:
+    with small_file_system() as mounted:
+        if not mounted:
             return
+        place.reset("text.nnc")
+        for _ in range(2):
+            spoken(start(place, "decompress", "-q", "text.nnc", "-o", f"{mounted}/text"), 1, "No space left on device")
+            if list(mounted.iterdir()):
+                raise FaultError("a file is left on the full disk")
+            yield "a full file system (tmpfs)"
+
+
+@contextmanager
+def small_file_system() -> Iterator[Path | None]:
+    """Mount a file system of 64 KiB and yield its folder; None where none may be mounted."""
+    with tempfile.TemporaryDirectory() as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
         try:
-            place.reset("text.nnc")
-            for _ in range(2):
-                spoken(start(place, "decompress", "-q", "text.nnc", "-o", f"{mounted}/text"), 1, "No space left on device")
-                if list(Path(mounted).iterdir()):
-                    raise FaultError("a file is left on the full disk")
-                yield "a full file system (tmpfs)"
+            is_mounted = not subprocess.run(mount, capture_output=True, check=False).returncode
+        except OSError:  # there is no such command
+            is_mounted = False
+        try:
+            yield Path(folder) if is_mounted else None
         finally:
-            subprocess.run(["umount", mounted], check=True)
+            if is_mounted:
+                subprocess.run(["umount", folder], check=True)
+
+
+def full_temporary_folder(_place: Place) -> Iterator[str]:
+    """Content that is longer than what is kept in memory, and no room for the temporary file that takes it."""
+    with small_file_system() as mounted, tempfile.TemporaryDirectory() as folder:
+        if not mounted:
+            return
+        noise = random.Random(0).randbytes(history.MEMORY_BYTES + 2 * BLOCK_BYTES)
+        place = Place(Path(folder), noise, b"")
+        place.reset("text")
+        spoken(start(place, "compress", "-q", "--model", "none", "text"), 0)
+        place.packed = (place.folder / "text.nnc").read_bytes()
+        surroundings = environment() | {"XDG_CACHE_HOME": cache(), "TMPDIR": str(mounted)}
+        for command, source, made in (("compress", "text", "text.nnc"), ("decompress", "text.nnc", "text")):
+            place.reset(source)
+            process = start(place, command, "-q", source, *(["--model", "none"] if made == "text.nnc" else []), env=surroundings)
+            spoken(process, 1, f"Make room in {mounted}, the folder for temporary files")
+            if place.check(made) or place.leftovers() or list(mounted.iterdir()):
+                raise FaultError("a file is left")
+            yield "a full folder for temporary files"
 
 
 def cache() -> str:
@@ -350,7 +383,10 @@ def run(kill_count: int, seed: int = 0, say: Callable[[str], None] = print) -> i
                 outcome = f"{done} results complete, of the others nothing under their name{stayed}"
                 say(f"| {name} during {what} | {count} | source whole; {outcome} |")
                 total += count
-        for faults in (full_disk, read_errors, changing_inputs, wrong_places):
+        with small_file_system() as mounted:
+            if not mounted:
+                say("| a full file system, a full folder for temporary files | 0 | not tried: none may be mounted here |")
+        for faults in (full_disk, full_temporary_folder, read_errors, changing_inputs, wrong_places):
             counts: dict[str, int] = {}
             for what in faults(place):
                 counts[what] = counts.get(what, 0) + 1

@@ -178,7 +178,7 @@ def test_what_cannot_be_read_or_written(run: Run, tmp_path: Path) -> None:
         (("compress", "missing"), "No such file"),
         (("decompress", "a.nnc", "-o", "folder"), "is a folder"),
         (("decompress", "a.nnc", "-o", "missing/a"), "cannot be written: No such file or directory"),
-        (("decompress", "folder"), "does not end in .nnc"),
+        (("decompress", "folder"), "This is a folder"),
     ):
         result = run(*arguments)
         assert result.returncode == 1

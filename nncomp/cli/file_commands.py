@@ -86,7 +86,7 @@ def compress(
         from nncomp.blocks import levels
         from nncomp.cli import inputs, model_choice, transfer, works
 
-        lists = inputs.Lists(files_from, files_from0)
+        lists = inputs.Lists(files_from or (), files_from0 or ())
         folder = _folder(output_dir, output_dir_flat, stdout or output is not None)
         check(
             cluster,
@@ -165,7 +165,7 @@ def decompress(
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer, works
 
-        lists = inputs.Lists(files_from, files_from0)
+        lists = inputs.Lists(files_from or (), files_from0 or ())
         folder = _folder(output_dir, output_dir_flat, stdout or output is not None)
         check(
             cluster,
@@ -256,7 +256,7 @@ def test(
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer, works
 
-        lists = inputs.Lists(files_from, files_from0)
+        lists = inputs.Lists(files_from or (), files_from0 or ())
         check(cluster, {}, {"--device": device, "--reference": reference} | _listed(lists))
         names = [] if cluster else [name for name, _ in inputs.expand(files, recursive, True, lists)]
         memory = inputs.parse_memory(memory_limit)
@@ -289,7 +289,7 @@ def list_(
     with guarded():
         from nncomp.cli import inputs, listing
 
-        lists = inputs.Lists(files_from, files_from0)
+        lists = inputs.Lists(files_from or (), files_from0 or ())
         listing.list_files([name for name, _ in inputs.expand(files, recursive, True, lists)], json)
 
 
@@ -304,12 +304,17 @@ def _folder(mirrored: str | None, flat: str | None, has_output: bool) -> str | N
         raise WrongUse("--output-dir and --output-dir-flat cannot be used together.")
     if (mirrored is not None or flat is not None) and has_output:
         raise WrongUse("Results in a folder and -o or -c cannot be used together.")
+    if "" in (mirrored, flat):
+        raise WrongUse("The name of the output folder is empty. Give the name of a folder; . is this one.")
     return mirrored if flat is None else flat
 
 
 def _places(folder: str | None, inner: list[tuple[str, str]], flat: str | None) -> Places | None:
+    from nncomp.cli.files import check_folder
     from nncomp.cli.places import Places
 
+    if folder is not None:
+        check_folder(folder)
     return None if folder is None else Places(folder, dict(reversed(inner)), flat is not None)
 
 

@@ -225,6 +225,8 @@ def open_sink(
     """
     if not name:
         raise OutputError("The name of the output is empty. Give the name of a file, or - for standard output.")
+    if name.endswith("/") and not storage.is_url(name):
+        raise OutputError(f"{shown(name)} is the name of a folder. Give the name of a file, or the folder with --output-dir.")
     descriptor = descriptor_of(name)
     if name == STANDARD or descriptor == 1:
         if is_closed(sys.stdout):
@@ -282,6 +284,18 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {shown(str(folder))} cannot be made: {error.strerror}.") from error
+
+
+def check_folder(name: str) -> None:
+    """Raise OutputError, before any work is done, if no file can come into a folder, which may have to be made."""
+    if storage.is_url(name):
+        return
+    with _failures(name, is_file=False):
+        there = next((each for each in (Path(name), *Path(name).parents) if _status(str(each))), Path())
+    if not there.is_dir():
+        raise OutputError(f"The folder {shown(name)} cannot be made: {shown(str(there))} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {shown(name)} cannot be written: Permission denied.")
 
 
 def remove_source(name: str, source: os.stat_result) -> None:

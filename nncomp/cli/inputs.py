@@ -6,8 +6,9 @@ import glob
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from nncomp.blocks.memory import Memory
 from nncomp.cli.draft import is_temporary
@@ -26,19 +27,20 @@ from nncomp.stream.reference import Reference
 class Lists:
     """Files that hold names of files: one name a line, and names that end with a zero byte. - is standard input."""
 
-    lines: str | None = None
-    zeros: str | None = None
+    lines: Sequence[str] = ()
+    zeros: Sequence[str] = ()
 
     def names(self) -> list[str]:
         """Return the names; raises DataError for a list that cannot be read."""
-        return [*_listed(self.lines, b"\n"), *_listed(self.zeros, b"\0")]
+        lines = [name for each in self.lines for name in _listed(each, b"\n")]
+        return lines + [name for each in self.zeros for name in _listed(each, b"\0")]
 
     def is_given(self) -> bool:
-        return self.lines is not None or self.zeros is not None
+        return bool(self.lines or self.zeros)
 
-    def takes_input(self) -> bool:
-        """Return whether a list is standard input."""
-        return STANDARD in (self.lines, self.zeros)
+    def of_input(self) -> int:
+        """Return how many lists are standard input."""
+        return [*self.lines, *self.zeros].count(STANDARD)
 
 
 NO_LISTS = Lists()
@@ -56,10 +58,10 @@ def expand(names: list[str] | None, is_recursive: bool, is_packed: bool, lists: 
         if sys.stdin is None or is_terminal(sys.stdin):
             raise WrongUse("No FILE is given, and nothing is piped in. Give a FILE, or - for standard input.")
         return [(STANDARD, STANDARD)]
-    if lists.lines == lists.zeros == STANDARD:
+    if lists.of_input() > 1:
         raise WrongUse("Standard input cannot be two lists. Give one of --files and --files0 a file.")
     listed = lists.names()
-    if lists.takes_input() and STANDARD in [*(names or []), *listed]:
+    if lists.of_input() and STANDARD in [*(names or []), *listed]:
         raise WrongUse("Standard input cannot be a list of files and a file. Give the list as a file, or leave out -.")
     found: list[tuple[str, str]] = []
     for name in names or []:
@@ -73,7 +75,9 @@ def expand(names: list[str] | None, is_recursive: bool, is_packed: bool, lists: 
 
 
 def open_reference(name: str | None) -> Reference | None:
-    """Return the reference of this name, None for none; raises DataError if it cannot be read."""
+    """Return the reference of this name, None for none; raises WrongUse if it can be none, DataError if it cannot be read."""
+    if name in ("", STANDARD):
+        raise WrongUse("A reference is a file, and cannot be standard input. Give its name: --reference FILE.")
     return None if name is None else Reference.of(name)
 
 
@@ -93,12 +97,17 @@ def planned(names: list[str] | None, is_recursive: bool, is_packed: bool) -> lis
 
 
 def _below(root: str, name: str) -> str:
-    return name.removeprefix(root).lstrip("/")
+    """Return the path of a file below a folder, however the folder is written.
+
+    >>> _below("./in/.", "in/.x"), _below(".", ".x"), _below("", "x"), _below("s3://bucket/in/", "s3://bucket/in/x")
+    ('.x', '.x', 'x', 'x')
+    """
+    if storage.is_url(name):
+        return name.removeprefix(root).lstrip("/")
+    return str(PurePath(name).relative_to(root))
 
 
-def _listed(name: str | None, separator: bytes) -> list[str]:
-    if name is None:
-        return []
+def _listed(name: str, separator: bytes) -> list[str]:
     try:
         if name == STANDARD:
             if sys.stdin is None:
@@ -129,7 +138,7 @@ def _meant(name: str, is_recursive: bool, is_packed: bool) -> tuple[str, list[st
         within = storage.inside(name) if is_recursive else None
         if within is not None:
             return name.rstrip("/"), [each for each in within if each.endswith(SUFFIX) == is_packed]
-    elif is_recursive and name != STANDARD and Path(name).is_dir():
+    elif is_recursive and name not in ("", STANDARD) and Path(name).is_dir():
         return name.rstrip("/"), _inside(name, is_packed)
     return name[: name.rfind("/") + 1], [name]
 

@@ -6,17 +6,21 @@ import unicodedata
 
 _ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 27: "e"}
 _JOINERS = "\u200c\u200d"  # of letters of some scripts, and of parts of an emoji
+_LONGEST = 4096  # bytes of a path, on Linux
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # categories of letters that are not seen, or that move others
 
 
 def shown(name: str) -> str:
     """Return a name to be printed: the name itself, or $'...' if it has letters that cannot be seen or bytes that are no text.
+    Of a name that no system would take only the beginning is shown.
 
-    >>> shown("notes of today.txt"), shown("two\\nlines"), shown("l\\udce9"), shown("\\x1b[31m")
-    ('notes of today.txt', "$'two\\\\nlines'", "$'l\\\\xe9'", "$'\\\\e[31m'")
+    >>> shown("notes of today.txt"), shown("two\\nlines"), shown("l\\udce9"), shown("\\x1b[31m"), shown("")
+    ('notes of today.txt', "$'two\\\\nlines'", "$'l\\\\xe9'", "$'\\\\e[31m'", "''")
     """
+    if len(name) > _LONGEST:
+        return f"{shown(name[:_LONGEST])}... ({len(name):,} letters)"
     if not any(map(_is_hidden, name)):
-        return name
+        return name or "''"
     return "$'" + "".join(_quoted(letter) for letter in name) + "'"
 
 

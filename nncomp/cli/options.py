@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
+    """Return what makes a whole number of an option's value; it raises BadParameter for a number out of the range."""
+    meant = f"{least} to {most}" if most else f"{least} or more"
+
+    def number(value: str | int) -> int:
+        try:
+            found = int(value)
+        except ValueError:
+            raise typer.BadParameter(f"{value!r} is not a whole number. Give {meant}.") from None
+        if found < least or (most is not None and found > most):
+            raise typer.BadParameter(f"{found} is not possible. Give {meant}.")
+        return found
+
+    return number
+
 
 Files = Annotated[
     list[str] | None,
@@ -24,7 +42,7 @@ Range = Annotated[
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also take the files in folders, but no links.")]
 FilesFrom = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--files",
         "--filelist",
@@ -34,7 +52,7 @@ FilesFrom = Annotated[
     ),
 ]
 FilesFromZeros = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--files0",
         help="The same with names that end with a zero byte, as find -print0 writes them.",
@@ -65,14 +83,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print the model and the kinds of block.")]
 Workers = Annotated[
     int,
-    typer.Option("--threads", "-T", min=0, help="Number of cores to use; 0 is all.", metavar="N", envvar="NNCOMP_THREADS"),
+    typer.Option(
+        "--threads", "-T", parser=whole(0), help="Number of cores to use; 0 is all.", metavar="N", envvar="NNCOMP_THREADS"
+    ),
 ]
 Level = Annotated[
     int,
     typer.Option(
         "--level",
-        min=1,
-        max=9,
+        parser=whole(1, 9),
         help="-1 (--fast) is quickest, -9 (--best) is smallest.",
         metavar="N",
         envvar="NNCOMP_LEVEL",
@@ -82,9 +101,8 @@ Long = Annotated[
     int | None,
     typer.Option(
         "--long",
-        min=20,
-        max=32,
-        help="Find repeats up to 2**N bytes back: 26 at -1 to -3, 29 at -4 to -7, 32 at -8, -9 and for --long alone.",
+        parser=whole(20, 32),
+        help="Find repeats up to 2**N bytes back, 20 to 32: 26 at -1 to -3, 29 at -4 to -7, 32 at -8, -9 and for --long alone.",
         metavar="N",
         show_default=False,
     ),

@@ -5,8 +5,28 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+import typer.core
+
+from nncomp.cli.elsewhere import told
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; of an option that zstd or xz have, and nncomp has not, they say what it is here."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            context = getattr(error, "ctx", None)
+            if sentence := told(getattr(error, "option_name", ""), context.info_name if context else ""):
+                error.message, error.possibilities = sentence, []  # type: ignore[attr-defined]
+            raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="Compress text with a small neural network. Compressed text is smaller than with xz and zstd, and decodes to the "
     "same bytes on every machine.\n\n"
     "nncomp FILE compresses, nncomp -d FILE.nnc decompresses, -t tests, -l lists. Without FILE, nncomp reads standard input "

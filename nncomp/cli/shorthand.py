@@ -23,12 +23,12 @@ VALUED = {
     "--cluster", "--output-dir", "--output-dir-flat", "--files", "--filelist", "--files0", "--reference",
 }  # fmt: skip
 _ROOT = {"-h", "--help", "-V", "--version"}
-_LEVELS = "123456789"
+_DIGITS = "0123456789"
 
 
 def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool) -> list[str]:
     """Return the arguments with the command first. The last of -d, -t, -l and -z is the command; the default is compress.
-    The last of -1 to -9, --fast and --best is the level.
+    The last of -1 to -9, --fast and --best is the level; -19 is --level 19, which the command refuses.
 
     With no arguments at all, standard input is compressed, unless it is a terminal (`is_terminal`).
 
@@ -59,15 +59,15 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
         elif argument in VALUED and argument.startswith("--"):
             rest += [argument, *_next(remaining)]
         elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":
-            letters, needs_value = "", False
+            letters, needs_value, is_number = "", False, False
             for i, letter in enumerate(argument[1:], 1):
                 if letter in modes:
-                    command = modes[letter]
+                    command, is_number = modes[letter], False
                     continue
-                if letter in _LEVELS:
-                    level = letter
+                if letter in _DIGITS:  # 19 is a number, and no level
+                    level, is_number = level * is_number + letter, True
                     continue
-                letters += letter
+                letters, is_number = letters + letter, False
                 if letter in VALUED:  # the rest of the argument is its value
                     letters += argument[i + 1 :]
                     needs_value = i + 1 == len(argument)

@@ -138,6 +138,8 @@ def unpacked_name(name: str) -> str:
     'notes.txt'
     """
     if not name.endswith(SUFFIX):
+        if name and Path(name).is_dir():
+            raise DataError("This is a folder. Give files, or -r to take all files in it.")
         raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
     return name.removesuffix(SUFFIX)
 

@@ -102,8 +102,14 @@ def _remote(address: str) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError at once when nobody listens at an address; Dask would repeat the attempt for a long time."""
-    if found := re.fullmatch(r"(?:tcp|tls)://(.+):([0-9]+)/?", address):
+    """Raise OSError at once when nobody listens at an address; Dask would repeat the attempt for a long time.
+
+    Raises ValueError for a word that is no address at all.
+    """
+    found = re.fullmatch(r"(?:(?:tcp|tls)://)?([^/]+):([0-9]+)/?", address)
+    if not found and "://" not in address:
+        raise ValueError(address)
+    if found:
         socket.create_connection((found[1].strip("[]"), int(found[2])), _CONNECT_S).close()
 
 

@@ -244,7 +244,7 @@ def _with_models(nnc: bytes, find_model: FindModel) -> Iterator[tuple[FrameBlock
         if needs_model and found.model is None:
             raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
         if found.head.reference:
-            raise DataError("The file is compressed with a reference, and what a reference gives cannot be estimated yet.")
+            raise DataError("The file is compressed with a reference, and what a reference gives is not estimated.")
         yield found, find_model(found.model) if needs_model and found.model else None
 
 

@@ -142,7 +142,7 @@ def read_headers(source: ByteSource, on_end: OnEnd | None = None) -> Iterator[Fo
             on_end(frame, content)
         frame += 1
     if not frame:
-        raise FormatError("The file is empty, but even no bytes at all compress to a few; it is truncated.")
+        raise FormatError("The file is empty, and so it is truncated: even an empty text has some bytes when it is compressed.")
 
 
 def check_magic(magic: bytes, frame: int, offset: int = 0) -> None:

@@ -71,5 +71,5 @@ class History:
 def _no_room(error: OSError) -> OutputError:
     return OutputError(
         f"The text that repeats may reach back to cannot be kept in a temporary file ({error.strerror}). "
-        "Make room in the folder for temporary files, or set TMPDIR to another."
+        f"Make room in {tempfile.gettempdir()}, the folder for temporary files, or set TMPDIR to another."
     )
