@@ -123,7 +123,7 @@ def test_sizes_out_of_bounds(count: int, bits: int) -> None:
 
 def test_memory_at_the_default() -> None:
     model = byte_predictor.new_mixing(10**7, MAX_TABLE_BITS)
-    assert 60_000_000 < total_bytes(model) <= 64_000_000
+    assert 67_000_000 < total_bytes(model) <= 69_000_000
 
 
 def total_bytes(part: Any) -> int:

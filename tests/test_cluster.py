@@ -21,7 +21,7 @@ from nncomp.blocks.levels import level
 from nncomp.blocks.lzma_payload import FILTERS
 from nncomp.blocks.memory import Memory
 from nncomp.errors import DataError, FormatError, ModelError, NncompError, WorkerError
-from nncomp.format import frames, numbers
+from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model, shipped_path
@@ -41,6 +41,7 @@ from nncomp.cluster.remote_task import Order, SentModel, model_count, run_order
 from nncomp.cluster.window import Window
 
 MB = 1_000_000
+BLOCK_BYTES = 14 << 18  # of the long corpora here
 MODEL = open_model("fast") if shipped_path("fast").exists() else None
 EFFORT = level(1).effort
 
@@ -160,7 +161,7 @@ class Made(io.RawIOBase):
     def __init__(self, blocks: int, kind: BlockKind) -> None:
         self._parts: list[bytes] = []
         self._blocks = blocks
-        data = bytes(numbers.BLOCK_BYTES)
+        data = bytes(BLOCK_BYTES)
         payload = data if kind == BlockKind.STORED else lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)
         self._block = Block(kind, len(data), payload, checksum(data), False)
         self._content = content_hash()
@@ -176,7 +177,7 @@ class Made(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self._parts and self._blocks:
             self._blocks -= 1
-            self._content.update(bytes(numbers.BLOCK_BYTES))
+            self._content.update(bytes(BLOCK_BYTES))
             self._writer.write(replace(self._block, is_last=not self._blocks), self._content.digest())
         if not self._parts:
             return 0
@@ -204,16 +205,19 @@ class Counted(io.RawIOBase):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
 @pytest.mark.parametrize(("kind", "is_written"), [(BlockKind.STORED, False), (BlockKind.LZMA, True)])
-def test_memory_is_bounded_while_a_corpus_is_not(cluster: Cluster, kind: BlockKind, is_written: bool) -> None:
-    """160 MB pass, into the cluster or out of it; neither this process (client and scheduler) nor a worker grows by so much."""
+def test_memory_is_bounded_while_a_corpus_is_not(
+    cluster: Cluster, kind: BlockKind, is_written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """160 MB pass, of blocks up to 6 MiB, into the cluster or out of it; neither this process nor a worker grows by so much."""
+    monkeypatch.setattr("nncomp.cluster.window.SPLIT_BYTES", 6 << 20)
     before = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}
     sink = Counted()
     source = io.BufferedReader(Made(40, kind))
     long = Work("long", lambda: nullcontext(source), (lambda: nullcontext(sink)) if is_written else None)
     window = run([long], Decompressing(cluster, find_model, Memory()), cluster, nobody)
-    assert long.error is None and long.summary.raw_bytes == 40 * numbers.BLOCK_BYTES
+    assert long.error is None and long.summary.raw_bytes == 40 * BLOCK_BYTES
     assert sink.count == (long.summary.raw_bytes if is_written else 0)
-    assert numbers.BLOCK_BYTES <= window.most_bytes <= 2 * window.limit_bytes < 40 * MB
+    assert BLOCK_BYTES <= window.most_bytes <= 2 * window.limit_bytes < 40 * MB
     after = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}
     assert {name for name in after if after[name] - before.get(name, 0) > 90 * MB} == set()
 

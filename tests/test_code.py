@@ -16,6 +16,7 @@ from checks.independent.refused import RefusedError
 from checks.slow_block import decode_slowly, encode_slowly
 from nncomp import range_coder
 from nncomp.blocks import token_payload
+from nncomp.blocks.levels import Effort
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.payloads import TokensHead
 from nncomp.network.choice import likely_codes
@@ -101,9 +102,9 @@ def gains(model: Model, data: bytes) -> dict[int, float]:
 def test_the_likeliest_code_is_found() -> None:
     """All codes in one batch say what each says alone; the order is that of the bits saved."""
     model = with_codes(small_model(), 6, 4, 3000)
-    for data in (TEXT[:60], TEXT[1000:1400]):
+    for data in (TEXT[:12], TEXT[1000:1011]):  # all codes are tried on so few tokens
         found, expected = likely_codes(Network(model), data), gains(model, data)
-        assert [choice.code for choice in found] == sorted(expected, key=lambda code: -expected[code])
+        assert [choice.code for choice in found] == sorted(expected, key=lambda code: -expected[code])[:4]
         assert all(choice.saved_bits == pytest.approx(expected[choice.code]) for choice in found)
     assert likely_codes(Network(small_model()), TEXT) == [] == likely_codes(Network(model), b"")
 
@@ -112,12 +113,12 @@ def test_few_of_many_codes_are_tried_further() -> None:
     """The best for the first tokens are ordered by more tokens."""
     model = with_codes(small_model(), 40, 5, 3000)
     found, first = likely_codes(Network(model), TEXT[:2000]), gains_at_first(model)
-    assert len(found) == 8 and {choice.code for choice in found} == set(sorted(first, key=lambda code: -first[code])[:8])
+    assert len(found) == 4 and {choice.code for choice in found} == set(sorted(first, key=lambda code: -first[code])[:4])
     assert [choice.saved_bits for choice in found] == sorted((choice.saved_bits for choice in found), reverse=True)
 
 
 def gains_at_first(model: Model) -> dict[int, float]:
-    ids = model.vocabulary.encode(TEXT[:2000])[:32]
+    ids = model.vocabulary.encode(TEXT[:2000])[:12]
     return gains(model, b"".join(model.vocabulary.tokens[i] for i in ids))
 
 
@@ -129,7 +130,7 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
         fast, data = Network(with_codes(small_model(), 3, seed, 2500)), TEXT[900 * seed :][:900]
         none = token_payload.encode_tokens(plain, data)[0]
         each = [token_payload.encode_and_learn(fast, data, small_start(), code=code)[0] for code in range(4)]
-        found = token_payload.encode_tokens(fast, data)[0]
+        found = token_payload.encode_tokens(fast, data, effort=Effort(tried_codes=2))[0]
         assert none == each[0] and found in each and len(found) <= len(none)
         taken.add(found[2] > 0)
     assert taken == {False, True}
@@ -140,18 +141,27 @@ def test_a_long_block_is_coded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = TEXT[:3000]
     monkeypatch.setattr(token_payload, "_TRIED_BYTES", len(data) - 1)
     fast = Network(with_codes(small_model(), 6, 4, 3000))
-    predict, calls = token_payload.predict_tokens, list[object]()
+    encode, codes = token_payload.encode_and_learn, list[int]()
 
-    def counted(*rest: Any) -> token_payload.Predicted:
-        calls.append(rest)
-        return predict(*rest)
+    def counted(network: Network, text: bytes, start: Any, threads: int, code: int, effort: Effort) -> token_payload.Encoded:
+        codes.append(code)
+        return encode(network, text, start, threads, code, effort)
 
-    monkeypatch.setattr(token_payload, "predict_tokens", counted)
+    monkeypatch.setattr(token_payload, "encode_and_learn", counted)
     assert token_payload.encode_tokens(fast, data)[0][2] == 0
-    assert len(calls) == 1
+    assert codes == [0]
     monkeypatch.setattr(token_payload, "_TRIED_BYTES", len(data))
+    monkeypatch.setattr(token_payload, "_SURE_BYTES", len(data))
+    best, second = (choice.code for choice in likely_codes(fast, data)[:2])
+    for count, sure_bits, tried in ((2, -1e9, [0, best, second]), (1, 1e9, [0, best]), (1, -1e9, [best])):
+        codes.clear()
+        monkeypatch.setattr(token_payload, "_SURE_BITS", sure_bits)
+        token_payload.encode_tokens(fast, data, effort=Effort(tried_codes=count))
+        assert codes == tried
+    monkeypatch.setattr(token_payload, "_SURE_BYTES", len(data) - 1)
+    codes.clear()
     token_payload.encode_tokens(fast, data)
-    assert len(calls) == 4
+    assert codes == [0, best], "in a longer block no code is sure to pay"
 
 
 def test_codes_that_cannot_be() -> None:

@@ -21,6 +21,7 @@ class Effort:
     max_lanes: int = 4  # fewer lanes are smaller, and slower
     max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line; twice as many where it is long
     is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
+    tried_codes: int = 1  # of a short block, so many codes are tried in full: 2 or more, and none; one alone if it is sure to pay
     window_log2: int = 29  # how far back in the literals a copy may reach
     block_bytes: int = BLOCK_BYTES  # the literals of a block; the last one of a file has up to half as many again
     is_stored: bool = False  # nothing is tried: for what is compressed already
@@ -43,10 +44,10 @@ LEVELS = {
     3: Level("fast", Effort(max_lanes=2, max_lines_log2=20, window_log2=26)),
     4: Level("default", Effort(is_thorough=False)),
     5: Level("default", Effort()),
-    6: Level("default", Effort(max_lanes=2)),
-    7: Level("default", Effort(max_lanes=1)),
-    8: Level("default", Effort(max_lanes=1, max_lines_log2=22, window_log2=32)),
-    9: Level("default", Effort(max_lanes=1, max_lines_log2=22, window_log2=32)),
+    6: Level("default", Effort(max_lanes=2, tried_codes=2)),
+    7: Level("default", Effort(max_lanes=1, tried_codes=2)),
+    8: Level("default", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
+    9: Level("default", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
 }
 
 

@@ -24,13 +24,14 @@ from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import TokenMixing, learned_values, new_mixing
-from nncomp.network.choice import likely_codes
+from nncomp.network.choice import Choice, likely_codes
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 
 PARTS = 16  # of a block, whose surprisal is told
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
-_TRIED_BYTES, _TRIED_CODES = 1 << 14, 2  # of a block this short, so many codes are tried in full
+_TRIED_BYTES = 1 << 14  # of a block this short codes are tried
+_SURE_BYTES, _SURE_BITS = 1 << 11, 6  # a code is sure to pay in so short a block where the network saves so much at its beginning
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
@@ -60,12 +61,17 @@ class Encoded(NamedTuple):
 def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effort = USUAL) -> Encoded:
     """Return the payload of a block (at least one byte); the same for any number of threads.
 
-    Of a short block payloads without a code and with likely codes are made, and the smallest is returned. A longer block has no
-    code: what it adds to the input of each token is for the beginning of a text, and costs 0.04 to 0.33 % of 100 KB.
+    Of a short block payloads without a code and with likely codes are made, and the smallest is returned; or only the one with
+    the likeliest code, if it is the only one tried and sure to pay. A longer block has no code: what a code adds to the input of
+    each token is for the beginning of a text, and costs 0.04 to 0.33 % of 100 KB.
     """
-    start, codes = model_start(network), [NO_CODE]
+    start, likely = model_start(network), list[Choice]()
     if len(data) <= _TRIED_BYTES:
-        codes += [choice.code for choice in likely_codes(network, data)[:_TRIED_CODES]]
+        likely = likely_codes(network, data)[: effort.tried_codes]
+    codes = [choice.code for choice in likely]
+    is_sure = len(likely) == 1 and likely[0].saved_bits > _SURE_BITS and len(data) <= _SURE_BYTES
+    if not is_sure:
+        codes.insert(0, NO_CODE)
     found = [encode_and_learn(network, data, start, threads, code, effort) for code in codes]
     return min(found, key=lambda each: (len(each.payload), each.cost_bits))
 

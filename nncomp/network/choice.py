@@ -18,8 +18,8 @@ from nncomp.network.code import entry_count
 from nncomp.network.engine import Network, feed, token_frequencies
 from nncomp.network.state import new_scratch, new_state, no_exchange, state_of_codes
 
-_ALL_TOKENS, _MORE_TOKENS = 32, 160  # tokens that all codes are tried on, and the few
-_FEW = 8
+_ALL_TOKENS, _MORE_TOKENS = 12, 48  # tokens that all codes are tried on, and the few (docs/log/code.md)
+_FEW = 4
 _MOST_BYTES = 2048  # of a text that are looked at
 
 
