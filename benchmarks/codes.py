@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nncomp.blocks import token_payload
+from nncomp.blocks.levels import Effort
 from nncomp.network.choice import likely_codes
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
@@ -41,8 +42,8 @@ def payload_bits(network: Network, data: bytes, code: int) -> tuple[int, float]:
 
 
 def sent_code(network: Network, data: bytes) -> int:
-    """Return the code that the compressor sends."""
-    return token_payload.encode_tokens(network, data).payload[2]
+    """Return the code that the compressor sends at -6 to -9."""
+    return token_payload.encode_tokens(network, data, effort=Effort(tried_codes=2)).payload[2]
 
 
 def measure(network: Network, texts: list[bytes]) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:
