@@ -51,6 +51,9 @@ def _flush(status: int) -> None:
 
 def main() -> NoReturn:
     """Run nncomp; SIGTERM and SIGHUP end it as Ctrl-C does."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # NumPy's products are small here; its threads would spin on a busy machine
     try:
         prepare()
         for name in ("SIGTERM", "SIGHUP"):
