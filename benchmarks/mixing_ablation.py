@@ -39,6 +39,7 @@ from nncomp.machine.kernels import inlined
 from nncomp.mixing import byte_predictor, match_model, mixer, start_values, token_predictor
 from nncomp.mixing.arithmetic import squash
 from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
+from nncomp.mixing.copies_of import copied
 from nncomp.mixing.token_contexts import context_name
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
@@ -175,7 +176,7 @@ class TokenTree:
         _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
         with patch.object(token_threads, "run", loop):
-            coded = [some.copied() for some in token_threads.encode(model, m, raw, ids, first_ids, token_threads.Begin(), 1)]
+            coded = [copied(some) for some in token_threads.encode(model, m, raw, ids, first_ids, token_threads.Begin(), 1)]
         return np.concatenate([some.decisions for some in coded]), np.concatenate([some.p1 for some in coded])
 
     def _start_without(self, off: frozenset[str]) -> dict[str, NDArray[Any]]:

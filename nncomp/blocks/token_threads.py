@@ -56,10 +56,6 @@ class Coded(NamedTuple):
     p1: NDArray[np.uint16]  # N * bits, 1..65535
     places: NDArray[np.int32]  # N: where in the block each token begins
 
-    def copied(self) -> Coded:
-        """Return what stays."""
-        return Coded(self.decisions.copy(), self.p1.copy(), self.places.copy())
-
 
 class _Part(NamedTuple):
     """What one thread runs: a network or half of one, and some of the lanes."""

@@ -21,7 +21,7 @@ _OTHER_NAMES = {
     "nncomp bench": "-b -i --priority",
 }
 _NOT_HERE = (
-    "--progress -C --check --no-check --ignore-check --pass-through --no-pass-through -B --block-size --block-list --rsyncable "
+    "--progress -C --check --no-check --ignore-check --pass-through --no-pass-through --block-list --rsyncable "
     "--adapt --auto-threads --asyncio --no-asyncio --stream-size --size-hint --content-size --no-content-size "
     "--target-compressed-block-size --compress-literals --no-compress-literals --row-match-finder --no-row-match-finder --zstd "
     "--format -F --no-name -n --single-stream --flush-timeout --lzma1 --lzma2 --delta --x86 --arm "

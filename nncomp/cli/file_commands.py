@@ -108,7 +108,7 @@ def compress(
         target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         effort = replace(effort, window_log2=long) if long else effort
-        effort = replace(effort, block_bytes=inputs.parse_block_size(block_size)) if block_size else effort
+        effort = replace(effort, block_bytes=inputs.parse_block_size(block_size)) if block_size is not None else effort
         is_verified = verify or is_removed
         options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         options = replace(options, places=_places(folder, inner, output_dir_flat), is_skipping=exclude_compressed)

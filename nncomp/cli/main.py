@@ -51,9 +51,8 @@ def _flush(status: int) -> None:
 
 def main() -> NoReturn:
     """Run nncomp; SIGTERM and SIGHUP end it as Ctrl-C does."""
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # NumPy's products are small here; its threads would spin on a busy machine
+    # NumPy's products are small here: its threads would only spin on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         prepare()
         for name in ("SIGTERM", "SIGHUP"):

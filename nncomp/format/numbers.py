@@ -21,9 +21,9 @@ REFERENCE_HASH_BYTES = 8  # of the SHA-256 of a reference
 # Block
 MAX_LITERAL_BYTES = (18 << 20) - 1  # of a block: what is coded
 MAX_RAW_BYTES = 64 << 20  # of a block: literals and copies
-BLOCK_BYTES = 12 << 20  # the literals that a writer takes, where it is not told other
-SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when half as many again are there; else all are the last block
-MIN_BLOCK_BYTES = 1 << 16  # it may be told as few
+BLOCK_BYTES = 12 << 20  # the literals that a writer takes, if it is not asked for fewer
+SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when so many are there, half as many again; else all are the last block
+MIN_BLOCK_BYTES = 1 << 16  # the fewest that it is asked for
 KIND_BITS = 3
 
 # Copies
