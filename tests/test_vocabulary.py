@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomp.errors import ModelError
+from nncomp.network import vocabulary as vocabulary_module
 from nncomp.network.vocabulary import Vocabulary, byte_vocabulary
 from tests.models import TEXT, small_vocabulary
 
@@ -53,3 +54,12 @@ def test_a_vocabulary_with_an_empty_token_is_refused() -> None:
     assert len(tokens) == 512
     with pytest.raises(ModelError, match="tokens of 1 to 24 bytes"):
         Vocabulary(tuple(tokens))
+
+
+def test_how_many_pieces_are_taken_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, found = small_vocabulary(), []
+    monkeypatch.setattr(vocabulary_module, "_PIECE_BYTES", 10)
+    for batch in (1, 3, 1000):
+        monkeypatch.setattr(vocabulary_module, "_BATCH", batch)
+        found.append(known.encode(TEXT[:333]).tolist())
+    assert found[0] == found[1] == found[2] and len(found[0]) > 10

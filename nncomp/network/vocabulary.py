@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_TOKEN_BYTES = 24
 _PIECE_BYTES = 1 << 16  # the tokenizer gets pieces of this size, so that its time grows linearly
+_BATCH = 4  # pieces at a time: the tokenizer takes over 200 bytes for each token
 # A token may cross spaces, but not the end of a line: 8 to 12 % more bytes a token than word-bound merges.
 _LINE = "[^\n]*\n+|[^\n]+"
 
@@ -114,8 +115,10 @@ class Vocabulary:
         [104, 105]
         """
         pieces = [data[i : i + _PIECE_BYTES].decode("latin-1") for i in range(0, len(data), _PIECE_BYTES)]
-        encodings = self._tokenizer.encode_batch(pieces, add_special_tokens=False)
-        parts = [np.array(e.ids, dtype=np.int32) for e in encodings]
+        parts = list[NDArray[np.int32]]()
+        for first in range(0, len(pieces), _BATCH):
+            encodings = self._tokenizer.encode_batch(pieces[first : first + _BATCH], add_special_tokens=False)
+            parts += [np.array(each.ids, dtype=np.int32) for each in encodings]
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
     def decode(self, ids: NDArray[np.integer[Any]] | Sequence[int]) -> bytes:
