@@ -128,7 +128,7 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
 def test_threads_give_bytes_up_at_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they would have been the smaller in the end: a file is the same for any number of threads."""
-    table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(9_000))
+    table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(2_500))
     kinds = []
     for lead in (1.1, 0.0):  # at the second, bytes are given up whatever they take
         monkeypatch.setattr(codec, "_TOKENS_LEAD", lead)
