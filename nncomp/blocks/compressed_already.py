@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import Counter
 from typing import BinaryIO
+
+import numpy as np
 
 from nncomp.format.numbers import MAGIC
 
@@ -71,20 +72,21 @@ def looks_compressed(sample: bytes, is_known: bool = False) -> bool:
     count = len(sample)
     if not count:  # a file that shrank, or that has no size of its own
         return False
-    bits = -sum(n * math.log2(n / count) for n in Counter(sample).values()) / count
+    counts = np.bincount(np.frombuffer(sample, np.uint8)).tolist()
+    bits = -sum(n * math.log2(n / count) for n in counts if n) / count
     missing = 255 / (2 * count * math.log(2))  # what the entropy of so many random bytes is below 8 bits, on average
     least_bits, least_share = (_KNOWN_BITS, _KNOWN_SHARE) if is_known else (_UNKNOWN_BITS, _UNKNOWN_SHARE)
     return bits >= least_bits - missing and len(zlib.compress(sample, 1)) >= least_share * count
 
 
 def looks_random(block: bytes) -> bool:
-    """Return whether a block looks compressed wherever it is looked at, which is at its start and after each 64 KiB.
+    """Return whether a block, or a part of one, looks compressed at its start, after each 64 KiB and at its end.
 
     >>> looks_random(bytes(1 << 20))
     False
     """
-    starts = range(0, max(1, len(block) - SAMPLE_BYTES + 1), _LOOK_EVERY)
-    return all(looks_compressed(block[start : start + SAMPLE_BYTES]) for start in starts)
+    last = max(0, len(block) - SAMPLE_BYTES)
+    return all(looks_compressed(block[start : start + SAMPLE_BYTES]) for start in (*range(0, last, _LOOK_EVERY), last))
 
 
 def compressed_kind(stream: BinaryIO, size: int) -> str | None:
