@@ -102,7 +102,7 @@ Long = Annotated[
     typer.Option(
         "--long",
         parser=whole(20, 32),
-        help="Find repeats up to 2**N bytes back, 20 to 32: 26 at -1 to -3, 29 at -4 to -7, 32 at -8, -9 and for --long alone.",
+        help="Find repeats up to 2**N bytes back, 20 to 32: 29 without it, 32 at -8, -9 and for --long alone.",
         metavar="N",
         show_default=False,
     ),
