@@ -77,6 +77,11 @@ def _text(function: str) -> str:
         return _taken(text)
 
 
+def triple() -> str:
+    """Return LLVM's name of the platform of this process: "x86_64-unknown-linux-gnu" and so on."""
+    return _text("GetProcessTriple")
+
+
 def host_name() -> str:
     """Return LLVM's name of this processor: "znver4", "sapphirerapids" and so on."""
     return _text("GetHostCPUName")
@@ -102,10 +107,10 @@ def load(code: bytes, entry: str, processor: str, features: str) -> int:
 
         llvm["InitializeNativeTarget"]()
         llvm["InitializeNativeAsmPrinter"]()
-        triple = _text("GetProcessTriple")
-        target = made(llvm["GetTargetFromTriple"](triple.encode(), ctypes.byref(message)))
-        triple += "-elf" if os.name == "nt" else ""  # MCJIT takes nothing else there
-        names = triple.encode(), processor.encode(), features.encode()
+        platform = triple()
+        target = made(llvm["GetTargetFromTriple"](platform.encode(), ctypes.byref(message)))
+        platform += "-elf" if os.name == "nt" else ""  # MCJIT takes nothing else there
+        names = platform.encode(), processor.encode(), features.encode()
         machine = made(llvm["CreateTargetMachine"](target, *names, 2, b"default", b"jitdefault", 0, 1, b""))
         module = made(llvm["ParseAssembly"](_context(), b"", ctypes.byref(message)))
         has_own_memory = os.uname().machine in ("arm64", "aarch64") if hasattr(os, "uname") else False

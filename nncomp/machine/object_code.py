@@ -49,6 +49,16 @@ def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
         raise TypeError(f"No kernel takes a {kind.__name__}.")
 
 
+def emptied(value: Any) -> Any:
+    """Return an argument of the same type whose arrays are empty."""
+    if isinstance(value, np.ndarray):
+        return np.zeros((0,) * value.ndim, value.dtype)
+    if isinstance(value, tuple):
+        parts = [emptied(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
 Call = Callable[[list[int]], None]
 
 

@@ -1,6 +1,7 @@
 """What kernels are compiled for: this machine's processor by LLVM's names, and the versions of the compiler.
 
-NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name another processor, as they do for Numba. Numba itself is not imported.
+Where object code came with nncomp (`prepared`), it is the kind of processor that this machine's is of. NUMBA_CPU_NAME and
+NUMBA_CPU_FEATURES name another processor, as they do for Numba. Numba itself is not imported.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import sys
 from contextlib import suppress
 
-from nncomp.machine import llvm
+from nncomp.machine import llvm, prepared
 
 _COMPILERS = "llvmlite", "numba"
 
@@ -18,15 +19,16 @@ _COMPILERS = "llvmlite", "numba"
 @functools.cache
 def name() -> str:
     """Return the processor's name: "znver4", "sapphirerapids" and so on."""
-    return os.environ.get("NUMBA_CPU_NAME") or llvm.host_name()
+    kind = prepared.kind()
+    return kind.name if kind else os.environ.get("NUMBA_CPU_NAME") or llvm.host_name()
 
 
 @functools.cache
 def features_text() -> str:
     """Return the processor's features as LLVM takes them: "+avx2,-avx512f" and so on."""
-    named = os.environ.get("NUMBA_CPU_FEATURES")
-    if named is not None:
-        return named
+    kind, named = prepared.kind(), os.environ.get("NUMBA_CPU_FEATURES")
+    if kind or named is not None:
+        return kind.features if kind else named or ""
     return ",".join(f"{'+' if has else '-'}{feature}" for feature, has in sorted(llvm.host_features().items()))
 
 
