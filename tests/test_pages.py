@@ -43,6 +43,7 @@ NOT_RUN = {
     r"torchrun ": "needs several processes; tests/train_together.py is one of two",
     r"dask ": "does not end",
     r"python -m (benchmarks|checks)\.": "takes minutes to hours",
+    r"python -m nncomp\.cli\.prepare": "takes minutes; tests/test_prepared.py makes object code of one kernel",
     r"python -m tests\.golden\.make": "writes into the repository; tests/test_golden.py makes all files anew",
     r"(python -m )?(NNCOMP_FULL=1 )?pytest ": "make test runs all tests",
 }

@@ -137,7 +137,7 @@ def compile_beside(kernel: Kernel, module: str, call: str) -> None:
     has_locks = hasattr(os, "sched_getaffinity")  # where it is missing, locks may be missing too
     if not sys.executable or not IS_COMPILED or not has_locks or kernel_cache.has_some(kernel.name):
         return
-    if usable_cores() < 2 or not kernel_cache.is_kept():
+    if usable_cores() < 2 or not kernel_cache.cache_folder() or not kernel_cache.is_kept():
         return
     import subprocess  # takes 10 ms, and a start where all is compiled does without
 
