@@ -10,8 +10,6 @@ import math
 import zlib
 from typing import BinaryIO
 
-import numpy as np
-
 from nncomp.format.numbers import MAGIC
 
 SAMPLE_BYTES = 1 << 13
@@ -69,6 +67,8 @@ def looks_compressed(sample: bytes, is_known: bool = False) -> bool:
     >>> looks_compressed(random), looks_compressed(random.hex().encode()), looks_compressed(bytes(range(256)) * 32)
     (True, False, False)
     """
+    import numpy as np  # a start does without until something is looked at
+
     count = len(sample)
     if not count:  # a file that shrank, or that has no size of its own
         return False
