@@ -301,6 +301,7 @@ def test_what_cannot_be(run: Run, tmp_path: Path) -> None:
         (["--cluster", "local", "--device", "cpu", "a"], 2, "--device cannot be used with --cluster."),
         (["--cluster", "local", "a", "./a", "--output-dir", "out"], 1, "would both become out/a.nnc"),
         (["--resume", "a"], 2, "--resume needs --cluster."),
+        (["--cluster", "", "a"], 2, "--cluster needs an address, or the word local."),
     ):
         result = run("compress", *arguments)
         assert result.returncode == code

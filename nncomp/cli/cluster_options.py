@@ -21,7 +21,9 @@ ReportJson = Annotated[bool, Option("--json", help="With --cluster: print one JS
 
 
 def check(cluster: str | None, with_cluster: dict[str, object], without: dict[str, object]) -> None:
-    """Raise WrongUse for an option that needs --cluster without it, or that cannot be used with it."""
+    """Raise WrongUse for an option that needs --cluster without it, or that cannot be used with it, and for no address."""
+    if cluster == "":
+        raise WrongUse("--cluster needs an address, or the word local.")
     wrong = [name for name, value in (without if cluster else with_cluster).items() if value]
     if wrong:
         raise WrongUse(f"{wrong[0]} {'cannot be used with' if cluster else 'needs'} --cluster.")
