@@ -13,7 +13,7 @@ import typer
 
 from nncomp.cli import file_commands, measuring_commands  # noqa: F401 (they add their commands to the app)
 from nncomp.cli.failures import COMPLETE, guarded
-from nncomp.cli.options import Objective, Shape, Shell
+from nncomp.cli.options import Objective, Shell
 from nncomp.cli.root import app as app
 
 
@@ -33,12 +33,14 @@ def train(
         ),
     ] = None,
     shape: Annotated[
-        Shape,
+        str | None,
         typer.Option(
-            help="Size of the new network. If it only has more layers than --init, only the new layers are trained.",
-            metavar="NAME",
+            help="Size of the network: fast, default or max, also with other sizes: max,width=384. "
+            "The model of --init grows to it. If it only has more layers, only these are trained.",
+            metavar="SHAPE",
+            show_default=False,
         ),
-    ] = Shape.DEFAULT,
+    ] = None,
     time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
     tokens: Annotated[
         int,
@@ -112,7 +114,7 @@ def train(
                 Wanted(
                     data,
                     valid,
-                    shape.value,
+                    shape,
                     time,
                     path,
                     folder,
