@@ -9,8 +9,8 @@ import subprocess
 import pytest
 import typer.main
 
-from nncomp.cli.app import app
 from nncomp.cli.shorthand import MODES, NAMED_LEVELS, spell_out
+from nncomp.cli.typer_app import typer_app
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs/CONVENTIONS.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def rows(section: str) -> list[list[str]]:
 
 
 def options_of_nncomp() -> set[str]:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(typer_app())
     commands = [group, *group.commands.values()]  # type: ignore[attr-defined]
     found = {name for command in commands for param in command.params for name in [*param.opts, *param.secondary_opts]}
     return found | {"-h", "--help", *(f"-{letter}" if len(letter) == 1 else letter for letter in MODES), *NAMED_LEVELS}

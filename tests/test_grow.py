@@ -49,7 +49,10 @@ def test_the_floats_compute_the_same(sizes: dict[str, int]) -> None:
 
 
 def test_all_that_is_new_learns() -> None:
-    """After two steps every new number has changed. Layers alone are another way: tests/test_base_model.py."""
+    """After two steps nearly every number has changed: 99 % and more of each weight; a fifth or more of each is new.
+
+    Layers alone are another way: tests/test_base_model.py.
+    """
     network = grow(small_model(), replace(SHAPE, width=48, **ALL), 1)
     fresh = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0)
@@ -61,11 +64,11 @@ def test_all_that_is_new_learns() -> None:
         changed = (parameter != fresh[name]).float()
         of_tokens = name in ("embedding", "token_out.weight", "token_out.bias")
         part = changed[IDS] if of_tokens else changed  # rows of tokens that the text has
-        assert part.mean() > 0.5, name
+        assert part.mean() > 0.95, name
     old = {name: parameter.shape for name, parameter in restore(small_model()).named_parameters()}
     for name in ("layers.0.mlp_out.weight", "layers.0.state_out.weight", "group_out.weight"):
         parameter = dict(network.named_parameters())[name]
-        assert (parameter[:, old[name][1] :] != 0).float().mean() > 0.5, name
+        assert (parameter[:, old[name][1] :] != 0).float().mean() > 0.95, name  # zeros before
 
 
 def test_shapes_by_name() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from checks import house
-from nncomp.machine.kernel_cache import hashed_files
+from nncomp.machine.prepared import hashed_files
 from tests.conftest import ROOT, environment
 
 PACKAGE = ROOT / "nncomp"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nncomp
-from nncomp.machine import kernel_cache, kernels, object_code, processor
+from nncomp.machine import kernel_cache, kernels, object_code, prepared, processor
 from nncomp.machine.kernels import IS_COMPILED, Kernel, compiled, inlined
 from nncomp.mixing import byte_predictor
 from tests.conftest import ROOT, environment
@@ -164,8 +164,8 @@ def test_another_version_has_another_folder(tmp_path: Path, monkeypatch: pytest.
     if other == "source":
         more = tmp_path / "more.py"
         more.write_text("A = 1\n")
-        of_source = kernel_cache.hashed_files()
-        monkeypatch.setattr(kernel_cache, "hashed_files", lambda: [*of_source, more])
+        of_source = prepared.hashed_files()
+        monkeypatch.setattr(prepared, "hashed_files", lambda: [*of_source, more])
     else:
         monkeypatch.setattr(processor, "compiler_versions", lambda: b"another")
     assert kernel_cache.cache_folder.__wrapped__() not in (None, found)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import nncomp
-from nncomp.blocks import codec
-from nncomp.stream import compressed_already, workers
-from nncomp.stream.compressed_already import compressed_kind, kind_by_first_bytes, looks_compressed
+from nncomp.blocks import codec, compressed_already
+from nncomp.blocks.compressed_already import compressed_kind, kind_by_first_bytes, looks_compressed
+from nncomp.stream import workers
 from tests.kinds.commands import Commands
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are started as on Linux")
@@ -289,6 +289,19 @@ def test_nothing_is_tried_of_what_is_compressed_already(monkeypatch: pytest.Monk
     (tmp_path / "a").write_bytes(RANDOM)
     transfer.compress_file(str(tmp_path / "a"), None, transfer.Options(None, False, True, False, 0))
     assert (tmp_path / "a.nnc").stat().st_size == len(RANDOM) + 17
+
+
+def test_nothing_is_tried_of_a_block_that_looks_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe of such bytes is as quick as a file of them; 5,000 bytes of text among them, and the block is tried."""
+
+    def tried(*given: Any) -> Any:
+        raise KeyError("it is tried")
+
+    monkeypatch.setattr(codec, "quick_lzma_bytes", tried)
+    block = 6 * RANDOM
+    assert codec.Codec().encode_block(block).payload == block
+    with pytest.raises(KeyError):
+        codec.Codec().encode_block(block[: 1 << 17] + (TEXT * 5)[:5000] + block[(1 << 17) + 5000 :])
 
 
 def test_kinds_by_their_first_bytes() -> None:

@@ -65,12 +65,13 @@ def expanded(cuts: list[repeats.Cut]) -> list[bytes]:
 def test_any_text_of_repeats_is_what_its_cuts_say(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts put together of pieces of themselves, in small blocks, with a small window, taken in pieces of any size."""
     monkeypatch.setattr(repeats, "_PIECE_BYTES", 1 << 12)
+    monkeypatch.setattr(repeats, "_RANDOM_BYTES", 1 << 12 if seed % 2 else 1 << 30)
     chance = random.Random(seed)
     data = bytearray(chance.randbytes(3_000))
     while len(data) < 100_000:
         what = chance.random()
         if what < 0.2:
-            data += chance.randbytes(chance.randrange(3_000))
+            data += chance.randbytes(chance.randrange(20_000 if chance.random() < 0.2 else 3_000))
         elif what < 0.3:
             data += chance.randbytes(chance.randrange(1, 5)) * chance.randrange(3_000)
         else:
@@ -87,7 +88,23 @@ def test_any_text_of_repeats_is_what_its_cuts_say(seed: int, monkeypatch: pytest
         assert b"".join(expanded(found)) == data
         assert found == list(repeats.cuts(io.BytesIO(data), window_bytes, block_bytes=4_000)), "the same for pieces of any size"
         assert all(copy.distance <= window_bytes for cut in found for copy in cut.copies)
-        assert any(cut.copies for cut in found)
+        assert any(cut.copies for cut in found) and all(cut.raw_bytes for cut in found)
+
+
+def test_random_bytes_have_blocks_of_their_own() -> None:
+    """1 MiB of them and more, with up to 64 KiB of them beside the text before and after; and they may come again."""
+    chance = random.Random(1)
+    words = b"".join(b"%d words of a text, of which no line comes again\n" % i for i in range(9_000))
+    for size, has_own in (((1 << 20) + (1 << 17), True), (1 << 19, False)):
+        noise = chance.randbytes(size)
+        found = list(repeats.cuts(io.BytesIO(words + noise + words[::-1]), 1 << 26))
+        assert b"".join(expanded(found)) == words + noise + words[::-1]
+        assert [cut.literals in noise for cut in found] == ([False, True, False] if has_own else [False])
+        assert all(len(cut.literals) < len(words) + (1 << 16) for cut in found if cut.literals not in noise) or not has_own
+    noise = chance.randbytes(1 << 21)
+    for data in (noise, noise + words, words + noise, words + noise + words, noise + noise + words + noise[: 1 << 16]):
+        found = list(repeats.cuts(io.BytesIO(data), 1 << 26))
+        assert b"".join(expanded(found)) == data and all(cut.raw_bytes for cut in found)
 
 
 @pytest.mark.parametrize("pieces", range(12))

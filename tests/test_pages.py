@@ -43,6 +43,7 @@ NOT_RUN = {
     r"torchrun ": "needs several processes; tests/train_together.py is one of two",
     r"dask ": "does not end",
     r"python -m (benchmarks|checks)\.": "takes minutes to hours",
+    r"python -m nncomp\.cli\.prepare": "takes minutes; tests/test_prepared.py makes object code of one kernel",
     r"python -m tests\.golden\.make": "writes into the repository; tests/test_golden.py makes all files anew",
     r"(python -m )?(NNCOMP_FULL=1 )?pytest ": "make test runs all tests",
 }
@@ -226,10 +227,12 @@ def test_a_command_is_spelled_right(page: str, command: str) -> None:
 
 
 def check_nncomp(words: list[str]) -> None:
-    from nncomp.cli.app import app, command_names
+    from nncomp.cli.app import command_names
     from nncomp.cli.shorthand import spell_out
+    from nncomp.cli.typer_app import typer_app
 
-    root, asked = typer_command(app), spell_out([word for word in words if not word.endswith("...")], command_names(), True)
+    root = typer_command(typer_app())
+    asked = spell_out([word for word in words if not word.endswith("...")], command_names(), True)
     if asked[:1] == ["--version"]:
         return
     options = {name for parameter in root.commands[asked[0]].params for name in parameter.opts + parameter.secondary_opts}

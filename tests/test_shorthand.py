@@ -7,8 +7,9 @@ import shlex
 import pytest
 import typer
 
-from nncomp.cli.app import app, command_names
+from nncomp.cli.app import command_names
 from nncomp.cli.shorthand import MODES, VALUED, spell_out
+from nncomp.cli.typer_app import typer_app
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_nothing_is_help_on_a_terminal_and_a_pipe_elsewhere() -> None:
 
 
 def test_every_option_with_a_value_is_known() -> None:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(typer_app())
     valued = set()
     for name in set(MODES.values()):
         for param in group.commands[name].params:  # type: ignore[attr-defined]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from nncomp.training import float_network, recurrence
 from nncomp.training import trainer as trainer_module
 from nncomp.training.captured import Captured, Work
 from nncomp.training.float_network import new_network
 from nncomp.training.lanes import Streams
-from nncomp.training.objectives import CROSS_ENTROPY, MIXTURE
+from nncomp.training.objectives import CROSS_ENTROPY, MIXTURE, distance
 from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.models import SHAPE, TEXT, small_vocabulary
 
@@ -81,6 +82,21 @@ def test_a_step_that_cannot_be_recorded_is_launched_one_by_one(tmp_path: Path, m
         runs.append([row["bits_per_token"] for row in trainer.run()])
     assert trainer.launches == "one by one (the work waits)"
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_a_step_on_a_gpu_reads_no_value(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph cannot hold such a reading. On tensors without values it is an error; the recurrence is the parallel scan."""
+    monkeypatch.setattr(recurrence, "scan", recurrence.scan_parallel)
+    monkeypatch.setattr(float_network, "products_by_group", float_network.products_in_tiles)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type: False)
+    network = new_network(SHAPE, 0).to("meta")
+    network.set_quantization(mode)
+    ids = torch.zeros(17, 4, dtype=torch.long, device="meta")
+    hidden, _ = network.hidden(ids[:-1], network.initial_state(4))
+    losses = network.token_losses(hidden, ids[1:])
+    torch.autograd.backward(distance(MIXTURE, losses, torch.zeros_like(losses)))
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_chunks_are_the_text() -> None:

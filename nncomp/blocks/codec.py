@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from nncomp.blocks.compressed_already import looks_random
 from nncomp.blocks.levels import USUAL, Effort, lines_log2
 from nncomp.blocks.lzma_payload import decode_lzma, encode_lzma, quick_lzma_bytes
 from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMED_LINES_LOG2, PRIMER, Primers, table_bits
@@ -59,7 +60,7 @@ class Codec:
         'STORED'
         """
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
-        if self.effort.is_stored:
+        if self.effort.is_stored or (len(data) > _SAMPLE_BYTES and looks_random(data)):
             return best
         quick_bytes = quick_lzma_bytes(data)
         if self.model and data:

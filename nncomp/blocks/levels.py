@@ -39,9 +39,9 @@ class Level:
 
 
 LEVELS = {
-    1: Level("fast", Effort(is_thorough=False, max_lines_log2=20, window_log2=26)),
-    2: Level("fast", Effort(max_lines_log2=20, window_log2=26)),
-    3: Level("fast", Effort(max_lanes=2, max_lines_log2=20, window_log2=26)),
+    1: Level("fast", Effort(is_thorough=False, max_lines_log2=20)),
+    2: Level("fast", Effort(max_lines_log2=20)),
+    3: Level("fast", Effort(max_lanes=2, max_lines_log2=20)),
     4: Level("default", Effort(is_thorough=False)),
     5: Level("default", Effort()),
     6: Level("default", Effort(max_lanes=2, tried_codes=2)),

@@ -46,12 +46,13 @@ class Memory:
         size = decoding_bytes(block.kind, block.literal_bytes, block.payload[: TokensHead.SIZE], len(block.payload), model)
         if block.copies:  # their list is decoded first, then the literals
             size = _LIST_BYTES + max(size, _BYTES_BYTES if block.copies.kind == BlockKind.BYTES else 0)
-        self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", "if you trust it", model)
+        self._check(size, f"A block of {block.raw_bytes:,} bytes in the file may take", " if you trust it", model)
 
     def check_coding(self, raw_bytes: int, model: ModelFile | None, effort: Effort = USUAL) -> None:
         """Raise MemoryLimitError when one worker that codes so many bytes would take more than the limit."""
         what = f"To compress {raw_bytes:,} bytes at a time may take"
-        self._check(_FINDER_BYTES + coding_bytes(raw_bytes, model, effort), what, "or take --model none", model)
+        or_else = " or take --model none" if model else ""
+        self._check(_FINDER_BYTES + coding_bytes(raw_bytes, model, effort), what, or_else, model)
 
     def workers(self, asked: int, model: ModelFile | None, is_coding: bool, has_reference: bool = False) -> int:
         """Return how many workers fit within the limit whatever blocks they are given, at most as many as are asked for.
@@ -80,7 +81,7 @@ class Memory:
         if needed > limit:
             raise MemoryLimitError(
                 f"{what} {needed_mb:,} MB of memory, and the limit is {limit / MB:,.0f} MB; "
-                f"give --memory-limit {needed_mb}M {or_else}."
+                f"give --memory-limit {needed_mb}M{or_else}."
             )
 
 

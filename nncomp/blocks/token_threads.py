@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,9 @@ from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.halves import halves
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.state import Exchange, Scratch, State, new_scratch, new_state, no_exchange
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 ROWS = 32  # known tokens fed at once: a weight is read once for all of them, and the scratch stays in the cache of a core
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
@@ -171,6 +173,12 @@ def _two_parts(network: Network, lanes: int, begin: Begin, raw_bytes: int) -> li
     return [_Part(half.constants, half.state, half.scratch, half.exchange, slice(0, 1), half.places, half.kept) for half in both]
 
 
+def _pool(threads: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # takes 9 ms, and a start with one thread does without
+
+    return ThreadPoolExecutor(threads)
+
+
 @contextmanager
 def _team(mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -> Iterator[Callable[[], None]]:
     """Give a function that runs all parts, each in a thread, until the block or the spell is done; `turns` of them take turns."""
@@ -189,13 +197,13 @@ def _team(mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -
             for waited_for in (turn, part.state.turns, part.exchange.met[number : number + 1]):
                 waited_for.fill(FOREVER)
 
-    with ThreadPoolExecutor(max(1, len(parts) - 1)) as pool:
+    with _pool(len(parts) - 1) if len(parts) > 1 else nullcontext() as pool:
 
         def go() -> None:
             turn.fill(0)
             for part in parts:
                 part.state.turns.fill(0)
-            others = [pool.submit(work, number) for number in range(1, len(parts))]
+            others = [pool.submit(work, number) for number in range(1, len(parts))] if pool else []
             work(0)
             for other in others:
                 other.result()

@@ -1,7 +1,6 @@
-"""The app with all its commands: those of the two modules that are imported here, then train, warmup and completion.
+"""All commands: those of the two modules that are imported here, then train, warmup and completion.
 
-The order of the imports is the order of the commands in the help. What a command does is imported when it runs, so that
-`nncomp --help` stays quick.
+The order of the imports is the order of the commands in the help. What a command does is imported when it runs.
 """
 
 from __future__ import annotations
@@ -9,11 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from nncomp.cli import file_commands, measuring_commands  # noqa: F401 (they add their commands to the app)
 from nncomp.cli.failures import COMPLETE, guarded
-from nncomp.cli.options import Objective, Shell
+from nncomp.cli.options import Argument, Objective, Option, Shell, WrongUse
 from nncomp.cli.root import app as app
 
 
@@ -21,12 +18,12 @@ from nncomp.cli.root import app as app
 def train(
     data: Annotated[
         str,
-        typer.Option(help="Text to learn from: a file, a folder, a glob pattern or a URL.", metavar="PATH", show_default=False),
+        Option(help="Text to learn from: a file, a folder, a glob pattern or a URL.", metavar="PATH", show_default=False),
     ],
-    out: Annotated[str, typer.Option("--out", "-o", help="The model file to write.", metavar="FILE", show_default=False)],
+    out: Annotated[str, Option("--out", "-o", help="The model file to write.", metavar="FILE", show_default=False)],
     valid: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Other text of the same kinds, to measure on. Without it, one document or one byte in 50 is held out.",
             metavar="PATH",
             show_default=False,
@@ -34,35 +31,31 @@ def train(
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Size of the network: fast, default or max, also with other sizes: max,width=384. "
             "The model of --init grows to it. If it only has more layers, only these are trained.",
             metavar="SHAPE",
             show_default=False,
         ),
     ] = None,
-    time: Annotated[str, typer.Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
+    time: Annotated[str, Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
     tokens: Annotated[
         int,
-        typer.Option(
-            min=0, help="Train on so many tokens, however long it takes; repeats exactly.", metavar="N", show_default=False
-        ),
+        Option(min=0, help="Train on so many tokens, however long it takes; repeats exactly.", metavar="N", show_default=False),
     ] = 0,
-    work: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoint and log; to go on, give it again.", metavar="FOLDER")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
+    work: Annotated[Path | None, Option(help="Folder for checkpoint and log; to go on, give it again.", metavar="FOLDER")] = None,
+    threads: Annotated[int, Option(min=0, help="Threads, 0 for as many as torch takes.", metavar="N")] = 0,
     lanes: Annotated[
-        int, typer.Option(min=1, help="Places in the text learned from at a time; all processes share them.", metavar="N")
+        int, Option(min=1, help="Places in the text learned from at a time; all processes share them.", metavar="N")
     ] = 32,
-    seed: Annotated[int, typer.Option(help="Seed of all random choices.", metavar="N")] = 0,
+    seed: Annotated[int, Option(help="Seed of all random choices.", metavar="N")] = 0,
     init: Annotated[
         str | None,
-        typer.Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
+        Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
     ] = None,
     objective: Annotated[
         Objective,
-        typer.Option(
+        Option(
             help="What to make small: cross-entropy; mixture (the loss of network and mixing together: smaller files, a longer "
             "start); or a distance of each token's loss from its entropy in --targets: hinge (where it is above) or absolute.",
             metavar="NAME",
@@ -70,7 +63,7 @@ def train(
     ] = Objective.CROSS_ENTROPY,
     targets: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Estimates of the training text's entropy: the file of nncomp entropy --per-token.",
             metavar="FILE.jsonl",
             show_default=False,
@@ -78,7 +71,7 @@ def train(
     ] = None,
     code: Annotated[
         int,
-        typer.Option(
+        Option(
             min=0,
             max=255,
             help="Learn a table of N codes too: short texts are smaller by a code that says their kind. Takes minutes.",
@@ -87,7 +80,7 @@ def train(
     ] = 0,
     plot: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Draw bits per byte over the text seen; needs pip install 'nncomp\\[plot]'.",
             metavar="FILE.png|svg",
             show_default=False,
@@ -100,9 +93,9 @@ def train(
     with torchrun: torchrun --nproc-per-node 4 -m nncomp train ...
     """
     if (targets is None) != (objective in (Objective.CROSS_ENTROPY, Objective.MIXTURE)):
-        raise typer.BadParameter("--targets and an --objective of hinge or absolute need each other.")
+        raise WrongUse("--targets and an --objective of hinge or absolute need each other.")
     if targets is not None and valid is None:
-        raise typer.BadParameter("--targets are of all of the training text: hold none of it out, give other text with --valid.")
+        raise WrongUse("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
         from nncomp.cli.fetched import written_here
         from nncomp.cli.train_command import Wanted
@@ -144,7 +137,7 @@ def warmup() -> None:
 
 
 @app.command()
-def completion(shell: Annotated[Shell, typer.Argument(help="Shell to print the script for.", metavar="SHELL")]) -> None:
+def completion(shell: Annotated[Shell, Argument(help="Shell to print the script for.", metavar="SHELL")]) -> None:
     """Print the script that lets SHELL complete nncomp's commands and options.
 
     bash: nncomp completion bash > ~/.local/share/bash-completion/completions/nncomp
@@ -160,4 +153,4 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Shell to print the s
 
 def command_names() -> set[str]:
     """Return the names of all commands."""
-    return {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    return set(app.functions)

@@ -64,8 +64,6 @@ def connected(address: str, local_workers: int, is_quiet: bool) -> Iterator[Clus
 
 def run(asked: Asked, options: Options, model: ModelFile | None = None, given: list[ModelFile] | None = None) -> None:
     """Run the command on the cluster and report each file; exits with 1 if any file failed."""
-    import typer
-
     names = planned(asked.names, asked.is_recursive, asked.command != COMPRESS)
     places = _places(names, asked, options)
     workers = options.fitting_workers([model] if model else given or [], asked.command == COMPRESS)
@@ -73,7 +71,7 @@ def run(asked: Asked, options: Options, model: ModelFile | None = None, given: l
         report = _Report(asked, options, cluster, places, _largest_first(places))
         _run_all(cluster, _kind(asked, options, cluster, model, given or []), report)
     if any(work.error for work, _ in report.rows):
-        raise typer.Exit(FAILED)
+        raise SystemExit(FAILED)
 
 
 def _kind(asked: Asked, options: Options, cluster: Cluster, model: ModelFile | None, given: list[ModelFile]) -> Kind:

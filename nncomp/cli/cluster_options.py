@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from nncomp.cli.options import WrongUse
+from nncomp.cli.options import Option, WrongUse
 
 Cluster = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--cluster",
         help="Run on the Dask cluster at this scheduler address, such as tcp://HOST:8786. local starts -T processes on this "
         "machine. FILE may be a quoted pattern.",
@@ -18,8 +16,8 @@ Cluster = Annotated[
         show_default=False,
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="With --cluster: skip files whose result is complete and valid.")]
-ReportJson = Annotated[bool, typer.Option("--json", help="With --cluster: print one JSON document instead of a table.")]
+Resume = Annotated[bool, Option("--resume", help="With --cluster: skip files whose result is complete and valid.")]
+ReportJson = Annotated[bool, Option("--json", help="With --cluster: print one JSON document instead of a table.")]
 
 
 def check(cluster: str | None, with_cluster: dict[str, object], without: dict[str, object]) -> None:

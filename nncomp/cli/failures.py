@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nncomp.cli.names import seen, shown
+from nncomp.cli.options import WrongUse
 from nncomp.cli.streams import is_closed
 from nncomp.errors import NncompError
 from nncomp.machine.limits import refused
@@ -47,24 +48,20 @@ def describe(error: BaseException) -> str:
 @contextmanager
 def guarded(subject: str = "") -> Iterator[None]:
     """Turn any error inside into a message that begins with `subject`, and exit status 1."""
-    import typer
-
     try:
         yield
-    except (typer.Exit, typer.BadParameter):
+    except WrongUse:
         raise
     except BrokenPipeError:
         forget_stdout()
-        raise typer.Exit(FAILED) from None
+        raise SystemExit(FAILED) from None
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {subject}: {describe(error)}" if subject else f"nncomp: {describe(error)}")
-        raise typer.Exit(FAILED) from None
+        raise SystemExit(FAILED) from None
 
 
 def for_each(names: list[str], work: Callable[[str], None]) -> None:
     """Do the work for each name. Go on after an NncompError, then exit with 1; Ctrl-C ends at once."""
-    import typer
-
     failed = False
     for name in names:
         try:
@@ -73,7 +70,7 @@ def for_each(names: list[str], work: Callable[[str], None]) -> None:
             say(f"nncomp: {shown(name)}: {describe(error)}")
             failed = True
     if failed:
-        raise typer.Exit(FAILED)
+        raise SystemExit(FAILED)
 
 
 def forget_stdout() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from nncomp.cli.cluster_options import Cluster, ReportJson, Resume, check
 from nncomp.cli.failures import guarded
 from nncomp.cli.options import (
@@ -23,6 +21,7 @@ from nncomp.cli.options import (
     Long,
     MemoryLimit,
     Model,
+    Option,
     Output,
     OutputDir,
     OutputDirFlat,
@@ -51,7 +50,7 @@ def compress(
     force: Force = False,
     keep: Keep = False,
     rm: Remove = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare it with FILE, as --rm does.")] = False,
+    verify: Annotated[bool, Option("--verify", help="Decode the result and compare it with FILE, as --rm does.")] = False,
     recursive: Recursive = False,
     files_from: FilesFrom = None,
     files_from0: FilesFromZeros = None,
@@ -72,7 +71,7 @@ def compress(
     json: ReportJson = False,
     exclude_compressed: Annotated[
         bool,
-        typer.Option("--exclude-compressed", help="Skip files that are compressed already; without it they are stored."),
+        Option("--exclude-compressed", help="Skip files that are compressed already; without it they are stored."),
     ] = False,
 ) -> None:
     """Compress each FILE to FILE.nnc and keep FILE.
@@ -133,7 +132,7 @@ def decompress(
     keep: Keep = False,
     rm: Remove = False,
     range_: Range = None,
-    recover: Annotated[bool, typer.Option("--recover", help="Write the undamaged blocks of a damaged FILE.")] = False,
+    recover: Annotated[bool, Option("--recover", help="Write the undamaged blocks of a damaged FILE.")] = False,
     recursive: Recursive = False,
     files_from: FilesFrom = None,
     files_from0: FilesFromZeros = None,
@@ -150,7 +149,7 @@ def decompress(
     resume: Resume = False,
     json: ReportJson = False,
     sparse: Annotated[
-        bool, typer.Option("--sparse/--no-sparse", help="Long runs of zeros take no room on the disk, or they do.")
+        bool, Option("--sparse/--no-sparse", help="Long runs of zeros take no room on the disk, or they do.")
     ] = True,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.

@@ -20,16 +20,31 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _run_app() -> int:
-    """Run the command that the arguments name; return its exit status. Typer ends every command with SystemExit."""
+    """Run the command that the arguments name; return its exit status. Typer is imported for what is not plain."""
     if sys.argv[1:] == ["--version"]:  # what the app would print; loading it takes longer than all else
         print(f"nncomp {VERSION}")
         return 0
     from nncomp.cli.app import app, command_names
+    from nncomp.cli.options import WrongUse
+    from nncomp.cli.plain import read
     from nncomp.cli.shorthand import spell_out
 
     is_terminal = sys.stdin is None or sys.stdin.isatty()
+    words = spell_out(sys.argv[1:], command_names(), is_terminal)
+    command = words[0] if words and COMPLETE not in os.environ else ""
+    values = read(app.functions[command], words[1:]) if command in app.functions else None
     try:
-        app(args=spell_out(sys.argv[1:], command_names(), is_terminal), prog_name="nncomp")
+        if values is None:
+            from nncomp.cli.typer_app import typer_app
+
+            typer_app()(args=words, prog_name="nncomp")
+        else:
+            try:
+                app.run(command, values)
+            except WrongUse as error:
+                from nncomp.cli.typer_app import report
+
+                report(words, error)
     except SystemExit as error:
         if error.code == _TYPER_INTERRUPTED:  # before any command could say it
             raise KeyboardInterrupt from None

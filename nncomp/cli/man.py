@@ -8,7 +8,7 @@ from typing import Any
 
 import typer.main
 
-from nncomp.cli.app import app
+from nncomp.cli.typer_app import typer_app
 from nncomp.version import VERSION
 
 _EXIT = (("0", "Done."), ("1", "Failed. A message on standard error says why."), ("2", "Wrong arguments."))
@@ -35,7 +35,7 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(typer_app())
     first, *rest = _paragraphs(group.help)
     yield '.\\" Made by python -m nncomp.cli.man from the help of the commands; change it there.'
     yield f'.TH NNCOMP 1 "" "nncomp {VERSION}" "User Commands"'

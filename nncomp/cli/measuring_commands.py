@@ -5,32 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from nncomp.cli.cluster_options import Cluster
 from nncomp.cli.failures import guarded
-from nncomp.cli.options import Force, Json, Level, Model, Quiet, Workers
+from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers
 from nncomp.cli.root import app
 
 
 @app.command()
 def bench(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, or names of corpora.", metavar="PATH...")],
+    paths: Annotated[list[str], Argument(help="Files, folders, or names of corpora.", metavar="PATH...")],
     json: Json = False,
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
-    others: Annotated[bool, typer.Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq where installed.")] = True,
-    bound: Annotated[bool, typer.Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,
+    others: Annotated[bool, Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq where installed.")] = True,
+    bound: Annotated[bool, Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,
     plot: Annotated[
         str | None,
-        typer.Option(help="Plot bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+        Option(help="Plot bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
     ] = None,
     corpus_dir: Annotated[
         Path | None,
-        typer.Option(
-            help="Read corpora from this folder, or from folders of their names in it.", metavar="FOLDER", show_default=False
-        ),
+        Option(help="Read corpora from this folder, or from folders of their names in it.", metavar="FOLDER", show_default=False),
     ] = None,
     force: Force = False,
     cluster: Cluster = None,
@@ -52,26 +48,26 @@ def bench(
 
 @app.command()
 def entropy(
-    file: Annotated[str, typer.Argument(help="A text or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
+    file: Annotated[str, Argument(help="A text or a .nnc file; - is standard input.", metavar="FILE", show_default=False)],
     json: Json = False,
     per_token: Annotated[
         str | None,
-        typer.Option(help="Write one line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
+        Option(help="Write one line of JSON for each token: offset, bytes, bits.", metavar="FILE.jsonl"),
     ] = None,
     html: Annotated[
         str | None,
-        typer.Option(help="Write a page with the text coloured by surprisal.", metavar="FILE.html"),
+        Option(help="Write a page with the text coloured by surprisal.", metavar="FILE.html"),
     ] = None,
     plot: Annotated[
         str | None,
-        typer.Option(help="Plot bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+        Option(help="Plot bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
     workers: Workers = 0,
     model: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--model",
             help="Model to compress a text with, or none. For a .nnc file: the model it was made with.",
             metavar="MODEL",
@@ -95,10 +91,10 @@ def entropy(
 @app.command()
 def reference(
     samples: Annotated[
-        list[str], typer.Option("--from", help="A folder of texts, or a text; may be given again.", metavar="FOLDER|FILE")
+        list[str], Option("--from", help="A folder of texts, or a text; may be given again.", metavar="FOLDER|FILE")
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="Write the reference to this file.", metavar="FILE")],
-    size: Annotated[str, typer.Option("--size", help="Its size at most: 64Ki, 100K, 1M.", metavar="SIZE")] = "64Ki",
+    output: Annotated[str, Option("--output", "-o", help="Write the reference to this file.", metavar="FILE")],
+    size: Annotated[str, Option("--size", help="Its size at most: 64Ki, 100K, 1M.", metavar="SIZE")] = "64Ki",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

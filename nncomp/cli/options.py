@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+
+class WrongUse(Exception):  # noqa: N818 (its text is for the user)
+    """Arguments that are wrong, or do not go together: a message and exit status 2."""
+
+
+class Option:
+    """An option of a command: its names, and its facts (help, metavar, parser, envvar and so on) as Typer calls them."""
+
+    def __init__(self, *names: str, **facts: Any) -> None:
+        self.names, self.facts = names, facts
+
+
+class Argument(Option):
+    """What a command takes beside options; it has facts and no names."""
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
-    """Return what makes a whole number of an option's value; it raises BadParameter for a number out of the range."""
+    """Return what makes a whole number of an option's value; it raises WrongUse for a number out of the range."""
     meant = f"{least} to {most}" if most else f"{least} or more"
 
     def number(value: str | int) -> int:
         try:
             found = int(value)
         except ValueError:
-            raise typer.BadParameter(f"{value!r} is not a whole number. Give {meant}.") from None
+            raise WrongUse(f"{value!r} is not a whole number. Give {meant}.") from None
         if found < least or (most is not None and found > most):
-            raise typer.BadParameter(f"{found} is not possible. Give {meant}.")
+            raise WrongUse(f"{found} is not possible. Give {meant}.")
         return found
 
     return number
@@ -27,23 +40,21 @@ def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
 
 Files = Annotated[
     list[str] | None,
-    typer.Argument(
-        help="Files to read. - is standard input, and so is no FILE in a pipe.", metavar="FILE...", show_default=False
-    ),
+    Argument(help="Files to read. - is standard input, and so is no FILE in a pipe.", metavar="FILE...", show_default=False),
 ]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", help="Write the result of one FILE to this file; - is standard output.", metavar="FILE"),
+    Option("--output", "-o", help="Write the result of one FILE to this file; - is standard output.", metavar="FILE"),
 ]
-Stdout = Annotated[bool, typer.Option("--stdout", "-c", help="Write to standard output.")]
+Stdout = Annotated[bool, Option("--stdout", "-c", help="Write to standard output.")]
 Range = Annotated[
     str | None,
-    typer.Option("--range", help="Only the bytes from START up to END, without END.", metavar="START:END", show_default=False),
+    Option("--range", help="Only the bytes from START up to END, without END.", metavar="START:END", show_default=False),
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also take the files in folders, but no links.")]
+Recursive = Annotated[bool, Option("--recursive", "-r", help="Also take the files in folders, but no links.")]
 FilesFrom = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--files",
         "--filelist",
         help="Also take the files that this file names, one a line; - is standard input.",
@@ -53,7 +64,7 @@ FilesFrom = Annotated[
 ]
 FilesFromZeros = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--files0",
         help="The same with names that end with a zero byte, as find -print0 writes them.",
         metavar="LIST",
@@ -62,7 +73,7 @@ FilesFromZeros = Annotated[
 ]
 OutputDir = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--output-dir",
         help="Write results to this folder, below it as the sources are below theirs.",
         metavar="FOLDER|URL",
@@ -71,25 +82,23 @@ OutputDir = Annotated[
 ]
 OutputDirFlat = Annotated[
     str | None,
-    typer.Option("--output-dir-flat", help="Write all results into this one folder.", metavar="FOLDER|URL", show_default=False),
+    Option("--output-dir-flat", help="Write all results into this one folder.", metavar="FOLDER|URL", show_default=False),
 ]
 Remove = Annotated[
     bool,
-    typer.Option("--rm", help="Remove FILE after its result was read back and compared."),
+    Option("--rm", help="Remove FILE after its result was read back and compared."),
 ]
-Keep = Annotated[bool, typer.Option("--keep", "-k", help="Keep FILE, even with --rm. Without --rm, FILE is always kept.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print the model and the kinds of block.")]
+Keep = Annotated[bool, Option("--keep", "-k", help="Keep FILE, even with --rm. Without --rm, FILE is always kept.")]
+Force = Annotated[bool, Option("--force", "-f", help="Overwrite existing files.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.")]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Also print the model and the kinds of block.")]
 Workers = Annotated[
     int,
-    typer.Option(
-        "--threads", "-T", parser=whole(0), help="Number of cores to use; 0 is all.", metavar="N", envvar="NNCOMP_THREADS"
-    ),
+    Option("--threads", "-T", parser=whole(0), help="Number of cores to use; 0 is all.", metavar="N", envvar="NNCOMP_THREADS"),
 ]
 Level = Annotated[
     int,
-    typer.Option(
+    Option(
         "--level",
         parser=whole(1, 9),
         help="-1 (--fast) is quickest, -9 (--best) is smallest.",
@@ -99,17 +108,17 @@ Level = Annotated[
 ]
 Long = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--long",
         parser=whole(20, 32),
-        help="Find repeats up to 2**N bytes back, 20 to 32: 26 at -1 to -3, 29 at -4 to -7, 32 at -8, -9 and for --long alone.",
+        help="Find repeats up to 2**N bytes back, 20 to 32: 29 without it, 32 at -8, -9 and for --long alone.",
         metavar="N",
         show_default=False,
     ),
 ]
 BlockSize = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--block-size",
         "-B",
         help="Cut the input into blocks of SIZE (64Ki to 12Mi): a part of the file is decoded sooner, and the file is larger.",
@@ -119,7 +128,7 @@ BlockSize = Annotated[
 ]
 MemoryLimit = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--memory-limit",
         help="Limit the memory of all processes together: 500M, 2G. The default is 1.2G for each core.",
         metavar="SIZE",
@@ -128,7 +137,7 @@ MemoryLimit = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--model",
         help="Model to use instead of the level's: default, fast, a model file, or none.",
         metavar="MODEL",
@@ -137,7 +146,7 @@ Model = Annotated[
 ]
 Reference = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--reference",
         help="Text that is like FILE, or an older version of it: FILE is coded knowing it, and decoding needs the same text.",
         metavar="TEXT",
@@ -146,7 +155,7 @@ Reference = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(
+    Option(
         "--device",
         help="Run the network with torch on this device: cuda, cuda:1, cpu. The result has the same bytes.",
         metavar="DEVICE",
@@ -155,20 +164,13 @@ Device = Annotated[
 ]
 GivenModel = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--model",
         help="Model file of your own that FILE was compressed with.",
         metavar="PATH",
         show_default=False,
     ),
 ]
-
-
-class WrongUse(typer.BadParameter):
-    """Arguments that do not go together: the message and exit status 2. BadParameter alone writes "Invalid value:" first."""
-
-    def format_message(self) -> str:
-        return self.message
 
 
 class Shell(StrEnum):
@@ -188,4 +190,4 @@ class Objective(StrEnum):
     ABSOLUTE = "absolute"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON document instead of a table.")]

@@ -52,8 +52,6 @@ class Work(Protocol):
 
 def each_file(names: list[str], options: Options, work: Work) -> None:
     """Do the work for each file, with a total progress bar for several files; exit with 1 if any failed."""
-    import typer
-
     tally = _Tally(options)
     if len(names) == 1:
         tally.run(names[0], lambda: work.alone(names[0], options))
@@ -66,7 +64,7 @@ def each_file(names: list[str], options: Options, work: Work) -> None:
         if total.is_many:
             tally.sum_up(work)
     if tally.failed:
-        raise typer.Exit(FAILED)
+        raise SystemExit(FAILED)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nncomp.blocks.compressed_already import compressed_kind
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cli.failures import say
@@ -35,7 +36,6 @@ from nncomp.format.frame_reader import TrailingError
 from nncomp.machine import watch
 from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline, storage
-from nncomp.stream.compressed_already import compressed_kind
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.ranges import Range
 from nncomp.stream.reference import Reference

@@ -1,4 +1,5 @@
-"""Where object code is kept: once for each version of the source and each processor, in the user's cache folder.
+"""Where object code is: it came with nncomp (`prepared`), or is kept once for each version of the source and each processor, in
+the user's cache folder.
 
 A file is a digest and the object code. The digest covers the file's name too, so that a damaged file, or one that was made for
 another processor and then renamed, is not taken. One process compiles a kernel; another process that needs the same one waits and
@@ -18,23 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nncomp.machine import processor
+from nncomp.machine import prepared, processor
 from nncomp.machine.limits import user_cache
-from nncomp.version import PACKAGE
 
-# Modules of kernels, and modules that their constants come from; tests/test_house.py fails if one is missing.
-_HASHED = ("errors.py", "format/numbers.py", "range_coder.py", "version.py", "blocks/token_loop.py")
-_HASHED_FOLDERS = ("machine", "mixing", "network")
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30
 _DIGEST_BYTES = 32
+_NOWHERE = Path(os.devnull)
 _OPTIONS = "NUMBA_OPT", "NUMBA_BOUNDSCHECK", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE"  # they change what is compiled
-
-
-def hashed_files() -> list[Path]:
-    """Return the source files that kernels depend on."""
-    files = [PACKAGE / name for name in _HASHED]
-    return sorted(files + [path for folder in _HASHED_FOLDERS for path in (PACKAGE / folder).rglob("*.py")])
 
 
 @functools.cache
@@ -45,9 +37,7 @@ def cache_folder() -> Path | None:
         return None
     base = kept / "nncomp"
     try:
-        digest = hashlib.sha256(processor.compiler_versions())
-        for path in hashed_files():
-            digest.update(path.read_bytes())
+        digest = hashlib.sha256(processor.compiler_versions() + prepared.source_hash())
         folder = base / f"kernels-{digest.hexdigest()[:16]}"
         if not folder.is_dir():
             kept.mkdir(parents=True, exist_ok=True)
@@ -97,15 +87,23 @@ def entry_name(kernel: str, signature: str) -> str:
 
 
 def read(name: str) -> bytes | None:
-    """Return the object code of this name, or None where there is none or it is damaged."""
-    folder = cache_folder()
-    if folder is None:
-        return None
-    try:
-        data = (folder / name).read_bytes()
-    except OSError:
-        return None
-    return data[_DIGEST_BYTES:] if data[:_DIGEST_BYTES] == _digest(name, data[_DIGEST_BYTES:]) else None
+    """Return the object code of this name, or None where there is none or it is damaged. What came with nncomp is taken first."""
+    for folder in (prepared.folder, cache_folder):
+        with suppress(OSError):
+            data = ((folder() or _NOWHERE) / name).read_bytes()
+            if data[:_DIGEST_BYTES] == _digest(name, data[_DIGEST_BYTES:]):
+                return data[_DIGEST_BYTES:]
+    return None
+
+
+def has_some(kernel: str) -> bool:
+    """Return whether there is object code of a kernel, for whatever arguments."""
+    return any(any(folder.glob(f"{kernel}-*.o")) for folder in (prepared.folder(), cache_folder()) if folder)
+
+
+def packed(name: str, code: bytes) -> bytes:
+    """Return the content of the file of this name: a digest and the object code."""
+    return _digest(name, code) + code
 
 
 def write(name: str, code: bytes) -> None:
@@ -117,7 +115,7 @@ def write(name: str, code: bytes) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_digest(name, code) + code)
+                file.write(packed(name, code))
                 if hasattr(os, "fchmod"):
                     os.fchmod(descriptor, 0o644)  # other users may read a cache that is prepared for them
             Path(temporary).replace(folder / name)  # whole, or not at all

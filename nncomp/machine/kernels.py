@@ -15,17 +15,19 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nncomp.machine import kernel_cache, object_code
 from nncomp.machine.limits import usable_cores
-from nncomp.machine.watch import say_preparing
+from nncomp.machine.watch import say_loaded, say_preparing
+
+if TYPE_CHECKING:
+    import subprocess
 
 _disabled = os.environ.get("NUMBA_DISABLE_JIT", "")
 IS_COMPILED = not (_disabled.isdecimal() and int(_disabled))
@@ -92,13 +94,21 @@ class Kernel(_Function):
         call = self._calls.get(signature) or self._loaded(signature, arguments)
         call(words)
 
+    def code_for(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
+        """Return object code for arguments of these types and the name of its file: found, or compiled by whatever process."""
+        words, kinds = list[int](), list[str]()
+        for argument in arguments:
+            object_code.flatten(argument, words, kinds)
+        name = kernel_cache.entry_name(self.name, " ".join(kinds))
+        code = kernel_cache.read(name)
+        return name, code if code is not None else self._made(name, arguments)
+
     def _loaded(self, signature: tuple[str, ...], arguments: tuple[Any, ...]) -> object_code.Call:
-        """Return what calls the machine code for these arguments: loaded, or compiled by this process or another one."""
+        """Return what calls the machine code for these arguments."""
         with self._lock:
             if signature not in self._calls:
-                name = kernel_cache.entry_name(self.name, " ".join(signature))
-                code = kernel_cache.read(name)
-                self._calls[signature] = object_code.load(code if code is not None else self._made(name, arguments))
+                self._calls[signature] = object_code.load(self.code_for(arguments)[1])
+                say_loaded(self, arguments)
             return self._calls[signature]
 
     def _made(self, name: str, arguments: tuple[Any, ...]) -> bytes:
@@ -124,12 +134,13 @@ def compile_beside(kernel: Kernel, module: str, call: str) -> None:
 
     This happens only where there is a second core and where machine code is kept. Whoever needs the kernel waits for it.
     """
-    folder = kernel_cache.cache_folder()
     has_locks = hasattr(os, "sched_getaffinity")  # where it is missing, locks may be missing too
-    if not sys.executable or not IS_COMPILED or not has_locks or not folder or any(folder.glob(f"{kernel.name}-*.o")):
+    if not sys.executable or not IS_COMPILED or not has_locks or kernel_cache.has_some(kernel.name):
         return
-    if usable_cores() < 2 or not kernel_cache.is_kept():
+    if usable_cores() < 2 or not kernel_cache.cache_folder() or not kernel_cache.is_kept():
         return
+    import subprocess  # takes 10 ms, and a start where all is compiled does without
+
     code = f"{_END_WITH_PARENT}; sys.path[:] = {sys.path!r}; from {module} import {call}; {call}()"
     with suppress(OSError):  # then this process compiles it
         quiet, pipe = subprocess.DEVNULL, subprocess.PIPE

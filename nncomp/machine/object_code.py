@@ -8,13 +8,12 @@ not imported. Knows nothing of what the kernels do, nor of where object code is 
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nncomp.machine import processor
+from nncomp.machine import llvm, processor
 
 ENTRY = "nncomp_entry"  # the name of the function in object code
 _SCALARS = {bool: "bool", int: "int64", np.bool_: "bool", np.int64: "int64", np.int32: "int64", np.uint64: "uint64"}
@@ -26,18 +25,18 @@ def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
     >>> words, kinds = [], []
     >>> flatten((True, 7, np.zeros((2, 3), np.int8)), words, kinds)
     >>> words[:2], words[3:], " ".join(kinds)
-    ([1, 7], [2, 3], 'tuple( bool int64 int8[2] )')
+    ([1, 7], [2, 3], 'tuple( bool int64 |i1[2] )')
     """
     kind = type(value)
     if kind is np.ndarray:
         interface = value.__array_interface__
-        if not value.flags.c_contiguous or not value.flags.aligned or not value.dtype.isnative:
+        if interface["strides"] is not None or not value.flags.aligned or not value.dtype.isnative:  # no strides: C-contiguous
             raise TypeError(
                 f"A kernel takes arrays whose elements stand one after another, aligned; this one of {value.dtype} is not."
             )
         words.append(interface["data"][0])
         words.extend(value.shape)
-        kinds.append(f"{value.dtype.name}[{value.ndim}]")
+        kinds.append(f"{interface['typestr']}[{value.ndim}]")
     elif isinstance(value, tuple):
         kinds.append(f"{kind.__name__}(")
         for part in value:
@@ -50,33 +49,22 @@ def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
         raise TypeError(f"No kernel takes a {kind.__name__}.")
 
 
+def emptied(value: Any) -> Any:
+    """Return an argument of the same type whose arrays are empty."""
+    if isinstance(value, np.ndarray):
+        return np.zeros((0,) * value.ndim, value.dtype)
+    if isinstance(value, tuple):
+        parts = [emptied(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
 Call = Callable[[list[int]], None]
-
-
-@functools.cache
-def _llvm() -> Any:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm
-
-
-_engines: list[Any] = []  # which hold the code
 
 
 def load(code: bytes) -> Call:
     """Return a function that calls object code with the words of its arguments. Raises RuntimeError if it cannot be loaded."""
-    llvm = _llvm()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    machine = target.create_target_machine(cpu=processor.name(), features=processor.features_text(), jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    address = engine.get_function_address(ENTRY)
-    if not address:
-        raise RuntimeError("The object code has no entry.")
-    _engines.append(engine)
+    address = llvm.load(code, ENTRY, processor.name(), processor.features_text())
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
 
     def call(words: list[int]) -> None:

@@ -1,16 +1,17 @@
 """What kernels are compiled for: this machine's processor by LLVM's names, and the versions of the compiler.
 
-NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name another processor, as they do for Numba. Numba itself is not imported.
+Where object code came with nncomp (`prepared`), it is the kind of processor that this machine's is of. NUMBA_CPU_NAME and
+NUMBA_CPU_FEATURES name another processor, as they do for Numba. Numba itself is not imported.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
+
+from nncomp.machine import llvm, prepared
 
 _COMPILERS = "llvmlite", "numba"
 
@@ -18,33 +19,22 @@ _COMPILERS = "llvmlite", "numba"
 @functools.cache
 def name() -> str:
     """Return the processor's name: "znver4", "sapphirerapids" and so on."""
-    import llvmlite.binding as llvm
-
-    return os.environ.get("NUMBA_CPU_NAME") or str(llvm.get_host_cpu_name())
+    kind = prepared.kind()
+    return kind.name if kind else os.environ.get("NUMBA_CPU_NAME") or llvm.host_name()
 
 
 @functools.cache
 def features_text() -> str:
     """Return the processor's features as LLVM takes them: "+avx2,-avx512f" and so on."""
-    import llvmlite.binding as llvm
-
-    named = os.environ.get("NUMBA_CPU_FEATURES")
-    if named is not None:
-        return named
-    try:
-        return str(llvm.get_host_cpu_features().flatten())
-    except RuntimeError:  # of a processor whose features LLVM cannot tell
-        return ""
+    kind, named = prepared.kind(), os.environ.get("NUMBA_CPU_FEATURES")
+    if kind or named is not None:
+        return kind.features if kind else named or ""
+    return ",".join(f"{'+' if has else '-'}{feature}" for feature, has in sorted(llvm.host_features().items()))
 
 
 def has_matrix_unit() -> bool:
     """Return whether this machine's own processor has AMX, whatever is compiled for."""
-    import llvmlite.binding as llvm
-
-    try:
-        return bool(llvm.get_host_cpu_features().get("amx-int8"))
-    except RuntimeError:
-        return False
+    return llvm.host_features().get("amx-int8", False)
 
 
 @functools.cache
@@ -57,7 +47,6 @@ def compiler_versions() -> bytes:
     """Return what tells the versions of Python and of the compiler's libraries. Reads files, for importing takes longer."""
     found = [sys.version.encode(), sys.platform.encode()]
     for library in _COMPILERS:
-        spec = importlib.util.find_spec(library)
         with suppress(OSError):  # of a library that is packed in another way
-            found.append((Path((spec and spec.origin) or "").parent / "_version.py").read_bytes())
+            found.append((llvm.library_folder(library) / "_version.py").read_bytes())
     return b"\0".join(found)

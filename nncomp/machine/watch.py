@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _cells: Any = None
 _on_preparing: Callable[[bool], None] | None = None
+_on_loaded: Callable[[Any, tuple[Any, ...]], None] | None = None
 _on_temporary: Callable[[int], None] | None = None
 
 
@@ -27,6 +28,18 @@ def say_preparing(is_kept: bool) -> None:
     """Tell that functions must be compiled, and whether the machine code is kept."""
     if _on_preparing:
         _on_preparing(is_kept)
+
+
+def on_loaded(call: Callable[[Any, tuple[Any, ...]], None] | None) -> None:
+    """Have `call` called with each kernel that is loaded and the arguments that it is called with then."""
+    global _on_loaded
+    _on_loaded = call
+
+
+def say_loaded(kernel: Any, arguments: tuple[Any, ...]) -> None:
+    """Tell that a kernel is loaded for arguments of these types."""
+    if _on_loaded:
+        _on_loaded(kernel, arguments)
 
 
 def on_temporary(call: Callable[[int], None] | None) -> None:

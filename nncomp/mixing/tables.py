@@ -1,7 +1,7 @@
 """The constant tables of mixing: the logistic function and its inverse, bit-history states, adaptation rates.
 
-Integer and correctly rounded decimal arithmetic makes them, never a machine's `exp`: so they are the same everywhere. Knows
-nothing of contexts or of the mixer.
+Integer arithmetic makes them, never a machine's `exp`: so they are the same everywhere. Every start of a process makes them, so
+that is done in a few milliseconds. Knows nothing of contexts or of the mixer.
 
 Units: a probability has 16 bits (65536 is 1). The logistic domain has 8 fractional bits: x = 256 * ln(p / (1 - p)),
 limited to +-LOGIT_LIMIT.
@@ -9,7 +9,6 @@ limited to +-LOGIT_LIMIT.
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
 from functools import lru_cache
 
 import numpy as np
@@ -17,20 +16,28 @@ from numpy.typing import NDArray
 
 LOGIT_LIMIT = 3071  # 12 nats: p from 1/162,000; the coder's own limit is 1/65,536
 HISTORY_STATES = 255
+_FRACTION_BITS = 192  # of an exponential: 3,071 products lose 12 of them; no value of the table is that near to a half
 
 
 @lru_cache(maxsize=1)
 def squash_table() -> NDArray[np.int32]:
     """Return p (1..65535, int32) for x = index - LOGIT_LIMIT: 65536 / (1 + exp(-x / 256)), rounded."""
-    context = Context(prec=60)  # 3,071 products lose four of these digits; no value is that near to a half
-    one, half, exponential = Decimal(1), Decimal("0.5"), Decimal(1)
-    ratio = context.exp(context.divide(Decimal(-1), Decimal(256)))
-    upper = []
+    one = exponential = 1 << _FRACTION_BITS
+    ratio, upper = _exp_of_minus_one_over(256), []
     for _ in range(LOGIT_LIMIT + 1):
-        p = context.divide(Decimal(65536), context.add(one, exponential))
-        upper.append(min(int(context.add(p, half)), 65535))
-        exponential = context.multiply(exponential, ratio)
+        upper.append(min(((one << 17) // (one + exponential) + 1) >> 1, 65535))
+        exponential = exponential * ratio >> _FRACTION_BITS
     return np.array([65536 - p for p in reversed(upper[1:])] + upper, dtype=np.int32)
+
+
+def _exp_of_minus_one_over(n: int) -> int:
+    """Return exp(-1 / n) with _FRACTION_BITS fraction bits: the sum of (-1 / n)**k / k!."""
+    total, term, k = 0, 1 << _FRACTION_BITS, 0
+    while term:
+        total += -term if k & 1 else term
+        k += 1
+        term //= n * k
+    return total
 
 
 @lru_cache(maxsize=1)

@@ -26,6 +26,7 @@ from nncomp.network import tiles
 
 LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's function
 _ALIGNMENT = 64
+_SIZES = (127, -127, 32, -32, 33)  # of inputs that products are tested with, beside mixed signs
 _TIMED = 9  # calls of a product that are timed
 
 
@@ -105,14 +106,18 @@ def _is_exact(product: int) -> bool:
     for rows, k, n in ((1, 256, 64), (3, 1024, 128), (16, 256, 64), (5, 40, 64)):
         mixed = np.arange(n * k, dtype=np.uint32) * np.uint32(2654435761)  # not numpy.random, which takes long to load
         signs = np.where(mixed >> 31, 127, -127).astype(np.int8).reshape(n, k)
-        for weight in (np.full((n, k), 127, np.int8), np.full((n, k), -127, np.int8), signs):
-            packed, _buffer = pack(product, weight)
-            inputs = [np.full((rows, k), size, np.int8) for size in (127, -127, 32, -32, 33)] + [signs[:rows].copy()]
-            for a in inputs:
-                out, room = np.zeros((rows, n), np.int32), np.zeros(tiles.room_words(rows, k), np.int32)
-                multiply(np.uint64(product), np.uint64(packed), weight, a, room, out)
-                if not np.array_equal(out, a.astype(np.float64) @ weight.T.astype(np.float64)):  # exact: |sum| < 2**53
-                    return False
+        weight = np.concatenate([np.full((n, k), 127, np.int8), np.full((n, k), -127, np.int8), signs])
+        inputs = np.concatenate([np.full((rows, k), size, np.int8) for size in _SIZES] + [signs[:rows]])
+        totals = weight.sum(axis=1, dtype=np.int32)  # a row of one size has that size times these sums
+        mixed_sums = signs[:rows].astype(np.int32) @ weight.T.astype(np.int32)
+        sums = np.concatenate([np.outer(np.repeat(_SIZES, rows), totals), mixed_sums])
+        packed, _buffer = pack(product, weight)
+        room = np.zeros(tiles.room_words(rows, k), np.int32)
+        for i in range(0, len(inputs), rows):
+            out = np.zeros((rows, 3 * n), np.int32)
+            multiply(np.uint64(product), np.uint64(packed), weight, inputs[i : i + rows], room, out)
+            if not np.array_equal(out, sums[i : i + rows]):
+                return False
     return True
 
 

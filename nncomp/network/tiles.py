@@ -138,12 +138,15 @@ def pack(weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
     from one place after another: 5 % faster with few lanes than from four places at a time.
     """
     n, k = weight_NK.shape
-    shifted = (weight_NK.astype(np.int16) + _OFFSET).astype(np.uint8)
-    vectors = shifted.reshape(n // OUTPUTS, OUTPUTS, k // FOUR, FOUR).transpose(0, 2, 1, 3).ravel()
-    buffer = np.zeros(vectors.size + 64, np.uint8)
-    start = -buffer.ctypes.data % 64
-    buffer[start : start + vectors.size] = vectors
-    return buffer.ctypes.data + start, buffer
+    fours = np.ascontiguousarray(weight_NK).view(np.uint32).reshape(n // OUTPUTS, OUTPUTS, k // FOUR)
+    buffer = np.empty(n * k + 64, np.uint8)
+    address = buffer.ctypes.data
+    start = -address % 64
+    vectors = buffer[start : start + n * k].view(np.uint32).reshape(n // OUTPUTS, k // FOUR, OUTPUTS)
+    np.bitwise_xor(
+        fours.transpose(0, 2, 1), np.uint32(0x80808080), out=vectors
+    )  # a byte plus _OFFSET is one with its top bit turned
+    return address + start, buffer
 
 
 def room_words(rows: int, k: int) -> int:

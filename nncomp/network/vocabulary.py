@@ -100,10 +100,9 @@ class Vocabulary:
         from tokenizers import Tokenizer, models
 
         whole = self.text.tobytes().decode("latin-1")
-        vocab = {whole[start:end]: i for i, (start, end) in enumerate(pairwise(self.offsets.tolist()))}
-        names = list(vocab)
-        merges = [(names[a], names[b]) for a, b in self._merges.tolist()]
-        merges = [(a, b) for a, b in merges if a + b in vocab]
+        names = [whole[start:end] for start, end in pairwise(self.offsets.tolist())]
+        vocab = {name: i for i, name in enumerate(names)}
+        merges = [(a, b) for i, j in self._merges.tolist() if (a := names[i]) + (b := names[j]) in vocab]
         tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
         tokenizer.pre_tokenizer = _line_splitter()
         return tokenizer

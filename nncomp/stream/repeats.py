@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.blocks.compressed_already import looks_random
 from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.format.copies import Copy
 from nncomp.format.frames import Readable
@@ -28,6 +29,7 @@ _READ_BYTES = 1 << 20
 _NEAR_BYTES = 14 << 18  # mixing may still know what is within so many literals, if the block has so many
 _LEAST_NEAR, _LEAST_FAR = 1024, 128  # bytes of a copy that pays
 _SAME = 8  # a near repeat is looked at where so many samples in a row lie as far apart as their first occurrences
+_RANDOM_BYTES = 1 << 20  # so many random bytes in a row have blocks of their own, which are stored without a try
 _PERIOD_BYTES = 4096  # the longest period that is looked for where a piece begins
 _FIRST_STEP, _LAST_STEP = 64, 1 << 16  # bytes compared at a time
 
@@ -82,7 +84,7 @@ class RepeatFinder:
     """Takes a stream in parts and gives cuts. A copy reaches at most `window_bytes` back in the literals.
 
     Before the first literal stands the reference, if there is one: its places are negative. A copy of it ends where it ends.
-    A cut has `block_bytes` literals, and the last one less than half as many again.
+    A cut has `block_bytes` literals, and the last one less than half as many again. It has fewer where random bytes begin or end.
     """
 
     def __init__(self, window_bytes: int, reference: Reference | None = None, block_bytes: int = BLOCK_BYTES) -> None:
@@ -99,6 +101,7 @@ class RepeatFinder:
         self._held = bytearray()  # less than a piece
         self._context = b""  # before the next piece
         self._goes_on = False  # the last copy reaches to the next piece
+        self._random: int | None = None  # from this one of the literals on they look random
 
     def take(self, data: bytes | bytearray | memoryview) -> Iterator[Cut]:
         """Take a part of the stream; yield the cuts that it completes."""
@@ -130,9 +133,27 @@ class RepeatFinder:
         raw_bytes = len(self._literals) + self._copied_bytes
         if raw_bytes > MAX_RAW_BYTES - _PIECE_BYTES or len(self._copies) > MAX_COPIES - _PIECE_BYTES // HASHED_BYTES:
             yield self._cut(len(self._literals))
+        kept = len(self._literals)
         self._search(piece)
+        yield from self._part(looks_random(piece), min(kept, len(self._literals)))
         while 2 * len(self._literals) >= 3 * self._block_bytes:
             yield self._cut(self._block_bytes)
+
+    def _part(self, is_random: bool, first: int) -> Iterator[Cut]:
+        """Yield what is before random bytes once there are enough of them, and the random bytes where they end.
+
+        The literals of the last piece begin at `first`; `is_random` says how the piece looks.
+        """
+        if first == len(self._literals):
+            return  # all of the piece was copied
+        if not is_random:
+            if self._random == 0 and first >= _RANDOM_BYTES:
+                yield self._cut(first)
+            self._random = None
+            return
+        self._random = min(first if self._random is None else self._random, len(self._literals))
+        if self._random and len(self._literals) - self._random >= _RANDOM_BYTES:
+            yield self._cut(self._random)
 
     def _cut(self, count: int, content: bytes | None = None) -> Cut:
         """Give the next `count` literals, and the copies before, between and after them."""
@@ -147,6 +168,7 @@ class RepeatFinder:
         for copy in self._copies:
             copy.place -= count
         self._copied_bytes -= sum(copy.length for copy in copies)
+        self._random = self._random and max(0, self._random - count)
         self._goes_on = self._goes_on and bool(self._copies)
         return Cut(literals, copies, content, has_reference)
 

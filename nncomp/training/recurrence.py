@@ -126,7 +126,6 @@ def scan_parallel(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
     return result
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def scan(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
     """Return h_TN (float32), the state after each step, on the device where the tensors are."""
     if a_TN.is_cuda:

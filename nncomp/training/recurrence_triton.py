@@ -25,33 +25,33 @@ def _forward(gates, h0, h, out, steps, channels, width: tl.constexpr, size: tl.c
     is_in = n < channels
     gate = gates + (n // width) * (3 * width) + n % width
     state = tl.load(h0 + n, mask=is_in, other=0.0)
+    tl.store(h + n, state, mask=is_in)
     for _ in range(steps):
         a = tl.load(gate, mask=is_in, other=0.0).to(tl.float32)
         c = tl.load(gate + width, mask=is_in, other=0.0).to(tl.float32)
         g = tl.load(gate + 2 * width, mask=is_in, other=0.0).to(tl.float32)
         state += tl.sigmoid(a) * (c - state)
+        h += channels
         tl.store(h + n, state, mask=is_in)
         tl.store(out + n, (state * g * tl.sigmoid(g)).to(out.dtype.element_ty), mask=is_in)
         gate += 3 * channels
-        h += channels
         out += channels
 
 
 @triton.jit(do_not_specialize=["steps"])  # type: ignore[untyped-decorator]
-def _backward(gates, h0, h, d_out, d_gates, d_h0, steps, channels, width: tl.constexpr, size: tl.constexpr):  # type: ignore[no-untyped-def]
+def _backward(gates, h, d_out, d_gates, d_h0, steps, channels, width: tl.constexpr, size: tl.constexpr):  # type: ignore[no-untyped-def]
     n = tl.program_id(0) * size + tl.arange(0, size)
     is_in = n < channels
     last = steps.to(tl.int64) - 1
     place = (n // width) * (3 * width) + n % width
     gate, d_gate = gates + last * 3 * channels + place, d_gates + last * 3 * channels + place
-    h += last * channels
+    h += (last + 1) * channels
     d_out += last * channels
     state = tl.load(h + n, mask=is_in, other=0.0)
-    first = tl.load(h0 + n, mask=is_in, other=0.0)
     carry = tl.zeros((size,), tl.float32)
-    for i in range(steps):
-        before = tl.load(h - channels + n, mask=is_in & (i + 1 < steps), other=0.0)
-        before = tl.where(i + 1 < steps, before, first)
+    for _ in range(steps):
+        h -= channels
+        before = tl.load(h + n, mask=is_in, other=0.0)
         a = tl.load(gate, mask=is_in, other=0.0).to(tl.float32)
         c = tl.load(gate + width, mask=is_in, other=0.0).to(tl.float32)
         g = tl.load(gate + 2 * width, mask=is_in, other=0.0).to(tl.float32)
@@ -66,7 +66,6 @@ def _backward(gates, h0, h, d_out, d_gates, d_h0, steps, channels, width: tl.con
         state = before
         gate -= 3 * channels
         d_gate -= 3 * channels
-        h -= channels
         d_out -= channels
     tl.store(d_h0 + n, carry, mask=is_in)
 
@@ -76,25 +75,25 @@ class _Recur(torch.autograd.Function):
     def forward(ctx: Any, gates: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
         gates, h0 = gates.contiguous(), h0.float().contiguous()
         steps, (lanes, width) = len(gates), h0.shape
-        h = torch.empty(steps, lanes, width, dtype=torch.float32, device=gates.device)
+        h = torch.empty(steps + 1, lanes, width, dtype=torch.float32, device=gates.device)  # h0, then the state after each step
         out = torch.empty(steps, lanes, width, dtype=gates.dtype, device=gates.device)
         _forward[_grid(h0)](gates, h0, h, out, steps, h0.numel(), width, _CHANNELS)
-        ctx.save_for_backward(gates, h0, h)
+        ctx.save_for_backward(gates, h)
         last = h[-1].clone()
         ctx.mark_non_differentiable(last)
         return out, last
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        gates, h0, h = ctx.saved_tensors
-        d_gates, d_h0 = torch.empty_like(gates), torch.empty_like(h0)
-        sizes = len(gates), h0.numel(), h0.shape[1]
-        _backward[_grid(h0)](gates, h0, h, grads[0].contiguous(), d_gates, d_h0, *sizes, _CHANNELS)
+        gates, h = ctx.saved_tensors
+        d_gates, d_h0 = torch.empty_like(gates), torch.empty_like(h[0])
+        sizes = len(gates), d_h0.numel(), d_h0.shape[1]
+        _backward[_grid(d_h0)](gates, h, grads[0].contiguous(), d_gates, d_h0, *sizes, _CHANNELS)
         return d_gates, d_h0
 
 
-def _grid(h0: Tensor) -> tuple[int]:
-    return (triton.cdiv(h0.numel(), _CHANNELS),)
+def _grid(state_LE: Tensor) -> tuple[int]:
+    return (triton.cdiv(state_LE.numel(), _CHANNELS),)
 
 
 def recur(gates_TLE3: Tensor, h0_LE: Tensor) -> tuple[Tensor, Tensor]:

@@ -238,7 +238,7 @@ class Trainer:
             self._read_losses()
             is_agreed = True
         finally:
-            if is_agreed and all(math.isfinite(loss) for loss in [*p.window[-1:], *map(float, self._unread)]):
+            if is_agreed and all(math.isfinite(loss) for loss in [*p.window, *map(float, self._unread)]):
                 self._read_losses()
                 self.save()
 

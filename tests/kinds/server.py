@@ -34,13 +34,13 @@ def load(more: str) -> None:
     import typer.main
 
     import nncomp
-    from nncomp.cli import app, entropy_command, inputs, listing, main, model_choice, shorthand, transfer, works  # noqa: F401
+    from nncomp.cli import entropy_command, inputs, listing, main, model_choice, plain, transfer, typer_app, works  # noqa: F401
     from nncomp.entropy import gap, report  # noqa: F401
     from nncomp.network import registry
 
     # Typer makes all commands anew for each run, of the same functions: half the time of a small command.
     typer.main.get_command = functools.cache(typer.main.get_command)
-    typer.main.get_command(app.app)
+    typer.main.get_command(typer_app.typer_app())
     registry.installed_models()  # their hashes are remembered
     text = b"what a command does with a text, what a text does with a command\n" * 20
     assert nncomp.decompress(nncomp.compress(text, model=None)) == text

@@ -1,19 +1,20 @@
-"""Whether a file is compressed already, found out in a few milliseconds: by its first bytes, and by the look of its bytes.
+"""Whether a file or a block is compressed already, found out in milliseconds: by first bytes, and by the look of the bytes.
 
-The first bytes alone prove nothing: a zip file may hold a text as it is. So samples of the file are looked at in every case.
+The first bytes alone prove nothing: a zip file may hold a text as it is. So samples of a file are looked at in every case.
+A block, whose bytes are all there, is looked at in more places.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections import Counter
 from typing import BinaryIO
 
 from nncomp.format.numbers import MAGIC
 
 SAMPLE_BYTES = 1 << 13
 _SAMPLES = 8
+_LOOK_EVERY = 1 << 16  # bytes of a block from look to look
 _LEAST_BYTES = 1 << 10  # of a file that is looked at: less is done at once
 _KNOWN_SHARE, _UNKNOWN_SHARE = 0.97, 1.0  # of a sample that zlib leaves at least: of a known kind of file, of others
 _KNOWN_BITS, _UNKNOWN_BITS = 7.3, 7.9  # entropy of the bytes of a sample at least, less what a sample of random bytes lacks
@@ -66,13 +67,26 @@ def looks_compressed(sample: bytes, is_known: bool = False) -> bool:
     >>> looks_compressed(random), looks_compressed(random.hex().encode()), looks_compressed(bytes(range(256)) * 32)
     (True, False, False)
     """
+    import numpy as np  # a start does without until something is looked at
+
     count = len(sample)
     if not count:  # a file that shrank, or that has no size of its own
         return False
-    bits = -sum(n * math.log2(n / count) for n in Counter(sample).values()) / count
+    counts = np.bincount(np.frombuffer(sample, np.uint8)).tolist()
+    bits = -sum(n * math.log2(n / count) for n in counts if n) / count
     missing = 255 / (2 * count * math.log(2))  # what the entropy of so many random bytes is below 8 bits, on average
     least_bits, least_share = (_KNOWN_BITS, _KNOWN_SHARE) if is_known else (_UNKNOWN_BITS, _UNKNOWN_SHARE)
     return bits >= least_bits - missing and len(zlib.compress(sample, 1)) >= least_share * count
+
+
+def looks_random(block: bytes) -> bool:
+    """Return whether a block, or a part of one, looks compressed at its start, after each 64 KiB and at its end.
+
+    >>> looks_random(bytes(1 << 20))
+    False
+    """
+    last = max(0, len(block) - SAMPLE_BYTES)
+    return all(looks_compressed(block[start : start + SAMPLE_BYTES]) for start in (*range(0, last, _LOOK_EVERY), last))
 
 
 def compressed_kind(stream: BinaryIO, size: int) -> str | None:
