@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ class Trainer:
         self.state = list(zip(after[::2], after[1::2], strict=True))
         return loss.clone(), chunk[0].numel() - chunk[0].shape[1]
 
-    def run(self) -> Iterator[dict[str, float]]:
+    def run(self) -> Generator[dict[str, float], None, None]:
         """Train to the end; yield a row of figures every 25 steps. After Ctrl-C the checkpoint is written first."""
         c, p = self.config, self.progress
         before = p.elapsed_s
