@@ -37,9 +37,9 @@ from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenize
 from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork
+from nncomp.training.lanes import lane_streams, rows_of
 from nncomp.training.prepared_text import vocabulary_from_json, vocabulary_to_json
 from nncomp.training.restore import restore
-from nncomp.training.trainer import lane_streams, rows_of
 
 NAME = "search"  # of the file of results
 TRAIN_BYTES, PIECE_BYTES, VALID_BYTES = 24_000_000, 10_000, 30_000

@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (  # the lowest first; CONTRIBUTING.md say
 )
 MOST_ROOMS, MOST_LINES = 20, 400
 MOST_PARAMETERS, MOST_KERNEL_PARAMETERS = 7, 10
-KERNELS = {"compiled", "inlined", "parallel"}  # decorators of nncomp.machine.kernels
+KERNELS = {"compiled", "inlined", "parallel", "triton.jit"}  # decorators: of nncomp.machine.kernels, for training, of Triton
 
 Graph = Mapping[str, set[str]]
 

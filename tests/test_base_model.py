@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,22 @@ from nncomp.errors import ModelError
 from nncomp.format.numbers import OWN_MODEL
 from nncomp.network import registry
 from nncomp.network.base_model import LAYERS
-from nncomp.network.model import load_model, parse_model, save_model
+from nncomp.network.model import Model, load_model, parse_model, save_model
 from nncomp.network.registry import model_file, open_model
 from nncomp.training import whole_run
 from nncomp.training.checkpoint import load_checkpoint
 from nncomp.training.export import export
-from nncomp.training.float_network import FloatNetwork, Layer
-from nncomp.training.restore import grow
+from nncomp.training.float_network import NetworkShape, load_config
+from nncomp.training.grow import grow
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.trainer import TrainingConfig
 from tests.models import TEXT, small_model
+
+
+def taller(model: Model, layers: int) -> NetworkShape:
+    """Return the shape of the model with more layers."""
+    shape = load_config(model.sizes)
+    return replace(shape, layer_count=shape.layer_count + layers)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     config = TrainingConfig(time_s=600, tokens=4 * 32 * 60, lanes=4, steps=32, warmup_steps=5, quantized_share=0.5)
     init = load_model(base)
     lines: list[str] = []
-    layers = init.sizes["layer_count"] + 1
-    plan = RunPlan(str(text), str(text), folder / "work", init, config, layer_count=layers, base=base.read_bytes())
+    plan = RunPlan(str(text), str(text), folder / "work", init, config, grown=taller(init, 1), base=base.read_bytes())
     whole_run.train(plan, lines.append)
     whole_run.finish(plan, out, lines.append)
     return base, out
@@ -49,26 +55,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_only_new_layers_learn(files: tuple[Path, Path]) -> None:
     base = load_model(files[0])
     before = base.sizes["layer_count"]
-    untrained = grow(base, before + 1, 0)
+    untrained = grow(base, taller(base, 1), 0)
     trained, _ = load_checkpoint(files[1].parent / "work/checkpoint.pt")
     for (name, a), b in zip(untrained.named_parameters(), trained.parameters(), strict=True):
         assert torch.equal(a, b) == (not a.requires_grad), name
         assert a.requires_grad == (name.startswith((f"layers.{before}.", "group_"))), name
 
 
-def give_scales(grown: FloatNetwork) -> None:
-    """Give the new layers scales of activations, which training would have taken."""
-    for layer in list(grown.layers)[grown.frozen_layers :]:
-        assert isinstance(layer, Layer)
-        layer.state_quantizer.scale.fill_(1)
-        layer.mlp_quantizer.scale.fill_(1)
-
-
 def test_new_layers_do_nothing_before_they_learn() -> None:
     base = small_model()
-    grown = grow(base, base.sizes["layer_count"] + 2, 0)
-    give_scales(grown)
-    arrays = export(grown, base.vocabulary, {}).arrays
+    arrays = export(grow(base, taller(base, 2), 0), base.vocabulary, {}).arrays
     assert not arrays.state_out_weight[-2:].any() and not arrays.mlp_out_weight[-2:].any()
     assert np.array_equal(arrays.gates_weight[:-2], base.arrays.gates_weight)
 

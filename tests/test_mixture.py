@@ -53,6 +53,13 @@ def test_pieces_are_predicted_apart() -> None:
     assert "100%" in lines[-2]
 
 
+def test_processes_find_the_same_losses() -> None:
+    ids = small_vocabulary().encode(TEXT * 2).astype(np.uint16)
+    ends = np.array([len(ids) // 3, len(ids) // 2, len(ids)])
+    alone, together = (mixing_losses(small_vocabulary(), ids, ends, lambda line: None, workers) for workers in (0, 2))
+    assert np.array_equal(alone, together)
+
+
 def test_a_training_of_the_mixture(tmp_path: Path) -> None:
     corpus, work = tmp_path / "text.txt", tmp_path / "work"
     corpus.write_bytes(TEXT)

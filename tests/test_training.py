@@ -27,11 +27,12 @@ from nncomp.training.corpus import find_corpus, read_documents
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, new_network
 from nncomp.training.held_out import Texts, hold_out, hold_out_pieces
+from nncomp.training.lanes import lane_streams
 from nncomp.training.recurrence import scan, scan_naive
 from nncomp.training.restore import restore
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.text_files import Document, encode_shuffled
-from nncomp.training.trainer import Trainer, TrainingConfig, lane_streams
+from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.models import SHAPE, TEXT, small_model, small_vocabulary
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from nncomp.cli import file_commands, measuring_commands  # noqa: F401 (they add their commands to the app)
 from nncomp.cli.failures import COMPLETE, guarded
-from nncomp.cli.options import Argument, Objective, Option, Shape, Shell, WrongUse
+from nncomp.cli.options import Argument, Objective, Option, Shell, WrongUse
 from nncomp.cli.root import app as app
 
 
@@ -30,12 +30,14 @@ def train(
         ),
     ] = None,
     shape: Annotated[
-        Shape,
+        str | None,
         Option(
-            help="Size of the new network. If it only has more layers than --init, only the new layers are trained.",
-            metavar="NAME",
+            help="Size of the network: fast, default or max, also with other sizes: max,width=384. "
+            "The model of --init grows to it. If it only has more layers, only these are trained.",
+            metavar="SHAPE",
+            show_default=False,
         ),
-    ] = Shape.DEFAULT,
+    ] = None,
     time: Annotated[str, Option(help="How long to train: 90s, 30m, 2h.", metavar="TIME")] = "1h",
     tokens: Annotated[
         int,
@@ -105,7 +107,7 @@ def train(
                 Wanted(
                     data,
                     valid,
-                    shape.value,
+                    shape,
                     time,
                     path,
                     folder,

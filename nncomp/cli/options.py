@@ -181,14 +181,6 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
-class Shape(StrEnum):
-    """The shapes of a new network: those of the models that come with nncomp."""
-
-    FAST = "fast"
-    DEFAULT = "default"
-    MAX = "max"
-
-
 class Objective(StrEnum):
     """What a training makes small."""
 

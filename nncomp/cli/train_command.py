@@ -33,7 +33,7 @@ class Wanted:
 
     data: str
     valid: str | None
-    shape: str
+    shape: str | None
     time: str
     out: Path
     work: Path

@@ -81,6 +81,8 @@ def network_loss(
 class CodedTrainer(Trainer):
     """A run of a network together with its encoder; or of a network alone on the same groups, for comparison."""
 
+    can_be_captured = False
+
     def __init__(
         self,
         network: FloatNetwork,

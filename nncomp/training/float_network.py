@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 from nncomp.training import fused
 from nncomp.training.fake_int8 import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
 from nncomp.training.float_code_tables import CodeTables
-from nncomp.training.recurrence import scan
+from nncomp.training.recurrence import recur
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,11 @@ class Layer(nn.Module):
         u = fused.shift_lanes(y, y_LD, shift)
         if self.quantized:
             u = round_straight_through(u * NORM_STEPS) / NORM_STEPS
-        a, c, g = self.gates_in(u).chunk(3, -1)
-        steps = a.shape[0]
-        h = scan(torch.sigmoid(a.float()).reshape(steps, -1), c.float().reshape(steps, -1), h_LE.reshape(-1)).view_as(c)
-        x = x_TLD + self.state_out(self.state_quantizer((h * F.silu(g.float())).to(g.dtype)))
+        out, h = recur(self.gates_in(u), h_LE)
+        x = x_TLD + self.state_out(self.state_quantizer(out))
         z = fused.squared_relu(self.mlp_in(self.normalise(x)))
         x = x + self.mlp_out(self.mlp_quantizer(z))
-        return x, h[-1].detach(), y[-1].detach()
+        return x, h, y[-1].detach()
 
 
 def products_by_group(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor) -> Tensor:
@@ -148,7 +146,7 @@ def products_in_tiles(rows_ND: Tensor, group_N: Tensor, weight_GSD: Tensor, tile
     most N / tile + G tiles; unused tiles are zeros.
     """
     groups, count = len(weight_GSD), len(rows_ND)
-    counts_G = torch.bincount(group_N, minlength=groups)
+    counts_G = torch.zeros(groups, dtype=torch.long, device=rows_ND.device).scatter_add_(0, group_N, torch.ones_like(group_N))
     tiles_G = (counts_G + tile - 1) // tile
     first_tile_G, first_row_G = tiles_G.cumsum(0) - tiles_G, counts_G.cumsum(0) - counts_G
     place_N = first_tile_G[group_N] * tile + torch.arange(count, device=rows_ND.device) - first_row_G[group_N]
@@ -178,24 +176,17 @@ class FloatNetwork(nn.Module):
             self.code = CodeTables(*shape)
         self.quantized = False
         self.quantization = "off"
-        self.frozen_layers = 0
 
     def freeze(self, layers: int) -> None:
-        """Keep the first `layers` layers, the embedding and the token weights as they are, rounded as in the integer network.
+        """Keep the first `layers` layers, the embedding and the token weights as they are.
 
         Only later layers and the weights of the groups learn.
         """
-        self.frozen_layers = layers
         for parameter in self.parameters():
             parameter.requires_grad = False
         for module in (*self.layers[layers:], self.group_in, self.group_out):
             for parameter in module.parameters():
                 parameter.requires_grad = True
-        with torch.no_grad():
-            for module in self.modules():
-                if isinstance(module, Linear) and not module.weight.requires_grad:
-                    module.weight.copy_(fake_int8_rows(module.weight))
-        self.set_quantization("off")
 
     @property
     def device(self) -> torch.device:
@@ -209,12 +200,6 @@ class FloatNetwork(nn.Module):
                 module.mode = mode
             elif isinstance(module, (Linear, Layer, FloatNetwork, CodeTables)):
                 module.quantized = mode == "on"
-        for frozen in self.layers[: self.frozen_layers]:
-            for module in frozen.modules():
-                if isinstance(module, Quantizer):
-                    module.mode = "on"
-                elif isinstance(module, Layer):
-                    module.quantized = True
 
     def initial_state(self, lanes: int) -> State:
         c, device = self.config, self.device
@@ -231,16 +216,15 @@ class FloatNetwork(nn.Module):
     def embedding_rows(self) -> Tensor:
         """Return the embedding, shape (V, D), each row divided by its root mean square."""
         rows = norm(self.embedding)
-        return fake_int8_rows(rows) if self.quantized or self.frozen_layers else rows
+        return fake_int8_rows(rows) if self.quantized else rows
 
     def hidden(self, ids_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step.
 
         `code_LD` is the input that `CodeTables` gives for each lane's code; each step adds it to its own input.
         """
-        is_rounded = self.quantized or self.frozen_layers > 0
-        rows = F.embedding(ids_TL, self.embedding_rows() if is_rounded else self.embedding)
-        x = rows if is_rounded else fused.norm(rows)
+        rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
+        x = rows if self.quantized else fused.norm(rows)
         if code_LD is not None:
             x = x + code_LD
         after: State = []

@@ -13,10 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nncomp.blocks.levels import lines_log2
@@ -27,6 +29,7 @@ from nncomp.network.engine import Network
 from nncomp.network.model import EXP2_STEPS, FREQUENCY_BITS, Arrays, Model, expected_arrays
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.range_coder import PROBABILITY_ONE
+from nncomp.stream.workers import run_in_order
 from nncomp.training.mixing_start import first_values
 
 BLOCK_BYTES = 200_000  # neighbouring documents are predicted together, like one file
@@ -64,10 +67,34 @@ def token_losses(model: Network, ids: NDArray[np.integer[Any]], start: Values) -
     return losses.astype(np.float32), p.learned
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """The work on one piece of the text: its losses under mixing alone, after some start values."""
+
+    vocabulary: Vocabulary
+    ids: NDArray[np.uint16]
+    start: Values
+    raw_bytes: int
+
+    @property
+    def input_bytes(self) -> int:
+        return self.raw_bytes
+
+    def losses(self) -> NDArray[np.float32]:
+        return token_losses(Network(silent_model(self.vocabulary)), self.ids, self.start)[0]
+
+
 def mixing_losses(
-    vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
+    vocabulary: Vocabulary,
+    ids: NDArray[np.uint16],
+    ends: NDArray[np.int64],
+    report: Callable[[str], None],
+    workers: int = 0,
 ) -> NDArray[np.float32]:
-    """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`."""
+    """Return the loss of each token under mixing alone, in nats, shape (N,); `ends` are those of the pieces in `ids`.
+
+    With `workers`, so many processes share the pieces; the losses are the same.
+    """
     model, values = Network(silent_model(vocabulary)), first_values()
     spans = list(zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True))
     size_V, learned_bytes = np.diff(vocabulary.offsets), 0
@@ -77,8 +104,10 @@ def mixing_losses(
         _, values = token_losses(model, ids[low:high], values)
         learned_bytes += int(size_V[ids[low:high]].sum())
     losses = np.zeros(len(ids), np.float32)
-    for number, (low, high) in enumerate(spans):
-        losses[low:high], _ = token_losses(model, ids[low:high], values)
+    parts = (np.array(ids[low:high]) for low, high in spans)
+    pieces = (_Piece(vocabulary, part, values, int(size_V[part].sum())) for part in parts)
+    for number, ((low, high), found) in enumerate(zip(spans, run_in_order(pieces, _Piece.losses, workers), strict=True)):
+        losses[low:high] = found
         if number % max(1, len(spans) // 10) == 0:
             report(f"losses of mixing alone: {high / len(ids):.0%} of the text")
     report(f"mixing alone: {float(losses.sum(dtype=np.float64)) / math.log(2) / len(ids):.3f} bits a token")
@@ -88,7 +117,9 @@ def mixing_losses(
 def known_losses(
     folder: Path, vocabulary: Vocabulary, ids: NDArray[np.uint16], ends: NDArray[np.int64], report: Callable[[str], None]
 ) -> NDArray[np.float32]:
-    """Return what `mixing_losses` returns. The first call writes `mixing.npy` to the run's folder; later calls read the file.
+    """Return what `mixing_losses` returns, computed by as many processes as torch takes threads.
+
+    The first call writes `mixing.npy` to the run's folder; later calls read the file.
 
     Raises DataError when the file cannot be written.
     """
@@ -98,7 +129,8 @@ def known_losses(
         if len(found) == len(ids):
             return found
     try:
-        np.save(temporary, mixing_losses(vocabulary, ids, ends, report))
+        workers = torch.get_num_threads() if torch.get_num_threads() > 1 and len(ends) > 1 else 0
+        np.save(temporary, mixing_losses(vocabulary, ids, ends, report, workers))
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -1,18 +1,23 @@
 """The gated linear recurrence h[t] = h[t-1] + a[t] * (c[t] - h[t-1]) and its gradient: compiled for the CPU, parallel for a GPU.
 
-Knows nothing of layers, tokens or quantisation. `scan_naive` is the definition; `scan` must agree with it
-up to float rounding (this is training code: nothing here takes part in coding).
+Knows nothing of tokens or quantisation. `scan_naive` defines `scan`, and `recur_naive` defines `recur`, the recurrence with
+its gates and its output. Both agree with their definitions up to float rounding (this is training code: nothing here takes part
+in coding). On a GPU with Triton, `recur` is one kernel each way (`recurrence_triton`).
 """
 
-# T steps, N independent channels (lanes x state width)
+# T steps, N independent channels (lanes x state width), L lanes, E state width
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from numba import config, njit, prange
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from nncomp.machine import kernel_cache
 
@@ -127,3 +132,37 @@ def scan(a_TN: Tensor, c_TN: Tensor, h0_N: Tensor) -> Tensor:
         return scan_parallel(a_TN, c_TN, h0_N)
     result: Tensor = _Scan.apply(a_TN, c_TN, h0_N)  # type: ignore[no-untyped-call]
     return result
+
+
+Recur = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def _recur_by(scan: Callable[[Tensor, Tensor, Tensor], Tensor], gates_TLE3: Tensor, h0_LE: Tensor) -> tuple[Tensor, Tensor]:
+    a, c, g = gates_TLE3.float().chunk(3, -1)
+    h = scan(torch.sigmoid(a).flatten(1), c.flatten(1), h0_LE.flatten()).view_as(c)
+    return (h * F.silu(g)).to(gates_TLE3.dtype), h[-1].detach()
+
+
+def recur_naive(gates_TLE3: Tensor, h0_LE: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the output of the recurrence, shape (T, L, E) in the dtype of the gates, and the last state, (L, E) float32.
+
+    The last axis of `gates` has a, c and g, E numbers each. The state moves towards c by the share sigmoid(a); the output is
+    the state times silu(g). The last state passes no gradient on.
+    """
+    return _recur_by(scan_naive, gates_TLE3, h0_LE)
+
+
+@cache
+def _triton_recur() -> Recur | None:
+    """Return the recurrence as a Triton kernel, or None where Triton is not installed."""
+    if find_spec("triton") is None:
+        return None
+    from nncomp.training.recurrence_triton import recur
+
+    return recur
+
+
+def recur(gates_TLE3: Tensor, h0_LE: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `recur_naive` returns, on the device where the tensors are."""
+    of_gpu = _triton_recur() if gates_TLE3.is_cuda else None
+    return of_gpu(gates_TLE3, h0_LE) if of_gpu else _recur_by(scan, gates_TLE3, h0_LE)

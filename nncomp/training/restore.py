@@ -6,7 +6,6 @@ squared activation may be larger if the weights after it are smaller. It is chos
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,21 +85,4 @@ def restore(model: Model) -> FloatNetwork:
         put(layer.mlp_out.weight, after)
         put(layer.mlp_quantizer.scale, scale)
     network.set_quantization("on")
-    return network
-
-
-def grow(model: Model, layer_count: int, seed: int) -> FloatNetwork:
-    """Return the restored network with new layers on top, up to `layer_count`. Only they and the weights of the groups learn.
-
-    The new layers add nothing yet. They have no scales of activations, so quantisation is off except in the model's layers.
-    """
-    base = restore(model)
-    torch.manual_seed(seed)
-    network = FloatNetwork(replace(base.config, layer_count=layer_count))
-    network.load_state_dict(base.state_dict(), strict=False)
-    for layer in network.layers[base.config.layer_count :]:
-        assert isinstance(layer, Layer)
-        torch.nn.init.zeros_(layer.state_out.weight)
-        torch.nn.init.zeros_(layer.mlp_out.weight)
-    network.freeze(base.config.layer_count)
     return network

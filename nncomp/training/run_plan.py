@@ -19,7 +19,7 @@ class RunPlan:
     folder: the work folder, for checkpoint, log, vocabulary and tokens.
     start: the shape of a new network, or the model to go on from, which also gives the vocabulary.
     command: the command line, for the record in the model file.
-    layer_count: of the trained network, if it is the model `start` with new layers on top; only these learn. 0: no new layers.
+    grown: the shape of the trained network, if the model `start` grows (`nncomp.training.grow`); None: it does not.
     base: the file of `start`, if the new file is to hold only the new layers and to name that file.
     has_quick_mixing: whether a new model gets the few contexts of `fast`; a model that goes on keeps those of `start`.
     codes: how many codes the model gets, at most 255 (`nncomp.training.code_table`); 0: none.
@@ -32,7 +32,7 @@ class RunPlan:
     start: NetworkShape | Model
     config: TrainingConfig
     command: str = ""
-    layer_count: int = 0
+    grown: NetworkShape | None = None
     base: bytes | None = None
     has_quick_mixing: bool = False
     codes: int = 0

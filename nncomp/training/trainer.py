@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nncomp.errors import DataError
+from nncomp.training.captured import Captured
 from nncomp.training.checkpoint import read_checkpoint, write_checkpoint
 from nncomp.training.float_network import FloatNetwork, State, load_config
+from nncomp.training.lanes import Streams, lane_streams, rows_of
 from nncomp.training.objectives import CROSS_ENTROPY, distance
 from nncomp.training.processes import Processes, autocast
 
 _OBSERVED_CHUNKS = 40  # before the rounding: the scales of activations are taken from these
+_ROW_STEPS = 25  # between two rows of figures
 
 
 @dataclass(frozen=True)
@@ -74,22 +77,6 @@ class Progress:
     window: list[float] = field(default_factory=list)  # losses since the last row of figures
 
 
-def lane_streams(ids: NDArray[Any], lanes: int, steps: int) -> NDArray[Any]:
-    """Return the ids, or any values of them, as lanes side by side, shape (T total, L). Nothing is copied."""
-    length = len(ids) // lanes
-    if length < steps + 1:
-        raise DataError(
-            f"The corpus has {len(ids):,} tokens; {lanes} lanes of {steps + 1} steps need {lanes * (steps + 1):,}. "
-            "Add text or use fewer lanes."
-        )
-    return ids[: length * lanes].reshape(lanes, length).T
-
-
-def rows_of(streams: NDArray[Any], start: int, stop: int) -> NDArray[np.int64]:
-    """Return the steps `start` to `stop` of all lanes, shape (T, L), int64."""
-    return np.ascontiguousarray(streams[start:stop], dtype=np.int64)
-
-
 @torch.no_grad()
 def evaluate(network: FloatNetwork, ids: NDArray[np.uint16], lanes: int = 32) -> float:
     """Return the summed cross-entropy in bits. The first token of each lane is not measured; the sum is scaled up for it."""
@@ -116,7 +103,13 @@ class _Losses(nn.Module):
 
 
 class Trainer:
-    """One run: the network, the optimiser, the place in the text, and the path of the checkpoint."""
+    """One run: the network, the optimiser, the place in the text, and the path of the checkpoint.
+
+    On one GPU, loss and gradients of a chunk are recorded as a graph, and losses are read only with each row of figures, so that
+    the GPU does not wait for Python. `launches` says how it went.
+    """
+
+    can_be_captured = True  # loss and gradients depend on nothing but the chunk, the state and the weights
 
     def __init__(
         self,
@@ -136,8 +129,8 @@ class Trainer:
         self.network, self.config, self.checkpoint = network, config, checkpoint
         self.processes = processes or Processes()
         self.optimizer = self._new_optimizer(p for p in network.parameters() if p.requires_grad)
-        self.streams = lane_streams(train_ids, config.lanes, config.steps)
-        self.estimates = None if estimates is None else lane_streams(estimates, config.lanes, config.steps)
+        self.streams = Streams(train_ids, config.lanes, config.steps, network.device)
+        self.estimates = None if estimates is None else Streams(estimates, config.lanes, config.steps, network.device)
         self.random = np.random.default_rng(config.seed)
         self.progress = Progress()
         self.mode = network.quantization
@@ -146,37 +139,79 @@ class Trainer:
         self._losses: nn.Module = _Losses(network)
         if self.processes.count > 1:
             self._losses = nn.parallel.DistributedDataParallel(self._losses)
+        self._unread: list[Tensor] = []  # losses of steps in nats a token, still on the device
+        self._captured: Captured | None = None
+        self.launches = "one by one"
+        if self.processes.count == 1 and network.device.type == "cuda" and self.can_be_captured:
+            self.launches = "as a graph"
 
     def _new_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.AdamW:
         return torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=self.config.weight_decay, fused=True)
 
-    def _next_chunk(self) -> Tensor:
-        p, c = self.progress, self.config
+    def _next_chunk(self) -> list[Tensor]:
+        """Return the tokens of the next chunk, shape (T + 1, L), and the estimates of all but the first, if there are any.
+
+        The state of some lanes begins anew.
+        """
+        p, c, device = self.progress, self.config, self.network.device
         if p.position + c.steps + 1 > len(self.streams):
             p.position = 0
-        chunk = rows_of(self.streams[:, self.lanes], p.position, p.position + c.steps + 1)
+        begin, end = p.position, p.position + c.steps + 1
+        chunk = [s.chunk(begin + n, end, self.lanes) for n, s in enumerate((self.streams, self.estimates)) if s is not None]
         p.position += c.steps
         resets = (self.random.random(c.lanes) < c.reset_probability)[self.lanes]
         if resets.any():
-            keep = torch.from_numpy(~resets)[:, None].to(self.network.device)
+            is_reset = torch.from_numpy(resets)
+            if device.type == "cuda":  # from pinned memory, the copy does not wait for the GPU
+                is_reset = is_reset.pin_memory().to(device, non_blocking=True)
+            keep = ~is_reset[:, None]
             self.state = [(h * keep, y * keep) for h, y in self.state]
-            chunk[0, resets] = self.network.config.start_token
-        return torch.from_numpy(chunk).to(self.network.device)
+            chunk[0][0].masked_fill_(is_reset, self.network.config.start_token)
+        return chunk
+
+    def _loss(self, chunk: list[Tensor], state: State) -> tuple[Tensor, State]:
+        """Return the loss of a chunk, in nats, and the state after it."""
+        with autocast(self.network.device):
+            losses, after = self._losses(chunk[0], state)
+        loss = losses.sum()
+        if self.estimates is not None:
+            far = distance(self.config.objective, losses, chunk[1])
+            loss = far + (loss - far).detach()  # the value of the cross-entropy, the gradient of the distance
+        return loss, after
 
     def _next_loss(self) -> tuple[Tensor, int]:
         """Return the loss of the next chunk, in nats, and its tokens."""
         chunk = self._next_chunk()
-        with autocast(self.network.device):
-            losses, self.state = self._losses(chunk, self.state)
-        loss = losses.sum()
-        if self.estimates is not None:
-            end = self.progress.position + 1
-            of_chunk = torch.from_numpy(np.ascontiguousarray(self.estimates[end - len(losses) : end, self.lanes]))
-            far = distance(self.config.objective, losses, of_chunk.to(losses.device))
-            loss = far + (loss - far).detach()  # the value of the cross-entropy, the gradient of the distance
-        return loss, losses.numel()
+        loss, self.state = self._loss(chunk, self.state)
+        return loss, chunk[0].numel() - chunk[0].shape[1]
 
-    def run(self) -> Iterator[dict[str, float]]:
+    def _work(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Make the gradients of a chunk's mean loss. Take the chunk and the state, return the loss and the state after it."""
+        parts = 1 if self.estimates is None else 2
+        loss, after = self._loss(list(inputs[:parts]), list(zip(inputs[parts::2], inputs[parts + 1 :: 2], strict=True)))
+        torch.autograd.backward(loss / (inputs[0].numel() - inputs[0].shape[1]))
+        return loss.detach(), *(tensor for pair in after for tensor in pair)
+
+    def _gradients(self) -> tuple[Tensor, int]:
+        """Make the gradients of the next chunk's mean loss. Return the loss in nats, on the device, and the tokens."""
+        if self.launches != "as a graph" or self.mode == "observe":
+            loss, count = self._next_loss()
+            torch.autograd.backward(loss / count)  # every process has as many tokens, so the mean of the gradients is right
+            return loss.detach(), count
+        chunk = self._next_chunk()
+        inputs = [*chunk, *(tensor for pair in self.state for tensor in pair)]
+        if self._captured is None:
+            self._captured = Captured(self._work, self.optimizer.zero_grad)
+        try:
+            loss, *after = self._captured(*inputs)
+        except RuntimeError as error:
+            self.launches, self._captured = f"one by one ({str(error).splitlines()[0]})", None
+            self.optimizer.zero_grad()
+            loss, *after = self._work(*inputs)
+        self.state = list(zip(after[::2], after[1::2], strict=True))
+        return loss.clone(), chunk[0].numel() - chunk[0].shape[1]
+
+    def run(self) -> Generator[dict[str, float], None, None]:
         """Train to the end; yield a row of figures every 25 steps. After Ctrl-C the checkpoint is written first."""
         c, p = self.config, self.progress
         before = p.elapsed_s
@@ -189,7 +224,9 @@ class Trainer:
                 self._step(c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share))
                 now = time.monotonic()
                 p.elapsed_s, is_due, stopped = self._agree(before + now - began, now - last_saved > c.checkpoint_s)
-                if p.step % 25 == 0:
+                if p.step % _ROW_STEPS == 0 or is_due or stopped or self.network.device.type == "cpu":
+                    self._read_losses()
+                if p.step % _ROW_STEPS == 0:
                     loss, p.window = float(np.mean(p.window)), []
                     yield {"step": p.step, "elapsed_s": p.elapsed_s, "tokens": p.tokens, "bits_per_token": loss}
                 if stopped:
@@ -198,9 +235,11 @@ class Trainer:
                 if is_due:
                     self.save()
                     last_saved = time.monotonic()
+            self._read_losses()
             is_agreed = True
         finally:
-            if is_agreed and (not p.window or math.isfinite(p.window[-1])):
+            if is_agreed and all(math.isfinite(loss) for loss in [*p.window, *map(float, self._unread)]):
+                self._read_losses()
                 self.save()
 
     def _agree(self, elapsed_s: float, is_due: bool) -> tuple[float, bool, bool]:
@@ -226,7 +265,8 @@ class Trainer:
             whole = self._whole_state()
             self.lanes = slice(0, self.config.lanes) if mode == "observe" else self.processes.lanes(self.config.lanes)
             self._take_state(whole)
-        self.mode = mode
+        self.mode, self._captured = mode, None
+        self.optimizer.zero_grad()
         self.network.set_quantization(mode)
 
     def _whole_state(self) -> State:
@@ -242,19 +282,25 @@ class Trainer:
 
     def _step(self, learning_rate: float) -> None:
         p = self.progress
-        loss, count = self._next_loss()
-        torch.autograd.backward(loss / count)  # every process has as many tokens, so the mean of the gradients is right
-        nats = self.processes.total([float(loss.detach()) / count], self.network.device)[0] / self.processes.count
-        p.window.append(nats / math.log(2))
-        if not math.isfinite(p.window[-1]):
-            raise DataError("The training loss is not a number any more. The last checkpoint is kept; try another --seed.")
-        torch.nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 1.0)
+        loss, count = self._gradients()
+        self._unread.append(loss / count)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0, error_if_nonfinite=False)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        if self._captured is None:
+            self.optimizer.zero_grad()
         all_of_them = self.processes.count if self.mode != "observe" else 1
         p.step, p.tokens = p.step + 1, p.tokens + count * all_of_them
+
+    def _read_losses(self) -> None:
+        """Take the losses of the last steps from the device. Raises DataError when one is not a number."""
+        unread, self._unread = [float(loss) for loss in self._unread], []
+        nats = self.processes.total(unread, self.network.device) if unread else []
+        self.progress.window += [loss / self.processes.count / math.log(2) for loss in nats]
+        if not all(math.isfinite(loss) for loss in self.progress.window):
+            raise DataError("The training loss is not a number any more. The last checkpoint is kept; try another --seed.")
 
     def quantize_now(self) -> None:
         """Take the scales of activations if the run ended before; the export needs them."""

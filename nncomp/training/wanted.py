@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nncomp.errors import DataError
 
 if TYPE_CHECKING:
+    from nncomp.training.float_network import NetworkShape
     from nncomp.training.run_plan import RunPlan
 
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 class Training:
     """What decides a training run; docs/TRAINING.md describes each.
 
-    shape: "fast", "default" or "max": the size of a new network.
+    shape: the size of the network: "fast", "default" or "max", also with sizes of its own: "max,width=384". None: that of `init`,
+        or "default". The model `init` grows to a larger shape.
     seconds: how long to train. tokens: train on so many instead, however long it takes; 0 for the time.
     valid: other text to measure on; None holds out a part of the text.
     init: a model to go on from: a name or a path.
@@ -24,7 +26,7 @@ class Training:
     objective, targets, code: as the options of `nncomp train` with these names.
     """
 
-    shape: str = "default"
+    shape: str | None = None
     seconds: float = 3600.0
     tokens: int = 0
     valid: str | None = None
@@ -55,45 +57,46 @@ def plan_of(data: str, work: Path, training: Training, command: str) -> RunPlan:
 
     `work` is the work folder; `command` is the command line for the record in the model file.
     """
-    from nncomp.training.float_network import SHAPES
+    from nncomp.training.grow import named_shape
     from nncomp.training.run_plan import RunPlan
     from nncomp.training.trainer import TrainingConfig
 
-    if training.shape not in SHAPES:
-        raise DataError(f"There is no shape {training.shape!r}: shapes are {', '.join(SHAPES)}.")
+    shape = named_shape(training.shape or "default")
     config = TrainingConfig(training.seconds, training.tokens, training.seed, training.lanes, objective=training.objective)
     plan = RunPlan(
         data=data,
         valid=training.valid,
         folder=work,
-        start=SHAPES[training.shape],
+        start=shape,
         config=config,
         command=command,
-        has_quick_mixing=training.shape == "fast",
+        has_quick_mixing=(training.shape or "").startswith("fast"),
         codes=training.code,
         targets=training.targets,
     )
-    return plan if training.init is None else _begun_with(training.init, plan)
+    if training.init is None:
+        return plan
+    return _begun_with(training.init, None if training.shape is None else shape, plan)
 
 
-def _begun_with(init: str, plan: RunPlan) -> RunPlan:
-    """Return the plan with the model `init` as its beginning; if the shape only has more layers, these are added."""
+def _begun_with(init: str, wanted: NetworkShape | None, plan: RunPlan) -> RunPlan:
+    """Return the plan with the model `init` as its beginning, which grows to the shape that is wanted, if there is one."""
     from nncomp.format.numbers import OWN_MODEL
     from nncomp.network.model import parse_model
     from nncomp.network.registry import open_model
-    from nncomp.training.float_network import NetworkShape, load_config
+    from nncomp.training.float_network import load_config
+    from nncomp.training.grow import grown_shape, has_only_more_layers
 
-    file, shape = open_model(init), plan.start
-    assert isinstance(shape, NetworkShape)
+    file = open_model(init)
     model = parse_model(file.read(), init, file.read_base())
-    is_taller = shape.layer_count > model.sizes["layer_count"]
-    same = {"vocab_size": shape.vocab_size, "group_count": shape.group_count, "layer_count": shape.layer_count, "start_token": 0}
-    is_grown = is_taller and load_config(model.sizes | same) == shape  # the model keeps its own vocabulary
+    old = load_config(model.sizes)
+    grown = old if wanted is None else grown_shape(model.sizes, wanted)
+    is_taller = has_only_more_layers(old, grown)
     return replace(
         plan,
         start=model,
-        config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_grown else 2)),
-        layer_count=shape.layer_count if is_grown else 0,
+        config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_taller else 2)),
+        grown=grown if grown != old else None,
         # A file of new layers alone needs a base that nncomp finds by its hash (registry.model_file): a shipped model.
-        base=bytes(file.read()) if is_grown and file.model_id != OWN_MODEL else None,
+        base=bytes(file.read()) if is_taller and file.model_id != OWN_MODEL else None,
     )

@@ -28,13 +28,14 @@ from nncomp.training.code_table import CodePlan, learn_codes
 from nncomp.training.corpus import Corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, new_network
+from nncomp.training.grow import grow
 from nncomp.training.held_out import Texts, find_texts
 from nncomp.training.mixing_start import first_values, learn_start_values
 from nncomp.training.mixture import BLOCK_BYTES, known_losses
 from nncomp.training.objectives import MIXTURE, read_estimates, token_estimates
 from nncomp.training.prepared_text import prepare, read_prepared, vocabulary_from_json
 from nncomp.training.processes import Processes, choose_device
-from nncomp.training.restore import grow, restore
+from nncomp.training.restore import restore
 from nncomp.training.run_log import Row, line_of, open_log
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.text_files import Report, encode_pieces
@@ -133,7 +134,7 @@ def _begin(plan: RunPlan, vocabulary: Vocabulary) -> FloatNetwork:
     """Return the network that the run begins with."""
     seed = plan.config.seed
     if isinstance(plan.start, Model):
-        return grow(plan.start, plan.layer_count, seed) if plan.layer_count else restore(plan.start)
+        return grow(plan.start, plan.grown, seed) if plan.grown else restore(plan.start)
     return new_network(replace(plan.start, start_token=vocabulary.tokens.index(b"\n")), seed)
 
 
@@ -193,6 +194,7 @@ class _Measure:
         progress = self.trainer.progress
         return {
             "steps": progress.step,
+            "launches": self.trainer.launches,
             "elapsed_s": round(progress.elapsed_s),
             "tokens_seen": progress.tokens,
             "bytes_seen": round(progress.tokens * self.token_bytes),
