@@ -43,7 +43,7 @@ def test_scan_is_its_definition() -> None:
     for function in (scan, scan_naive):
         leaves = [x.clone().requires_grad_() for x in inputs]
         out = function(*leaves)
-        (out * torch.arange(35.0).view(7, 5)).sum().backward()
+        (out * torch.arange(35.0).view(7, 5)).sum().backward()  # type: ignore[no-untyped-call]
         results.append([out, *(leaf.grad for leaf in leaves)])
     for ours, naive in zip(*results, strict=True):
         torch.testing.assert_close(ours, naive, rtol=1e-5, atol=1e-5)
