@@ -61,11 +61,11 @@ def needed(message: str) -> int:
 
 @needs_model
 @NOT_COMPILED
-@pytest.mark.parametrize("model", ["none", "default"])
-def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: bytes, model: str) -> None:
+@pytest.mark.parametrize(("model", "times"), [("none", 4), ("default", 3)])
+def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: bytes, model: str, times: int) -> None:
     """Both ways, on 150 KB, which touch all of the tables; a limit one MB below what is stated refuses, one there works.
 
-    A small file needs no second process, so what is stated may be four times what is taken.
+    A small file needs no second process, so what is stated may be some `times` what is taken.
     """
     text = tmp_path / "text"
     text.write_bytes((english * 8)[:150_000])
@@ -78,7 +78,7 @@ def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: byte
         limit = f"{amount // 1_000_000}M"
         arguments = [command, "-q", "--model", model, "-T", "1", "--memory-limit", limit, name]
         taken = peak_bytes(*arguments, folder=tmp_path)
-        assert taken <= amount <= 4 * taken, (command, model, taken, amount)
+        assert taken <= amount <= times * taken, (command, model, taken, amount)
     assert run("decompress", "-c", "--memory-limit", "1M", "text.nnc").stdout == b""
     assert run("cat", "--memory-limit", "1M", "--range", "5:10", "text.nnc").returncode == 1
 

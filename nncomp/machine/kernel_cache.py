@@ -25,7 +25,6 @@ from nncomp.machine.limits import user_cache
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30
 _DIGEST_BYTES = 32
-_NOWHERE = Path(os.devnull)
 _OPTIONS = "NUMBA_OPT", "NUMBA_BOUNDSCHECK", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE"  # they change what is compiled
 
 
@@ -88,9 +87,12 @@ def entry_name(kernel: str, signature: str) -> str:
 
 def read(name: str) -> bytes | None:
     """Return the object code of this name, or None where there is none or it is damaged. What came with nncomp is taken first."""
-    for folder in (prepared.folder, cache_folder):
+    for find in (prepared.folder, cache_folder):
+        folder = find()
+        if folder is None:
+            continue
         with suppress(OSError):
-            data = ((folder() or _NOWHERE) / name).read_bytes()
+            data = (folder / name).read_bytes()
             if data[:_DIGEST_BYTES] == _digest(name, data[_DIGEST_BYTES:]):
                 return data[_DIGEST_BYTES:]
     return None

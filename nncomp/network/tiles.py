@@ -143,9 +143,8 @@ def pack(weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
     address = buffer.ctypes.data
     start = -address % 64
     vectors = buffer[start : start + n * k].view(np.uint32).reshape(n // OUTPUTS, k // FOUR, OUTPUTS)
-    np.bitwise_xor(
-        fours.transpose(0, 2, 1), np.uint32(0x80808080), out=vectors
-    )  # a byte plus _OFFSET is one with its top bit turned
+    # A byte plus _OFFSET is the byte with its top bit turned.
+    np.bitwise_xor(fours.transpose(0, 2, 1), np.uint32(0x80808080), out=vectors)
     return address + start, buffer
 
 
