@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a reference without a name": (["--reference=", "a"], "A reference is a file, and cannot be standard input."),
     "a reference from a pipe": (["--reference", "-", "a"], "A reference is a file, and cannot be standard input."),
     "a reference on a cluster": (["--cluster", "local", "--reference", "b", "a"], "--reference cannot be used with --cluster."),
-    "a reference of a bound": (["entropy", "--reference", "b", "a"], "nncomp entropy takes no reference"),
+    "a dictionary of a bound": (["entropy", "-D", "b", "a"], "There is no -D here; it is --reference TEXT."),
     "a reference of figures": (["bench", "--reference", "b", "a"], "nncomp bench takes no reference"),
     "lists of standard input": (["--files", "-", "--files=-"], "Standard input cannot be two lists."),
 }

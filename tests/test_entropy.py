@@ -30,6 +30,7 @@ from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
 from nncomp.stream import pipeline, repeats
+from nncomp.stream.pipeline import Coding
 from tests.conftest import ROOT
 from tests.models import TEXT, coded_model, small_model, small_start, with_codes
 
@@ -100,9 +101,9 @@ def test_the_parts_of_a_block_of_each_kind(name: str, kind: BlockKind | None, ti
     data = TEXTS[name]
     if kind is None:
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(tiny), 0)
+        pipeline.compress(io.BytesIO(data), sink, Coding(tiny), 0)
         packed = sink.getvalue()
-        check(compress_and_analyse(data, tiny, None, 0), len(packed), data)
+        check(compress_and_analyse(data, Coding(tiny), None, 0), len(packed), data)
     else:
         packed = frame([(kind, data)], tiny)
         if kind != BlockKind.STORED and len(packed) > len(frame([(BlockKind.STORED, data)], tiny)):
@@ -245,7 +246,7 @@ def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> Non
     cuts = repeats.cuts
     monkeypatch.setattr(repeats, "cuts", lambda source, window_bytes, *_: cuts(source, window_bytes, block_bytes=2000))
     data = TEXT[:7500]
-    analysis = compress_and_analyse(data, tiny, None, 0)
+    analysis = compress_and_analyse(data, Coding(tiny), None, 0)
     check(analysis, analysis.file_bytes, data)
     assert [block.raw_bytes for block in analysis.blocks] == [2000, 2000, 2000, 1500]
     assert analysis.whole is not None
@@ -279,7 +280,7 @@ def test_the_shipped_model_is_better_and_asked_too(tiny: ModelFile, english: byt
     strongest = default_model()
     assert strongest is not None
     data = english[:3000]
-    analysis = compress_and_analyse(data, tiny, strongest, 0)
+    analysis = compress_and_analyse(data, Coding(tiny), strongest, 0)
     check(analysis, analysis.file_bytes, data)
     assert analysis.estimates[0].model == strongest
     assert analysis.parts["kind"] > 0
@@ -342,7 +343,7 @@ def test_a_plot_is_drawn(kind: str, tiny: ModelFile) -> None:
     from nncomp.plots.bits_along import draw
 
     for data in (b"", TEXT[:500]):
-        analysis = compress_and_analyse(data, None, None, 0)
+        analysis = compress_and_analyse(data, Coding(), None, 0)
         picture = draw(analysis, "$a<b>&\x1b$", kind)
         assert picture.startswith(b"\x89PNG" if kind == "png" else b"<?xml")
         assert picture == draw(analysis, "$a<b>&\x1b$", kind)

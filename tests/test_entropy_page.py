@@ -23,6 +23,7 @@ from nncomp.entropy.report import visible
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, open_model
+from nncomp.stream.pipeline import Coding
 from tests.models import TEXT, small_model
 
 HOSTILE = (
@@ -81,9 +82,9 @@ def shown(data: bytes) -> str:
 @pytest.mark.parametrize("with_network", [True, False])
 def test_hostile_text_stays_text(with_network: bool, tiny: ModelFile) -> None:
     data = HOSTILE * 3
-    analysis = compress_and_analyse(data, tiny if with_network else None, None, 0)
+    analysis = compress_and_analyse(data, Coding(tiny if with_network else None), None, 0)
     source = make_page("<b>{{data}}</b>\x1b&.txt", analysis, 0)
-    found, plain = Page(source), Page(make_page("plain", compress_and_analyse(TEXT[:200], None, None, 0), 0))
+    found, plain = Page(source), Page(make_page("plain", compress_and_analyse(TEXT[:200], Coding(), None, 0), 0))
     assert not {"img", "b", "iframe", "a"} & set(found.tags)
     assert (found.tags.count("script"), found.tags.count("style")) == (2, 1)
     assert set(found.tags) == set(plain.tags)
@@ -96,7 +97,7 @@ def test_hostile_text_stays_text(with_network: bool, tiny: ModelFile) -> None:
 
 
 def test_nothing_is_asked_of_a_network(tiny: ModelFile) -> None:
-    source = make_page("a", compress_and_analyse(TEXT[:500], tiny, None, 0), 0).decode()
+    source = make_page("a", compress_and_analyse(TEXT[:500], Coding(tiny), None, 0), 0).decode()
     assert not re.search(r"(?:https?:)?//[a-z]|@import|url\(", source.replace('"//', ""))
     assert re.findall(r'(?:src|href)="([^"]*)"', source) == ["data:,"]
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', source)
@@ -112,7 +113,7 @@ def test_the_data_of_a_page(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(html_page, "_CHUNK_CELLS", 20)
     monkeypatch.setattr(html_page, "_LONG_CHUNK_CELLS", 50)
     text = TEXT[:1500] + "žluťoučký kůň\n".encode() + b"no end of line " * 40
-    analysis = compress_and_analyse(text, tiny, None, 0)
+    analysis = compress_and_analyse(text, Coding(tiny), None, 0)
     found = Page(make_page("a", analysis, 0))
     data = json.loads(found.text["data"])
     cells, sizes, units = (unpacked(data[name]) for name in ("cells", "bytes", "units"))
@@ -148,7 +149,7 @@ def test_cells_end_with_characters() -> None:
 
 def test_a_long_text_is_shown_in_part(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html_page, "SHOWN_BYTES", 700)
-    found = Page(make_page("a", compress_and_analyse(TEXT[:2000], tiny, None, 0), 0))
+    found = Page(make_page("a", compress_and_analyse(TEXT[:2000], Coding(tiny), None, 0), 0))
     data = json.loads(found.text["data"])
     assert 676 < data["shown"] <= 700
     assert found.text["chunk"] == shown(TEXT[: data["shown"]])
@@ -157,7 +158,7 @@ def test_a_long_text_is_shown_in_part(tiny: ModelFile, monkeypatch: pytest.Monke
 
 
 def test_a_page_of_nothing() -> None:
-    found = Page(make_page("empty", compress_and_analyse(b"", None, None, 0), 0))
+    found = Page(make_page("empty", compress_and_analyse(b"", Coding(), None, 0), 0))
     assert "svg" not in found.tags
     assert "0 bytes of text." in found.text["note"]
 
@@ -169,7 +170,7 @@ def test_a_browser_opens_it(text: bytes, tiny: ModelFile, tmp_path: Path) -> Non
     """Some 140 KB: colours are there, nothing of the text has run, and the console is empty."""
     assert CHROMIUM
     path = tmp_path / "page.html"
-    path.write_bytes(make_page("page", compress_and_analyse(text, tiny, None, 1), 1))
+    path.write_bytes(make_page("page", compress_and_analyse(text, Coding(tiny), None, 1), 1))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
     command = [CHROMIUM, *flags, "--enable-logging=stderr", "--dump-dom", f"file://{path}"]

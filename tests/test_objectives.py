@@ -15,6 +15,7 @@ from nncomp.entropy.report import unit_lines
 from nncomp.errors import DataError
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, open_model
+from nncomp.stream.pipeline import Coding
 from nncomp.training import trainer as trainer_module
 from nncomp.training import whole_run
 from nncomp.training.float_network import new_network
@@ -72,7 +73,7 @@ def test_estimates_are_spread_over_bytes_and_taken_together_for_tokens(tmp_path:
 
 def test_the_file_that_entropy_writes(tmp_path: Path, tiny: ModelFile) -> None:
     documents = [Document("a", TEXT[:3000]), Document("b", b"\xff caf\xe9\n" + TEXT[3000:4000])]
-    analysis = compress_and_analyse(b"".join(d.text for d in documents), tiny, None, 0)
+    analysis = compress_and_analyse(b"".join(d.text for d in documents), Coding(tiny), None, 0)
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"".join(unit_lines(analysis)))
     estimates = token_estimates(read_estimates(path, documents), documents, small_vocabulary(), 0)
@@ -154,7 +155,7 @@ def test_each_token_has_its_own_estimate(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_training_with_targets(tmp_path: Path, tiny: ModelFile) -> None:
     corpus, targets = tmp_path / "text.txt", tmp_path / "t.jsonl"
     corpus.write_bytes(TEXT)
-    targets.write_bytes(b"".join(unit_lines(compress_and_analyse(TEXT, tiny, None, 0))))
+    targets.write_bytes(b"".join(unit_lines(compress_and_analyse(TEXT, Coding(tiny), None, 0))))
     lines: list[str] = []
     work, config = tmp_path / "work", replace(CONFIG, objective="absolute")
     plan = RunPlan(str(corpus), str(corpus), work, SHAPE, config, targets=targets)

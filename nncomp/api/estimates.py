@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, find_with, to_write_with
+from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import default_model
+from nncomp.stream.pipeline import Coding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,12 +53,13 @@ class Estimate:
         return self.cross_entropy_bits / self.raw_bytes if self.raw_bytes else None
 
 
-def estimate(data: Bytes, *, model: ModelName = OF_LEVEL, workers: int = 0) -> Estimate:
+def estimate(data: Bytes, *, model: ModelName = OF_LEVEL, workers: int = 0, reference: ReferenceText = None) -> Estimate:
     """Return how few bits a text needs, what its file takes above that, and the surprisal of each token.
 
-    `data` is a text, which is compressed first, or the bytes of a .nnc file. `model` and `workers`: see `nncomp.compress`; for
-    a .nnc file `model` is the model of one's own that it was made with. Text is also estimated with the model `default`.
-    Raises FormatError for a .nnc file that is damaged, ModelError if a model is missing.
+    `data` is a text, which is compressed first, or the bytes of a .nnc file. `model`, `workers` and `reference`: see
+    `nncomp.compress`; for a .nnc file `model` is the model of one's own that it was made with, and `reference` is that of the
+    file. Text is also estimated with the model `default`. Raises FormatError for a .nnc file that is damaged, ModelError if a
+    model is missing, NoReferenceError if the reference is, and DataError if the reference cannot be read.
 
     >>> import nncomp
     >>> found = nncomp.estimate(b"to be, or not to be; " * 9, model=None)
@@ -72,9 +74,10 @@ def estimate(data: Bytes, *, model: ModelName = OF_LEVEL, workers: int = 0) -> E
 
     text = bytes(memoryview(data).cast("B"))
     if text.startswith(MAGIC):
-        analysis = analyse(text, find_with(model), default_model(), workers)
+        analysis = analyse(text, find_with(model, reference), default_model(), workers)
     else:
-        analysis = compress_and_analyse(text, to_write_with(model, None)[0], default_model(), workers)
+        coding = Coding(*to_write_with(model, None), opened_reference(reference))
+        analysis = compress_and_analyse(text, coding, default_model(), workers)
     pieces = analysis.estimates
     sizes = np.concatenate([np.zeros(0, np.int64), *(each.sizes for each in pieces)])
     return Estimate(

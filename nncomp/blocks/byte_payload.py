@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.format.numbers import MAX_TABLE_BITS
@@ -51,6 +52,15 @@ def encode_bytes(
         if is_lost(part_bits):
             return None
     return EncodedBytes(head.pack() + range_coder.words_to_bytes(encoder.words()), tuple(part_bits))
+
+
+def predict_bytes(data: bytes, table_bits: int, after: byte_predictor.Primed | None = None) -> NDArray[np.uint16]:
+    """Return p1 (uint16) of each decision of a block, 8 a byte, most significant first, shape (8 * R,).
+
+    `after` is what is known after its primer.
+    """
+    parts = list(byte_predictor.probabilities_in_parts(np.frombuffer(data, np.uint8), max(1, len(data)), table_bits, after))
+    return parts[0] if parts else np.zeros(0, np.uint16)
 
 
 def decode_bytes(payload: bytes, raw_bytes: int, after: byte_predictor.Primed | None = None) -> bytes:

@@ -8,6 +8,7 @@ primer is kept and copied for each block. docs/FORMAT.md, "Primed blocks". Knows
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.blocks import token_threads
 from nncomp.blocks.token_loop import OVERFLOW
-from nncomp.blocks.token_payload import Encoded, encoded, lane_starts, model_start
-from nncomp.blocks.token_threads import Begin
+from nncomp.blocks.token_payload import Encoded, Predicted, collected, encoded, lane_starts, model_start
+from nncomp.blocks.token_threads import Begin, Coded
 from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.copies_of import copied
+from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import TokenMixing, learned_values, new_mixing, resumed
 from nncomp.network.engine import Network
 from nncomp.network.state import State, new_state
@@ -57,17 +59,36 @@ def prime(network: Network, primer: bytes, lines_log2: int) -> Primed:
 
 def encode_after(primed: Primed, data: bytes, head: TokensHead, threads: int = 1) -> Encoded:
     """Return the payload of a block (at least one byte) after a primer; the same for any number of threads."""
-    network = primed.network
-    mixing, ids = resumed(primed.mixing, len(data)), network.model.vocabulary.encode(data)
-    first_ids = np.array([0, len(ids)])
-    text = np.concatenate([primed.text, np.frombuffer(data, np.uint8)])
-    coded = token_threads.encode(network, mixing, text, ids, first_ids, primed.begin(), threads)
-    payload, bits = encoded(head, coded, network.model.vocabulary.bits, len(data), len(primed.text))
+    mixing, vocabulary = resumed(primed.mixing, len(data)), primed.network.model.vocabulary
+    coded = _coded(primed, mixing, data, vocabulary.encode(data), threads)
+    payload, bits = encoded(head, coded, vocabulary.bits, len(data), len(primed.text))
     return Encoded(payload, float(bits.sum()), bits, learned_values(mixing))
+
+
+def predict_after(primed: Primed, data: bytes, ids: NDArray[np.int32] | None = None, threads: int = 1) -> Predicted:
+    """Return the decisions of a block (at least one byte) after a primer, with the probabilities they are coded with.
+
+    The tokens are those that the vocabulary takes, unless they are given, shape (N,).
+    """
+    mixing, vocabulary = resumed(primed.mixing, len(data)), primed.network.model.vocabulary
+    ids = vocabulary.encode(data) if ids is None else ids
+    decisions, p1 = collected(_coded(primed, mixing, data, ids, threads), len(ids) * vocabulary.bits)
+    return Predicted(ids, np.array([0, len(ids)]), decisions, p1, learned_values(mixing))
+
+
+def _coded(primed: Primed, mixing: TokenMixing, data: bytes, ids: NDArray[np.int32], threads: int) -> Iterator[Coded]:
+    """Yield the decisions of known tokens after a primer, some tokens at a time; `mixing` learns them."""
+    text = np.concatenate([primed.text, np.frombuffer(data, np.uint8)])
+    return token_threads.encode(primed.network, mixing, text, ids, np.array([0, len(ids)]), primed.begin(), threads)
 
 
 def decode_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:
     """Return the raw bytes of a payload after a primer; raises FormatError when it does not hold exactly `raw_bytes`."""
+    return decode_tokens_after(primed, payload, raw_bytes, threads)[0]
+
+
+def decode_tokens_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, NDArray[np.int32]]:
+    """Return what `decode_after` does, and the tokens of the block, shape (N,)."""
     network, words = primed.network, range_coder.bytes_to_words(payload[TokensHead.SIZE :])
     vocabulary = network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
@@ -76,4 +97,5 @@ def decode_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 
     if wrong == OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     range_coder.check_finished(decoder, words)
-    return data[len(primed.text) :].tobytes()
+    (ids,), known = tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts), int(primed.mixing.memory.tokens.counts[0])
+    return data[len(primed.text) :].tobytes(), ids[known:]

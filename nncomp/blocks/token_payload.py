@@ -171,12 +171,17 @@ def predict_tokens(
     The network has the code of `head`. The tokens are those that the vocabulary takes, unless they are given, lane by lane.
     """
     known, bits = _known_tokens(network, data, start, head, lane_ids), network.model.vocabulary.bits
-    decisions, done = np.zeros(len(known.ids) * bits, np.uint8), 0
-    p1 = np.zeros(len(decisions), np.uint16)
-    for some in known.coded(network, head.code, threads):
+    decisions, p1 = collected(known.coded(network, head.code, threads), len(known.ids) * bits)
+    return Predicted(known.ids, known.first_ids, decisions, p1, learned_values(known.mixing))
+
+
+def collected(coded: Iterable[token_threads.Coded], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Return the `count` decisions of a block and p1 of each, both of shape (count,); 0 where its tokens end before its bytes."""
+    decisions, p1, done = np.zeros(count, np.uint8), np.zeros(count, np.uint16), 0
+    for some in coded:
         here = slice(done, done + len(some.p1))
         decisions[here], p1[here], done = some.decisions, some.p1, here.stop
-    return Predicted(known.ids, known.first_ids, decisions, p1, learned_values(known.mixing))
+    return decisions, p1
 
 
 def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> bytes:

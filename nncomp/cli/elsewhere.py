@@ -43,8 +43,8 @@ def told(option: str, command: str = "") -> str | None:
     >>> told("-D"), told("--rsyncable"), told("--colour")
     ('There is no -D here; it is --reference TEXT.', 'There is no --rsyncable here; docs/CONVENTIONS.md says why.', None)
     """
-    if command in ("bench", "entropy") and option in ("--reference", "-D", "--patch-from"):
-        return f"nncomp {command} takes no reference: it measures a text by itself."
+    if command == "bench" and option in ("--reference", "-D", "--patch-from"):
+        return "nncomp bench takes no reference: it measures a text by itself."
     if command == "list" and option in ("-v", "--verbose"):
         return "nncomp list always says all that it knows; --json says it for programs."
     if option in _SENTENCES:

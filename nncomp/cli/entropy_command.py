@@ -14,13 +14,15 @@ from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model, given_models, model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
-from nncomp.cli.transfer import Options, listen, worker_count
+from nncomp.cli.transfer import Options, check_reference_stays, listen
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import default_model
+from nncomp.stream.pipeline import Coding
 
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis
+    from nncomp.stream.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,33 @@ class Wanted:
         return [name for name in (self.per_token, self.page, self.plot) if name is not None]
 
 
-def show_entropy(name: str, wanted: Wanted, is_forced: bool, is_quiet: bool, workers: int, model: str | None) -> None:
-    """Analyse one file, write the outputs and print the summary."""
-    options = Options(None, is_forced, is_quiet, False, worker_count(workers))
+def show_entropy(name: str, wanted: Wanted, model: str | None, options: Options) -> None:
+    """Analyse one file, write the outputs and print the summary. The options are those of compressing and decompressing."""
     listen(options)
-    _check_names(wanted)
+    _check_names(wanted, options.reference)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(name))
         # Outputs are opened before the work: a wrong name fails at once. At the end all of them exist, or none.
-        sinks = {each: stack.enter_context(open_sink(each, is_forced, source.status, False)) for each in wanted.names}
+        sinks = {each: stack.enter_context(open_sink(each, options.is_forced, source.status, False)) for each in wanted.names}
         analysis = _analyse(name, source.read(-1), model, options)
         _write(name, analysis, wanted, sinks, options)
     if wanted.is_json:
         from nncomp.entropy.report import document
 
         print(json.dumps(document(name, analysis), indent=1))
-    elif not is_quiet:
+    elif not options.is_quiet:
         _print_summary(name, analysis)
-    for each in wanted.names if not is_quiet else []:
+    for each in wanted.names if not options.is_quiet else []:
         say(f"wrote {shown(each)}")
 
 
-def _check_names(wanted: Wanted) -> None:
+def _check_names(wanted: Wanted, reference: Reference | None) -> None:
     if STANDARD in wanted.names:
         raise OutputError("Standard output is for the summary. Give the files names.")
     if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
         raise OutputError("Two of the files to write have the same name. Give each its own.")
+    for name in wanted.names:
+        check_reference_stays(name, reference)
     if wanted.plot is not None:
         from nncomp.plots.picture import check_can_plot
 
@@ -76,8 +79,9 @@ def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Ana
     with Bar(name, None, options.is_quiet) as bar:
         if is_packed:
             given = given_models(None if model == "none" else model)
-            return analyse(data, model_finder(given), default_model(), options.workers, bar.update_of)
-        return compress_and_analyse(data, choose_model(model), default_model(), options.workers, bar.update_of)
+            return analyse(data, model_finder(given, options.reference), default_model(), options.workers, bar.update_of)
+        coding = Coding(choose_model(model), reference=options.reference)
+        return compress_and_analyse(data, coding, default_model(), options.workers, bar.update_of)
 
 
 def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink], options: Options) -> None:
@@ -103,7 +107,7 @@ def _print_summary(name: str, analysis: Analysis) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nncomp.entropy.report import PART_SAYS, code_of, tenths, visible
+    from nncomp.entropy.report import PART_SAYS, code_of, tenths, titled
 
     raw_bytes = analysis.raw_bytes
     table = Table(box=None, pad_edge=False, header_style="italic")
@@ -124,5 +128,5 @@ def _print_summary(name: str, analysis: Analysis) -> None:
     file_bits = 8.0 * analysis.file_bytes
     table.add_row("= file", f"{analysis.file_bytes:,}.0", rate(file_bits), "", style="bold")
     console = Console()
-    console.print(Text(f"{visible(name)}: {raw_bytes:,} bytes of text", style="bold"))
+    console.print(Text(f"{titled(name, analysis)}: {raw_bytes:,} bytes of text", style="bold"))
     console.print(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from nncomp.cli.cluster_options import Cluster
 from nncomp.cli.failures import guarded
-from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers
+from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Reference, Workers
 from nncomp.cli.root import app
 
 
@@ -74,6 +74,7 @@ def entropy(
             show_default=False,
         ),
     ] = None,
+    reference: Reference = None,
 ) -> None:
     """Estimate how few bits a text needs, and say where a file takes more.
 
@@ -84,8 +85,11 @@ def entropy(
     """
     with guarded(file):
         from nncomp.cli.entropy_command import Wanted, show_entropy
+        from nncomp.cli.inputs import open_reference
+        from nncomp.cli.transfer import Options, worker_count
 
-        show_entropy(file, Wanted(json, per_token, html, plot), force, quiet, workers, model)
+        options = Options(None, force, quiet, False, worker_count(workers), reference=open_reference(reference))
+        show_entropy(file, Wanted(json, per_token, html, plot), model, options)
 
 
 @app.command()

@@ -336,12 +336,13 @@ def _check_reference(source: Source, target: str, options: Options) -> None:
         return
     if options.reference.is_file(source.status):
         raise DataError("This file is the reference itself. It is left as it is.")
-    if (
-        target != STANDARD
-        and not storage.is_url(target)
-        and Path(target).exists()
-        and options.reference.is_file(Path(target).stat())
-    ):
+    check_reference_stays(target, options.reference)
+
+
+def check_reference_stays(target: str, reference: Reference | None) -> None:
+    """Raise OutputError if an output of this name would replace the reference, if there is one."""
+    is_local = target != STANDARD and not storage.is_url(target)
+    if reference and is_local and Path(target).exists() and reference.is_file(Path(target).stat()):
         raise OutputError("The result would replace the reference. Give it another name.")
 
 

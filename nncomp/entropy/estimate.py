@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import range_coder
-from nncomp.format.numbers import BlockKind
+from nncomp.blocks.byte_payload import predict_bytes
+from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from nncomp.network.registry import ModelFile
+
+if TYPE_CHECKING:
+    from nncomp.blocks import primed_tokens
 
 UNITS_PER_BIT = 1 << 16
 CODE_BITS = 8.0  # of a code: a byte in the head of a block. (Without a code it is there, too, and part of the container.)
@@ -51,6 +56,7 @@ class Estimate:
     sizes: NDArray[np.int64] = field(repr=False)  # U, bytes of each unit
     ids: NDArray[np.int32] = field(repr=False)  # U, the tokens; or the bytes
     code: int = 0  # the code that the network has; 0 for none
+    primer: bytes = field(default=b"", repr=False)  # what was read before; empty for nothing
 
     @property
     def code_bits(self) -> float:
@@ -86,16 +92,36 @@ def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: in
     return np.round(range_coder.costs_bits(decisions, p1, per_unit) * UNITS_PER_BIT) / UNITS_PER_BIT
 
 
+@lru_cache(maxsize=2)
+def tokens_after(model: ModelFile, primer: bytes, lines_log2: int) -> primed_tokens.Primed:
+    """Return what is known after a primer, with so many lines of hash table; raises ModelError as `open_network` does."""
+    from nncomp.blocks.primed_tokens import prime
+
+    return prime(open_network(model), primer, lines_log2)
+
+
+@lru_cache(maxsize=1)
+def _bytes_after(primer: bytes, sizes: tuple[int, int, int]) -> byte_predictor.Primed:
+    return byte_predictor.primed(primer, sizes)
+
+
+def bits_of_bytes(data: bytes, table_bits: int = MAX_TABLE_BITS, primer: bytes = b"") -> NDArray[np.float64]:
+    """Return the surprisal of each byte, shape (U,), rounded to 2**-16 bit, after a primer if there is one."""
+    after = _bytes_after(primer, byte_predictor.sizes(len(primer) + len(data), table_bits)) if primer else None
+    return unit_bits(np.unpackbits(np.frombuffer(data, np.uint8)), predict_bytes(data, table_bits, after), 8)
+
+
 @dataclass(frozen=True)
 class EstimateTask:
     """A piece of text, at least one byte, to estimate: on tokens with a model, or on bytes with mixing alone.
 
-    The network may have a code.
+    The network may have a code; or network and mixing have read a primer before. The tokens are those that the vocabulary takes.
     """
 
     data: bytes = field(repr=False)
     model: ModelFile | None
     code: int = 0
+    primer: bytes = field(default=b"", repr=False)
 
     @property
     def raw_bytes(self) -> int:
@@ -109,15 +135,19 @@ class EstimateTask:
 
     def run(self) -> Estimate:
         """Return the estimate; raises ModelError when the model file is damaged or was changed."""
-        raw = np.frombuffer(self.data, np.uint8)
+        raw, primer = np.frombuffer(self.data, np.uint8), self.primer
         if self.model is None:
-            bits = unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw), 8)
-            return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32))
+            bits = bits_of_bytes(self.data, primer=primer)
+            return Estimate(BlockKind.BYTES, None, bits, np.ones(len(raw), np.int64), raw.astype(np.int32), primer=primer)
         from nncomp.blocks.levels import lines_log2
+        from nncomp.blocks.primed_tokens import predict_after
         from nncomp.blocks.token_payload import model_start, predict_tokens
 
-        network = open_network(self.model)
-        vocabulary, head = network.model.vocabulary, TokensHead(0, lines_log2(len(self.data)), self.code)
-        p = predict_tokens(network, self.data, model_start(network), head)
-        bits = unit_bits(p.decisions, p.p1, vocabulary.bits)
-        return Estimate(BlockKind.TOKENS, self.model, bits, np.diff(vocabulary.offsets)[p.ids], p.ids, self.code)
+        network, lines = open_network(self.model), lines_log2(len(primer) + len(self.data))
+        if primer:
+            p = predict_after(tokens_after(self.model, primer, lines), self.data)
+        else:
+            p = predict_tokens(network, self.data, model_start(network), TokensHead(0, lines, self.code))
+        vocabulary = network.model.vocabulary
+        bits, sizes = unit_bits(p.decisions, p.p1, vocabulary.bits), np.diff(vocabulary.offsets)[p.ids]
+        return Estimate(BlockKind.TOKENS, self.model, bits, sizes, p.ids, self.code, primer)

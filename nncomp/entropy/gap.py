@@ -3,7 +3,7 @@
 Each part is the difference of two sums of bits. From the bound up to the file no sum is below the one before:
 
     bound       the lowest figure for the whole text: network and mixing on tokens in one lane, with the strongest models;
-                or mixing alone on bytes; or any of the sums below
+                or mixing alone on bytes; either after a primer, if a block begins with one; or any of the sums below
     + blocks    the same block by block: each block begins anew
     + kind      the kind of block and the model that the file has, in one lane; LZMA and stored blocks at their size
     + lanes     the surprisal of the file's tokens, in the lanes that the file has, with its size of tables
@@ -21,21 +21,32 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nncomp.blocks.codec import Codec, decode_list, verify_block
-from nncomp.entropy.estimate import CODE_BITS, Estimate, EstimateTask, open_network, rounded, unit_bits
-from nncomp.errors import DataError, FormatError
+from nncomp.entropy.estimate import (
+    CODE_BITS,
+    Estimate,
+    EstimateTask,
+    bits_of_bytes,
+    open_network,
+    rounded,
+    tokens_after,
+    unit_bits,
+)
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import Block, FrameBlock
+from nncomp.format.frames import Block
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
-from nncomp.stream.pipeline import FindModel
+from nncomp.stream.pipeline import Coding, Finder, FindModel
 from nncomp.stream.workers import Sized, run_in_order
+
+if TYPE_CHECKING:
+    from nncomp.blocks.token_payload import Predicted
 
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # a smaller text is done before worker processes have started
@@ -65,6 +76,7 @@ class DecodeTask:
 
     block: Block
     model: ModelFile | None
+    primer: bytes = field(default=b"", repr=False)  # what the block begins with
 
     @property
     def raw_bytes(self) -> int:
@@ -77,37 +89,37 @@ class DecodeTask:
         return self.block.literal_bytes
 
     def run(self) -> Decoded:
-        """Return the decoded block; raises FormatError when it is altered, by its checksum too."""
+        """Return the decoded block; raises FormatError when it is altered, by its checksum too. The tokens are the file's."""
         kind, payload, raw_bytes = self.block.kind, self.block.payload, self.block.literal_bytes
         copies = self.block.copies
         listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
         if kind == BlockKind.TOKENS and self.model:
-            from nncomp.blocks.token_payload import decode_lanes, model_start, predict_tokens
-
-            network = open_network(self.model)
-            data, ids = decode_lanes(network, payload, raw_bytes)
+            data, predict = self._decoded_tokens(self.model, head := TokensHead.parse(payload))
             verify_block(listed, data, self.block.checksum)
             if not data:
                 return Decoded(data, 0.0)
-            head = TokensHead.parse(payload)
-            p = predict_tokens(network, data, model_start(network), head, lane_ids=ids)
-            bits = float(unit_bits(p.decisions, p.p1, network.model.vocabulary.bits).sum())
+            p = predict()
+            bits = float(unit_bits(p.decisions, p.p1, open_network(self.model).model.vocabulary.bits).sum())
             return Decoded(data, bits + (CODE_BITS if head.code else 0.0), head.code)
-        data = Codec().decode_block(kind, payload, raw_bytes)
+        data = Codec().decode_block(kind, payload, raw_bytes, primer=self.primer)
         verify_block(listed, data, self.block.checksum)
         if kind == BlockKind.BYTES:
-            import numpy as np
-
-            from nncomp.mixing import byte_predictor
-
-            raw = np.frombuffer(data, np.uint8)
-            return Decoded(
-                data,
-                float(
-                    unit_bits(np.unpackbits(raw), byte_predictor.encode_bytes(raw, BytesHead.parse(payload).table_bits), 8).sum()
-                ),
-            )
+            return Decoded(data, float(bits_of_bytes(data, BytesHead.parse(payload).table_bits, self.primer).sum()))
         return Decoded(data, 8.0 * len(payload))
+
+    def _decoded_tokens(self, model: ModelFile, head: TokensHead) -> tuple[bytes, Callable[[], Predicted]]:
+        """Return the raw bytes of a block of tokens, and what predicts its tokens, those of the file."""
+        from nncomp.blocks.primed_tokens import decode_tokens_after, predict_after
+        from nncomp.blocks.token_payload import decode_lanes, model_start, predict_tokens
+
+        payload, raw_bytes = self.block.payload, self.block.literal_bytes
+        if self.primer:
+            after = tokens_after(model, self.primer, head.lines_log2)
+            data, ids = decode_tokens_after(after, payload, raw_bytes)
+            return data, partial(predict_after, after, data, ids)
+        network = open_network(model)
+        data, lane_ids = decode_lanes(network, payload, raw_bytes)
+        return data, partial(predict_tokens, network, data, model_start(network), head, lane_ids=lane_ids)
 
 
 @dataclass(frozen=True)
@@ -120,10 +132,11 @@ class BlockFigures:
     stream_bits: float  # the coder's words and the byte of the code; of LZMA and stored blocks, the payload
     coded_bits: float  # surprisal, and the byte of the code
     untold_bits: float  # surprisal without the byte of the code, unless `own_bits` has the code too
-    own_bits: float  # the block's kind and model in one lane; with its code where that is lower
+    own_bits: float  # the block's kind and model in one lane; with its code or after its primer where that is lower
     best_bits: float  # the lowest of any kind and model, in one lane
     code_bits: float  # the byte of the code; 0 for none
     code: int  # 0 for none
+    primer_bytes: int  # what the block begins with; 0 for nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +149,7 @@ class Analysis:
     estimates: list[Estimate] = field(repr=False)  # the lowest estimate of each piece of the text, in order
     whole: Estimate | None = field(repr=False)  # of the text as one piece; None if it has one block or is over WHOLE_BYTES
     copied_bytes: int = 0  # of the content, beside the literals
+    reference: str = ""  # what the file names its reference by, in hexadecimal digits; "" for a file that names none
 
     @property
     def raw_bytes(self) -> int:
@@ -178,6 +192,7 @@ class Analysis:
         kinds = {BlockKind.TOKENS: "network and mixing", BlockKind.BYTES: "mixing alone"}
         pieces = "" if len(self.estimates) == 1 else f", {len(self.estimates)} pieces"
         told = ", with a code" if any(estimate.code for estimate in self.estimates) else ""
+        told += ", knowing the reference" if any(estimate.primer for estimate in self.estimates) else ""
         return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + told + pieces
 
 
@@ -189,16 +204,20 @@ def analyse(
 ) -> Analysis:
     """Return the analysis of a `.nnc` file. Text is estimated with the file's models and with `strongest`.
 
-    Raises FormatError for a file that is damaged, ModelError for a model that is missing.
+    A block that begins with a primer is estimated without it and after it. Raises FormatError for a file that is damaged,
+    ModelError for a model that is missing, and NoReferenceError for a reference, which a Finder has.
     """
-    tasks = [DecodeTask(found.block, model) for found, model in _with_models(nnc, find_model)]
+    frame_blocks = list(read_blocks(io.BytesIO(nnc)))
+    coded = [pipeline.decode_task(found.block, found.head, find_model) for found in frame_blocks]
+    tasks = [DecodeTask(task.block, task.model, task.primer) for task in coded]
     models = list(dict.fromkeys(task.model for task in tasks if task.model))
     if strongest and strongest.content_hash not in {model.content_hash for model in models}:
         models.append(strongest)
     workers = 0 if sum(task.raw_bytes for task in tasks) <= _SMALL_BYTES else workers
-    count = _Count(progress, (2 + len(models)) * sum(task.raw_bytes for task in tasks))
+    estimated_bytes = sum(task.raw_bytes * (2 if task.primer else 1) for task in tasks) * (1 + len(models))
+    count = _Count(progress, sum(task.raw_bytes for task in tasks) + estimated_bytes)
     decoded = list(count.each(tasks, run_in_order(tasks, DecodeTask.run, workers, count.begun)))
-    tasks_by_block = [_estimate_tasks(each.data, models) for each in decoded]
+    tasks_by_block = [_estimate_tasks(each.data, models, task.primer) for task, each in zip(tasks, decoded, strict=True)]
     for task, each, estimate_tasks in zip(tasks, decoded, tasks_by_block, strict=True):
         if each.code:
             count.more(len(each.data))
@@ -212,45 +231,38 @@ def analyse(
     text = b"".join(each.data for each in decoded)
     whole = None
     if len(lowest) > 1 and len(text) <= WHOLE_BYTES:
-        count.more((1 + len(models)) * len(text))
-        (found,) = _estimates([_estimate_tasks(text, models)], workers, count)
+        whole_tasks = _estimate_tasks(text, models, max((task.primer for task in tasks), key=len))
+        count.more(len(whole_tasks) * len(text))
+        (found,) = _estimates([whole_tasks], workers, count)
         whole = min(found, key=lambda estimate: estimate.total_bits)
         if whole.total_bits <= sum(estimate.total_bits for estimate in lowest):
             lowest = [whole]
     copied_bytes = sum(task.block.raw_bytes - task.block.literal_bytes for task in tasks)
-    return Analysis(text, len(nnc), blocks, lowest, whole, copied_bytes)
+    reference = next((found.head.reference.hex() for found in frame_blocks if found.head.reference), "")
+    return Analysis(text, len(nnc), blocks, lowest, whole, copied_bytes, reference)
 
 
 def compress_and_analyse(
-    data: bytes, model: ModelFile | None, strongest: ModelFile | None, workers: int, progress: Progress | None = None
+    data: bytes, coding: Coding, strongest: ModelFile | None, workers: int, progress: Progress | None = None
 ) -> Analysis:
-    """Return the analysis of the file that `nncomp compress` makes of a text with `model`; without a network if it is None."""
+    """Return the analysis of the file that `nncomp compress` makes of a text with this model and reference, or with none."""
     sink = io.BytesIO()
-    pipeline.compress(
-        io.BytesIO(data), sink, pipeline.Coding(model), workers, (lambda done: progress(done, len(data))) if progress else None
-    )
+    pipeline.compress(io.BytesIO(data), sink, coding, workers, (lambda done: progress(done, len(data))) if progress else None)
 
-    def find_model(_reference: object) -> ModelFile:
-        assert model is not None
-        return model
+    def find_model(_named: object) -> ModelFile:
+        assert coding.model is not None
+        return coding.model
 
-    return analyse(sink.getvalue(), find_model, strongest, workers, progress)
+    return analyse(sink.getvalue(), Finder(find_model, coding.reference), strongest, workers, progress)
 
 
-def _with_models(nnc: bytes, find_model: FindModel) -> Iterator[tuple[FrameBlock, ModelFile | None]]:
-    """Yield each block of a file and the model that it is decoded with, None for none."""
-    for found in read_blocks(io.BytesIO(nnc)):
-        needs_model = found.block.kind == BlockKind.TOKENS
-        if needs_model and found.model is None:
-            raise FormatError("A block is coded with a network, but its frame names no model; the file is altered.")
-        if found.head.reference:
-            raise DataError("The file is compressed with a reference, and what a reference gives is not estimated.")
-        yield found, find_model(found.model) if needs_model and found.model else None
+def _estimate_tasks(text: bytes, models: Sequence[ModelFile], primer: bytes) -> list[EstimateTask]:
+    """Return the tasks that estimate a text: on bytes, and with each model; and all after a primer, too, if there is one.
 
-
-def _estimate_tasks(text: bytes, models: Sequence[ModelFile]) -> list[EstimateTask]:
-    """Return the tasks that estimate a text: on bytes, and with each model. An empty text has none."""
-    return [EstimateTask(text, model) for model in (None, *models)] if text else []
+    An empty text has none.
+    """
+    primers = [b"", primer] if primer else [b""]
+    return [EstimateTask(text, model, primer=each) for each in primers for model in (None, *models)] if text else []
 
 
 def _estimates(tasks_by_text: Sequence[Sequence[EstimateTask]], workers: int, count: _Count) -> Iterator[list[Estimate]]:
@@ -271,7 +283,7 @@ def _figures(task: DecodeTask, decoded: Decoded, found: Sequence[Estimate]) -> B
     best_bits = min([*(each.total_bits for each in found), own_bits])
     untold_bits = max(coded_bits - (decoded.code_bits - own_code_bits), own_bits)
     bits = stream_bits, coded_bits, untold_bits, own_bits, best_bits, decoded.code_bits
-    return BlockFigures(kind, task.raw_bytes, payload_bytes, *bits, decoded.code)
+    return BlockFigures(kind, task.raw_bytes, payload_bytes, *bits, decoded.code, len(task.primer))
 
 
 class _Count:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nncomp.entropy.estimate import Estimate, open_network
 from nncomp.entropy.gap import Analysis
-from nncomp.entropy.report import PART_SAYS, bits_along, code_of, model_name, tenths, visible
+from nncomp.entropy.report import PART_SAYS, bits_along, code_of, model_name, tenths, titled, visible
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
@@ -45,6 +45,7 @@ class LikeliestTask:
     model: ModelFile
     raw_bytes: int
     code: int
+    primer: bytes = field(repr=False)  # what the network has read before; empty for nothing
 
     @property
     def input_bytes(self) -> int:
@@ -55,8 +56,11 @@ class LikeliestTask:
         from nncomp.network.likeliest import likeliest
 
         network = open_network(self.model)
-        ids_UK, probabilities_UK, actual_U = likeliest(network, self.ids, ALTERNATIVES, self.code)
-        return ids_UK, probabilities_UK, actual_U, list(network.model.vocabulary.tokens)
+        vocabulary = network.model.vocabulary
+        before = vocabulary.encode(self.primer) if self.primer else self.ids[:0]
+        ids_UK, probabilities_UK, actual_U = likeliest(network, np.concatenate([before, self.ids]), ALTERNATIVES, self.code)
+        first = len(before)
+        return ids_UK[first:], probabilities_UK[first:], actual_U[first:], list(vocabulary.tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,7 @@ def make_page(title: str, analysis: Analysis, workers: int, progress: Callable[[
         "bpb": bits_per_byte.round(4).tolist(),
     } | _alternatives(estimates, workers, progress)
     figures = {
-        "title": html.escape(visible(title)),
+        "title": html.escape(titled(title, analysis)),
         "summary": _summary(analysis),
         "plot": _plot(edges, bits_per_byte, analysis),
         "note": _note(analysis, shown_bytes),
@@ -134,7 +138,7 @@ def _shown_part(estimates: list[Estimate]) -> list[Estimate]:
 def _alternatives(estimates: list[Estimate], workers: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     """Return the likeliest tokens of each unit, as places in a list of texts, and their probabilities in 65535ths; 0 for none."""
     tasks = [
-        LikeliestTask(each.ids, each.model, int(each.sizes.sum()), each.code)
+        LikeliestTask(each.ids, each.model, int(each.sizes.sum()), each.code, each.primer)
         for each in estimates
         if each.model and each.kind == BlockKind.TOKENS
     ]
@@ -224,6 +228,10 @@ def _summary(analysis: Analysis) -> str:
 def _note(analysis: Analysis, shown_bytes: int) -> str:
     models = sorted({model_name(each.model) for each in analysis.estimates if each.model})
     parts = [f"{len(analysis.data):,} bytes of text.", f"Model: {', '.join(models)}." if models else "No network."]
+    if primers := [len(each.primer) for each in analysis.estimates if each.primer]:
+        some = "each piece" if len(primers) == len(analysis.estimates) else "some pieces"
+        pieces = "the text" if len(analysis.estimates) == 1 else some
+        parts.append(f"The last {max(primers):,} bytes of the reference are read before {pieces}.")
     if shown_bytes < len(analysis.data):
         parts.append(f"The first {shown_bytes:,} bytes are shown; plot and figures are of all.")
     return html.escape(" ".join(parts))

@@ -58,6 +58,11 @@ def model_name(model: ModelFile) -> str:
     return f"{name} {model.hash8.hex()}"
 
 
+def titled(name: str, analysis: Analysis) -> str:
+    """Return the title of what shows an analysis: the name of the file, and whether its reference is known."""
+    return visible(name) + (", with a reference" if analysis.reference else "")
+
+
 def document(name: str, analysis: Analysis) -> dict[str, Any]:
     """Return the summary of an analysis as a JSON document; `name` is the file's."""
     per_byte = (lambda bits: bits / analysis.raw_bytes) if analysis.data else (lambda bits: None)
@@ -67,13 +72,14 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
         model = model_name(each.model) if each.model else None
         pieces.append(
             {"offset": start, "raw_bytes": raw_bytes, "unit": UNITS[each.kind], "units": len(each.bits), "model": model}
-            | {"bits": each.total_bits, "code_bits": each.code_bits}
+            | {"bits": each.total_bits, "code_bits": each.code_bits, "primer_bytes": len(each.primer)}
         )
         start += raw_bytes
     return {
         "file": name,
         "raw_bytes": analysis.raw_bytes,
         "file_bytes": analysis.file_bytes,
+        "reference": analysis.reference or None,
         "bits_per_byte": per_byte(8.0 * analysis.file_bytes),
         "bound_bits": analysis.bound_bits,
         "bound_bits_per_byte": per_byte(analysis.bound_bits),

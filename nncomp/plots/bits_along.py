@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nncomp.entropy.gap import Analysis
-from nncomp.entropy.report import bits_along, visible
+from nncomp.entropy.report import bits_along, titled
 from nncomp.plots.picture import encode
 
 _BINS = 240
@@ -27,7 +27,7 @@ def draw(analysis: Analysis, title: str, kind: str) -> bytes:
         axes.set_ylim(0, None)
         axes.legend(loc="upper right", frameon=False, ncols=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_title(visible(title), loc="left", fontsize=10, parse_math=False)
+    axes.set_title(titled(title, analysis), loc="left", fontsize=10, parse_math=False)
     axes.set_xlabel("byte")
     axes.set_ylabel("bits per byte")
     axes.spines[["top", "right"]].set_visible(False)
