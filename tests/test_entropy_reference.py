@@ -159,6 +159,13 @@ def test_a_block_that_does_not_begin_with_the_reference(small: ModelFile) -> Non
     assert document("x", plain)["reference"] is None
 
 
+def test_a_text_of_copies_alone(small: ModelFile) -> None:
+    packed, content = frame_of([(stored, b"", [Copy(0, 300, 400)])], base=BASE)
+    analysis = analysed(packed, small)
+    check(analysis, len(packed), b"")
+    assert (analysis.raw_bytes, analysis.bound_bits, analysis.source) == (len(content), 0, "copies alone")
+
+
 def test_several_blocks_and_frames(small: ModelFile) -> None:
     """The whole text is estimated after the primer, too: then what is known of it is learned once."""
     long_base = LINES * 15 + BASE

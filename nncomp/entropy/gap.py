@@ -188,7 +188,7 @@ class Analysis:
             return "the file itself" if not self.estimates else "the file's own blocks, where no estimate is lower"
         found = {estimate.kind for estimate in self.estimates}
         if not found:
-            return "an empty text"
+            return "copies alone" if self.raw_bytes else "an empty text"
         kinds = {BlockKind.TOKENS: "network and mixing", BlockKind.BYTES: "mixing alone"}
         pieces = "" if len(self.estimates) == 1 else f", {len(self.estimates)} pieces"
         told = ", with a code" if any(estimate.code for estimate in self.estimates) else ""
