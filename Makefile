@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
+PIP := -q -c constraints.txt --no-compile  # Python compiles what it imports: a fraction of torch
 
 unexport PYTHONDONTWRITEBYTECODE  # tests start many interpreters: what one compiled, the next ones load
 
@@ -14,11 +15,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/runtime: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m pip install $(PIP) -e .
 	touch $@
 
 .venv/dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev,docs]'
+	$(BIN)/python -m pip install $(PIP) -e '.[train,dev,docs]'
 	touch $@ .venv/runtime
 
 demo: .venv/runtime
