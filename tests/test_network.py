@@ -170,7 +170,7 @@ def test_every_product_gives_the_same_integers() -> None:
     assert set(kinds[3:]) <= {products.TILES}
 
 
-@pytest.mark.parametrize("feature", ["avx2", "avxvnni", "avx512vnni", "amx-int8"])
+@pytest.mark.parametrize("feature", ["avx2", "avxvnni", "avx512vnni", "amx-int8", "dotprod"])
 def test_what_is_chosen_for_a_processor_with(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timing chooses between the tiles and NumKong; a skip says what was not run."""
     if config.DISABLE_JIT or f"+{feature}" not in processor.features():
@@ -245,13 +245,19 @@ def test_a_size_that_is_none_is_refused(size: object, tmp_path: Path) -> None:
         parse_model(save(load(data), metadata), "m")
 
 
-COMPILED_FOR = [("icelake-server", "vpdpbusd"), ("alderlake", "vpdpbusd"), ("haswell", "vpmaddubsw")]
+_X86, _ARM = "x86_64-pc-linux-gnu", "aarch64-unknown-linux-gnu"
+COMPILED_FOR = [
+    (_X86, "icelake-server", "vpdpbusd"),
+    (_X86, "alderlake", "vpdpbusd"),
+    (_X86, "haswell", "vpmaddubsw"),
+    (_ARM, "neoverse-n1", "sdot"),
+]
 
 
 @pytest.mark.parametrize(("dot", "compiled_for"), list(zip(tiles.DOTS, COMPILED_FOR, strict=True)), ids=lambda x: str(x[0]))
-def test_tiles_compile_for_processors_that_are_not_here(dot: tiles.Dot, compiled_for: tuple[str, str]) -> None:
+def test_tiles_compile_for_processors_that_are_not_here(dot: tiles.Dot, compiled_for: tuple[str, str, str]) -> None:
     """A tile has its dots; where a dot is one instruction, no sum goes to memory and back."""
-    cpu, instruction = compiled_for
+    triple, cpu, instruction = compiled_for
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     module = ir.Module()
@@ -260,11 +266,11 @@ def test_tiles_compile_for_processors_that_are_not_here(dot: tiles.Dot, compiled
     builder = ir.IRBuilder(function.append_basic_block())
     generate_tile(dot, dot.rows, builder, list(function.args))
     builder.ret_void()
-    machine = llvm.Target.from_triple("x86_64-pc-linux-gnu").create_target_machine(cpu=cpu, opt=3)
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
     parsed = llvm.parse_assembly(str(module))
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     llvm.create_pass_builder(machine, options).getModulePassManager().run(parsed, llvm.create_pass_builder(machine, options))
     lines = machine.emit_assembly(parsed).splitlines()
     dots = [i for i, line in enumerate(lines) if f"\t{instruction}\t" in line]
     assert dots
-    assert not dot.vpdpbusd or not any("rsp" in line for line in lines[dots[0] : dots[-1]])
+    assert not dot.instruction or not any("sp" in line.split("\t", 2)[-1] for line in lines[dots[0] : dots[-1]])

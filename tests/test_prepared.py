@@ -95,7 +95,8 @@ V4 = f"{V3} avx512bw avx512cd avx512dq avx512f avx512vl"
         (f"{V3} avxvnni amx-int8", "x86-64-v3-vnni"),
         (V4, "x86-64-v3"),
         (f"{V4} avx512vnni avxvnni", "x86-64-v4-vnni"),
-        ("neon dotprod", "aarch64-neon"),
+        ("neon", "aarch64-neon"),
+        ("neon dotprod", "aarch64-dotprod"),
     ],
 )
 def test_the_kind_of_a_processor(has: str, label: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +108,12 @@ def test_the_kind_of_a_processor(has: str, label: str | None, tmp_path: Path, mo
     assert (found and found[0].label) == label
     monkeypatch.setenv("NUMBA_CPU_NAME", "znver3")
     assert prepared.found.__wrapped__() is None
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_dot_products_of_arm_are_looked_for(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM says nothing of them on ARM; on other processors there is no such feature."""
+    monkeypatch.setattr(llvm, "_has_dot_product", lambda: has)
+    for triple, expected in (("aarch64-unknown-linux-gnu", has), ("arm64-apple-darwin", has), ("x86_64-pc-linux-gnu", None)):
+        monkeypatch.setattr(llvm, "triple", lambda triple=triple: triple)
+        assert llvm.host_features.__wrapped__().get("dotprod") is expected

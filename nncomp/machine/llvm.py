@@ -5,12 +5,16 @@ llvmlite is imported when something here is first asked for. Numba is not import
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _engines: list[Any] = []  # which hold the code
+_AT_HWCAP, _ASIMDDP = 16, 1 << 20  # of Linux on ARM: what the processor has, and its dot products of bytes
 
 
 @functools.cache
@@ -40,11 +44,24 @@ def host_name() -> str:
 
 @functools.cache
 def host_features() -> dict[str, bool]:
-    """Return the features that LLVM knows and whether this processor has them; nothing where LLVM cannot tell."""
-    try:
-        return dict(_binding().get_host_cpu_features())
-    except RuntimeError:
-        return {}
+    """Return the features that LLVM knows and whether this processor has them; of ARM those alone that somebody can tell."""
+    found: dict[str, bool] = {}
+    with suppress(RuntimeError):  # LLVM cannot tell
+        found = dict(_binding().get_host_cpu_features())
+    return found | ({"dotprod": _has_dot_product()} if triple().startswith(("aarch64-", "arm64-")) else {})
+
+
+def _has_dot_product() -> bool:
+    """Return whether this ARM processor has dot products of bytes, which LLVM does not look for; False where nobody can tell."""
+    with suppress(AttributeError, OSError, TypeError):  # another system than the two
+        system = ctypes.CDLL(None)
+        if sys.platform == "darwin":
+            value, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+            name = b"hw.optional.arm.FEAT_DotProd"
+            return system.sysctlbyname(name, ctypes.byref(value), ctypes.byref(size), None, 0) == 0 and value.value == 1
+        system.getauxval.restype, system.getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+        return bool(system.getauxval(_AT_HWCAP) & _ASIMDDP)
+    return False
 
 
 def load(code: bytes, entry: str, processor: str, features: str) -> int:

@@ -38,7 +38,9 @@ KINDS = (
     Kind("x86-64-v4-vnni", "x86_64", "x86-64-v4", "+avx2,+avx512vnni", [*_V4, "avx512vnni"]),
     Kind("x86-64-v3-vnni", "x86_64", "x86-64-v3", "+avx2,+avxvnni", [*_V3, "avxvnni"]),
     Kind("x86-64-v3", "x86_64", "x86-64-v3", "+avx2", _V3),
+    Kind("aarch64-dotprod", "aarch64", "generic", "+neon,+dotprod", ["neon", "dotprod"]),
     Kind("aarch64-neon", "aarch64", "generic", "+neon", ["neon"]),
+    Kind("arm64-dotprod", "arm64", "generic", "+neon,+dotprod", ["neon", "dotprod"]),
     Kind("arm64-neon", "arm64", "generic", "+neon", ["neon"]),
 )
 

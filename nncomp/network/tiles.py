@@ -1,10 +1,11 @@
 """Exact int8 products in tiles: the sums of a few rows by a few vectors of outputs stay in registers while all inputs go by.
 
-A *dot* adds four products of bytes to each 32-bit sum of a vector. Which one there is depends on the processor. Either wants one
-of its operands unsigned, so the weight is packed as w + 128, and every sum starts at -128 times the sum of its activations.
+A *dot* adds four products of bytes to each 32-bit sum of a vector. Which one there is depends on the processor. Those of x86 want
+one operand unsigned, so the weight is packed as w + 128, and every sum starts at -128 times the sum of its activations.
 |sum| <= 4096 * 127 * 255 < 2**31.
 
 - AVX-512 VNNI and AVX-VNNI: one instruction, vpdpbusd, of 16 or 8 sums.
+- NEON with dot products (ARM from 2018 on): one instruction, sdot, of 4 sums; both operands are signed, and sums start at 0.
 - AVX2: vpmaddubsw adds pairs of products to 16 bits. Two of them are added there, then vpmaddwd adds the pairs of the sums, and
   vpaddd adds those to 8 sums: five instructions for two dots. 16 bits hold four products if the sizes of their activations are at
   most 128 together, for 128 * 255 < 2**15. Where they are more, which next to no group of eight activations is, each activation
@@ -25,7 +26,6 @@ from numpy.typing import NDArray
 from nncomp.machine import processor
 from nncomp.machine.kernels import compiled, inlined, intrinsic
 
-_OFFSET = 128  # is added to each weight
 FOUR = 4  # inputs that a dot takes
 
 
@@ -36,13 +36,15 @@ class Dot(NamedTuple):
     words: int  # sums of a vector
     rows: int  # of a tile, at most
     inputs: int  # of a step of a tile; K must be a multiple
-    vpdpbusd: str = ""  # the name of the instruction's function; empty for AVX2
+    instruction: str = ""  # LLVM's function of it; empty for AVX2, where there is none
+    offset: int = 128  # is added to each weight
 
 
 DOTS = (
     Dot("avx512vnni", 16, 4, 4, "llvm.x86.avx512.vpdpbusd.512"),
     Dot("avxvnni", 8, 2, 4, "llvm.x86.avx512.vpdpbusd.256"),
     Dot("avx2", 8, 2, 8),
+    Dot("dotprod", 4, 4, 4, "llvm.aarch64.neon.sdot.v4i32.v16i8", 0),
 )
 VECTORS = 4  # of a tile
 
@@ -50,7 +52,7 @@ VECTORS = 4  # of a tile
 DOT = next((dot for dot in DOTS if f"+{dot.feature}" in processor.features()), None)
 _HERE = DOT or DOTS[0]  # numbers for the compiled function, which is not called where there is no dot
 OUTPUTS = VECTORS * _HERE.words  # of a tile; N must be a multiple
-_INPUTS, _MOST_ROWS, _IN_PAIRS = _HERE.inputs, _HERE.rows, not _HERE.vpdpbusd
+_INPUTS, _MOST_ROWS, _OFFSET, _IN_PAIRS = _HERE.inputs, _HERE.rows, _HERE.offset, not _HERE.instruction
 _INTRINSICS = "nncomp.network.tiles_intrinsics"
 
 
@@ -93,7 +95,7 @@ def multiply(packed: Any, n: int, a_LK: Any, room: Any, out_LN: Any) -> None:
     large = room[rows:].view(np.uint8)
     for i in range(rows):
         total = np.int32(0)
-        for j in range(k):
+        for j in range(k if _OFFSET else 0):
             total += a_LK[i, j]
         room[i] = -_OFFSET * total
         if _IN_PAIRS:
@@ -143,8 +145,8 @@ def pack(weight_NK: NDArray[np.int8]) -> tuple[int, NDArray[np.uint8]]:
     address = buffer.ctypes.data
     start = -address % 64
     vectors = buffer[start : start + n * k].view(np.uint32).reshape(n // OUTPUTS, k // FOUR, OUTPUTS)
-    # A byte plus _OFFSET is the byte with its top bit turned.
-    np.bitwise_xor(fours.transpose(0, 2, 1), np.uint32(0x80808080), out=vectors)
+    # A byte plus 128 is the byte with its top bit turned.
+    np.bitwise_xor(fours.transpose(0, 2, 1), np.uint32(0x01010101 * _OFFSET), out=vectors)
     return address + start, buffer
 
 

@@ -56,12 +56,14 @@ class _Pairs:
 def _add_step(dot: Dot, builder: Any, totals: list[list[Any]], inputs: list[list[Any]], load_weight: Any, is_large: Any) -> None:
     """Add the dots of a step to the sums `totals`, rows by vectors. `inputs` are rows by dots; `load_weight` takes the numbers of
     the dot and of the vector; `is_large` says whether activations of the step do not suit 16 bits."""
-    if dot.vpdpbusd:
-        add = _function(builder, dot.vpdpbusd, ir.VectorType(_I32, dot.words), [ir.VectorType(_I32, dot.words)] * 3)
+    if dot.instruction:
+        sums = ir.VectorType(_I32, dot.words)
+        operand = sums if dot.offset else ir.VectorType(_I8, 4 * dot.words)  # as LLVM's function takes them
+        add = _function(builder, dot.instruction, sums, [sums, operand, operand])
         for c in range(VECTORS):
-            weight = load_weight(0, c)
+            weight = builder.bitcast(load_weight(0, c), operand)
             for row, (each,) in zip(totals, inputs, strict=True):
-                builder.store(builder.call(add, [builder.load(row[c]), weight, each]), row[c])
+                builder.store(builder.call(add, [builder.load(row[c]), weight, builder.bitcast(each, operand)]), row[c])
         return
     made = _Pairs(dot, builder)
     with builder.if_else(is_large, likely=False) as (then, otherwise):
@@ -103,7 +105,7 @@ def generate_tile(dot: Dot, rows: int, builder: Any, arguments: list[Any]) -> No
             return builder.load(place, align=vector_bytes)
 
         is_large = None
-        if not dot.vpdpbusd:
+        if not dot.instruction:
             is_large = builder.icmp_unsigned("!=", builder.load(_pointer(builder, large, loop.index, _I8)), _I8(0))
         _add_step(dot, builder, totals, inputs, load_weight, is_large)
     for r, row in enumerate(totals):
