@@ -279,11 +279,11 @@ def list_(
     files_from0: FilesFromZeros = None,
     json: Json = False,
 ) -> None:
-    """Show the sizes, ratio, bits per byte (bpb), bound, kinds of block and model of each FILE.nnc.
+    """Show the sizes, ratio, bits per byte (bpb), kinds of block and model of each FILE.nnc.
 
-    Nothing is decoded. The bound is the size without headers and checksums: the
-    cross-entropy of nncomp compress and the coder's rounding, about 0.001 bpb.
-    nncomp entropy gives the full estimate.
+    Nothing is decoded. payload is the bits per byte without headers and checksums:
+    the cross-entropy of nncomp compress and the coder's rounding, about 0.001 bpb.
+    nncomp entropy estimates the bound.
     """
     with guarded():
         from nncomp.cli import inputs, listing
