@@ -27,7 +27,7 @@ class Costs:
 
     fixed_s: float = 0.0040
     byte_s: float = 3.0e-9  # in each direction
-    worker_s: float = 0.021
+    worker_s: float = 0.063
     network_bytes_per_s: float = 1.25e9  # of the client's and the scheduler's machine: 10 Gbit/s
     start_s: float = 25.0  # of a worker on a new machine: kernels
 

@@ -267,9 +267,9 @@ def test_list(run: Run, tmp_path: Path) -> None:
     table = run("list", "a.nnc").stdout.decode()
     assert all(len(line) <= 80 for line in table.splitlines())
     assert table == (
-        "raw  packed  ratio     bpb  bound  frames  blocks     model    file\n"
-        " 11      50   0.22  36.364  8.000       2  stored: 2  default  a.nnc\n"
-        "bound: without headers and checksums; nncomp entropy FILE estimates it in full\n"
+        "raw  packed  ratio     bpb  payload  frames  blocks     model    file\n"
+        " 11      50   0.22  36.364    8.000       2  stored: 2  default  a.nnc\n"
+        "payload: bpb without headers and checksums; nncomp entropy estimates the bound\n"
     )
     result = run("list", "--json", "a.nnc", "missing")
     assert result.returncode == 1
@@ -323,7 +323,7 @@ def test_list_at_any_width(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     above = run("list", long, "b.nnc").stdout.decode().splitlines()
     assert all(len(line) <= 80 for line in above)
     assert above[1::2] == [long, "b.nnc", above[5]]
-    assert above[2] == above[4] == "  4      19   0.21  38.000  8.000  stored: 1  none"
+    assert above[2] == above[4] == "  4      19   0.21  38.000    8.000  stored: 1  none"
     alone = run("list", "b.nnc").stdout.decode().splitlines()
     assert alone[1] == f"{above[2]}   b.nnc"
 
@@ -344,11 +344,11 @@ def test_a_name_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     assert (japanese if is_utf8 else b"\\u6587.nnc") in result.stdout
 
 
-def test_the_bound_in_a_listing_is_the_running_estimate(run: Run, tmp_path: Path, english: bytes) -> None:
+def test_the_payload_in_a_listing_is_the_running_estimate(run: Run, tmp_path: Path, english: bytes) -> None:
     (tmp_path / "text").write_bytes(english)
     said = run("compress", "--model", "none", "text").stderr.decode()
     estimate = float(said.split("cross-entropy ")[1].split()[0])
     (row,) = json.loads(run("list", "--json", "text.nnc").stdout)["files"]
-    rounding = row["bound_bits_per_byte"] - estimate
+    rounding = row["payload_bits_per_byte"] - estimate
     assert -0.001 < rounding <= 0.002 + 8 * 11 / len(english)
-    assert row["bound_bits_per_byte"] == round(8 * row["payload_bytes"] / len(english), 4) < row["bits_per_byte"]
+    assert row["payload_bits_per_byte"] == round(8 * row["payload_bytes"] / len(english), 4) < row["bits_per_byte"]

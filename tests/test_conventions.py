@@ -397,7 +397,7 @@ def test_quiet_still_says_what_fails(run: Run, folder: Path) -> None:
 
 def test_bytes_after_the_end_are_an_error(run: Run, folder: Path) -> None:
     (folder / "a.nnc").write_bytes(stored(b"first ") + b"garbage")
-    said = b"nncomp: a.nnc: There are bytes after the end of the compressed data that are no part of it; remove them.\n"
+    said = b"nncomp: a.nnc: Bytes after the end of the compressed data are no part of it. Remove them; the content is whole.\n"
     for arguments in (["-t", "a.nnc"], ["-l", "a.nnc"]):
         assert outcome(run(*arguments)) == (1, b"", said)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}

@@ -77,7 +77,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a check": (["-dC", "a.nnc"], "There is no -C here; docs/CONVENTIONS.md says why."),
     "no size of blocks": (["-B", "", "a"], "'' is not a size."),
     "blocks without a size": (["a", "-B"], "requires an argument"),
-    "list and more": (["-lv", "a.nnc"], "nncomp list always says all that it knows;"),
+    "list and more": (["-lv", "a.nnc"], "nncomp list always shows all that it knows."),
     "version and more": (["-vV"], "-V and --version stand alone."),
     "a typing error": (["--reclusive", "a"], "No such option: --reclusive"),
     "a folder without a name": (["--output-dir=", "-r", "."], "The name of the output folder is empty."),

@@ -35,7 +35,7 @@ CUT = {
     "in the payload": SECOND[:-20],
     "before the last byte": SECOND[:-1],
 }
-SAID = "There are bytes after the end of the compressed data that are no part of it; remove them.\n"
+SAID = "Bytes after the end of the compressed data are no part of it. Remove them; the content is whole.\n"
 
 
 @pytest.fixture

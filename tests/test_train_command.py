@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path, co
     assert code == 1 and "is a checkpoint of another configuration" in said
     Trainer(restore(small_model()), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
     code, said = again(commands_for_training, started, file_limit_bytes=1 << 17)
-    assert code == 1 and "checkpoint.pt cannot be written" in said and "The checkpoint before is kept" in said
+    assert code == 1 and "checkpoint.pt cannot be written" in said and "The previous checkpoint is kept" in said
     (started / "own.work/ids.npy").unlink()
     code, said = again(commands_for_training, started, file_limit_bytes=1 << 10)
     assert code == 1 and "cannot be written" in said and not (started / "own.work/ids.npy").exists()

@@ -44,8 +44,8 @@ class Info:
         return 8 * self.packed_bytes / self.raw_bytes if self.raw_bytes else None
 
     @property
-    def bound_bits_per_byte(self) -> float | None:
-        """The bits of the payloads: the cross-entropy of `nncomp compress` plus the range coder's rounding."""
+    def payload_bits_per_byte(self) -> float | None:
+        """Bits of the payloads for each byte of the content, None for an empty content."""
         return 8 * self.payload_bytes / self.raw_bytes if self.raw_bytes else None
 
 

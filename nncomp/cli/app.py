@@ -51,7 +51,7 @@ def train(
     seed: Annotated[int, Option(help="Seed of all random choices.", metavar="N")] = 0,
     init: Annotated[
         str | None,
-        Option(help="Start from this model: a level or a model file.", metavar="MODEL", show_default=False),
+        Option(help="Start from this model: default, fast, or a model file.", metavar="MODEL", show_default=False),
     ] = None,
     objective: Annotated[
         Objective,
@@ -126,7 +126,7 @@ def train(
 
 @app.command()
 def warmup() -> None:
-    """Prepare this machine, or an image of one: compile all kernels and hash the models, so that no later run waits for it.
+    """Prepare this machine, or an image of one: compile all kernels and hash the models, so that no later run has to.
 
     What is made is kept in the cache folder, for this processor, this nncomp and this Python.
     """

@@ -46,7 +46,7 @@ def told(option: str, command: str = "") -> str | None:
     if command == "bench" and option in ("--reference", "-D", "--patch-from"):
         return "nncomp bench takes no reference: it measures a text by itself."
     if command == "list" and option in ("-v", "--verbose"):
-        return "nncomp list always says all that it knows; --json says it for programs."
+        return "nncomp list always shows all that it knows. Programs take --json."
     if option in _SENTENCES:
         return _SENTENCES[option]
     if option in _HERE:

@@ -15,6 +15,7 @@ from nncomp.cli.options import (
     FilesFromZeros,
     Force,
     GivenModel,
+    GivenReference,
     Json,
     Keep,
     Level,
@@ -141,7 +142,7 @@ def decompress(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
-    reference: Reference = None,
+    reference: GivenReference = None,
     device: Device = "",
     cluster: Cluster = None,
     output_dir: OutputDir = None,
@@ -149,7 +150,7 @@ def decompress(
     resume: Resume = False,
     json: ReportJson = False,
     sparse: Annotated[
-        bool, Option("--sparse/--no-sparse", help="Long runs of zeros take no room on the disk, or they do.")
+        bool, Option("--sparse/--no-sparse", help="Write long runs of zeros as holes, which take no room on the disk.")
     ] = True,
 ) -> None:
     """Decompress each FILE.nnc to FILE and keep FILE.nnc.
@@ -213,12 +214,13 @@ def cat(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
-    reference: Reference = None,
+    reference: GivenReference = None,
 ) -> None:
     """Decompress each FILE.nnc to standard output, one after another.
 
     With --range, only the blocks that hold these bytes are decoded, and those that
-    they have copies of. A block has 12 MiB, the last block of a file up to 18 MiB; --block-size says other.
+    they have copies of. A block has 12 MiB, and the last block of a file up to
+    18 MiB, unless compress had --block-size.
     """
     with guarded():
         from nncomp.cli import inputs, model_choice, transfer, works
@@ -247,7 +249,7 @@ def test(
     workers: Workers = 0,
     memory_limit: MemoryLimit = None,
     model: GivenModel = None,
-    reference: Reference = None,
+    reference: GivenReference = None,
     device: Device = "",
     cluster: Cluster = None,
 ) -> None:
@@ -279,11 +281,11 @@ def list_(
     files_from0: FilesFromZeros = None,
     json: Json = False,
 ) -> None:
-    """Show the sizes, ratio, bits per byte (bpb), bound, kinds of block and model of each FILE.nnc.
+    """Show the sizes, ratio, bits per byte (bpb), kinds of block and model of each FILE.nnc.
 
-    Nothing is decoded. The bound is the size without headers and checksums: the
-    cross-entropy of nncomp compress and the coder's rounding, about 0.001 bpb.
-    nncomp entropy gives the full estimate.
+    Nothing is decoded. payload is the bits per byte without headers and checksums:
+    the cross-entropy of nncomp compress and the coder's rounding, about 0.001 bpb.
+    nncomp entropy estimates the bound.
     """
     with guarded():
         from nncomp.cli import inputs, listing

@@ -13,7 +13,7 @@ from nncomp.cli.failures import for_each
 from nncomp.cli.files import open_source
 from nncomp.cli.names import shown
 
-_NOTE = "bound: without headers and checksums; nncomp entropy FILE estimates it in full"
+_NOTE = "payload: bpb without headers and checksums; nncomp entropy estimates the bound"
 _GAP = "  "
 _HIDDEN = 10  # hexadecimal digits of the hash that the table leaves out
 
@@ -40,20 +40,20 @@ def list_files(names: list[str], is_json: bool) -> None:
 def _row(listing: Info) -> dict[str, object]:
     row = asdict(listing)
     payload_bytes, references = row.pop("payload_bytes"), row.pop("references")  # docs/JSON.md states the order of the keys
-    rates = listing.bits_per_byte, listing.bound_bits_per_byte
-    rate, bound = (None if each is None else round(each, 4) for each in rates)
+    rates = listing.bits_per_byte, listing.payload_bits_per_byte
+    rate, payload_rate = (None if each is None else round(each, 4) for each in rates)
     return row | {
         "ratio": round(listing.ratio, 4),
         "bits_per_byte": rate,
         "payload_bytes": payload_bytes,
-        "bound_bits_per_byte": bound,
+        "payload_bits_per_byte": payload_rate,
         "references": references,
     }
 
 
 def _print_table(listings: list[Info]) -> None:
     has_frames = any(each.frames > 1 for each in listings)
-    headings = ["raw", "packed", "ratio", "bpb", "bound", *(["frames"] * has_frames), "blocks", "model"]
+    headings = ["raw", "packed", "ratio", "bpb", "payload", *(["frames"] * has_frames), "blocks", "model"]
     rows = [_cells(each, has_frames) for each in listings]
     if any(each.references for each in listings):
         headings.append("reference")
@@ -74,7 +74,7 @@ def _print_table(listings: list[Info]) -> None:
 
 def _cells(listing: Info, has_frames: bool) -> list[list[str]]:
     """Return the lines of each cell of a row."""
-    rates = ("-" if rate is None else f"{rate:.3f}" for rate in (listing.bits_per_byte, listing.bound_bits_per_byte))
+    rates = ("-" if rate is None else f"{rate:.3f}" for rate in (listing.bits_per_byte, listing.payload_bits_per_byte))
     figures = [f"{listing.raw_bytes:,}", f"{listing.packed_bytes:,}", f"{listing.ratio:.2f}", *rates]
     blocks = [f"{kind}: {count:,}" for kind, count in listing.blocks.items()]
     blocks += [f"with a code: {listing.codes:,}"] if listing.codes else []

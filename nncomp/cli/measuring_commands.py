@@ -7,7 +7,7 @@ from typing import Annotated
 
 from nncomp.cli.cluster_options import Cluster
 from nncomp.cli.failures import guarded
-from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Reference, Workers
+from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers
 from nncomp.cli.root import app
 
 
@@ -18,7 +18,7 @@ def bench(
     workers: Workers = 0,
     level: Level = 5,
     model: Model = None,
-    others: Annotated[bool, Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq where installed.")] = True,
+    others: Annotated[bool, Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq, if installed.")] = True,
     bound: Annotated[bool, Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,
     plot: Annotated[
         str | None,
@@ -74,7 +74,15 @@ def entropy(
             show_default=False,
         ),
     ] = None,
-    reference: Reference = None,
+    reference: Annotated[
+        str | None,
+        Option(
+            "--reference",
+            help="Text that is known beforehand. For a .nnc file: the reference it was made with.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Estimate how few bits a text needs, and say where a file takes more.
 

@@ -148,7 +148,7 @@ Reference = Annotated[
     str | None,
     Option(
         "--reference",
-        help="Text that is like FILE, or an older version of it: FILE is coded knowing it, and decoding needs the same text.",
+        help="Text that is like FILE, or an older version of FILE, to code FILE with. Decompressing needs the same text.",
         metavar="TEXT",
         show_default=False,
     ),
@@ -168,6 +168,15 @@ GivenModel = Annotated[
         "--model",
         help="Model file of your own that FILE was compressed with.",
         metavar="PATH",
+        show_default=False,
+    ),
+]
+GivenReference = Annotated[
+    str | None,
+    Option(
+        "--reference",
+        help="Text that FILE was compressed with as its reference.",
+        metavar="TEXT",
         show_default=False,
     ),
 ]

@@ -64,7 +64,7 @@ class TrailingError(FormatError):
 
     def __init__(
         self,
-        message: str = "There are bytes after the end of the compressed data that are no part of it; remove them.",
+        message: str = "Bytes after the end of the compressed data are no part of it. Remove them; the content is whole.",
         offset: int = -1,
     ) -> None:
         super().__init__(message)

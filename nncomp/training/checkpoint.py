@@ -27,7 +27,7 @@ def write_checkpoint(document: dict[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise DataError(f"The checkpoint {path} cannot be written: {error}. The checkpoint before is kept.") from error
+        raise DataError(f"The checkpoint {path} cannot be written: {error}. The previous checkpoint is kept.") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
