@@ -242,6 +242,25 @@ def test_a_lost_block_takes_with_it_what_was_copied_from_it_and_nothing_else() -
         assert result.kept_blocks == 3
 
 
+def test_a_long_period_that_is_lost_in_part_is_lost_there_each_time() -> None:
+    """A copy of 7,000 bytes again and again, the first 1,000 of which are of a lost block."""
+    first, second = (random.Random(seed).randbytes(size) for seed, size in ((1, 5000), (2, 6000)))
+    unit = first[-1000:] + second
+    data = first + second + (unit * 3)[:15_000]
+    listed = pack_copies([Copy(6000, 15_000, 7000)])
+    copy_list = CopyList(BlockKind.STORED, 15_000, len(listed), listed)
+    blocks = [stored_block(first, False), Block(0, 6000, second, block_checksum(listed, second), True, copy_list)]
+    packed = frame(blocks, content=data)
+    assert decompress(packed) == data
+    content, result = recovered(altered(1000, b"\x55\xaa", packed))
+    assert spans(result) == [(0, 5000), (11_000, 12_000), (18_000, 19_000), (25_000, 26_000)]
+    kept = bytearray(data)
+    for begin, stop in spans(result):
+        assert stop is not None
+        kept[begin:stop] = bytes(stop - begin)
+    assert content == bytes(kept[:25_000])
+
+
 def test_a_wrong_place_moves_nothing_that_follows_at_once() -> None:
     """A block's place is not in its checksum. Without an index, only the order of blocks tells."""
     packed = altered(len(long_frame()) - 50, bytes(50))
