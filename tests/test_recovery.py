@@ -178,6 +178,29 @@ def test_several_frames_and_bytes_between_them() -> None:
     assert [loss.end for loss in result.lost[1:]] == [None]
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_the_magic_of_any_of_several_frames_may_be_damaged(number: int) -> None:
+    frames = [stored(b"a small frame"), long_frame(), stored(b"x")]
+    at = sum(map(len, frames[:number]))
+    content, result = recovered(altered(at, b"\0", b"".join(frames)))
+    assert (content, result.lost, result.after) == (b"a small frame" + without() + b"x", [], None)
+
+
+def test_a_later_frame_without_its_beginning_keeps_its_other_blocks() -> None:
+    content, result = recovered(stored(b"first") + altered(0, bytes(places()[0][1])))
+    assert content == b"first" + without(0)
+    assert spans(result) == [(5, 5 + end(0))]
+
+
+def test_no_small_frame_is_taken_for_a_part_of_its_neighbours() -> None:
+    """A header with a model and a reference would be as long as the first frame and the beginning of the second."""
+    packed = stored(b"xy") * 3
+    frame_bytes = len(packed) // 3
+    for at in range(len(packed)):
+        content, result = recovered(altered(at, bytes([packed[at] ^ 0x40]), packed))
+        assert content == b"xy" * 3 or result.lost, f"byte {at % frame_bytes} of frame {at // frame_bytes}"
+
+
 def with_model() -> tuple[bytes, bytes]:
     """Return a frame of three blocks that names a model, and its content."""
     parts = [part(0), part(2)[:700], part(4)]
