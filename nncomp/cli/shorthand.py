@@ -16,6 +16,7 @@ MODES = {
     **dict.fromkeys(("l", "--list"), "list"),
 }
 LEVELLED = {"compress", "bench"}  # commands with a level; for the others -9 is dropped
+_ONLY_COMPRESS = {"--long", "--block-size"}  # and -B; with -d, -t and -l they are dropped too, for tar says the same both ways
 NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value: the next argument is never an option.
 VALUED = {
@@ -38,6 +39,8 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
     ['compress', '-o', '-d', 'notes.txt']
     >>> spell_out(["-9k", "notes.txt"], ["compress", "decompress"], True)
     ['compress', '--level', '9', '-k', 'notes.txt']
+    >>> spell_out(["--long", "-B", "1Mi", "-d"], ["compress", "decompress"], True)
+    ['decompress']
     """
     if not arguments:
         return [] if is_terminal else ["compress"]
@@ -46,6 +49,7 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
     is_named = arguments[0] in commands
     command, modes, level = (arguments[0], {}, "") if is_named else ("compress", MODES, "")
     rest: list[str] = []
+    only_compress: set[int] = set()  # places in the rest
     remaining = iter(arguments[is_named:])
     for argument in remaining:
         if argument == "--":
@@ -54,11 +58,12 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
             command = modes[argument]
         elif argument in NAMED_LEVELS:
             level = NAMED_LEVELS[argument]
-        elif argument == "--long":
-            rest.append(f"--long={MAX_WINDOW_LOG2}")
-        elif argument in VALUED and argument.startswith("--"):
-            rest += [argument, *_next(remaining)]
-        elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":
+        elif argument.startswith("--"):
+            words = [f"--long={MAX_WINDOW_LOG2}" if argument == "--long" else argument]
+            words += _next(remaining) if argument in VALUED else []
+            only_compress |= _places(rest, words) if argument.partition("=")[0] in _ONLY_COMPRESS else set()
+            rest += words
+        elif len(argument) > 1 and argument[0] == "-":
             letters, needs_value, is_number = "", False, False
             for i, letter in enumerate(argument[1:], 1):
                 if letter in modes:
@@ -67,15 +72,20 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
                 if letter in _DIGITS:  # 19 is a number, and no level
                     level, is_number = level * is_number + letter, True
                     continue
+                if letter == "B" and letters:  # it may be dropped, and those before it stay
+                    rest, letters = [*rest, f"-{letters}"], ""
                 letters, is_number = letters + letter, False
                 if letter in VALUED:  # the rest of the argument is its value
                     letters += argument[i + 1 :]
                     needs_value = i + 1 == len(argument)
                     break
-            rest += [f"-{letters}"] if letters else []
-            rest += _next(remaining) if needs_value else []
+            words = [*([f"-{letters}"] if letters else []), *(_next(remaining) if needs_value else [])]
+            only_compress |= _places(rest, words) if letters.startswith("B") else set()
+            rest += words
         else:
             rest.append(argument)
+    if not is_named and command not in LEVELLED:
+        rest = [word for place, word in enumerate(rest) if place not in only_compress]
     return [command, *(["--level", level] if level and command in LEVELLED else []), *rest]
 
 
@@ -83,3 +93,8 @@ def _next(remaining: Iterator[str]) -> list[str]:
     """Return the value that follows. Without one the list is empty, and the command reports the missing value."""
     value = next(remaining, None)
     return [] if value is None else [value]
+
+
+def _places(rest: list[str], words: list[str]) -> set[int]:
+    """Return the places that words will have at the end of the rest."""
+    return set(range(len(rest), len(rest) + len(words)))
