@@ -265,6 +265,14 @@ def test_a_lost_block_takes_with_it_what_was_copied_from_it_and_nothing_else() -
         assert result.kept_blocks == 3
 
 
+def test_a_wrong_size_of_copies_is_told_by_the_index() -> None:
+    packed, data = copying_frame()
+    third = list(read_blocks(io.BytesIO(packed)))[2]
+    place = packed.index(varint(364), third.offset)  # what its copies make
+    content, result = recovered(altered(place, varint(365), packed))
+    assert (content, result.lost) == (data, [])
+
+
 def test_a_long_period_that_is_lost_in_part_is_lost_there_each_time() -> None:
     """A copy of 7,000 bytes again and again, the first 1,000 of which are of a lost block."""
     first, second = (random.Random(seed).randbytes(size) for seed, size in ((1, 5000), (2, 6000)))

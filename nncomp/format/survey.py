@@ -6,7 +6,7 @@ Knows the layout, as `nncomp/format/frames.py` does, and asks its caller whether
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
@@ -178,9 +178,13 @@ class Survey:
         )
 
     def _indexed(self, frame: int, place: Place) -> Found | Gap:
-        """Return the block at a place of the index. Where its header is damaged, the index stands in, but not for copies."""
+        """Return the block at a place of the index. Where its header is damaged, the index stands in, but not for a list."""
         found = self._block(frame, place.offset, place.head, place.is_first)
         if found and found.end == place.end and found.header.literal_bytes == place.literal_bytes:
+            copies = found.header.copies  # the size that they make is in the header and in the index alone
+            if copies and found.header.raw_bytes != place.raw_bytes:
+                copies = copies._replace(copied_bytes=place.raw_bytes - place.literal_bytes)
+                found = replace(found, header=replace(found.header, copies=copies))
             return found
         gap = Gap(frame, place.raw_bytes, place.literal_bytes)
         if place.kind not in set(BlockKind) or place.raw_bytes != place.literal_bytes:
