@@ -16,7 +16,7 @@ MODES = {
     **dict.fromkeys(("l", "--list"), "list"),
 }
 LEVELLED = {"compress", "bench"}  # commands with a level; for the others -9 is dropped
-_ONLY_COMPRESS = {"--long", "--block-size"}  # and -B; with -d, -t and -l they are dropped too, for tar says the same both ways
+_ONLY_COMPRESS = {"--level", "--long", "--block-size"}  # and -B; dropped with -d, -t and -l, for tar says the same both ways
 NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value: the next argument is never an option.
 VALUED = {
@@ -29,7 +29,7 @@ _DIGITS = "0123456789"
 
 def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool) -> list[str]:
     """Return the arguments with the command first. The last of -d, -t, -l and -z is the command; the default is compress.
-    The last of -1 to -9, --fast and --best is the level; -19 is --level 19, which the command refuses.
+    The last of -1 to -9, --fast, --best and --level N is the level; -19 is --level 19, which the command refuses.
 
     With no arguments at all, standard input is compressed, unless it is a terminal (`is_terminal`).
 
@@ -50,6 +50,7 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
     command, modes, level = (arguments[0], {}, "") if is_named else ("compress", MODES, "")
     rest: list[str] = []
     only_compress: set[int] = set()  # places in the rest
+    level_place = after_level = 0  # places in the rest: of the level, and after --level N
     remaining = iter(arguments[is_named:])
     for argument in remaining:
         if argument == "--":
@@ -57,12 +58,13 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
         elif argument in modes and argument.startswith("--"):
             command = modes[argument]
         elif argument in NAMED_LEVELS:
-            level = NAMED_LEVELS[argument]
+            level, level_place = NAMED_LEVELS[argument], after_level
         elif argument.startswith("--"):
             words = [f"--long={MAX_WINDOW_LOG2}" if argument == "--long" else argument]
             words += _next(remaining) if argument in VALUED else []
             only_compress |= _places(rest, words) if argument.partition("=")[0] in _ONLY_COMPRESS else set()
             rest += words
+            after_level = len(rest) if argument.partition("=")[0] == "--level" else after_level
         elif len(argument) > 1 and argument[0] == "-":
             letters, needs_value, is_number = "", False, False
             for i, letter in enumerate(argument[1:], 1):
@@ -70,7 +72,7 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
                     command, is_number = modes[letter], False
                     continue
                 if letter in _DIGITS:  # 19 is a number, and no level
-                    level, is_number = level * is_number + letter, True
+                    level, is_number, level_place = level * is_number + letter, True, after_level
                     continue
                 if letter == "B" and letters:  # it may be dropped, and those before it stay
                     rest, letters = [*rest, f"-{letters}"], ""
@@ -84,9 +86,11 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
             rest += words
         else:
             rest.append(argument)
-    if not is_named and command not in LEVELLED:
+    if command not in LEVELLED:
         rest = [word for place, word in enumerate(rest) if place not in only_compress]
-    return [command, *(["--level", level] if level and command in LEVELLED else []), *rest]
+    elif level:
+        rest[level_place:level_place] = ["--level", level]
+    return [command, *rest]
 
 
 def _next(remaining: Iterator[str]) -> list[str]:
