@@ -10,7 +10,9 @@ import pickle
 import random
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +189,18 @@ def test_damage_is_an_error_where_it_is_read(packed: bytes | Pipe) -> None:
         assert file.read(2 * BLOCK_BYTES) == LARGE[: 2 * BLOCK_BYTES]
         with pytest.raises(FormatError, match="checksum"):
             file.read(1)
+
+
+@pytest.mark.parametrize("kind", [io.BytesIO, Pipe])
+def test_damage_of_an_empty_file_is_an_error_too(kind: Callable[[bytes], Any]) -> None:
+    empty = nncomp.compress(b"", model=None)
+    for at in range(len(empty)):
+        with nncomp.open(kind(altered := empty[:at] + bytes([empty[at] ^ 1]) + empty[at + 1 :])) as file:
+            for _ in range(2):
+                with pytest.raises(FormatError):
+                    file.read()
+        with pytest.raises(FormatError):
+            nncomp.decompress(altered)
 
 
 def test_modes(tmp_path: Path) -> None:

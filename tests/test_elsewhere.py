@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import nncomp
+from nncomp.cli import inputs
 from nncomp.cli.app import command_names
 from nncomp.cli.elsewhere import told
 from nncomp.cli.files import check_folder
@@ -191,3 +192,9 @@ def test_hidden_files_keep_their_names_in_another_folder(commands: Commands, tmp
     assert result.code == 0, result.said
     made = {str(path.relative_to(out)): nncomp.decompress(path.read_bytes()) for path in out.rglob("*") if path.is_file()}
     assert made == {f"{name}.nnc": name.encode() for name in (".a", "a", "in/.b", ".in/c")}
+
+
+@pytest.mark.parametrize("root", ["/", "//"])
+def test_the_root_folder_is_a_folder_like_others(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    monkeypatch.setattr(inputs, "_inside", lambda folder, _is_packed: [f"{folder}etc/x", f"{folder}y"])
+    assert inputs.expand([root], True, False) == [(f"{root}etc/x", "etc/x"), (f"{root}y", "y")]

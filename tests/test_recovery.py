@@ -178,6 +178,29 @@ def test_several_frames_and_bytes_between_them() -> None:
     assert [loss.end for loss in result.lost[1:]] == [None]
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_the_magic_of_any_of_several_frames_may_be_damaged(number: int) -> None:
+    frames = [stored(b"a small frame"), long_frame(), stored(b"x")]
+    at = sum(map(len, frames[:number]))
+    content, result = recovered(altered(at, b"\0", b"".join(frames)))
+    assert (content, result.lost, result.after) == (b"a small frame" + without() + b"x", [], None)
+
+
+def test_a_later_frame_without_its_beginning_keeps_its_other_blocks() -> None:
+    content, result = recovered(stored(b"first") + altered(0, bytes(places()[0][1])))
+    assert content == b"first" + without(0)
+    assert spans(result) == [(5, 5 + end(0))]
+
+
+def test_no_small_frame_is_taken_for_a_part_of_its_neighbours() -> None:
+    """A header with a model and a reference would be as long as the first frame and the beginning of the second."""
+    packed = stored(b"xy") * 3
+    frame_bytes = len(packed) // 3
+    for at in range(len(packed)):
+        content, result = recovered(altered(at, bytes([packed[at] ^ 0x40]), packed))
+        assert content == b"xy" * 3 or result.lost, f"byte {at % frame_bytes} of frame {at // frame_bytes}"
+
+
 def with_model() -> tuple[bytes, bytes]:
     """Return a frame of three blocks that names a model, and its content."""
     parts = [part(0), part(2)[:700], part(4)]
@@ -240,6 +263,33 @@ def test_a_lost_block_takes_with_it_what_was_copied_from_it_and_nothing_else() -
         assert content == bytes(kept)
         assert {loss.why for loss in result.lost[1:]} <= {"It is a copy of bytes that are lost."}
         assert result.kept_blocks == 3
+
+
+def test_a_wrong_size_of_copies_is_told_by_the_index() -> None:
+    packed, data = copying_frame()
+    third = list(read_blocks(io.BytesIO(packed)))[2]
+    place = packed.index(varint(364), third.offset)  # what its copies make
+    content, result = recovered(altered(place, varint(365), packed))
+    assert (content, result.lost) == (data, [])
+
+
+def test_a_long_period_that_is_lost_in_part_is_lost_there_each_time() -> None:
+    """A copy of 7,000 bytes again and again, the first 1,000 of which are of a lost block."""
+    first, second = (random.Random(seed).randbytes(size) for seed, size in ((1, 5000), (2, 6000)))
+    unit = first[-1000:] + second
+    data = first + second + (unit * 3)[:15_000]
+    listed = pack_copies([Copy(6000, 15_000, 7000)])
+    copy_list = CopyList(BlockKind.STORED, 15_000, len(listed), listed)
+    blocks = [stored_block(first, False), Block(0, 6000, second, block_checksum(listed, second), True, copy_list)]
+    packed = frame(blocks, content=data)
+    assert decompress(packed) == data
+    content, result = recovered(altered(1000, b"\x55\xaa", packed))
+    assert spans(result) == [(0, 5000), (11_000, 12_000), (18_000, 19_000), (25_000, 26_000)]
+    kept = bytearray(data)
+    for begin, stop in spans(result):
+        assert stop is not None
+        kept[begin:stop] = bytes(stop - begin)
+    assert content == bytes(kept[:25_000])
 
 
 def test_a_wrong_place_moves_nothing_that_follows_at_once() -> None:

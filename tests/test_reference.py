@@ -328,6 +328,16 @@ def test_a_reference_is_picked_from_samples(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "other.txt").exists()
 
 
+def test_a_sample_that_is_missing_is_named_and_none_is_replaced(run: Run, tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.txt").write_bytes(b"what they have in common\n" * 100)
+    missing = run("reference", "--from", "0.txt", "--from", "gone.txt", "-o", "base.txt")
+    assert (missing.returncode, b"gone.txt: The file cannot be read" in missing.stderr) == (1, True)
+    replaced = run("reference", "--from", ".", "-o", "./1.txt", "--force", "--size", "100")
+    assert (replaced.returncode, b"would replace a sample" in replaced.stderr) == (1, True)
+    assert {path.name: path.stat().st_size for path in tmp_path.glob("*.txt")} == {f"{i}.txt": 2500 for i in range(3)}
+
+
 @pytest.mark.parametrize("samples", [[], [b"", b"short"], [bytes(range(256))]])
 def test_samples_without_anything_in_common(samples: list[bytes]) -> None:
     with pytest.raises(DataError, match="nothing in common"):

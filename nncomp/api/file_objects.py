@@ -39,6 +39,7 @@ class _LocatedBlocks:
         self._find_model = find_model
         self._places: list[Place] | None = None
         self._failure: list[FormatError] = []
+        self._has_checked_empty = False
 
     def places(self) -> list[Place]:
         """Return the places of all blocks before the first damage."""
@@ -72,9 +73,17 @@ class _LocatedBlocks:
                 if place.head.window_log2:
                     self._literals.keep(place, decoded.literals)
                 return place.raw_start, b"".join(self._literals.raw(place, decoded))
+        self._check_empty()
         if self._failure:
             raise self._failure[0]
         return None
+
+    def _check_empty(self) -> None:
+        """Compare blocks of nothing with their checksums, once: no position is in them. Raises FormatError."""
+        for place in self.places() if not self._has_checked_empty else []:
+            if not place.raw_bytes:
+                self._decode(place)
+        self._has_checked_empty = True
 
 
 class _PassingBlocks:

@@ -139,7 +139,7 @@ def _meant(name: str, is_recursive: bool, is_packed: bool) -> tuple[str, list[st
         if within is not None:
             return name.rstrip("/"), [each for each in within if each.endswith(SUFFIX) == is_packed]
     elif is_recursive and name not in ("", STANDARD) and Path(name).is_dir():
-        return name.rstrip("/"), _inside(name, is_packed)
+        return name.rstrip("/") or name, _inside(name, is_packed)
     return name[: name.rfind("/") + 1], [name]
 
 

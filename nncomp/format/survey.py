@@ -6,7 +6,7 @@ Knows the layout, as `nncomp/format/frames.py` does, and asks its caller whether
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
@@ -74,6 +74,7 @@ class Survey:
         self._stream = stream
         self._is_right = is_right
         self._size = stream.seek(0, 2)
+        self._damaged: dict[int, bool] = {}  # places after a frame, and whether a frame with a damaged header begins there
 
     def pieces(self) -> Iterator[Found | Gap]:
         """Yield all blocks in the order of the content, and a Gap where some are missing."""
@@ -129,10 +130,27 @@ class Survey:
             take_footer(source, index)
         except FormatError:
             return None
-        return (pieces, source.position) if self._is_frame_end(source.position) else None
+        return (pieces, source.position) if self._is_followed(source.position) else None
 
     def _is_frame_end(self, at: int) -> bool:
         return at == self._size or self._read(at, len(MAGIC)) == MAGIC
+
+    def _is_followed(self, at: int) -> bool:
+        """Return whether a frame that ends here is followed by nothing or by a frame, whose header may be damaged."""
+        return self._is_frame_end(at) or self._begins_damaged(at)
+
+    def _begins_damaged(self, at: int) -> bool:
+        """Return whether a block, of a frame without a right header, is found here before the next frame."""
+        if at not in self._damaged:
+            firsts = (self._block(at, at + len(head.data), head, True) for head in self._assumed(at))
+            is_first = any(first is not None and self._is_right(first) for first in firsts)
+            self._damaged[at] = is_first or self._next_block(at, at, _HEADERS[0])[0] is not None
+        return self._damaged[at]
+
+    def _assumed(self, at: int) -> list[FrameHeader]:
+        """Return what a damaged header here may have been; none reaches into the next frame."""
+        most = self._read(at + 1, max(len(head.data) for head in _HEADERS) + len(MAGIC)).find(MAGIC) + 1
+        return [head for head in _HEADERS if not most or len(head.data) <= most]
 
     def _indexed_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
         """Return the blocks of the frame that begins here, and its end, if the index before an end adds up to its length."""
@@ -151,7 +169,7 @@ class Survey:
     def _heads(self, at: int) -> list[FrameHeader]:
         """Return what the header of the frame that begins here may be: as it is read, or as it may have been."""
         head = self._frame_header(at)
-        return _HEADERS if head is None else [head, *_HEADERS]
+        return self._assumed(at) if head is None else [head, *self._assumed(at)]
 
     def _fits(self, at: int, places: list[Place]) -> bool:
         """Return whether blocks are where an index says, if the frame's header has the length that was taken for it."""
@@ -160,9 +178,13 @@ class Survey:
         )
 
     def _indexed(self, frame: int, place: Place) -> Found | Gap:
-        """Return the block at a place of the index. Where its header is damaged, the index stands in, but not for copies."""
+        """Return the block at a place of the index. Where its header is damaged, the index stands in, but not for a list."""
         found = self._block(frame, place.offset, place.head, place.is_first)
         if found and found.end == place.end and found.header.literal_bytes == place.literal_bytes:
+            copies = found.header.copies  # the size that they make is in the header and in the index alone
+            if copies and found.header.raw_bytes != place.raw_bytes:
+                copies = copies._replace(copied_bytes=place.raw_bytes - place.literal_bytes)
+                found = replace(found, header=replace(found.header, copies=copies))
             return found
         gap = Gap(frame, place.raw_bytes, place.literal_bytes)
         if place.kind not in set(BlockKind) or place.raw_bytes != place.literal_bytes:
@@ -196,7 +218,7 @@ class Survey:
             first = self._block(at, at + len(head.data), head, True)
             if first and self._holds(first):
                 return self._search(at, head, first)
-        return self._search(at, heads[0] if heads[0].window_log2 else _HEADERS[0], None)
+        return self._search(at, heads[0] if heads and heads[0].window_log2 else _HEADERS[0], None)
 
     def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Found | Gap], int]:
         """Return the pieces of a frame whose first block is found, or is missing, and where the frame ends."""
@@ -213,9 +235,10 @@ class Survey:
         pieces = _with_gaps(frame, found, place, None)
         footer = self._entries(place)
         end = place if footer is None else footer[1]
-        if not self._is_frame_end(end):
+        if not self._is_followed(end):
             junk, end = end, self._next(MAGIC, end)
-            if footer or end - junk > _FOOTER_BYTES + _ENTRY_BYTES * len(found):
+            most = _FOOTER_BYTES + _ENTRY_BYTES * len(found) if head.window_log2 else 0  # one block alone has no footer
+            if footer or end - junk > most:
                 pieces.append(Gap(frame))  # more than a damaged footer
         return pieces, end
 

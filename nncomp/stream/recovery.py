@@ -252,15 +252,16 @@ class _Literals:
         """Yield a copy of literals some of which are lost."""
         start = 0
         while start < length:
-            at = self.end + place + start % distance
+            within = start % distance
+            at = self.end + place + within
             number = bisect_right(self._lost, at)
             until = self._first if at < self._first else self._lost[number] if number < len(self._lost) else at + length
-            stop = start + min(length - start, distance - start % distance, until - at)
+            count = min(length - start, distance - within, until - at)
             if at < self._first or number % 2 == 0:
-                yield stop - start
-            else:
-                yield from piece_bytes(view, self, place, distance, start, stop)
-            start = stop
+                yield count
+            else:  # of the first time around, so that nothing that is lost is read
+                yield from piece_bytes(view, self, place, distance, within, within + count)
+            start += count
 
     def _is_known(self, place: int, count: int) -> bool:
         """Return whether no literal from a place on is lost; those of the block that is put together are known."""

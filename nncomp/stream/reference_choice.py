@@ -28,7 +28,7 @@ _MOST_ROUNDS = 16
 def choose_reference(samples: Iterable[bytes], size: int) -> bytes:
     """Return a reference of at most `size` bytes: all samples, if that is enough for them.
 
-    Samples after the first 64 MiB are not looked at. Raises DataError if the samples have nothing in common.
+    What samples have after the first 16 MiB of all is not looked at. Raises DataError if the samples have nothing in common.
     """
     worth = np.full(1 << _TABLE_LOG2, -1, np.int64)  # by the hash of a string: how many samples have it, less one
     text = bytearray()
