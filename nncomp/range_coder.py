@@ -2,9 +2,9 @@
 
 A probability is an integer p1 in 1..65535: the decision is 1 with probability p1 / 65536.
 
-constriction's RangeEncoder writes the words. Compiled loops read them with the integer decoder below. It does what constriction's
-RangeDecoder does: tests/test_range_coder.py compares the two for every probability. Knows nothing of where probabilities come
-from.
+constriction's RangeEncoder writes the words. Where it has no wheel (Linux on ARM) and is not installed, a twin writes the same
+words. Compiled loops read them with the integer decoder below. It does what constriction's RangeDecoder does:
+tests/test_range_coder.py compares the twins with constriction. Knows nothing of where probabilities come from.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ PROBABILITY_ONE = 1 << PROBABILITY_BITS
 _MOST_DECISIONS_PER_WORD = 1_453_624  # the likeliest decision shrinks the range by 1 - 2**-16; a word is read after 2**-32
 _CHUNK_DECISIONS = 1 << 20
 _LOWER, _RANGE, _POINT, _POSITION, DAMAGED = range(5)  # fields of the decoder's state, uint64[5]
+_HELD, _FIRST, _WRITTEN = range(2, 5)  # of the twin's state, uint64[5], after the same two
+_WHOLE_RANGE = 0xFFFFFFFFFFFFFFFF
 
 Words = NDArray[np.uint32]
 
 
 class Encoder:
-    """Takes decisions and gives words."""
+    """Takes decisions and gives words: constriction's encoder. Raises ImportError where that is not installed."""
 
     def __init__(self) -> None:
         import constriction
@@ -48,9 +50,92 @@ class Encoder:
         return words
 
 
+@inlined
+def _share_of_zero(p1: Any) -> Any:
+    """Return the share of decision 0 of 2**24, exactly as constriction rounds it: floor((1 - p) * (2**24 - 2)) + 1."""
+    return (np.uint64(65536 - np.int64(p1)) * np.uint64((1 << 24) - 2) >> np.uint64(16)) + np.uint64(1)
+
+
+@compiled
+def _encode(decisions: Any, probabilities: Any, state: Any, words: Any) -> None:
+    """Write the words that are sure after these decisions; `words` (uint32) has room for those held back and one a decision.
+
+    While lower + range passes 2**64, a carry may still reach the last words. They are held back: the first of them is known, and
+    each further one is 2**32 - 1, or 0 with the carry.
+    """
+    lower, size, held, first = state[_LOWER], state[_RANGE], state[_HELD], state[_FIRST]
+    count, none, one, half = 0, np.uint64(0), np.uint64(1), np.uint64(32)
+    for i in range(decisions.size):
+        before, scale = lower, size >> np.uint64(24)
+        split = scale * _share_of_zero(probabilities[i])
+        if decisions[i]:
+            lower += split
+            size = (scale << np.uint64(24)) - split
+        else:
+            size = split
+        if held > none and lower + size > lower:
+            carry = lower < before
+            words[count] = np.uint32(first + one if carry else first)
+            count += 1
+            while held > one:
+                words[count] = np.uint32(0 if carry else 0xFFFFFFFF)
+                count += 1
+                held -= one
+            held = none
+        if size < np.uint64(1 << 32):
+            word = lower >> half
+            lower <<= half
+            size <<= half
+            if held > none:
+                held += one
+            elif lower + size > lower:
+                words[count] = np.uint32(word)
+                count += 1
+            else:
+                held, first = one, word
+    state[_LOWER], state[_RANGE], state[_HELD], state[_FIRST] = lower, size, held, first
+    state[_WRITTEN] = np.uint64(count)
+
+
+class TwinEncoder(Encoder):
+    """Gives the words that constriction's encoder gives, without it."""
+
+    def __init__(self) -> None:
+        self._state = np.array([0, _WHOLE_RANGE, 0, 0, 0], np.uint64)
+        self._parts: list[Words] = []
+
+    def add(self, decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> None:
+        """Code decisions (0 or 1, uint8) with p1 (uint16, 1..65535)."""
+        words = np.zeros(len(decisions) + int(self._state[_HELD]) + 1, np.uint32)
+        _encode(np.ascontiguousarray(decisions), np.ascontiguousarray(probabilities, np.uint16), self._state, words)
+        self._parts.append(words[: int(self._state[_WRITTEN])].copy())
+
+    def words(self) -> Words:
+        """Return the words (uint32) of all decisions."""
+        lower, size, held, first, _ = self._state.tolist()
+        last: list[int] = []
+        if size != _WHOLE_RANGE:  # there were decisions
+            point = (lower + (1 << 32) - 1) & _WHOLE_RANGE
+            if held:
+                carry = point < lower
+                last = [(first + carry) & 0xFFFFFFFF] + [0 if carry else 0xFFFFFFFF] * (held - 1)
+            last.append(point >> 32)
+            if (lower + size & _WHOLE_RANGE) >> 32 == point >> 32:
+                last.append(0)
+        return np.concatenate([*self._parts, np.array(last, np.uint32)])
+
+
+def new_encoder() -> Encoder:
+    """Return constriction's encoder, or its twin where constriction is not installed."""
+    try:
+        return Encoder()
+    except ImportError:
+        return TwinEncoder()
+
+
 def encode(decisions: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> Words:
     """Return the words (uint32) of decisions (0 or 1, uint8) that are coded with p1 (uint16, 1..65535)."""
-    encoder = Encoder()
+    encoder = new_encoder()
     encoder.add(decisions, probabilities)
     return encoder.words()
 
@@ -102,7 +187,7 @@ def start_decoder(state: Any, words: Any) -> None:
         if i < words.size:
             point |= np.uint64(words[i])
     state[_LOWER] = np.uint64(0)
-    state[_RANGE] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    state[_RANGE] = np.uint64(_WHOLE_RANGE)
     state[_POINT] = point
     state[_POSITION] = np.uint64(2)
     state[DAMAGED] = np.uint64(0)
@@ -111,22 +196,20 @@ def start_decoder(state: Any, words: Any) -> None:
 def first_state(words: Words) -> NDArray[np.uint64]:
     """Return the decoder's state (uint64[5]) at the start of the words, as `start_decoder` sets it, in plain Python."""
     first, second = [*words[:2].tolist(), 0, 0][:2]
-    return np.array([0, 0xFFFFFFFFFFFFFFFF, first << 32 | second, 2, 0], np.uint64)
+    return np.array([0, _WHOLE_RANGE, first << 32 | second, 2, 0], np.uint64)
 
 
 @inlined
 def decode_decision(state: Any, words: Any, p1: Any) -> int:
     """Return the next decision, which is coded with p1; set `state[DAMAGED]` where no encoder writes such words.
 
-    Bounds: scale < 2**40, left < 2**24, so scale * left < 2**64.
+    Bounds: scale < 2**40, the share is < 2**24, so their product is < 2**64.
     """
-    # The share of decision 0, exactly as constriction rounds it: floor((1 - p) * (2**24 - 2)) + 1.
-    left = (np.uint64(65536 - np.int64(p1)) * np.uint64((1 << 24) - 2) >> np.uint64(16)) + np.uint64(1)
     scale = state[_RANGE] >> np.uint64(24)
     offset = state[_POINT] - state[_LOWER]
     if offset >= scale << np.uint64(24):
         state[DAMAGED] = np.uint64(1)
-    split = scale * left
+    split = scale * _share_of_zero(p1)
     bit = 0
     if offset >= split:
         bit = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import constriction
 import numpy as np
 import pytest
@@ -59,6 +61,51 @@ def test_random_words_decode_as_constriction_decodes_them() -> None:
         assert np.array_equal(ours, theirs) and not state[range_coder.DAMAGED]
         valid += 1
     assert valid > 300
+
+
+def words_of(encoder: range_coder.Encoder, decisions: np.ndarray, probabilities: np.ndarray, parts: int) -> list[int]:
+    for some in np.array_split(np.arange(len(decisions)), parts):
+        encoder.add(decisions[some], probabilities[some])
+    found: list[int] = encoder.words().tolist()
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1, 2, 255, 32767, 32768, 65534, 65535]) | st.integers(1, 65535), st.booleans()), max_size=400
+    ),
+    st.integers(1, 5),
+)
+def test_the_twin_writes_constrictions_words(pairs: list[tuple[int, bool]], parts: int) -> None:
+    probabilities, decisions = np.array([p for p, _ in pairs], np.uint16), np.array([d for _, d in pairs], np.uint8)
+    encoders = range_coder.Encoder(), range_coder.TwinEncoder()
+    assert len({tuple(words_of(encoder, decisions, probabilities, parts)) for encoder in encoders}) == 1
+
+
+@pytest.mark.parametrize("last", [[], [0], [1], [0] * 40, [1] * 40])
+def test_words_that_are_held_back(last: list[int]) -> None:
+    """Decisions that keep a carry open, so that many words are held back; then some that decide it, or none."""
+    decisions, share = list[int](), ((65536 - 32768) * ((1 << 24) - 2) >> 16) + 1
+    above, size = 1 << 63, (1 << 64) - 1  # how far above `lower` the place of the carry is
+    for _ in range(3_000):
+        split = (size >> 24) * share
+        decisions.append(int(above >= split))
+        above, size = (above - split, (size >> 24 << 24) - split) if decisions[-1] else (above, split)
+        if size < 1 << 32:
+            above, size = above << 32, size << 32
+    probabilities = np.full(len(decisions) + len(last), 32768, np.uint16)
+    twin = range_coder.TwinEncoder()
+    twin.add(np.array(decisions, np.uint8), probabilities[: len(decisions)])
+    assert twin._state[range_coder._HELD] > 50
+    encoders = range_coder.Encoder(), range_coder.TwinEncoder()
+    found = [words_of(each, np.array(decisions + last, np.uint8), probabilities, 7) for each in encoders]
+    assert found[0] == found[1] and len(found[0]) > 50
+
+
+def test_where_constriction_is_not_installed_its_twin_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(range_coder.new_encoder()) is range_coder.Encoder
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    assert type(range_coder.new_encoder()) is range_coder.TwinEncoder
 
 
 @given(st.lists(st.tuples(st.integers(1, 65535), st.booleans()), max_size=300))

@@ -41,7 +41,7 @@ def encode_bytes(
 
     `after` is what is known after the primer that the head says.
     """
-    raw, encoder = np.frombuffer(data, np.uint8), range_coder.Encoder()
+    raw, encoder = np.frombuffer(data, np.uint8), range_coder.new_encoder()
     part_bits: list[float] = []
     done = 0
     for p1 in byte_predictor.probabilities_in_parts(raw, -(-len(data) // PARTS), head.table_bits, after):

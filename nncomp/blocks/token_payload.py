@@ -110,7 +110,7 @@ def encoded(
     head: TokensHead, coded: Iterable[token_threads.Coded], bits: int, raw_bytes: int, first: int = 0
 ) -> tuple[bytes, NDArray[np.float64]]:
     """Return the payload of a block's tokens of `bits` decisions, and the surprisal of each part; its bytes begin at `first`."""
-    encoder, costs = range_coder.Encoder(), np.zeros(PARTS)
+    encoder, costs = range_coder.new_encoder(), np.zeros(PARTS)
     for some in coded:
         encoder.add(some.decisions, some.p1)
         costs += part_bits(some.places - first, range_coder.costs_bits(some.decisions, some.p1, bits), raw_bytes)
