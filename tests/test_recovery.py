@@ -273,6 +273,22 @@ def test_a_wrong_size_of_copies_is_told_by_the_index() -> None:
     assert (content, result.lost) == (data, [])
 
 
+def test_a_wrong_size_of_copies_is_told_by_the_list_where_there_is_no_index() -> None:
+    data = part(0)[:500]
+    listed = pack_copies([Copy(300, 1000, 200)])
+    copy_list = CopyList(BlockKind.STORED, 1000, len(listed), listed)
+    packed = frame([Block(0, 500, data, block_checksum(listed, data), True, copy_list)])
+    content = decompress(packed)
+    for size in (1001, 999, 999 | 1 << 13):
+        found, result = recovered(altered(packed.index(varint(1000)), varint(size), packed))
+        assert (found, result.lost) == (content, [])
+    packed, content = copying_frame()
+    third = list(read_blocks(io.BytesIO(packed)))[2]
+    place = packed.index(varint(364), third.offset)
+    found, result = recovered(altered(place, varint(365), packed[:-1]))
+    assert (found, result.lost) == (content, [])
+
+
 def test_a_long_period_that_is_lost_in_part_is_lost_there_each_time() -> None:
     """A copy of 7,000 bytes again and again, the first 1,000 of which are of a lost block."""
     first, second = (random.Random(seed).randbytes(size) for seed, size in ((1, 5000), (2, 6000)))

@@ -65,7 +65,7 @@ class RecoverTask(BlockTask):
         why = ""
         for model in self.models:
             try:
-                return DecodeTask(self.block, model, primer=self.primer).run()
+                return DecodeTask(self.block, model, primer=self.primer, is_size_sure=False).run()
             except (FormatError, ModelError) as error:
                 why = why or str(error)
         return why
