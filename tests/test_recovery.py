@@ -316,6 +316,43 @@ def test_a_wrong_place_moves_nothing_that_follows_at_once() -> None:
     assert (content, [loss for loss in result.lost if loss.end]) == (without(), [])
 
 
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("missing", [(1,), (2,), (1, 2), (3,), (2, 3)])
+def test_blocks_that_are_cut_out_as_a_whole_are_lost(missing: tuple[int, ...], index: bool) -> None:
+    packed = long_frame() if index else altered(len(long_frame()) - 50, bytes(50))
+    content, result = recovered(packed[: places()[missing[0]][0]] + packed[places()[missing[-1]][2] :])
+    assert content == without(*missing)
+    assert spans(result)[0] == (start(missing[0]), end(missing[-1]))
+    assert spans(result)[1:] == ([] if index else [(end(COUNT - 1), None)] * len(result.lost[1:]))
+
+
+@pytest.mark.parametrize("wrong", [999, 1001])
+def test_a_wrong_size_of_copies_moves_no_lost_range(wrong: int) -> None:
+    literals = [part(i)[:1000] for i in range(5)]
+    listed = pack_copies([Copy(300, 1000, 200)])
+    copying = Block(0, 1000, literals[1], block_checksum(listed, literals[1]), False, CopyList(0, 1000, len(listed), listed))
+    blocks = [copying if i == 1 else stored_block(data, i == 4) for i, data in enumerate(literals)]
+    content = literals[0] + literals[1][:300] + literals[1][100:300] * 5 + literals[1][300:] + b"".join(literals[2:])
+    packed = frame(blocks, content=content)
+    assert decompress(packed) == content
+    places = [found.offset for found in read_blocks(io.BytesIO(packed))]
+    damaged = altered(packed.index(varint(1000) + varint(len(listed)), places[1]), varint(wrong), packed[:-1])
+    found, result = recovered(altered(places[3], bytes(20), damaged))
+    assert (found, spans(result)) == (content[:4000] + bytes(1000) + content[5000:], [(4000, 5000)])
+
+
+def test_a_copy_of_a_block_that_is_cut_out_is_lost() -> None:
+    packed, data = copying_frame()
+    second, third = list(read_blocks(io.BytesIO(packed)))[1:3]
+    content, result = recovered(packed[: second.offset] + packed[third.offset :])
+    assert spans(result) == [(1000, 2000), (2450, 2600), (3864, 4864)]
+    kept = bytearray(data)
+    for begin, stop in spans(result):
+        assert stop is not None
+        kept[begin:stop] = bytes(stop - begin)
+    assert content == bytes(kept)
+
+
 def test_a_gap_that_cannot_be_so_large_has_no_size() -> None:
     """A block says that 2**62 bytes are missing before it: nobody knows how many are, and nothing so large is made."""
     data = part(0)[:500]

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from nncomp.errors import FormatError
 from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, take_footer
 from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, Start, frame_header
-from nncomp.format.index import Place, read_entries, read_places
+from nncomp.format.index import Entry, Place, read_entries, read_places
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
     CHECKSUM_BYTES,
@@ -60,7 +60,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Gap:
-    """Blocks of a frame that are missing; None where it is not known how many bytes or literals they had."""
+    """Blocks of a frame that are missing; None where it is not known how many bytes or literals they had.
+
+    `raw_bytes` is counted from what the headers of the blocks before say of their sizes.
+    """
 
     frame: int
     raw_bytes: int | None = None
@@ -232,8 +235,8 @@ class Survey:
                 return _with_gaps(frame, found, place, self._total(place)), place
             found.append(here)
             place = here.end
-        pieces = _with_gaps(frame, found, place, None)
         footer = self._entries(place)
+        pieces = _with_gaps(frame, found, place, _sum(footer[0]) if footer else None)
         end = place if footer is None else footer[1]
         if not self._is_followed(end):
             junk, end = end, self._next(MAGIC, end)
@@ -248,7 +251,7 @@ class Survey:
         footer = self._entries(end - size) if size < end else None
         if footer is None or footer[1] != end:
             return None
-        return Start(sum(each[2] + each[3] for each in footer[0]), sum(each[2] for each in footer[0]))
+        return _sum(footer[0])
 
     def _next_block(self, frame: int, at: int, head: FrameHeader) -> tuple[Found | None, int]:
         """Return the next block of a frame and where it ends, or None and where the next frame begins or the file ends."""
@@ -268,7 +271,7 @@ class Survey:
         follows = self._is_frame_end(found.end) if found.header.is_last else after == BLOCK_MAGIC
         return follows or (found.header.is_last and self._entries(found.end) is not None) or self._is_right(found)
 
-    def _entries(self, at: int) -> tuple[list[tuple[int, int, int, int]], int] | None:
+    def _entries(self, at: int) -> tuple[list[Entry], int] | None:
         """Return the entries of the footer at a place (kind, block bytes, literals, copied bytes), and its end."""
         try:
             return read_entries(self._at(at), self._size)
@@ -276,25 +279,48 @@ class Survey:
             return None
 
 
+def _sum(entries: list[Entry]) -> Start:
+    """Return the raw bytes and the literals of all blocks that a footer has entries of."""
+    return Start(sum(each[2] + each[3] for each in entries), sum(each[2] for each in entries))
+
+
 def _with_gaps(frame: int, found: list[Found], end_offset: int, total: Start | None) -> list[Found | Gap]:
     """Return the blocks of a frame and what is missing between them, and after them up to `total`, if that is known.
 
-    A block that follows at once leaves no gap, whatever it says of its place, for that is not in its checksum.
+    A block's place is not in its checksum: where a block follows at once, it only counts if what comes next confirms it.
     """
     pieces, offset, end = list[Found | Gap](), frame, Start(0, 0)
-    for block in found:
-        start = end if block.offset == offset else block.header.start
+    for i, block in enumerate(found):
+        start, follows = block.header.start, block.offset == offset
+        if follows and start != end:
+            is_right = _is_confirmed(end, block, found[i + 1] if i + 1 < len(found) else None, total)
+            start = start if is_right and start.raw_bytes > end.raw_bytes and start.literal_bytes >= end.literal_bytes else end
         if start != end:
-            pieces.append(_gap(frame, end, start, block.offset - offset))
+            pieces.append(_gap(frame, end, start, end_offset if follows else block.offset - offset))
         pieces.append(block)
-        offset, end = block.end, Start(start.raw_bytes + block.header.raw_bytes, start.literal_bytes + block.header.literal_bytes)
+        offset, end = block.end, _end(block.header, start)
     if not found or not found[-1].header.is_last:
         pieces.append(_gap(frame, end, total, end_offset - offset) if total else Gap(frame))
     return pieces
+
+
+def _end(header: BlockHeader, start: Start) -> Start:
+    return Start(start.raw_bytes + header.raw_bytes, start.literal_bytes + header.literal_bytes)
+
+
+def _is_confirmed(end: Start, block: Found, after: Found | None, total: Start | None) -> bool:
+    """Return whether a block that follows at once on others, which end at `end`, is right to say that it has another place."""
+    start = block.header.start
+    if after and after.offset == block.end:
+        return after.header.start == _end(block.header, start)
+    if not after and total:
+        return total == _end(block.header, start)
+    return start.raw_bytes > end.raw_bytes and start.literal_bytes > end.literal_bytes
 
 
 def _gap(frame: int, end: Start, start: Start, file_bytes: int) -> Gap:
     """Return the gap between two places; of unknown size if no blocks in so many bytes of the file can have been so large."""
     raw_bytes, literal_bytes = start.raw_bytes - end.raw_bytes, start.literal_bytes - end.literal_bytes
     most = (file_bytes // _LEAST_BLOCK_BYTES + 1) * MAX_RAW_BYTES
-    return Gap(frame, raw_bytes, literal_bytes) if 0 <= literal_bytes <= raw_bytes <= most else Gap(frame)
+    is_possible = 0 <= literal_bytes <= most and 0 <= raw_bytes <= most
+    return Gap(frame, raw_bytes, literal_bytes) if is_possible else Gap(frame)

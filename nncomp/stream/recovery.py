@@ -27,7 +27,7 @@ from nncomp.stream.reference import Reference
 from nncomp.stream.workers import Progress, run_in_order
 
 _ZEROS = bytes(1 << 20)
-_NO_HEADER = "Its header is damaged."
+_NO_HEADER = "Its header is damaged, or it is not there."
 _NO_END = "The file ends there, or what follows is no part of it."
 _NO_SOURCE = "It is a copy of bytes that are lost."
 _NO_REFERENCE = "It is a copy of bytes that are lost, or of the reference, which is not given or not known."
@@ -153,18 +153,24 @@ class _Output:
         self._reference = reference
         self._position = self._zeros = 0
         self._frame: int | None = None
+        self._excess = 0  # bytes that headers of the frame say more than their blocks have
         self._literals, self._is_placed = _Literals(), True
         self.result = Recovered()
 
     def lose(self, piece: Found | Gap, why: str) -> None:
         """Take a block that is lost, or a gap."""
         self._begin(piece.frame)
-        sizes = piece.header if isinstance(piece, Found) else piece
-        if sizes.literal_bytes is None:
+        sizes, excess = piece.header if isinstance(piece, Found) else piece, 0
+        if isinstance(piece, Gap):
+            excess, self._excess = self._excess, 0
+        raw_bytes = None if sizes.raw_bytes is None else sizes.raw_bytes + excess
+        if sizes.literal_bytes is None or raw_bytes is None or raw_bytes < sizes.literal_bytes:
             self._literals, self._is_placed = _Literals(), False  # nobody knows how far back those before are
+            raw_bytes = None
         else:
             self._literals.lose(sizes.literal_bytes)
-        self._lose(sizes.raw_bytes, why)
+        if isinstance(piece, Found) or raw_bytes != 0:  # a block of nothing is lost too
+            self._lose(raw_bytes, why)
 
     def keep(self, found: Found, decoded: Decoded) -> None:
         """Take a block that is verified."""
@@ -182,10 +188,11 @@ class _Output:
             self._position += len(part)
             self.result.kept_bytes += len(part)
         self._literals.keep(decoded.literals)
+        self._excess += found.header.raw_bytes - decoded.raw_bytes
 
     def _begin(self, frame: int) -> None:
         if frame != self._frame:
-            self._frame, self._literals, self._is_placed = frame, _Literals(), True
+            self._frame, self._literals, self._is_placed, self._excess = frame, _Literals(), True, 0
 
     def _lose(self, raw_bytes: int | None, why: str) -> None:
         start, end = self._position, None if raw_bytes is None else self._position + raw_bytes
