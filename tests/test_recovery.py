@@ -370,6 +370,41 @@ def test_what_is_no_file_of_ours_gives_nothing() -> None:
         assert (content, result.kept_blocks) == (b"", 0)
 
 
+class CountedFile(io.BytesIO):
+    """Bytes that count what is read of them."""
+
+    read_bytes = 0
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        data = super().read(count)
+        self.read_bytes += len(data)
+        return data
+
+
+def frames_with_bytes_between(count: int) -> bytes:
+    return (stored(part(0)[:5000]) + b"?") * count
+
+
+def frame_with_damaged_headers(count: int) -> bytes:
+    data = part(0)[:9000]
+    packed = frame([stored_block(data, i == count - 1) for i in range(count)], content=data * count)
+    found = list(read_blocks(io.BytesIO(packed)))
+    for block in found[1::2]:
+        packed = altered(block.offset, bytes(5), packed)
+    return packed[: found[-1].offset]
+
+
+@pytest.mark.parametrize("many", [frames_with_bytes_between, frame_with_damaged_headers])
+def test_damage_in_many_places_takes_time_by_the_size_of_the_file(many: Callable[[int], bytes]) -> None:
+    read: list[int] = []
+    for count in (25, 200):
+        file = CountedFile(many(count))
+        result = recover(file, io.BytesIO(), no_model, [], 0, Memory())
+        assert result.kept_blocks == (count if many == frames_with_bytes_between else count // 2)
+        read.append(file.read_bytes)
+    assert read[1] < 16 * read[0], "eight times as many; the square would be 64 times"
+
+
 def test_a_model_that_is_missing_is_the_reason() -> None:
     sink = io.BytesIO()
     FrameWriter(sink, ModelReference(255, bytes(8))).write(Block(3, 10, b"1234567", bytes(8), True))

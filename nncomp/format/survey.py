@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
@@ -34,7 +35,7 @@ _HEADERS = [
     for window in (MAX_WINDOW_LOG2, 0)
     for model in (_ANY_MODEL, None)
 ]
-_WINDOW_BYTES = 1 << 20
+_FIRST_WINDOW_BYTES, _WINDOW_BYTES = 1 << 12, 1 << 20  # what is read at a time to find something: twice as much each time
 # The most that a footer has, and a block in it; and the least that a block has, the first of a frame left out.
 _FOOTER_BYTES, _ENTRY_BYTES = 2 * MAX_VARINT_BYTES + 2 * CHECKSUM_BYTES + TRAILER_BYTES, 12
 _LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES
@@ -77,6 +78,8 @@ class Survey:
         self._stream = stream
         self._is_right = is_right
         self._size = stream.seek(0, 2)
+        self._ends: dict[int, list[int]] | None = None
+        self._frame_from = self._frame_at = -1  # no right header of a frame is from the one up to the other, where one is
         self._damaged: dict[int, bool] = {}  # places after a frame, and whether a frame with a damaged header begins there
 
     def pieces(self) -> Iterator[Found | Gap]:
@@ -157,17 +160,29 @@ class Survey:
 
     def _indexed_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
         """Return the blocks of the frame that begins here, and its end, if the index before an end adds up to its length."""
-        heads, end = self._heads(at), at
-        while end < self._size:
-            end = self._next(MAGIC, end + 1)
-            for head in heads:
-                try:
-                    places, _ = read_places(self._stream, at, head, end)
-                except FormatError:
-                    continue
-                if self._fits(at, places):
-                    return [self._indexed(at, place) for place in places], end
+        heads = self._heads(at)
+        candidates = [(end, head) for head in heads for end in self._ends_of(at + len(head.data))]
+        for end, head in sorted(candidates, key=itemgetter(0)):
+            try:
+                places, _ = read_places(self._stream, at, head, end)
+            except FormatError:
+                continue
+            if self._fits(at, places):
+                return [self._indexed(at, place) for place in places], end
         return None
+
+    def _ends_of(self, start: int) -> list[int]:
+        """Return where indexes end whose blocks begin at a place. All are looked for once: there may be many frames."""
+        if self._ends is None:
+            self._ends, end = {}, 0
+            while end < self._size:
+                end = self._next(MAGIC, end + 1)
+                footer_bytes = int.from_bytes(self._read(max(0, end - TRAILER_BYTES), TRAILER_BYTES), "little")
+                footer = self._entries(end - footer_bytes) if footer_bytes < end else None
+                if footer and footer[1] == end:
+                    first = end - footer_bytes - sum(entry[1] for entry in footer[0])
+                    self._ends.setdefault(first, []).append(end)
+        return self._ends.get(start, [])
 
     def _heads(self, at: int) -> list[FrameHeader]:
         """Return what the header of the frame that begins here may be: as it is read, or as it may have been."""
@@ -205,14 +220,16 @@ class Survey:
                 return Found(frame, place.head, header, body)
         return gap
 
-    def _next(self, magic: bytes, at: int) -> int:
-        """Return where a magic number is next, or the end of the file."""
-        while at < self._size:
-            window = self._read(at, _WINDOW_BYTES + len(magic) - 1)
+    def _next(self, magic: bytes, at: int, stop: int | None = None) -> int:
+        """Return where a magic number is next, or `stop`, by default the end of the file."""
+        stop, count = self._size if stop is None else stop, _FIRST_WINDOW_BYTES
+        while at < stop:
+            window = self._read(at, min(count, stop - at) + len(magic) - 1)
             if (found := window.find(magic)) >= 0:
                 return at + found
-            at += _WINDOW_BYTES
-        return self._size
+            at += count
+            count = min(2 * count, _WINDOW_BYTES)
+        return stop
 
     def _searched_frame(self, at: int) -> tuple[list[Found | Gap], int]:
         """Return what can be found of the frame that begins here, or was to begin here, and where it ends."""
@@ -253,12 +270,19 @@ class Survey:
             return None
         return _sum(footer[0])
 
+    def _next_frame(self, at: int) -> int:
+        """Return where the next right header of a frame is, or the end of the file."""
+        if not self._frame_from <= at <= self._frame_at:
+            stop = self._next(MAGIC, at)
+            while stop < self._size and self._frame_header(stop) is None:
+                stop = self._next(MAGIC, stop + 1)
+            self._frame_from, self._frame_at = at, stop
+        return self._frame_at
+
     def _next_block(self, frame: int, at: int, head: FrameHeader) -> tuple[Found | None, int]:
         """Return the next block of a frame and where it ends, or None and where the next frame begins or the file ends."""
-        stop = self._next(MAGIC, at)
-        while stop < self._size and self._frame_header(stop) is None:
-            stop = self._next(MAGIC, stop + 1)
-        while (at := self._next(BLOCK_MAGIC, at)) < stop:
+        stop = self._next_frame(at)
+        while (at := self._next(BLOCK_MAGIC, at, stop)) < stop:
             block = self._block(frame, at, head, False)
             if block and self._holds(block):
                 return block, block.end
