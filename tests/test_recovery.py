@@ -371,12 +371,13 @@ def test_what_is_no_file_of_ours_gives_nothing() -> None:
 
 
 class CountedFile(io.BytesIO):
-    """Bytes that count what is read of them."""
+    """Bytes that count what is read of them, and how often."""
 
-    read_bytes = 0
+    read_bytes = reads = 0
 
     def read(self, count: int | None = -1, /) -> bytes:
         data = super().read(count)
+        self.reads += 1
         self.read_bytes += len(data)
         return data
 
@@ -403,6 +404,12 @@ def test_damage_in_many_places_takes_time_by_the_size_of_the_file(many: Callable
         assert result.kept_blocks == (count if many == frames_with_bytes_between else count // 2)
         read.append(file.read_bytes)
     assert read[1] < 16 * read[0], "eight times as many; the square would be 64 times"
+
+
+def test_text_after_a_frame_is_not_read_as_an_index_of_many_blocks() -> None:
+    file = CountedFile(stored(b"a frame") + b"?" + varint(30_000) + b"and text, no index" * 20_000)
+    assert recover(file, io.BytesIO(), no_model, [], 0, Memory()).kept_bytes == 7
+    assert file.reads < 1000
 
 
 def test_a_model_that_is_missing_is_the_reason() -> None:
