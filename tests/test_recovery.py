@@ -15,8 +15,9 @@ from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError, ModelError
 from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
-from nncomp.format.numbers import BLOCK_MAGIC, MAGIC, BlockKind
+from nncomp.format.frames import LAST, Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
+from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, MAGIC, BlockKind
+from nncomp.format.payloads import BytesHead
 from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 from nncomp.stream.recovery import Loss, Recovered, recover
@@ -422,6 +423,24 @@ def test_a_model_that_is_missing_is_the_reason() -> None:
 def test_the_limit_on_memory_holds_for_recovery_too() -> None:
     with pytest.raises(MemoryLimitError, match="the limit is 1 MB"):
         recover(io.BytesIO(long_frame()), io.BytesIO(), no_model, [], 0, Memory(1_000_000))
+
+
+def test_what_may_be_a_large_block_is_lost_with_the_reason() -> None:
+    """The limit is enough for stored blocks. Something in the damage looks like a block of bytes."""
+    packed = frame([stored_block(part(0), False), stored_block(part(1), True)], content=part(0) + part(1))
+    second = list(read_blocks(io.BytesIO(packed)))[1].offset
+    head = bytes([LAST | BlockKind.BYTES]) + 2 * varint(BLOCK_BYTES) + varint(9) + varint(5) + bytes(CHECKSUM_BYTES)
+    damaged = packed[:second] + b"?" + BLOCK_MAGIC + head + BytesHead(26).pack() + b"word" + b"more"
+    sink = io.BytesIO()
+    result = recover(io.BytesIO(damaged), sink, no_model, [], 0, Memory(180_000_000))
+    assert (sink.getvalue(), spans(result)) == (part(0), [(BLOCK_BYTES, None)])
+    assert "the limit is 180 MB" in result.lost[0].why
+
+
+def test_a_wrong_size_that_reaches_into_the_next_frame_hides_nothing_of_it() -> None:
+    packed = stored(bytes(60)) + long_frame()
+    content, result = recovered(altered(packed.index(varint(60)), varint(61), packed))
+    assert (content, spans(result)) == (without(), [(0, None)])
 
 
 FLAWS: list[Callable[[random.Random, bytes], bytes]] = [

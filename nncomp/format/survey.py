@@ -5,7 +5,7 @@ Knows the layout, as `nncomp/format/frames.py` does, and asks its caller whether
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import BinaryIO
@@ -116,12 +116,12 @@ class Survey:
         found = Found(frame, head, header, source.position)
         return found if header.kind in set(BlockKind) and found.end <= self._size else None
 
-    def _whole_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
+    def _whole_frame(self, at: int) -> tuple[Sequence[Found | Gap], int] | None:
         """Return the blocks of the frame that begins here, and its end, if all its headers and its footer are right."""
         head = self._frame_header(at)
         if head is None:
             return None
-        index, pieces, place = FrameIndex(head.data), list[Found | Gap](), at + len(head.data)
+        index, pieces, place = FrameIndex(head.data), list[Found](), at + len(head.data)
         while True:
             block = self._block(at, place, head, not pieces)
             if block is None:
@@ -136,7 +136,10 @@ class Survey:
             take_footer(source, index)
         except FormatError:
             return None
-        return (pieces, source.position) if self._is_followed(source.position) else None
+        end = source.position
+        if not head.window_log2 and not self._is_frame_end(end) and self._next_frame(at + 1) < end:
+            return (pieces, end) if self._is_right(pieces[0]) else None  # or its size is damaged, and the next frame is in it
+        return (pieces, end) if self._is_followed(end) else None
 
     def _is_frame_end(self, at: int) -> bool:
         return at == self._size or self._read(at, len(MAGIC)) == MAGIC

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
-from nncomp.errors import FormatError, ModelError
+from nncomp.errors import FormatError, MemoryLimitError, ModelError
 from nncomp.format.frame_reader import TrailingError
 from nncomp.format.frames import Writable
 from nncomp.format.index import locate_blocks
@@ -85,9 +85,11 @@ def recover(
     Between them zeros stand for what is lost, so that the bytes after it keep their place; after the last nothing does.
     `others` are models to try where the one that a frame names is not found, for its name may be what is damaged. So the
     reference that `find_model` has is tried for the beginning of a block, but copies of it are only taken where its name is
-    right: no checksum of a block tells of them. Raises MemoryLimitError; damage of any kind is in the result.
+    right: no checksum of a block tells of them. Raises MemoryLimitError; damage
+    of any kind is in the result. What only may be a block is lost, not an error, where the limit is too low to tell.
     """
     found_pieces: deque[tuple[Found | Gap, str]] = deque()  # in work, and why a piece is lost already
+    too_large: list[str] = []  # what might be a block since the last gap, and was not decoded to see
     reference = reference_of(find_model)
     output, done_bytes = _Output(sink, reference), 0
 
@@ -111,13 +113,19 @@ def recover(
         source.seek(found.body_offset + header.list_payload_bytes)
         if not may_begin(header.kind, source.read(HEAD_BYTES), header.payload_bytes):
             return False
-        task = task_of(found)
+        try:
+            task = task_of(found)
+        except MemoryLimitError as error:  # it may be no block at all
+            too_large.append(str(error))
+            return False
         return isinstance(task, RecoverTask) and isinstance(task.run(), Decoded)
 
     def tasks() -> Iterator[RecoverTask]:
         for piece in Survey(source, is_right).pieces():
             if isinstance(piece, Gap):
-                found_pieces.append((piece, _NO_END if piece.raw_bytes is None else _NO_HEADER))
+                why = _NO_END if piece.raw_bytes is None else _NO_HEADER
+                found_pieces.append((piece, too_large.pop() if too_large else why))
+                too_large.clear()
                 continue
             task = task_of(piece)
             found_pieces.append((piece, task if isinstance(task, str) else ""))
@@ -138,7 +146,7 @@ def recover(
     while found_pieces:
         output.lose(*found_pieces.popleft())
     recovered = output.result
-    if recovered.lost in ([], [Loss(recovered.kept_bytes, None, _NO_END)]):
+    if [(loss.start, loss.end) for loss in recovered.lost] in ([], [(recovered.kept_bytes, None)]):
         failure: list[FormatError] = []
         if len(locate_blocks(source, failure)) == recovered.kept_blocks and failure and isinstance(failure[0], TrailingError):
             recovered.lost, recovered.after = [], failure[0]
