@@ -342,6 +342,29 @@ def test_a_wrong_size_of_copies_moves_no_lost_range(wrong: int) -> None:
     assert (found, spans(result)) == (content[:4000] + bytes(1000) + content[5000:], [(4000, 5000)])
 
 
+def test_right_blocks_that_are_not_those_of_the_frame_are_told(run: Run, tmp_path: Path) -> None:
+    blocks = [part(i)[:1000] for i in range(4)]
+    packed = frame([stored_block(data, i == 3) for i, data in enumerate(blocks)], content=b"".join(blocks))
+    found = list(read_blocks(io.BytesIO(packed)))
+    one, two = (packed[block.offset : block.end] for block in found[1:3])
+    other = stored_block(part(4)[:1000], False)
+    header = two[: -1000 - CHECKSUM_BYTES] + other.checksum
+    whole = stored(b"before") + packed + stored(b"after")
+    assert (recovered(whole)[1].mixed, recovered(whole)[1].lost) == ([], [])
+    for damaged in (
+        whole.replace(one + two, two + one),
+        whole.replace(two, two + two),
+        whole.replace(two, header + other.payload),
+    ):
+        result = recovered(damaged)[1]
+        assert result.lost or result.mixed
+    assert recovered(whole.replace(two, header + other.payload))[1].mixed == [(6, 4006)]
+    (tmp_path / "a.nnc").write_bytes(whole.replace(two, header + other.payload))
+    told = run("decompress", "--recover", "a.nnc")
+    assert told.returncode == 1 and b"from byte 6 to 4,006 each block is right, but" in told.stderr
+    assert (tmp_path / "a").stat().st_size == 4011
+
+
 def test_a_copy_of_a_block_that_is_cut_out_is_lost() -> None:
     packed, data = copying_frame()
     second, third = list(read_blocks(io.BytesIO(packed)))[1:3]

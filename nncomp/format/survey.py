@@ -71,6 +71,22 @@ class Gap:
     literal_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Content:
+    """The checksum of the content of a frame, after its blocks."""
+
+    frame: int
+    checksum: bytes
+
+    @classmethod
+    def of(cls, frame: int, footer: bytes) -> Content:
+        """Return that in a footer, of which the end is enough."""
+        return cls(frame, footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES])
+
+
+Piece = Found | Gap | Content
+
+
 class Survey:
     """The pieces of a file that can seek; `is_right` tells whether a block is decoded to what its checksum says."""
 
@@ -82,8 +98,8 @@ class Survey:
         self._frame_from = self._frame_at = -1  # no right header of a frame is from the one up to the other, where one is
         self._damaged: dict[int, bool] = {}  # places after a frame, and whether a frame with a damaged header begins there
 
-    def pieces(self) -> Iterator[Found | Gap]:
-        """Yield all blocks in the order of the content, and a Gap where some are missing."""
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all blocks in the order of the content, a Gap where some are missing, and the Content where it is known."""
         at = 0
         while at < self._size:
             pieces, at = self._whole_frame(at) or self._indexed_frame(at) or self._searched_frame(at)
@@ -116,7 +132,7 @@ class Survey:
         found = Found(frame, head, header, source.position)
         return found if header.kind in set(BlockKind) and found.end <= self._size else None
 
-    def _whole_frame(self, at: int) -> tuple[Sequence[Found | Gap], int] | None:
+    def _whole_frame(self, at: int) -> tuple[Sequence[Piece], int] | None:
         """Return the blocks of the frame that begins here, and its end, if all its headers and its footer are right."""
         head = self._frame_header(at)
         if head is None:
@@ -133,13 +149,13 @@ class Survey:
                 break
         source = self._at(place)
         try:
-            take_footer(source, index)
+            content = take_footer(source, index)
         except FormatError:
             return None
         end = source.position
         if not head.window_log2 and not self._is_frame_end(end) and self._next_frame(at + 1) < end:
             return (pieces, end) if self._is_right(pieces[0]) else None  # or its size is damaged, and the next frame is in it
-        return (pieces, end) if self._is_followed(end) else None
+        return ([*pieces, *([Content(at, content)] if content else [])], end) if self._is_followed(end) else None
 
     def _is_frame_end(self, at: int) -> bool:
         return at == self._size or self._read(at, len(MAGIC)) == MAGIC
@@ -161,17 +177,17 @@ class Survey:
         most = self._read(at + 1, max(len(head.data) for head in _HEADERS) + len(MAGIC)).find(MAGIC) + 1
         return [head for head in _HEADERS if not most or len(head.data) <= most]
 
-    def _indexed_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
+    def _indexed_frame(self, at: int) -> tuple[list[Piece], int] | None:
         """Return the blocks of the frame that begins here, and its end, if the index before an end adds up to its length."""
         heads = self._heads(at)
         candidates = [(end, head) for head in heads for end in self._ends_of(at + len(head.data))]
         for end, head in sorted(candidates, key=itemgetter(0)):
             try:
-                places, _ = read_places(self._stream, at, head, end)
+                places, footer = read_places(self._stream, at, head, end)
             except FormatError:
                 continue
             if self._fits(at, places):
-                return [self._indexed(at, place) for place in places], end
+                return [*(self._indexed(at, place) for place in places), Content.of(at, footer)], end
         return None
 
     def _ends_of(self, start: int) -> list[int]:
@@ -234,7 +250,7 @@ class Survey:
             count = min(2 * count, _WINDOW_BYTES)
         return stop
 
-    def _searched_frame(self, at: int) -> tuple[list[Found | Gap], int]:
+    def _searched_frame(self, at: int) -> tuple[list[Piece], int]:
         """Return what can be found of the frame that begins here, or was to begin here, and where it ends."""
         heads = self._heads(at)
         for head in heads:
@@ -243,7 +259,7 @@ class Survey:
                 return self._search(at, head, first)
         return self._search(at, heads[0] if heads and heads[0].window_log2 else _HEADERS[0], None)
 
-    def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Found | Gap], int]:
+    def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Piece], int]:
         """Return the pieces of a frame whose first block is found, or is missing, and where the frame ends."""
         found = [block] if block else []
         place = block.end if block else frame + 1
@@ -257,7 +273,10 @@ class Survey:
             place = here.end
         footer = self._entries(place)
         pieces = _with_gaps(frame, found, place, _sum(footer[0]) if footer else None)
-        end = place if footer is None else footer[1]
+        end = place
+        if footer:
+            end = footer[1]
+            pieces.append(Content.of(frame, self._read(place, end - place)))
         if not self._is_followed(end):
             junk, end = end, self._next(MAGIC, end)
             most = _FOOTER_BYTES + _ENTRY_BYTES * len(found) if head.window_log2 else 0  # one block alone has no footer
@@ -311,12 +330,12 @@ def _sum(entries: list[Entry]) -> Start:
     return Start(sum(each[2] + each[3] for each in entries), sum(each[2] for each in entries))
 
 
-def _with_gaps(frame: int, found: list[Found], end_offset: int, total: Start | None) -> list[Found | Gap]:
+def _with_gaps(frame: int, found: list[Found], end_offset: int, total: Start | None) -> list[Piece]:
     """Return the blocks of a frame and what is missing between them, and after them up to `total`, if that is known.
 
     A block's place is not in its checksum: where a block follows at once, it only counts if what comes next confirms it.
     """
-    pieces, offset, end = list[Found | Gap](), frame, Start(0, 0)
+    pieces, offset, end = list[Piece](), frame, Start(0, 0)
     for i, block in enumerate(found):
         start, follows = block.header.start, block.offset == offset
         if follows and start != end:
