@@ -460,6 +460,15 @@ def test_what_may_be_a_large_block_is_lost_with_the_reason() -> None:
     assert "the limit is 180 MB" in result.lost[0].why
 
 
+def test_the_rest_of_another_frame_is_not_taken_for_a_damaged_index() -> None:
+    packed = long_frame()
+    footer_bytes = len(packed) - places()[-1][2]
+    cut = packed[: places()[-1][2] + 5]
+    assert recovered(cut + bytes(footer_bytes - 5))[1].lost == []
+    content, result = recovered(cut + stored(b"another frame, and its end alone is left")[-footer_bytes + 4 :])
+    assert (content, spans(result)) == (without(), [(end(COUNT - 1), None)])
+
+
 def test_a_wrong_size_that_reaches_into_the_next_frame_hides_nothing_of_it() -> None:
     packed = stored(bytes(60)) + long_frame()
     content, result = recovered(altered(packed.index(varint(60)), varint(61), packed))

@@ -279,8 +279,7 @@ class Survey:
             pieces.append(Content.of(frame, self._read(place, end - place)))
         if not self._is_followed(end):
             junk, end = end, self._next(MAGIC, end)
-            most = _FOOTER_BYTES + _ENTRY_BYTES * len(found) if head.window_log2 else 0  # one block alone has no footer
-            if footer or end - junk > most:
+            if footer or end - junk > _most_footer_bytes(found, any(isinstance(piece, Gap) for piece in pieces)):
                 pieces.append(Gap(frame))  # more than a damaged footer
         return pieces, end
 
@@ -323,6 +322,16 @@ class Survey:
             return read_entries(self._at(at), self._size)
         except FormatError:
             return None
+
+
+def _most_footer_bytes(found: list[Found], are_more: bool) -> int:
+    """Return how long the footer of these blocks is, or may be where others are missing."""
+    if are_more:
+        return _FOOTER_BYTES + _ENTRY_BYTES * len(found)
+    index = FrameIndex(b"")
+    for block in found:
+        index.add(block.header)
+    return len(index.footer(bytes(CHECKSUM_BYTES)))
 
 
 def _sum(entries: list[Entry]) -> Start:
