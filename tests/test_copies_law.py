@@ -83,6 +83,18 @@ def test_blocks_without_literals_are_no_source_of_a_range() -> None:
     assert sink.getvalue() == content[-100_000:]
 
 
+def test_a_range_has_the_blocks_before_a_damaged_list() -> None:
+    packed, content = frame_of([(stored, bytes(range(40)), []), (stored, b"b" * 40, [Copy(0, 60, 40)])])
+    place = places_of(packed)[1]
+    at = packed.index(b"b" * 40, place.offset) - 4  # the count of copies
+    assert packed[at] == 1
+    for wrong in (0, 2):
+        sink = io.BytesIO()
+        with pytest.raises(FormatError):
+            ranges.decompress_range(io.BytesIO(packed[:at] + bytes([wrong]) + packed[at + 1 :]), sink, no_model, 0, (5, None))
+        assert sink.getvalue() == content[5:40]
+
+
 def test_recovery_takes_a_copy_from_before_the_window_for_lost() -> None:
     """Such a copy is in no right file; it is no bytes of another place, and no error."""
     literals = recovery._Literals()

@@ -429,6 +429,16 @@ def test_no_more_bytes_than_asked_for(step: int, most: int) -> None:
     assert decompressor.eof and not decompressor.needs_input and decompressor.unused_data == b""
 
 
+@pytest.mark.parametrize("step", [1, 4, 10**9])
+def test_a_frame_of_nothing_ends_where_no_bytes_are_asked_for(step: int) -> None:
+    packed = nncomp.compress(b"", model=None)
+    decompressor = nncomp.Decompressor()
+    for i in range(0, len(packed), step):
+        assert decompressor.needs_input and not decompressor.eof
+        assert decompressor.decompress(packed[i : i + step], max_length=0) == b""
+    assert decompressor.eof and not decompressor.needs_input
+
+
 def test_a_bomb_is_decoded_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a limit, of 100 blocks that arrive at once one is decoded."""
     sink = io.BytesIO()

@@ -15,8 +15,9 @@ from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError, ModelError
 from nncomp.format.copies import Copy, pack_copies
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
-from nncomp.format.numbers import BLOCK_MAGIC, MAGIC, BlockKind
+from nncomp.format.frames import LAST, Block, CopyList, FrameWriter, ModelReference, block_checksum, checksum
+from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, MAGIC, BlockKind
+from nncomp.format.payloads import BytesHead
 from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 from nncomp.stream.recovery import Loss, Recovered, recover
@@ -273,6 +274,22 @@ def test_a_wrong_size_of_copies_is_told_by_the_index() -> None:
     assert (content, result.lost) == (data, [])
 
 
+def test_a_wrong_size_of_copies_is_told_by_the_list_where_there_is_no_index() -> None:
+    data = part(0)[:500]
+    listed = pack_copies([Copy(300, 1000, 200)])
+    copy_list = CopyList(BlockKind.STORED, 1000, len(listed), listed)
+    packed = frame([Block(0, 500, data, block_checksum(listed, data), True, copy_list)])
+    content = decompress(packed)
+    for size in (1001, 999, 999 | 1 << 13):
+        found, result = recovered(altered(packed.index(varint(1000)), varint(size), packed))
+        assert (found, result.lost) == (content, [])
+    packed, content = copying_frame()
+    third = list(read_blocks(io.BytesIO(packed)))[2]
+    place = packed.index(varint(364), third.offset)
+    found, result = recovered(altered(place, varint(365), packed[:-1]))
+    assert (found, result.lost) == (content, [])
+
+
 def test_a_long_period_that_is_lost_in_part_is_lost_there_each_time() -> None:
     """A copy of 7,000 bytes again and again, the first 1,000 of which are of a lost block."""
     first, second = (random.Random(seed).randbytes(size) for seed, size in ((1, 5000), (2, 6000)))
@@ -300,6 +317,66 @@ def test_a_wrong_place_moves_nothing_that_follows_at_once() -> None:
     assert (content, [loss for loss in result.lost if loss.end]) == (without(), [])
 
 
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("missing", [(1,), (2,), (1, 2), (3,), (2, 3)])
+def test_blocks_that_are_cut_out_as_a_whole_are_lost(missing: tuple[int, ...], index: bool) -> None:
+    packed = long_frame() if index else altered(len(long_frame()) - 50, bytes(50))
+    content, result = recovered(packed[: places()[missing[0]][0]] + packed[places()[missing[-1]][2] :])
+    assert content == without(*missing)
+    assert spans(result)[0] == (start(missing[0]), end(missing[-1]))
+    assert spans(result)[1:] == ([] if index else [(end(COUNT - 1), None)] * len(result.lost[1:]))
+
+
+@pytest.mark.parametrize("wrong", [999, 1001])
+def test_a_wrong_size_of_copies_moves_no_lost_range(wrong: int) -> None:
+    literals = [part(i)[:1000] for i in range(5)]
+    listed = pack_copies([Copy(300, 1000, 200)])
+    copying = Block(0, 1000, literals[1], block_checksum(listed, literals[1]), False, CopyList(0, 1000, len(listed), listed))
+    blocks = [copying if i == 1 else stored_block(data, i == 4) for i, data in enumerate(literals)]
+    content = literals[0] + literals[1][:300] + literals[1][100:300] * 5 + literals[1][300:] + b"".join(literals[2:])
+    packed = frame(blocks, content=content)
+    assert decompress(packed) == content
+    places = [found.offset for found in read_blocks(io.BytesIO(packed))]
+    damaged = altered(packed.index(varint(1000) + varint(len(listed)), places[1]), varint(wrong), packed[:-1])
+    found, result = recovered(altered(places[3], bytes(20), damaged))
+    assert (found, spans(result)) == (content[:4000] + bytes(1000) + content[5000:], [(4000, 5000)])
+
+
+def test_right_blocks_that_are_not_those_of_the_frame_are_told(run: Run, tmp_path: Path) -> None:
+    blocks = [part(i)[:1000] for i in range(4)]
+    packed = frame([stored_block(data, i == 3) for i, data in enumerate(blocks)], content=b"".join(blocks))
+    found = list(read_blocks(io.BytesIO(packed)))
+    one, two = (packed[block.offset : block.end] for block in found[1:3])
+    other = stored_block(part(4)[:1000], False)
+    header = two[: -1000 - CHECKSUM_BYTES] + other.checksum
+    whole = stored(b"before") + packed + stored(b"after")
+    assert (recovered(whole)[1].mixed, recovered(whole)[1].lost) == ([], [])
+    for damaged in (
+        whole.replace(one + two, two + one),
+        whole.replace(two, two + two),
+        whole.replace(two, header + other.payload),
+    ):
+        result = recovered(damaged)[1]
+        assert result.lost or result.mixed
+    assert recovered(whole.replace(two, header + other.payload))[1].mixed == [(6, 4006)]
+    (tmp_path / "a.nnc").write_bytes(whole.replace(two, header + other.payload))
+    told = run("decompress", "--recover", "a.nnc")
+    assert told.returncode == 1 and b"from byte 6 to 4,006 each block is right, but" in told.stderr
+    assert (tmp_path / "a").stat().st_size == 4011
+
+
+def test_a_copy_of_a_block_that_is_cut_out_is_lost() -> None:
+    packed, data = copying_frame()
+    second, third = list(read_blocks(io.BytesIO(packed)))[1:3]
+    content, result = recovered(packed[: second.offset] + packed[third.offset :])
+    assert spans(result) == [(1000, 2000), (2450, 2600), (3864, 4864)]
+    kept = bytearray(data)
+    for begin, stop in spans(result):
+        assert stop is not None
+        kept[begin:stop] = bytes(stop - begin)
+    assert content == bytes(kept)
+
+
 def test_a_gap_that_cannot_be_so_large_has_no_size() -> None:
     """A block says that 2**62 bytes are missing before it: nobody knows how many are, and nothing so large is made."""
     data = part(0)[:500]
@@ -317,6 +394,48 @@ def test_what_is_no_file_of_ours_gives_nothing() -> None:
         assert (content, result.kept_blocks) == (b"", 0)
 
 
+class CountedFile(io.BytesIO):
+    """Bytes that count what is read of them, and how often."""
+
+    read_bytes = reads = 0
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        data = super().read(count)
+        self.reads += 1
+        self.read_bytes += len(data)
+        return data
+
+
+def frames_with_bytes_between(count: int) -> bytes:
+    return (stored(part(0)[:5000]) + b"?") * count
+
+
+def frame_with_damaged_headers(count: int) -> bytes:
+    data = part(0)[:9000]
+    packed = frame([stored_block(data, i == count - 1) for i in range(count)], content=data * count)
+    found = list(read_blocks(io.BytesIO(packed)))
+    for block in found[1::2]:
+        packed = altered(block.offset, bytes(5), packed)
+    return packed[: found[-1].offset]
+
+
+@pytest.mark.parametrize("many", [frames_with_bytes_between, frame_with_damaged_headers])
+def test_damage_in_many_places_takes_time_by_the_size_of_the_file(many: Callable[[int], bytes]) -> None:
+    read: list[int] = []
+    for count in (25, 200):
+        file = CountedFile(many(count))
+        result = recover(file, io.BytesIO(), no_model, [], 0, Memory())
+        assert result.kept_blocks == (count if many == frames_with_bytes_between else count // 2)
+        read.append(file.read_bytes)
+    assert read[1] < 16 * read[0], "eight times as many; the square would be 64 times"
+
+
+def test_text_after_a_frame_is_not_read_as_an_index_of_many_blocks() -> None:
+    file = CountedFile(stored(b"a frame") + b"?" + varint(30_000) + b"and text, no index" * 20_000)
+    assert recover(file, io.BytesIO(), no_model, [], 0, Memory()).kept_bytes == 7
+    assert file.reads < 1000
+
+
 def test_a_model_that_is_missing_is_the_reason() -> None:
     sink = io.BytesIO()
     FrameWriter(sink, ModelReference(255, bytes(8))).write(Block(3, 10, b"1234567", bytes(8), True))
@@ -327,6 +446,33 @@ def test_a_model_that_is_missing_is_the_reason() -> None:
 def test_the_limit_on_memory_holds_for_recovery_too() -> None:
     with pytest.raises(MemoryLimitError, match="the limit is 1 MB"):
         recover(io.BytesIO(long_frame()), io.BytesIO(), no_model, [], 0, Memory(1_000_000))
+
+
+def test_what_may_be_a_large_block_is_lost_with_the_reason() -> None:
+    """The limit is enough for stored blocks. Something in the damage looks like a block of bytes."""
+    packed = frame([stored_block(part(0), False), stored_block(part(1), True)], content=part(0) + part(1))
+    second = list(read_blocks(io.BytesIO(packed)))[1].offset
+    head = bytes([LAST | BlockKind.BYTES]) + 2 * varint(BLOCK_BYTES) + varint(9) + varint(5) + bytes(CHECKSUM_BYTES)
+    damaged = packed[:second] + b"?" + BLOCK_MAGIC + head + BytesHead(26).pack() + b"word" + b"more"
+    sink = io.BytesIO()
+    result = recover(io.BytesIO(damaged), sink, no_model, [], 0, Memory(180_000_000))
+    assert (sink.getvalue(), spans(result)) == (part(0), [(BLOCK_BYTES, None)])
+    assert "the limit is 180 MB" in result.lost[0].why
+
+
+def test_the_rest_of_another_frame_is_not_taken_for_a_damaged_index() -> None:
+    packed = long_frame()
+    footer_bytes = len(packed) - places()[-1][2]
+    cut = packed[: places()[-1][2] + 5]
+    assert recovered(cut + bytes(footer_bytes - 5))[1].lost == []
+    content, result = recovered(cut + stored(b"another frame, and its end alone is left")[-footer_bytes + 4 :])
+    assert (content, spans(result)) == (without(), [(end(COUNT - 1), None)])
+
+
+def test_a_wrong_size_that_reaches_into_the_next_frame_hides_nothing_of_it() -> None:
+    packed = stored(bytes(60)) + long_frame()
+    content, result = recovered(altered(packed.index(varint(60)), varint(61), packed))
+    assert (content, spans(result)) == (without(), [(0, None)])
 
 
 FLAWS: list[Callable[[random.Random, bytes], bytes]] = [

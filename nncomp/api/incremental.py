@@ -128,19 +128,27 @@ class Decompressor:
         self._held += memoryview(data).cast("B")
         left = operator.index(max_length)
         parts: list[bytes] = []
-        while left or (self._has_last and not self._ready):  # the end of the frame gives no bytes
+        self.needs_input = False
+        while left or (self._is_at_edge and not self._ready):
             if self._ready:
                 part = self._ready[: None if left < 0 else left]
                 self._ready = self._ready[len(part) :]
                 left -= len(part) if left > 0 else 0
                 parts.append(bytes(part))
-            elif self.eof or not self._step():
+            elif self.eof or not self._step(is_full=left == 0):
                 break
-        self.needs_input = not (self.eof or self._ready or left == 0)
         return b"".join(parts)
 
-    def _step(self) -> bool:
-        """Take the next part of the frame from the held bytes; return false if the part is incomplete."""
+    @property
+    def _is_at_edge(self) -> bool:
+        """Return whether the next part may give no bytes: the header, a block of nothing, the footer."""
+        return self._has_last or self._index is None or not self._index.blocks
+
+    def _step(self, is_full: bool) -> bool:
+        """Take the next part of the frame from the held bytes; return false if there is none.
+
+        It may be incomplete; then input is needed. If `is_full`, no part is taken that gives bytes.
+        """
         source = ByteSource(io.BytesIO(bytes(self._held[:_LONGEST_HEADER])))
         try:
             if self._head is None or self._index is None:
@@ -156,10 +164,13 @@ class Decompressor:
             else:
                 header = read_block_header(source, self._head, not self._index.blocks)
                 check_start(header, self._index)
+                if is_full and header.raw_bytes:
+                    return False
                 self._ready = memoryview(self._decoded(header, self._head, self._index.blocks, source))
                 self._index.add(header)
                 self._has_last = header.is_last
         except TruncatedError:
+            self.needs_input = True
             return False
         del self._held[: source.position]
         return True

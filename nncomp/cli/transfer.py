@@ -284,7 +284,7 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
 def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> Summary:
     """Write the undamaged blocks of a file and print the lost ranges.
 
-    Raises FormatError, after the result is complete, if bytes are lost.
+    Raises FormatError, after the result is complete, if bytes are lost or may be wrong.
     """
     from nncomp.stream.recovery import recover
 
@@ -301,8 +301,12 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     for loss in result.lost:
         end = "the end" if loss.end is None else f"{loss.end:,}"
         say(f"{shown(name)}: lost from byte {loss.start:,} to {end}: {loss.why}")
+    for start, stop in result.mixed:
+        say(f"{shown(name)}: from byte {start:,} to {stop:,} each block is right, but together they have another checksum.")
     if result.lost:
         raise FormatError(f"Part of the file is lost. {kept} are written, with zeros in place of lost bytes between them.")
+    if result.mixed:
+        raise FormatError(f"Blocks may be missing, exchanged or of another file, or the checksum is damaged. {kept} are written.")
     if options.says_result(target == STANDARD):
         say(f"{shown(name)}: nothing lost, {kept}")
     if result.after:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nncomp.errors import FormatError
-from nncomp.format.numbers import MAX_COPIES, MIN_COPY_BYTES
+from nncomp.format.numbers import MAX_COPIES, MAX_RAW_BYTES, MIN_COPY_BYTES
 from nncomp.format.varints import signed, take_varint, unsigned, varint
 
 
@@ -42,8 +42,8 @@ def pack_copies(copies: Sequence[Copy]) -> bytes:
     return varint(len(copies)) + b"".join(varint(copy.run) for copy in copies) + lengths + bytes(steps)
 
 
-def parse_copies(data: bytes, literal_bytes: int, copied_bytes: int) -> list[Copy]:
-    """Return the copies of a list, of a block with so many literals and so many bytes of copies.
+def parse_copies(data: bytes, literal_bytes: int, copied_bytes: int | None) -> list[Copy]:
+    """Return the copies of a list, of a block with so many literals and so many bytes of copies (None: as many as there are).
 
     Raises FormatError when the list is not as a writer makes it. Whether there is so much text before a copy is not known here.
     """
@@ -67,6 +67,8 @@ def parse_copies(data: bytes, literal_bytes: int, copied_bytes: int) -> list[Cop
         copies.append(Copy(run, length, literals - source))
         copied += length
         expected = source + length
+    if copied_bytes is None:
+        copied_bytes = min(copied, MAX_RAW_BYTES - literal_bytes)
     if literals > literal_bytes or copied != copied_bytes:
         raise _wrong("does not add up to the block")
     return copies

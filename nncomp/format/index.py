@@ -129,7 +129,7 @@ def read_places(stream: BinaryIO, start: int, head: FrameHeader, end: int) -> tu
         raise absent
     source = ByteSource(stream)
     stream.seek(end - footer_bytes)
-    total, entries = _take_entries(source, end - start)
+    entries = _take_entries(source, end - start)
     places: list[Place] = []
     offset, literal_start, raw_start = start + len(head.data), 0, 0
     for i, (kind, block_bytes, literal_bytes, copied_bytes) in enumerate(entries):
@@ -137,7 +137,7 @@ def read_places(stream: BinaryIO, start: int, head: FrameHeader, end: int) -> tu
         places.append(Place(offset, block_bytes, kind, 0, *starts, i == len(entries) - 1, i == 0, head))
         offset, literal_start, raw_start = places[-1].end, places[-1].literal_end, places[-1].raw_end
     ends_right = source.position == footer_bytes - 2 * CHECKSUM_BYTES - TRAILER_BYTES
-    if offset != end - footer_bytes or raw_start != total or not ends_right:
+    if offset != end - footer_bytes or not ends_right:
         raise absent
     stream.seek(end - footer_bytes)
     return places, source.take(footer_bytes)
@@ -146,9 +146,12 @@ def read_places(stream: BinaryIO, start: int, head: FrameHeader, end: int) -> tu
 Entry = tuple[int, int, int, int]  # kind, bytes of the block, literals, copied bytes
 
 
-def _take_entries(source: ByteSource, limit: int) -> tuple[int, list[Entry]]:
-    """Return the total of a footer and its entries, one for each block; no block has more bytes than `limit`."""
-    total, _ = source.take_varint(MAX_TOTAL_BYTES, "a content")
+def _take_entries(source: ByteSource, limit: int) -> list[Entry]:
+    """Return the entries of a footer, one for each block; no block has more bytes than `limit`.
+
+    Raises FormatError unless they add up to the total, at the first one that is too much: what is no footer is soon left.
+    """
+    left, _ = source.take_varint(MAX_TOTAL_BYTES, "a content")
     count, _ = source.take_varint(limit // _LEAST_BLOCK_BYTES, "an index")
     entries: list[Entry] = []
     for _ in range(count):
@@ -156,15 +159,20 @@ def _take_entries(source: ByteSource, limit: int) -> tuple[int, list[Entry]]:
         literal_bytes, _ = source.take_varint(MAX_LITERAL_BYTES, "literals")
         copied_bytes, _ = source.take_varint(MAX_RAW_BYTES - literal_bytes, "copies")
         entries.append((entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS, literal_bytes, copied_bytes))
+        left -= literal_bytes + copied_bytes
+        if left < 0:
+            raise _wrong()
+    if left:
+        raise _wrong()
     if count < 2:
         raise FormatError("An index is of fewer than two blocks; the file is altered.")
-    return total, entries
+    return entries
 
 
 def read_entries(source: ByteSource, limit: int) -> tuple[list[Entry], int]:
     """Return the entries of the footer that stands here, and where it ends; raises FormatError when none does."""
     start = source.position
-    _, entries = _take_entries(source, limit)
+    entries = _take_entries(source, limit)
     source.take(2 * CHECKSUM_BYTES)
     if int.from_bytes(source.take(TRAILER_BYTES), "little") != source.position - start:
         raise _wrong()

@@ -5,14 +5,15 @@ Knows the layout, as `nncomp/format/frames.py` does, and asks its caller whether
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
 from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, take_footer
 from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, Start, frame_header
-from nncomp.format.index import Place, read_entries, read_places
+from nncomp.format.index import Entry, Place, read_entries, read_places
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
     CHECKSUM_BYTES,
@@ -34,7 +35,7 @@ _HEADERS = [
     for window in (MAX_WINDOW_LOG2, 0)
     for model in (_ANY_MODEL, None)
 ]
-_WINDOW_BYTES = 1 << 20
+_FIRST_WINDOW_BYTES, _WINDOW_BYTES = 1 << 12, 1 << 20  # what is read at a time to find something: twice as much each time
 # The most that a footer has, and a block in it; and the least that a block has, the first of a frame left out.
 _FOOTER_BYTES, _ENTRY_BYTES = 2 * MAX_VARINT_BYTES + 2 * CHECKSUM_BYTES + TRAILER_BYTES, 12
 _LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES
@@ -60,11 +61,30 @@ class Found:
 
 @dataclass(frozen=True)
 class Gap:
-    """Blocks of a frame that are missing; None where it is not known how many bytes or literals they had."""
+    """Blocks of a frame that are missing; None where it is not known how many bytes or literals they had.
+
+    `raw_bytes` is counted from what the headers of the blocks before say of their sizes.
+    """
 
     frame: int
     raw_bytes: int | None = None
     literal_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """The checksum of the content of a frame, after its blocks."""
+
+    frame: int
+    checksum: bytes
+
+    @classmethod
+    def of(cls, frame: int, footer: bytes) -> Content:
+        """Return that in a footer, of which the end is enough."""
+        return cls(frame, footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES])
+
+
+Piece = Found | Gap | Content
 
 
 class Survey:
@@ -74,10 +94,12 @@ class Survey:
         self._stream = stream
         self._is_right = is_right
         self._size = stream.seek(0, 2)
+        self._ends: dict[int, list[int]] | None = None
+        self._frame_from = self._frame_at = -1  # no right header of a frame is from the one up to the other, where one is
         self._damaged: dict[int, bool] = {}  # places after a frame, and whether a frame with a damaged header begins there
 
-    def pieces(self) -> Iterator[Found | Gap]:
-        """Yield all blocks in the order of the content, and a Gap where some are missing."""
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all blocks in the order of the content, a Gap where some are missing, and the Content where it is known."""
         at = 0
         while at < self._size:
             pieces, at = self._whole_frame(at) or self._indexed_frame(at) or self._searched_frame(at)
@@ -110,12 +132,12 @@ class Survey:
         found = Found(frame, head, header, source.position)
         return found if header.kind in set(BlockKind) and found.end <= self._size else None
 
-    def _whole_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
+    def _whole_frame(self, at: int) -> tuple[Sequence[Piece], int] | None:
         """Return the blocks of the frame that begins here, and its end, if all its headers and its footer are right."""
         head = self._frame_header(at)
         if head is None:
             return None
-        index, pieces, place = FrameIndex(head.data), list[Found | Gap](), at + len(head.data)
+        index, pieces, place = FrameIndex(head.data), list[Found](), at + len(head.data)
         while True:
             block = self._block(at, place, head, not pieces)
             if block is None:
@@ -127,10 +149,13 @@ class Survey:
                 break
         source = self._at(place)
         try:
-            take_footer(source, index)
+            content = take_footer(source, index)
         except FormatError:
             return None
-        return (pieces, source.position) if self._is_followed(source.position) else None
+        end = source.position
+        if not head.window_log2 and not self._is_frame_end(end) and self._next_frame(at + 1) < end:
+            return (pieces, end) if self._is_right(pieces[0]) else None  # or its size is damaged, and the next frame is in it
+        return ([*pieces, *([Content(at, content)] if content else [])], end) if self._is_followed(end) else None
 
     def _is_frame_end(self, at: int) -> bool:
         return at == self._size or self._read(at, len(MAGIC)) == MAGIC
@@ -152,19 +177,31 @@ class Survey:
         most = self._read(at + 1, max(len(head.data) for head in _HEADERS) + len(MAGIC)).find(MAGIC) + 1
         return [head for head in _HEADERS if not most or len(head.data) <= most]
 
-    def _indexed_frame(self, at: int) -> tuple[list[Found | Gap], int] | None:
+    def _indexed_frame(self, at: int) -> tuple[list[Piece], int] | None:
         """Return the blocks of the frame that begins here, and its end, if the index before an end adds up to its length."""
-        heads, end = self._heads(at), at
-        while end < self._size:
-            end = self._next(MAGIC, end + 1)
-            for head in heads:
-                try:
-                    places, _ = read_places(self._stream, at, head, end)
-                except FormatError:
-                    continue
-                if self._fits(at, places):
-                    return [self._indexed(at, place) for place in places], end
+        heads = self._heads(at)
+        candidates = [(end, head) for head in heads for end in self._ends_of(at + len(head.data))]
+        for end, head in sorted(candidates, key=itemgetter(0)):
+            try:
+                places, footer = read_places(self._stream, at, head, end)
+            except FormatError:
+                continue
+            if self._fits(at, places):
+                return [*(self._indexed(at, place) for place in places), Content.of(at, footer)], end
         return None
+
+    def _ends_of(self, start: int) -> list[int]:
+        """Return where indexes end whose blocks begin at a place. All are looked for once: there may be many frames."""
+        if self._ends is None:
+            self._ends, end = {}, 0
+            while end < self._size:
+                end = self._next(MAGIC, end + 1)
+                footer_bytes = int.from_bytes(self._read(max(0, end - TRAILER_BYTES), TRAILER_BYTES), "little")
+                footer = self._entries(end - footer_bytes) if footer_bytes < end else None
+                if footer and footer[1] == end:
+                    first = end - footer_bytes - sum(entry[1] for entry in footer[0])
+                    self._ends.setdefault(first, []).append(end)
+        return self._ends.get(start, [])
 
     def _heads(self, at: int) -> list[FrameHeader]:
         """Return what the header of the frame that begins here may be: as it is read, or as it may have been."""
@@ -202,16 +239,18 @@ class Survey:
                 return Found(frame, place.head, header, body)
         return gap
 
-    def _next(self, magic: bytes, at: int) -> int:
-        """Return where a magic number is next, or the end of the file."""
-        while at < self._size:
-            window = self._read(at, _WINDOW_BYTES + len(magic) - 1)
+    def _next(self, magic: bytes, at: int, stop: int | None = None) -> int:
+        """Return where a magic number is next, or `stop`, by default the end of the file."""
+        stop, count = self._size if stop is None else stop, _FIRST_WINDOW_BYTES
+        while at < stop:
+            window = self._read(at, min(count, stop - at) + len(magic) - 1)
             if (found := window.find(magic)) >= 0:
                 return at + found
-            at += _WINDOW_BYTES
-        return self._size
+            at += count
+            count = min(2 * count, _WINDOW_BYTES)
+        return stop
 
-    def _searched_frame(self, at: int) -> tuple[list[Found | Gap], int]:
+    def _searched_frame(self, at: int) -> tuple[list[Piece], int]:
         """Return what can be found of the frame that begins here, or was to begin here, and where it ends."""
         heads = self._heads(at)
         for head in heads:
@@ -220,7 +259,7 @@ class Survey:
                 return self._search(at, head, first)
         return self._search(at, heads[0] if heads and heads[0].window_log2 else _HEADERS[0], None)
 
-    def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Found | Gap], int]:
+    def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Piece], int]:
         """Return the pieces of a frame whose first block is found, or is missing, and where the frame ends."""
         found = [block] if block else []
         place = block.end if block else frame + 1
@@ -232,13 +271,15 @@ class Survey:
                 return _with_gaps(frame, found, place, self._total(place)), place
             found.append(here)
             place = here.end
-        pieces = _with_gaps(frame, found, place, None)
         footer = self._entries(place)
-        end = place if footer is None else footer[1]
+        pieces = _with_gaps(frame, found, place, _sum(footer[0]) if footer else None)
+        end = place
+        if footer:
+            end = footer[1]
+            pieces.append(Content.of(frame, self._read(place, end - place)))
         if not self._is_followed(end):
             junk, end = end, self._next(MAGIC, end)
-            most = _FOOTER_BYTES + _ENTRY_BYTES * len(found) if head.window_log2 else 0  # one block alone has no footer
-            if footer or end - junk > most:
+            if footer or end - junk > _most_footer_bytes(found, any(isinstance(piece, Gap) for piece in pieces)):
                 pieces.append(Gap(frame))  # more than a damaged footer
         return pieces, end
 
@@ -248,14 +289,21 @@ class Survey:
         footer = self._entries(end - size) if size < end else None
         if footer is None or footer[1] != end:
             return None
-        return Start(sum(each[2] + each[3] for each in footer[0]), sum(each[2] for each in footer[0]))
+        return _sum(footer[0])
+
+    def _next_frame(self, at: int) -> int:
+        """Return where the next right header of a frame is, or the end of the file."""
+        if not self._frame_from <= at <= self._frame_at:
+            stop = self._next(MAGIC, at)
+            while stop < self._size and self._frame_header(stop) is None:
+                stop = self._next(MAGIC, stop + 1)
+            self._frame_from, self._frame_at = at, stop
+        return self._frame_at
 
     def _next_block(self, frame: int, at: int, head: FrameHeader) -> tuple[Found | None, int]:
         """Return the next block of a frame and where it ends, or None and where the next frame begins or the file ends."""
-        stop = self._next(MAGIC, at)
-        while stop < self._size and self._frame_header(stop) is None:
-            stop = self._next(MAGIC, stop + 1)
-        while (at := self._next(BLOCK_MAGIC, at)) < stop:
+        stop = self._next_frame(at)
+        while (at := self._next(BLOCK_MAGIC, at, stop)) < stop:
             block = self._block(frame, at, head, False)
             if block and self._holds(block):
                 return block, block.end
@@ -268,7 +316,7 @@ class Survey:
         follows = self._is_frame_end(found.end) if found.header.is_last else after == BLOCK_MAGIC
         return follows or (found.header.is_last and self._entries(found.end) is not None) or self._is_right(found)
 
-    def _entries(self, at: int) -> tuple[list[tuple[int, int, int, int]], int] | None:
+    def _entries(self, at: int) -> tuple[list[Entry], int] | None:
         """Return the entries of the footer at a place (kind, block bytes, literals, copied bytes), and its end."""
         try:
             return read_entries(self._at(at), self._size)
@@ -276,25 +324,58 @@ class Survey:
             return None
 
 
-def _with_gaps(frame: int, found: list[Found], end_offset: int, total: Start | None) -> list[Found | Gap]:
+def _most_footer_bytes(found: list[Found], are_more: bool) -> int:
+    """Return how long the footer of these blocks is, or may be where others are missing."""
+    if are_more:
+        return _FOOTER_BYTES + _ENTRY_BYTES * len(found)
+    index = FrameIndex(b"")
+    for block in found:
+        index.add(block.header)
+    return len(index.footer(bytes(CHECKSUM_BYTES)))
+
+
+def _sum(entries: list[Entry]) -> Start:
+    """Return the raw bytes and the literals of all blocks that a footer has entries of."""
+    return Start(sum(each[2] + each[3] for each in entries), sum(each[2] for each in entries))
+
+
+def _with_gaps(frame: int, found: list[Found], end_offset: int, total: Start | None) -> list[Piece]:
     """Return the blocks of a frame and what is missing between them, and after them up to `total`, if that is known.
 
-    A block that follows at once leaves no gap, whatever it says of its place, for that is not in its checksum.
+    A block's place is not in its checksum: where a block follows at once, it only counts if what comes next confirms it.
     """
-    pieces, offset, end = list[Found | Gap](), frame, Start(0, 0)
-    for block in found:
-        start = end if block.offset == offset else block.header.start
+    pieces, offset, end = list[Piece](), frame, Start(0, 0)
+    for i, block in enumerate(found):
+        start, follows = block.header.start, block.offset == offset
+        if follows and start != end:
+            is_right = _is_confirmed(end, block, found[i + 1] if i + 1 < len(found) else None, total)
+            start = start if is_right and start.raw_bytes > end.raw_bytes and start.literal_bytes >= end.literal_bytes else end
         if start != end:
-            pieces.append(_gap(frame, end, start, block.offset - offset))
+            pieces.append(_gap(frame, end, start, end_offset if follows else block.offset - offset))
         pieces.append(block)
-        offset, end = block.end, Start(start.raw_bytes + block.header.raw_bytes, start.literal_bytes + block.header.literal_bytes)
+        offset, end = block.end, _end(block.header, start)
     if not found or not found[-1].header.is_last:
         pieces.append(_gap(frame, end, total, end_offset - offset) if total else Gap(frame))
     return pieces
+
+
+def _end(header: BlockHeader, start: Start) -> Start:
+    return Start(start.raw_bytes + header.raw_bytes, start.literal_bytes + header.literal_bytes)
+
+
+def _is_confirmed(end: Start, block: Found, after: Found | None, total: Start | None) -> bool:
+    """Return whether a block that follows at once on others, which end at `end`, is right to say that it has another place."""
+    start = block.header.start
+    if after and after.offset == block.end:
+        return after.header.start == _end(block.header, start)
+    if not after and total:
+        return total == _end(block.header, start)
+    return start.raw_bytes > end.raw_bytes and start.literal_bytes > end.literal_bytes
 
 
 def _gap(frame: int, end: Start, start: Start, file_bytes: int) -> Gap:
     """Return the gap between two places; of unknown size if no blocks in so many bytes of the file can have been so large."""
     raw_bytes, literal_bytes = start.raw_bytes - end.raw_bytes, start.literal_bytes - end.literal_bytes
     most = (file_bytes // _LEAST_BLOCK_BYTES + 1) * MAX_RAW_BYTES
-    return Gap(frame, raw_bytes, literal_bytes) if 0 <= literal_bytes <= raw_bytes <= most else Gap(frame)
+    is_possible = 0 <= literal_bytes <= most and 0 <= raw_bytes <= most
+    return Gap(frame, raw_bytes, literal_bytes) if is_possible else Gap(frame)

@@ -150,13 +150,16 @@ class DecodeTask(BlockTask):
     threads: int = 1
     primer: bytes = field(default=b"", repr=False)
 
+    is_size_sure: bool = True  # of the copies: only a frame's index confirms what the header says of it
+
     def run(self) -> Decoded:
         block, copies = self.block, self.block.copies
         listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
         codec = _codec(self.model)
         literals = codec.decode_block(block.kind, block.payload, block.literal_bytes, self.threads, self.primer)
         verify_block(listed, literals, block.checksum)
-        return Decoded(literals, parse_copies(listed, len(literals), copies.copied_bytes) if copies else [])
+        copied_bytes = copies.copied_bytes if copies and self.is_size_sure else None
+        return Decoded(literals, parse_copies(listed, len(literals), copied_bytes) if copies else [])
 
 
 def _codec(model: ModelFile | None, effort: Effort = USUAL) -> Codec:

@@ -16,7 +16,7 @@ from nncomp.blocks.codec import decode_list
 from nncomp.blocks.memory import Memory
 from nncomp.errors import DataError, FormatError
 from nncomp.format.copies import parse_copies
-from nncomp.format.frames import Block, Writable
+from nncomp.format.frames import Writable
 from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.assembly import Part, joined, pieces, put_together
 from nncomp.stream.history import History
@@ -156,7 +156,7 @@ def _needed(source: BinaryIO, places: list[Place], start: int, end: int) -> tupl
     for number in within:
         place = places[number]
         first, last = max(0, start - place.raw_start), min(place.raw_bytes, end - place.raw_start)
-        for at, distance, begin, stop in _pieces_of(read_block(source, place), first, last):
+        for at, distance, begin, stop in _pieces_of(source, place, first, last):
             if distance:
                 begin, stop = (0, distance) if stop > distance else (begin, stop)
                 begins, ends = place.literal_start + at + begin, min(place.literal_start + at + stop, place.literal_start)
@@ -175,12 +175,16 @@ def _within_spans(spans: set[tuple[int, int]]) -> Iterator[int]:
         done = max(done, stop)
 
 
-def _pieces_of(block: Block, first: int, last: int) -> Iterator[tuple[int, int, int, int]]:
-    copies = block.copies
-    if copies is None:
+def _pieces_of(source: BinaryIO, place: Place, first: int, last: int) -> Iterator[tuple[int, int, int, int]]:
+    """Return the pieces of a block; none of a damaged one, which raises when it is decoded, after the blocks before it."""
+    try:
+        block = read_block(source, place)
+        if (copies := block.copies) is None:
+            return iter(())
+        listed = decode_list(copies.kind, copies.payload, copies.list_bytes)
+        return pieces(parse_copies(listed, block.literal_bytes, copies.copied_bytes), block.literal_bytes, first, last)
+    except FormatError:
         return iter(())
-    listed = decode_list(copies.kind, copies.payload, copies.list_bytes)
-    return pieces(parse_copies(listed, block.literal_bytes, copies.copied_bytes), block.literal_bytes, first, last)
 
 
 def _nothing(place: Place) -> Decoded:

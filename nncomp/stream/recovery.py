@@ -13,24 +13,25 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
-from nncomp.errors import FormatError, ModelError
+from nncomp.errors import FormatError, MemoryLimitError, ModelError
 from nncomp.format.frame_reader import TrailingError
 from nncomp.format.frames import Writable
 from nncomp.format.index import locate_blocks
 from nncomp.format.payloads import HEAD_BYTES, asked_primer_bytes, may_begin
-from nncomp.format.survey import Found, Gap, Survey
+from nncomp.format.survey import Content, Found, Gap, Piece, Survey
 from nncomp.network.registry import ModelFile
-from nncomp.stream.assembly import AfterReference, Part, piece_bytes, pieces
+from nncomp.stream.assembly import AfterReference, Part, content_hash, piece_bytes, pieces
 from nncomp.stream.history import History
 from nncomp.stream.pipeline import BlockTask, Decoded, DecodeTask, FindModel, needed_model, needed_primer, reference_of
 from nncomp.stream.reference import Reference
 from nncomp.stream.workers import Progress, run_in_order
 
 _ZEROS = bytes(1 << 20)
-_NO_HEADER = "Its header is damaged."
+_NO_HEADER = "Its header is damaged, or it is not there."
 _NO_END = "The file ends there, or what follows is no part of it."
 _NO_SOURCE = "It is a copy of bytes that are lost."
 _NO_REFERENCE = "It is a copy of bytes that are lost, or of the reference, which is not given or not known."
+_CONTENT = "It is no block."
 _SHORT_BYTES = 4096  # a copy of fewer bytes again and again, some of them lost, is lost as a whole
 
 
@@ -50,6 +51,7 @@ class Recovered:
     kept_bytes: int = 0
     kept_blocks: int = 0
     lost: list[Loss] = field(default_factory=list)
+    mixed: list[tuple[int, int]] = field(default_factory=list)  # of right blocks, but not those of the frame's checksum
     after: TrailingError | None = None  # nothing is lost, but bytes follow that are no part of it
 
 
@@ -65,7 +67,7 @@ class RecoverTask(BlockTask):
         why = ""
         for model in self.models:
             try:
-                return DecodeTask(self.block, model, primer=self.primer).run()
+                return DecodeTask(self.block, model, primer=self.primer, is_size_sure=False).run()
             except (FormatError, ModelError) as error:
                 why = why or str(error)
         return why
@@ -85,9 +87,11 @@ def recover(
     Between them zeros stand for what is lost, so that the bytes after it keep their place; after the last nothing does.
     `others` are models to try where the one that a frame names is not found, for its name may be what is damaged. So the
     reference that `find_model` has is tried for the beginning of a block, but copies of it are only taken where its name is
-    right: no checksum of a block tells of them. Raises MemoryLimitError; damage of any kind is in the result.
+    right: no checksum of a block tells of them. Raises MemoryLimitError; damage
+    of any kind is in the result. What only may be a block is lost, not an error, where the limit is too low to tell.
     """
-    found_pieces: deque[tuple[Found | Gap, str]] = deque()  # in work, and why a piece is lost already
+    found_pieces: deque[tuple[Piece, str]] = deque()  # in work, and why a piece is lost already
+    too_large: list[str] = []  # what might be a block since the last gap, and was not decoded to see
     reference = reference_of(find_model)
     output, done_bytes = _Output(sink, reference), 0
 
@@ -111,13 +115,22 @@ def recover(
         source.seek(found.body_offset + header.list_payload_bytes)
         if not may_begin(header.kind, source.read(HEAD_BYTES), header.payload_bytes):
             return False
-        task = task_of(found)
+        try:
+            task = task_of(found)
+        except MemoryLimitError as error:  # it may be no block at all
+            too_large.append(str(error))
+            return False
         return isinstance(task, RecoverTask) and isinstance(task.run(), Decoded)
 
     def tasks() -> Iterator[RecoverTask]:
         for piece in Survey(source, is_right).pieces():
+            if isinstance(piece, Content):
+                found_pieces.append((piece, _CONTENT))
+                continue
             if isinstance(piece, Gap):
-                found_pieces.append((piece, _NO_END if piece.raw_bytes is None else _NO_HEADER))
+                why = _NO_END if piece.raw_bytes is None else _NO_HEADER
+                found_pieces.append((piece, too_large.pop() if too_large else why))
+                too_large.clear()
                 continue
             task = task_of(piece)
             found_pieces.append((piece, task if isinstance(task, str) else ""))
@@ -127,7 +140,7 @@ def recover(
     begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
     for result in run_in_order(tasks(), RecoverTask.run, workers, begun):
         while found_pieces[0][1]:
-            output.lose(*found_pieces.popleft())
+            output.pass_by(*found_pieces.popleft())
         piece, _ = found_pieces.popleft()
         assert isinstance(piece, Found)
         done_bytes += piece.header.payload_bytes
@@ -136,9 +149,9 @@ def recover(
         else:
             output.keep(piece, result)
     while found_pieces:
-        output.lose(*found_pieces.popleft())
+        output.pass_by(*found_pieces.popleft())
     recovered = output.result
-    if recovered.lost in ([], [Loss(recovered.kept_bytes, None, _NO_END)]):
+    if [(loss.start, loss.end) for loss in recovered.lost] in ([], [(recovered.kept_bytes, None)]):
         failure: list[FormatError] = []
         if len(locate_blocks(source, failure)) == recovered.kept_blocks and failure and isinstance(failure[0], TrailingError):
             recovered.lost, recovered.after = [], failure[0]
@@ -153,18 +166,32 @@ class _Output:
         self._reference = reference
         self._position = self._zeros = 0
         self._frame: int | None = None
+        self._excess = 0  # bytes that headers of the frame say more than their blocks have
         self._literals, self._is_placed = _Literals(), True
         self.result = Recovered()
+        self._hash, self._start, self._lost_before = content_hash(), 0, 0  # of the frame
+
+    def pass_by(self, piece: Piece, why: str) -> None:
+        """Take a block that is lost, a gap, or the checksum of the content so far of a frame."""
+        if not isinstance(piece, Content):
+            self.lose(piece, why)
+        elif len(self.result.lost) == self._lost_before and self._hash.digest() != piece.checksum:
+            self.result.mixed.append((self._start, self._position))
 
     def lose(self, piece: Found | Gap, why: str) -> None:
         """Take a block that is lost, or a gap."""
         self._begin(piece.frame)
-        sizes = piece.header if isinstance(piece, Found) else piece
-        if sizes.literal_bytes is None:
+        sizes, excess = piece.header if isinstance(piece, Found) else piece, 0
+        if isinstance(piece, Gap):
+            excess, self._excess = self._excess, 0
+        raw_bytes = None if sizes.raw_bytes is None else sizes.raw_bytes + excess
+        if sizes.literal_bytes is None or raw_bytes is None or raw_bytes < sizes.literal_bytes:
             self._literals, self._is_placed = _Literals(), False  # nobody knows how far back those before are
+            raw_bytes = None
         else:
             self._literals.lose(sizes.literal_bytes)
-        self._lose(sizes.raw_bytes, why)
+        if isinstance(piece, Found) or raw_bytes != 0:  # a block of nothing is lost too
+            self._lose(raw_bytes, why)
 
     def keep(self, found: Found, decoded: Decoded) -> None:
         """Take a block that is verified."""
@@ -179,13 +206,16 @@ class _Output:
             while self._zeros:
                 self._zeros -= self._sink.write(_ZEROS[: self._zeros])
             self._sink.write(bytes(part))
+            self._hash.update(part)
             self._position += len(part)
             self.result.kept_bytes += len(part)
         self._literals.keep(decoded.literals)
+        self._excess += found.header.raw_bytes - decoded.raw_bytes
 
     def _begin(self, frame: int) -> None:
         if frame != self._frame:
-            self._frame, self._literals, self._is_placed = frame, _Literals(), True
+            self._frame, self._literals, self._is_placed, self._excess = frame, _Literals(), True, 0
+            self._hash, self._start, self._lost_before = content_hash(), self._position, len(self.result.lost)
 
     def _lose(self, raw_bytes: int | None, why: str) -> None:
         start, end = self._position, None if raw_bytes is None else self._position + raw_bytes
