@@ -136,6 +136,11 @@ def test_nncdiff_paginates(command: Beside) -> None:
     assert (code, said) == (1, "") and "< another line\n" in output, "-l takes no value"
 
 
+def test_nnccat_says_its_version(folder: Path) -> None:
+    with _beside("cat", "-V", cwd=folder) as process:
+        assert process.communicate() == (f"nncomp {VERSION}\n".encode(), b"")
+
+
 def _beside(name: str, *arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
     """Start a command beside nncomp in a process of its own."""
     run = [sys.executable, "-P", "-c", f"from nncomp.cli import beside; beside.{name}()", *arguments]

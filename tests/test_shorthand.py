@@ -63,6 +63,7 @@ from nncomp.cli.typer_app import typer_app
         ("-dkB 1Mi a", "decompress -k a"),
         ("-kB1Mi a", "compress -kB1Mi a"),
         ("-tf a", "test a"),
+        ("-t '' -", "test '' -"),
         ("-tkv a", "test -v a"),
         ("-tfqk a", "test -q a"),
         ("-lq a", "list a"),

@@ -50,7 +50,8 @@ def cat() -> NoReturn:
     """Run `nncomp cat`."""
     from nncomp.cli.main import main
 
-    sys.argv[1:1] = ["cat"]
+    if sys.argv[1:] not in (["-V"], ["--version"]):  # which are of nncomp itself
+        sys.argv[1:1] = ["cat"]
     main()
 
 

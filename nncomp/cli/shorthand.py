@@ -105,7 +105,7 @@ def _told(words: list[str], silent: Collection[str]) -> list[str]:
     first = words[0]
     if first.startswith("--"):
         return [] if first.partition("=")[0] in silent else words
-    if len(first) == 1 or first[0] != "-":
+    if len(first) < 2 or first[0] != "-":  # a file, perhaps without a name
         return words
     kept = "-"
     for i, letter in enumerate(first[1:], 1):
