@@ -8,6 +8,9 @@ import http.server
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -33,7 +36,7 @@ from nncomp.errors import DataError, NncompError
 from nncomp.network.model import TRAINED_ON, save_model
 from nncomp.plots import front
 from nncomp.training import corpus as training_corpus
-from tests.conftest import Run
+from tests.conftest import Run, environment
 from tests.models import small_model
 
 
@@ -79,6 +82,37 @@ def test_a_command_s_memory_is_measured(tmp_path: Path) -> None:
     )
     assert result.peak_bytes is not None
     assert 100_000 < result.peak_bytes < 100_000_000 < len(ballast)
+
+
+_SLOW = """
+import sys
+from pathlib import Path
+from nncomp.bench.measure import command_compressor
+slow = ["sh", "-c", "echo $$ > started; exec sleep 600"]
+command_compressor("slow", lambda _from, _to: slow, lambda _from, _to: slow).measure(Path("raw"), Path("."))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_measured_ends_with_the_measurement(tmp_path: Path, number: signal.Signals) -> None:
+    """The signal is sent to the measuring process alone, as kill does and a terminal does not."""
+    (tmp_path / "raw").write_bytes(b"a text")
+    os.mkfifo(tmp_path / "started")
+    begin = "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+    run = [sys.executable, "-c", begin + _SLOW]
+    with subprocess.Popen(run, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE) as process:
+        started = int((tmp_path / "started").read_text())
+        process.send_signal(number)
+        assert process.stderr and b"KeyboardInterrupt" in process.stderr.read()
+    with pytest.raises(ProcessLookupError):
+        os.kill(started, 0)
+
+
+def test_bench_imports_nothing_from_the_current_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a text, a text, and once more a text\n")
+    (tmp_path / "platform.py").write_text("raise SystemExit('not what was meant')\n")
+    assert run("bench", "--no-others", "--model", "none", "a").returncode == 0
 
 
 def test_what_is_done_once_on_a_machine_counts_for_no_file() -> None:

@@ -22,6 +22,7 @@ from nncomp.cli.files import descriptor_of, open_sink
 from nncomp.cli.names import shown
 from nncomp.machine import kernel_cache
 from nncomp.network import registry
+from tests.conftest import environment
 from tests.kinds.commands import Commands, open_to_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="owners and attributes are those of Linux")
@@ -342,3 +343,22 @@ def test_a_hash_is_remembered_for_a_version_of_a_file(tmp_path: Path, monkeypatc
         path.unlink()
     assert hash_in_a_new_process() == two
     assert not list(kept.glob("model-*"))
+
+
+@pytest.mark.parametrize("arguments", ["-dc {}", "-d -f {}", "-d < {}"])
+def test_a_current_folder_that_was_removed_is_not_needed(source: Path, arguments: str) -> None:
+    """All names are absolute, or standard streams."""
+    gone = source.parent / "gone"
+    gone.mkdir()
+    line = f'rmdir "$PWD" && exec "$0" -P -m nncomp {arguments.format(source)}'
+    result = subprocess.run(["sh", "-c", line, sys.executable], cwd=gone, env=environment(), capture_output=True, check=False)
+    assert (result.returncode, b"No such file" in result.stderr) == (0, False), result.stderr
+    assert (source.with_name("a").read_bytes() if "-f" in arguments else result.stdout) == TEXT
+
+
+def test_a_result_in_a_current_folder_that_was_removed_says_its_name(source: Path) -> None:
+    gone = source.parent / "gone"
+    gone.mkdir()
+    line = f'rmdir "$PWD" && exec "$0" -P -m nncomp -d -o b {source}'
+    result = subprocess.run(["sh", "-c", line, sys.executable], cwd=gone, env=environment(), capture_output=True, check=False)
+    assert result.returncode == 1 and b": b cannot be written: No such file or directory." in result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from nncomp.bench import corpora
 from nncomp.cli import beside
 from nncomp.errors import DataError
 from nncomp.machine import limits
+from nncomp.version import VERSION
 from tests.conftest import environment
 from tests.kinds.commands import Commands
 
@@ -75,6 +77,10 @@ GREP: dict[str, tuple[list[str], int, str, str]] = {  # arguments, exit status, 
     "a damaged file": (["last", "damaged.nnc"], 2, "", "nncgrep: damaged.nnc: "),
     "a wrong pattern": (["[", "a.nnc"], 2, "", "grep"),
     "no pattern": ([], 2, "", "Give a PATTERN"),
+    "the beginning of a long option": (["--rege", "last", "a.nnc"], 0, "the last words\n", ""),
+    "an option that begins as another": (["--binary", "last", "a.nnc"], 0, "the last words\n", ""),
+    "help": (["--help"], 0, beside._HELP["grep"] + "\n", ""),
+    "version": (["-V"], 0, f"nncgrep {VERSION}\n", ""),
     "folders": (["-r", "last", "."], 2, "", "Folders are not taken"),
 }
 
@@ -94,8 +100,24 @@ DIFF: dict[str, tuple[list[str], int, str, str]] = {
     "with a text": (["a", "b.nnc"], 1, "2c2\n< another line\n---\n> one more line\n", ""),
     "unified": (["-U", "0", "a.nnc", "b.nnc"], 1, "--- a.nnc\n+++ b.nnc\n@@ -2 +2 @@\n-another line\n+one more line\n", ""),
     "quiet": (["-q", "a.nnc", "b.nnc"], 1, "Files a.nnc and b.nnc differ\n", ""),
-    "missing": (["a.nnc", "missing"], 2, "1,3d0\n", "nncdiff: missing: The file cannot be read"),
+    "missing": (["a.nnc", "missing"], 2, "", "nncdiff: missing: The file cannot be read"),
     "one text": (["a"], 2, "", "Give two FILEs"),
+    "standard input twice": (["-", "-"], 2, "", "Standard input cannot be both"),
+    "labels": (
+        ["-U0", "-L", "x", "--label=y", "a.nnc", "b.nnc"],
+        1,
+        "--- x\n+++ y\n@@ -2 +2 @@\n-another line\n+one more line\n",
+        "",
+    ),
+    "one label": (["-U0", "-L", "x", "a.nnc", "b.nnc"], 1, "--- x\n+++ b.nnc\n@@ -2 +2 @@\n-another line\n+one more line\n", ""),
+    "a value that stands alone": (
+        ["--line-format", "%L", "a.nnc", "b.nnc"],
+        1,
+        "one line of notes\nanother line\none more line\nthe last words\n",
+        "",
+    ),
+    "help": (["--help"], 0, beside._HELP["diff"] + "\n", ""),
+    "version": (["-v"], 0, f"nncdiff {VERSION}\n", ""),
 }
 
 
@@ -103,8 +125,80 @@ DIFF: dict[str, tuple[list[str], int, str, str]] = {
 def test_nncdiff(command: Beside, kind: str) -> None:
     arguments, code, output, said = DIFF[kind]
     result = command("diff", *arguments)
-    assert result[0] == code and result[1].startswith(output), result
+    assert result[:2] == (code, output), result
     assert said in result[2] and "Traceback" not in result[2]
+
+
+def test_nncdiff_paginates(command: Beside) -> None:
+    if not shutil.which("pr"):
+        pytest.skip("there is no pr")
+    code, output, said = command("diff", "-l", "a.nnc", "b.nnc")
+    assert (code, said) == (1, "") and "< another line\n" in output, "-l takes no value"
+
+
+def test_nnccat_says_its_version(folder: Path) -> None:
+    with _beside("cat", "-V", cwd=folder) as process:
+        assert process.communicate() == (f"nncomp {VERSION}\n".encode(), b"")
+
+
+def _beside(name: str, *arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
+    """Start a command beside nncomp in a process of its own."""
+    run = [sys.executable, "-P", "-c", f"from nncomp.cli import beside; beside.{name}()", *arguments]
+    return subprocess.Popen(run, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, **settings)
+
+
+def test_diff_that_has_read_enough_is_no_failure(folder: Path) -> None:
+    (folder / "long.nnc").write_bytes(nncomp.compress(TEXT * 20_000, model=None))
+    with _beside("diff", "-q", "long.nnc", "a.nnc", cwd=folder) as process:
+        assert process.communicate() == (b"Files long.nnc and a.nnc differ\n", b"")
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("given", ["-", "/dev/stdin"])
+def test_patterns_that_can_be_read_once_are_for_all_files(folder: Path, given: str) -> None:
+    with _beside("grep", "-if", given, "a.nnc", "b.nnc", cwd=folder, stdin=subprocess.PIPE) as process:
+        assert process.communicate(b"LAST\n") == (b"a.nnc:the last words\nb.nnc:the last words\n", b"")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["grep", "diff"])
+def test_killed_by_its_pipe_a_command_ends_as_grep_and_diff_do(folder: Path, name: str) -> None:
+    (folder / "long.nnc").write_bytes(nncomp.compress(TEXT * 20_000, model=None))
+    with _beside(name, *(["line"] if name == "grep" else []), "long.nnc", "a.nnc", cwd=folder) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
+@pytest.mark.parametrize("name", ["grep", "diff"])
+def test_ctrl_c_ends_a_command_without_a_word(folder: Path, name: str) -> None:
+    """The second file is open for reading once it is open for writing, and it never ends."""
+    os.mkfifo(folder / "waits")
+    arguments = ["last", "a.nnc", "waits"] if name == "grep" else ["a.nnc", "waits"]
+    with _beside(name, *arguments, cwd=folder, start_new_session=True) as process, (folder / "waits").open("wb"):
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate()[1] == b""
+    assert process.returncode == -signal.SIGINT
+
+
+def test_nncless_imports_nothing_from_the_folder_that_it_is_called_in(folder: Path) -> None:
+    if not shutil.which("less"):
+        pytest.skip("there is no less")
+    (folder / "shlex.py").write_text("print('not what was meant')\n")
+    with _beside("less", "a.nnc", cwd=folder, stdin=subprocess.DEVNULL) as process:
+        assert process.communicate() == (TEXT, b"")
+
+
+def test_ctrl_c_in_nncless_is_for_less(folder: Path) -> None:
+    """The command becomes less: nothing is left that Ctrl-C could end."""
+    if not shutil.which("less"):
+        pytest.skip("there is no less")
+    os.mkfifo(folder / "waits")
+    with _beside("less", "waits", cwd=folder, stdin=subprocess.DEVNULL) as process:
+        with (folder / "waits").open("wb"):
+            assert Path(f"/proc/{process.pid}/comm").read_text() == "less\n"
+        process.communicate()
 
 
 def test_nncless_and_nnccat(folder: Path) -> None:

@@ -26,6 +26,7 @@ from nncomp.stream.storage import is_url
 from nncomp.version import VERSION, commit
 
 _LIBRARIES = "constriction", "numba", "numkong", "numpy", "tokenizers"
+_NNCOMP = sys.executable, "-P", "-m", "nncomp"  # -P: nothing is imported from the current folder
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ class Spent:
 
 
 # Prints exit status, seconds, and the largest memory of its child processes, which Linux counts in KiB and macOS in bytes.
+# Where it is terminated, run kills the command.
 _LAUNCHER = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 start = time.perf_counter()
 code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
 wall = time.perf_counter() - start
@@ -137,7 +140,7 @@ def ranked(results: Iterable[Result]) -> list[Result]:
 def bound_bits(path: Path, model: str | None, workers: int) -> float:
     """Return the bound of a text in bits, as `nncomp entropy` estimates it. Raises NncompError when the command fails."""
     chosen = ["--model", model] if model else []
-    command = [sys.executable, "-m", "nncomp", "entropy", "--json", "-q", "-T", str(workers), *chosen, "--", str(path.resolve())]
+    command = [*_NNCOMP, "entropy", "--json", "-q", "-T", str(workers), *chosen, "--", str(path.resolve())]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode:
         raise NncompError(f"The bound of {path} is not known: {result.stderr.strip()}")
@@ -146,7 +149,7 @@ def bound_bits(path: Path, model: str | None, workers: int) -> float:
 
 def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int = STANDARD) -> Compressor:
     """Return nncomp as a compressor, with a `--model`, `-T` and level."""
-    command = [sys.executable, "-m", "nncomp"]
+    command = list(_NNCOMP)
     options = ["-q", "-T", str(workers)]
     packing = [*command, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
     own = ["--model", model] if model and (is_url(model) or Path(model).is_file()) else []
@@ -247,12 +250,18 @@ def _run(name: str, command: list[str]) -> Spent:
     """
     with tempfile.TemporaryFile() as said:
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
-        result = subprocess.run(launcher, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True, check=False)
+        with subprocess.Popen(launcher, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+            try:
+                printed, _ = process.communicate()
+            except BaseException:
+                process.terminate()  # to kill it would leave the command running
+                process.wait()
+                raise
         said.seek(0)
         text = said.read().decode(errors="replace").strip() or "it printed nothing"
-    if result.returncode:
+    if process.returncode:
         raise NncompError(f"{name} cannot be started: {text.splitlines()[-1]}.")
-    code, wall_s, peak = result.stdout.split()
+    code, wall_s, peak = printed.split()
     if int(code):
         raise NncompError(f"{name} failed with exit status {code}: {text}")
     return Spent(float(wall_s), int(peak) or None)

@@ -9,11 +9,14 @@ import io
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from nncomp.cli.failures import describe, say
@@ -21,6 +24,7 @@ from nncomp.cli.files import STANDARD, open_source
 from nncomp.cli.names import shown
 from nncomp.errors import NncompError
 from nncomp.format.numbers import MAGIC
+from nncomp.version import VERSION
 
 _TROUBLE = 2  # exit status of grep and diff
 _GREP_VALUED = "ABCDdefm"  # short options of grep whose value follows
@@ -28,66 +32,135 @@ _GREP_VALUED_LONG = {
     *("--regexp", "--file", "--after-context", "--before-context", "--context", "--max-count", "--label", "--binary-files"),
     *("--directories", "--devices", "--group-separator", "--include", "--exclude", "--exclude-from", "--exclude-dir"),
 }
-_DIFF_VALUED = "CDFIlSUWxX"
-_DIFF_VALUED_LONG = {"--label", "--width", "--ignore-matching-lines", "--show-function-line", "--exclude", "--tabsize"}
+_DIFF_VALUED = "CDFILSUWxX"
+_DIFF_VALUED_LONG = {
+    *("--label", "--width", "--ignore-matching-lines", "--show-function-line", "--exclude", "--exclude-from", "--tabsize"),
+    *("--ifdef", "--starting-file", "--horizon-lines", "--palette", "--line-format"),
+    *(f"--{kind}-line-format" for kind in ("old", "new", "unchanged")),
+    *(f"--{kind}-group-format" for kind in ("old", "new", "unchanged", "changed")),
+}
+_HELP = {
+    "grep": "Usage: nncgrep [OPTION]... [-e] PATTERN [FILE]...\nRun grep on the contents of FILEs; OPTIONs are those of grep.",
+    "diff": "Usage: nncdiff [OPTION]... FILE FILE\nRun diff on the contents of two FILEs, or of FILE.nnc and FILE; OPTIONs are "
+    "those of diff.",
+}
 
 
 def cat() -> NoReturn:
     """Run `nncomp cat`."""
     from nncomp.cli.main import main
 
-    sys.argv[1:1] = ["cat"]
+    if sys.argv[1:] not in (["-V"], ["--version"]):  # which are of nncomp itself
+        sys.argv[1:1] = ["cat"]
     main()
 
 
 def less() -> NoReturn:
-    """Run less on files that it opens with `nncomp cat`."""
+    """Become less, on files that it opens with `nncomp cat`: Ctrl-C is for less alone, which goes on."""
     _need("less")
-    command = shlex.join([sys.executable, "-m", "nncomp.cli.beside"]).replace("%", "%%")
+    # -P: nothing is imported from the folder that less is called in.
+    command = shlex.join([sys.executable, "-P", "-m", "nncomp.cli.beside"]).replace("%", "%%")
     os.environ["LESSOPEN"] = f"|-{command} %s"
-    sys.exit(subprocess.run(["less", *sys.argv[1:]], check=False).returncode)
+    for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    os.execvp("less", ["less", *sys.argv[1:]])
 
 
 def grep() -> NoReturn:
     """Run grep on the content of each file: 0 if a line is found in any, 1 if in none, 2 if something is wrong."""
-    _need("grep")
-    options, files, has_pattern = _split(sys.argv[1:], _GREP_VALUED, _GREP_VALUED_LONG)
-    if not has_pattern:
-        if not files:
-            _wrong("nncgrep: Give a PATTERN, and FILEs or standard input.")
-        options += ["-e", files.pop(0)]
-    if any(each in ("--recursive", "--dereference-recursive") or _has_letter(each, "rR") for each in options):
-        _wrong("nncgrep: Folders are not taken. Give files, for example with find -exec.")
-    several = ["-H"] if len(files) > 1 and not any(_has_letter(each, "h") or each == "--no-filename" for each in options) else []
-    found, is_wrong = False, False
-    for name in files or [STANDARD]:
-        label = "(standard input)" if name == STANDARD else name
-        try:
-            with _content(name) as content:
-                status = _fed(["grep", *several, "--label", label, *options], content)
-        except NncompError as error:
-            say(f"nncgrep: {shown(name)}: {describe(error)}")
-            status = _TROUBLE
-        found, is_wrong = found or status == 0, is_wrong or status > 1
-    sys.exit(_TROUBLE if is_wrong else 0 if found else 1)
+    _to_the_end("nncgrep", _grep)
 
 
 def diff() -> NoReturn:
     """Run diff on the contents of two files; of one FILE.nnc, on that and FILE."""
+    _to_the_end("nncdiff", _diff)
+
+
+def _to_the_end(command: str, work: Callable[[list[str]], NoReturn]) -> NoReturn:
+    """Do the work of a command. It ends by Ctrl-C as the system's commands do: without a word, by the signal itself."""
+    try:
+        work(sys.argv[1:])
+    except KeyboardInterrupt:
+        _end_by(signal.SIGINT)
+    except Exception as error:
+        _wrong(f"{command}: {describe(error)}")
+
+
+def _end_by(number: int) -> NoReturn:
+    """End as a process that this signal ended."""
+    with suppress(OSError, ValueError):
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    sys.exit(128 + number)
+
+
+def _grep(arguments: list[str]) -> NoReturn:
+    words, files = _split(arguments, _GREP_VALUED, _GREP_VALUED_LONG)
+    _about("grep", words, "V")
+    _need("grep")
+    if any(_is(each[0], "rR", "--recursive", "--dereference-recursive") for each in words):
+        _wrong("nncgrep: Folders are not taken. Give files, for example with find -exec.")
+    if not any(_is(each[0], "ef", "--regexp", "--file") for each in words):
+        if not files:
+            _wrong("nncgrep: Give a PATTERN, and FILEs or standard input.")
+        words.append(["-e", files.pop(0)])
+    several = len(files) > 1 and not any(_is(each[0], "h", "--no-filename") for each in words)
+    found, is_wrong = False, False
+    with ExitStack() as stack:
+        options = [*(["-H"] if several else []), *(part for each in words for part in _readable_again(each, stack))]
+        for name in files or [STANDARD]:
+            label = "(standard input)" if name == STANDARD else name
+            try:
+                with _content(name) as content:
+                    status = _fed(["grep", "--label", label, *options], content)
+            except NncompError as error:
+                say(f"nncgrep: {shown(name)}: {describe(error)}")
+                status = _TROUBLE
+            if status < 0:  # ended by a signal: nobody reads what it writes, perhaps
+                break
+            found, is_wrong = found or status == 0, is_wrong or status > 1
+    if status < 0:
+        _end_by(-status)
+    sys.exit(_TROUBLE if is_wrong else 0 if found else 1)
+
+
+def _readable_again(words: list[str], stack: ExitStack) -> list[str]:
+    """Return an option of grep, with a copy of its file of patterns if that can be read only once: grep runs for each file."""
+    if len(words) < 2 or not _is(words[0], "f", "--file"):
+        return words
+    name = "/dev/stdin" if words[1] == STANDARD else words[1]
+    if not Path(name).exists() or Path(name).is_dir() or (Path(name).is_file() and words[1] != STANDARD):
+        return words  # grep itself says what is wrong
+    copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="nncgrep-"))  # noqa: SIM115 (closed by the stack)
+    with open_source(words[1]) as source:
+        shutil.copyfileobj(cast(BinaryIO, source), copy)
+    copy.flush()
+    return [words[0], copy.name]
+
+
+def _diff(arguments: list[str]) -> NoReturn:
+    words, files = _split(arguments, _DIFF_VALUED, _DIFF_VALUED_LONG)
+    _about("diff", words, "v")
     _need("diff")
-    options, files, _ = _split(sys.argv[1:], _DIFF_VALUED, _DIFF_VALUED_LONG)
     if len(files) == 1 and files[0].endswith(".nnc"):
         files.append(files[0].removesuffix(".nnc"))
     if len(files) != 2:
         _wrong("nncdiff: Give two FILEs, or one FILE.nnc to compare with FILE.")
+    if files[0] == files[1] == STANDARD:
+        _wrong("nncdiff: Standard input cannot be both FILEs.")
+    given = sum(_is(each[0], "L", "--label") for each in words)  # the first label is of the first file
     failed: list[str] = []
     with ExitStack() as stack:
         places = [stack.enter_context(_piped(name, failed)) for name in files]
-        labels = [part for name in files for part in ("--label", name)]
+        labels = [part for name in files[given:] for part in ("--label", name)]
+        options = [part for each in words for part in each]
         names = [f"/dev/fd/{place}" for place in places]
-        status = subprocess.run(["diff", *labels, *options, *names], pass_fds=places, check=False).returncode
+        status = subprocess.run(["diff", *options, *labels, *names], pass_fds=places, check=False).returncode
     for line in failed:
         say(line)
+    if status < 0:
+        _end_by(-status)
     sys.exit(_TROUBLE if failed else status)
 
 
@@ -138,63 +211,89 @@ def _fed(command: list[str], content: BinaryIO) -> int:
 
 @contextmanager
 def _piped(name: str, failed: list[str]) -> Iterator[int]:
-    """Yield a descriptor that gives the content of a file; what goes wrong meanwhile is put into `failed`."""
-    source, sink = os.pipe()
-
-    def feed() -> None:
-        with suppress(BrokenPipeError), os.fdopen(sink, "wb") as stream:
-            try:
-                with _content(name) as content:
-                    shutil.copyfileobj(content, stream)
-            except Exception as error:  # of any kind: the content that was fed is not whole
-                failed.append(f"nncdiff: {shown(name)}: {describe(error)}")
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    try:
-        yield source
-    finally:
-        os.close(source)
-        feeder.join()
-
-
-def _split(arguments: list[str], valued: str, valued_long: set[str]) -> tuple[list[str], list[str], bool]:
-    """Return options with their values, other arguments, and whether the options have a pattern (-e, -f).
-
-    >>> _split(["-A3", "-ie", "word", "-m", "1", "a.nnc", "--", "-b"], "Aem", set())
-    (['-A3', '-ie', 'word', '-m', '1'], ['a.nnc', '-b'], True)
+    """Yield a descriptor that gives the content of a file; what goes wrong meanwhile is put into `failed`.
+    A file that cannot be opened ends the command: there is nothing to compare.
     """
-    options: list[str] = []
+    with ExitStack() as stack:
+        try:
+            content = stack.enter_context(_content(name))
+        except NncompError as error:
+            _wrong(f"nncdiff: {shown(name)}: {describe(error)}")
+        source, sink = os.pipe()
+
+        def feed() -> None:
+            with suppress(BrokenPipeError), os.fdopen(sink, "wb") as stream:
+                try:
+                    shutil.copyfileobj(content, stream)
+                except BrokenPipeError:  # diff has read enough
+                    pass
+                except Exception as error:  # of any kind: the content that was fed is not whole
+                    failed.append(f"nncdiff: {shown(name)}: {describe(error)}")
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            yield source
+        finally:
+            os.close(source)
+            feeder.join()
+
+
+def _split(arguments: list[str], valued: str, valued_long: set[str]) -> tuple[list[list[str]], list[str]]:
+    """Return each option or group of options with its value, and the other arguments. A value stands by itself.
+
+    >>> _split(["-A3", "-ie", "word", "--regex=x", "a.nnc", "--", "-b"], "Ae", {"--regexp"})
+    ([['-A', '3'], ['-i'], ['-e', 'word'], ['--regexp', 'x']], ['a.nnc', '-b'])
+    """
+    options: list[list[str]] = []
     others: list[str] = []
-    has_pattern = False
     remaining = iter(arguments)
+
+    def with_value(name: str, value: str | None) -> list[str]:
+        value = next(remaining, None) if value is None else value
+        return [name] if value is None else [name, value]
+
     for argument in remaining:
         if argument == "--":
             others += remaining
         elif argument.startswith("--"):
-            options.append(argument)
-            has_pattern |= argument.partition("=")[0] in ("--regexp", "--file")
-            if argument in valued_long:
-                options += [value for value in [next(remaining, None)] if value is not None]
+            name, is_joined, value = argument.partition("=")
+            meant = _meant(name, valued_long)
+            options.append(with_value(meant, value if is_joined else None) if meant else [argument])
         elif len(argument) > 1 and argument[0] == "-":
-            options.append(argument)
-            place = next((i for i, letter in enumerate(argument) if i and letter in valued), None)
-            if place is not None:
-                has_pattern |= argument[place] in "ef"
-                if place + 1 == len(argument):
-                    options += [value for value in [next(remaining, None)] if value is not None]
+            place = next((i for i, letter in enumerate(argument) if i and letter in valued), len(argument))
+            options += [[argument[:place]]] if place > 1 else []
+            if place < len(argument):
+                options.append(with_value(f"-{argument[place]}", argument[place + 1 :] or None))
         else:
             others.append(argument)
-    return options, others, has_pattern
+    return options, others
 
 
-def _has_letter(option: str, letters: str) -> bool:
-    """Return whether a group of short options has one of the letters, before any value."""
-    if not option.startswith("-") or option.startswith("--"):
-        return False
-    group = option[1:]
-    end = next((i for i, letter in enumerate(group) if letter in _GREP_VALUED), len(group))
-    return any(letter in letters for letter in group[:end])
+def _meant(name: str, valued_long: set[str]) -> str:
+    """Return the long option with a value that a name means, which may be its beginning; "" for none.
+
+    >>> _meant("--regex", {"--regexp"}), _meant("--binary", {"--binary-files"})  # --binary is an option, too
+    ('--regexp', '')
+    """
+    found = [each for each in valued_long if each.startswith(name) and name != "--binary"]
+    return name if name in found else found[0] if len(found) == 1 else ""
+
+
+def _is(option: str, letters: str, *names: str) -> bool:
+    """Return whether an option is one of the names, or a group of short ones with one of the letters."""
+    return option in names if option.startswith("--") else any(letter in letters for letter in option[1:])
+
+
+def _about(program: str, words: list[list[str]], letter: str) -> None:
+    """Say what the command is, if that is asked for, and end."""
+    for option, *_ in words:
+        if option == "--help":
+            print(_HELP[program])
+            sys.exit()
+        if _is(option, letter, "--version"):
+            print(f"nnc{program} {VERSION}")
+            sys.exit()
 
 
 def _need(program: str) -> None:
@@ -215,10 +314,11 @@ def _show(name: str) -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except NncompError as error:
+    except Exception as error:
         say(f"nncless: {shown(name)}: {describe(error)}")
         sys.exit(1)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _show(sys.argv[1])

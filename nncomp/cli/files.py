@@ -157,7 +157,10 @@ def descriptor_of(name: str) -> int | None:
     own = re.compile(rf"(?:/proc/(?:{os.getpid()}|self)(?:/task/[0-9]+)?|/dev)/fd")
     for _ in range(_LINKS):
         folder, last = os.path.split(name)
-        folder = os.path.realpath(folder)
+        try:
+            folder = os.path.realpath(folder)
+        except OSError:  # the current folder was removed
+            return None
         if own.fullmatch(folder) and last.isdecimal() and last.isascii():
             return int(last)
         name = os.path.join(folder, last)  # noqa: PTH118 (a name, with its last part as it is)
@@ -251,8 +254,8 @@ def open_sink(
         with _failures(name, is_file=False), _opened_as_it_is(name, descriptor) as stream:
             yield Sink(stream, name)
         return
-    path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
     with _failures(name):
+        path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
         found = _status(str(path))
     if existing and not (found and os.path.samestat(existing, found)):
         raise OutputError(f"{shown(name)} is a link to a file without a name. Give the name of a file.")

@@ -16,7 +16,17 @@ MODES = {
     **dict.fromkeys(("l", "--list"), "list"),
 }
 LEVELLED = {"compress", "bench"}  # commands with a level; for the others -9 is dropped
-_ONLY_COMPRESS = {"--level", "--long", "--block-size"}  # and -B; dropped with -d, -t and -l, for tar says the same both ways
+_SETTINGS = {"--level", "--long", "--block-size", "B", "--exclude-compressed"}  # of compressing
+_SPARSE = {"--sparse", "--no-sparse"}  # of decompressing
+_RESULT = {"k", "--keep", "f", "--force", "c", "--stdout"}  # about a result
+_WORK = {"q", "--quiet", "T", "--threads", "--memory-limit"}  # about the work that makes one
+# Options that say nothing with -z, -d, -t and -l. zstd and xz take them, and tar says the same both ways.
+_SILENT = {
+    "compress": _SPARSE,
+    "decompress": _SETTINGS,
+    "test": _SETTINGS | _SPARSE | _RESULT,
+    "list": _SETTINGS | _SPARSE | _RESULT | _WORK,
+}
 NAMED_LEVELS = {"--fast": "1", "--best": "9"}
 # Options of these commands that take a value: the next argument is never an option.
 VALUED = {
@@ -48,22 +58,19 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
         return arguments
     is_named = arguments[0] in commands
     command, modes, level = (arguments[0], {}, "") if is_named else ("compress", MODES, "")
-    rest: list[str] = []
-    only_compress: set[int] = set()  # places in the rest
+    rest: list[list[str]] = []  # each with its value
     level_place = after_level = 0  # places in the rest: of the level, and after --level N
     remaining = iter(arguments[is_named:])
     for argument in remaining:
         if argument == "--":
-            rest += [argument, *remaining]
+            rest.append([argument, *remaining])
         elif argument in modes and argument.startswith("--"):
             command = modes[argument]
         elif argument in NAMED_LEVELS:
             level, level_place = NAMED_LEVELS[argument], after_level
         elif argument.startswith("--"):
-            words = [f"--long={MAX_WINDOW_LOG2}" if argument == "--long" else argument]
-            words += _next(remaining) if argument in VALUED else []
-            only_compress |= _places(rest, words) if argument.partition("=")[0] in _ONLY_COMPRESS else set()
-            rest += words
+            word = f"--long={MAX_WINDOW_LOG2}" if argument == "--long" else argument
+            rest.append([word, *(_next(remaining) if argument in VALUED else [])])
             after_level = len(rest) if argument.partition("=")[0] == "--level" else after_level
         elif len(argument) > 1 and argument[0] == "-":
             letters, needs_value, is_number = "", False, False
@@ -74,31 +81,43 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
                 if letter in _DIGITS:  # 19 is a number, and no level
                     level, is_number, level_place = level * is_number + letter, True, after_level
                     continue
-                if letter == "B" and letters:  # it may be dropped, and those before it stay
-                    rest, letters = [*rest, f"-{letters}"], ""
                 letters, is_number = letters + letter, False
                 if letter in VALUED:  # the rest of the argument is its value
                     letters += argument[i + 1 :]
                     needs_value = i + 1 == len(argument)
                     break
             words = [*([f"-{letters}"] if letters else []), *(_next(remaining) if needs_value else [])]
-            only_compress |= _places(rest, words) if letters.startswith("B") else set()
-            rest += words
+            rest += [words] if words else []
         else:
-            rest.append(argument)
-    if command not in LEVELLED:
-        rest = [word for place, word in enumerate(rest) if place not in only_compress]
-    elif level:
-        rest[level_place:level_place] = ["--level", level]
-    return [command, *rest]
+            rest.append([argument])
+    if level and command in LEVELLED:
+        rest.insert(level_place, ["--level", level])
+    silent = set[str]() if is_named else _SILENT[command]
+    return [command, *(word for words in rest for word in _told(words, silent))]
+
+
+def _told(words: list[str], silent: Collection[str]) -> list[str]:
+    """Return an option or a group of them, with the value of the last, without those that say nothing.
+
+    >>> _told(["-kT", "4"], "k"), _told(["-kqT4"], "qT"), _told(["-T", "4"], "T"), _told(["--long=31"], ["--long"])
+    (['-T', '4'], ['-k'], [], [])
+    """
+    first = words[0]
+    if first.startswith("--"):
+        return [] if first.partition("=")[0] in silent else words
+    if len(first) < 2 or first[0] != "-":  # a file, perhaps without a name
+        return words
+    kept = "-"
+    for i, letter in enumerate(first[1:], 1):
+        if letter in VALUED:
+            if letter in silent:
+                break
+            return [kept + first[i:], *words[1:]]
+        kept += "" if letter in silent else letter
+    return [kept] if len(kept) > 1 else []
 
 
 def _next(remaining: Iterator[str]) -> list[str]:
     """Return the value that follows. Without one the list is empty, and the command reports the missing value."""
     value = next(remaining, None)
     return [] if value is None else [value]
-
-
-def _places(rest: list[str], words: list[str]) -> set[int]:
-    """Return the places that words will have at the end of the rest."""
-    return set(range(len(rest), len(rest) + len(words)))
