@@ -6,6 +6,7 @@ import locale
 import os
 import pydoc_data.topics
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,9 @@ def pytest_configure() -> None:
     if hasattr(time, "tzset"):
         time.tzset()
     os.umask(0o022)
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):  # a script ignores them in the background, and so would all commands
+        if signal.getsignal(number := getattr(signal, name, signal.SIGINT)) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
     # A deadline, and a complaint that examples come slowly, would be about the machine.
     settings.register_profile("nncomp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nncomp")

@@ -178,7 +178,7 @@ def test_ctrl_c_ends_a_command_without_a_word(folder: Path, name: str) -> None:
     arguments = ["last", "a.nnc", "waits"] if name == "grep" else ["a.nnc", "waits"]
     with _beside(name, *arguments, cwd=folder, start_new_session=True) as process, (folder / "waits").open("wb"):
         os.killpg(process.pid, signal.SIGINT)
-        assert process.communicate()[1] == b""
+        assert process.communicate(timeout=60)[1] == b""
     assert process.returncode == -signal.SIGINT
 
 
