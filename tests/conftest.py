@@ -47,9 +47,12 @@ def pytest_configure() -> None:
     if hasattr(time, "tzset"):
         time.tzset()
     os.umask(0o022)
-    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):  # a script ignores them in the background, and so would all commands
-        if signal.getsignal(number := getattr(signal, name, signal.SIGINT)) == signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+    # A script in the background ignores these, and so would all commands.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGQUIT", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     # A deadline, and a complaint that examples come slowly, would be about the machine.
     settings.register_profile("nncomp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nncomp")

@@ -149,7 +149,6 @@ class DecodeTask(BlockTask):
     model: ModelFile | None
     threads: int = 1
     primer: bytes = field(default=b"", repr=False)
-
     is_size_sure: bool = True  # of the copies: only a frame's index confirms what the header says of it
 
     def run(self) -> Decoded:

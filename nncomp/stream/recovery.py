@@ -31,7 +31,7 @@ _NO_HEADER = "Its header is damaged, or it is not there."
 _NO_END = "The file ends there, or what follows is no part of it."
 _NO_SOURCE = "It is a copy of bytes that are lost."
 _NO_REFERENCE = "It is a copy of bytes that are lost, or of the reference, which is not given or not known."
-_CONTENT = "It is no block."
+_CONTENT = "It is no block."  # in place of a reason: nothing of it is to be decoded
 _SHORT_BYTES = 4096  # a copy of fewer bytes again and again, some of them lost, is lost as a whole
 
 
@@ -87,8 +87,8 @@ def recover(
     Between them zeros stand for what is lost, so that the bytes after it keep their place; after the last nothing does.
     `others` are models to try where the one that a frame names is not found, for its name may be what is damaged. So the
     reference that `find_model` has is tried for the beginning of a block, but copies of it are only taken where its name is
-    right: no checksum of a block tells of them. Raises MemoryLimitError; damage
-    of any kind is in the result. What only may be a block is lost, not an error, where the limit is too low to tell.
+    right: no checksum of a block tells of them. Raises MemoryLimitError; damage of any kind is in the result. What only may be
+    a block is lost, not an error, where the limit is too low to tell.
     """
     found_pieces: deque[tuple[Piece, str]] = deque()  # in work, and why a piece is lost already
     too_large: list[str] = []  # what might be a block since the last gap, and was not decoded to see
