@@ -1,6 +1,6 @@
 """What the codes of a model are worth, by size and kind of text: with the code that is sent, none, one for all, another text's.
 
-    python -m benchmarks.codes MODEL.safetensors FOLDER
+    python -m benchmarks.codes MODEL.safetensors... --text FOLDER [--json FILE] [--plot FILE.svg]
 
 Texts of each size are cut from each file of the folder at random lines, the same each time. Every payload is decoded and
 compared. Sizes are those of the payloads. A payload with a code has no byte more: its head has the byte in any case.
@@ -9,8 +9,10 @@ compared. Sizes are those of the payloads. A payload with a code has no byte mor
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +22,9 @@ from nncomp.network.choice import likely_codes
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
+from nncomp.plots.picture import encode, kind_of
 
-COUNTS = {100: 8, 300: 8, 1_000: 6, 4_000: 3, 16_000: 1, 65_536: 1}  # texts of each size from each file
+COUNTS = {100: 8, 300: 8, 1_000: 6, 4_000: 3, 16_000: 1}  # texts of each size from each file
 WAYS = "none", "sent", "one for all", "another text's"
 
 
@@ -57,28 +60,67 @@ def measure(network: Network, texts: list[bytes]) -> np.ndarray[tuple[int, int, 
     return np.array([[payload_bits(network, text, code) for code in (NO_CODE, own, one, other)] for text, own, other in rows])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the codes of a model.")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(COUNTS))
-    asked = parser.parse_args()
-    network = Network(load_model(asked.model))
-    for size in asked.sizes:
+def measure_sizes(path: Path, folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
+    """Return what each size comes to with a model: bytes and surprisal without a code, and the change by each way and kind."""
+    network, found = Network(load_model(path)), list[dict[str, Any]]()
+    for size in sizes:
         names, texts = list[str](), list[bytes]()
-        for path in sorted(asked.folder.glob("*.txt")):
-            found = list(cuts(path.read_bytes(), size, COUNTS[size]))
-            texts += found
-            names += [path.stem] * len(found)
-        figures = measure(network, texts)
-        none_bytes, none_bits = figures[:, 0].sum(0)
-        print(f"{size:,} bytes, {len(texts)} texts, {none_bytes:,.0f} bytes without a code")
-        for way, (size_bytes, bits) in zip(WAYS[1:], figures[:, 1:].sum(0), strict=True):
-            shares = [100 * (part / whole - 1) for part, whole in ((size_bytes, none_bytes), (bits, none_bits))]
-            print(f"  {way}: {shares[0]:+.2f} % of bytes, {shares[1]:+.2f} % of surprisal")
-        kinds = np.array(names)
-        by_kind = [(name, figures[kinds == name].sum(0)) for name in sorted(set(names))]
-        print("  sent, surprisal:", ", ".join(f"{name} {100 * (f[1, 1] / f[0, 1] - 1):+.1f}" for name, f in by_kind), flush=True)
+        for file in sorted(folder.glob("*.txt")):
+            cut = list(cuts(file.read_bytes(), size, COUNTS[size]))
+            texts += cut
+            names += [file.stem] * len(cut)
+        figures, kinds = measure(network, texts), np.array(names)
+        none = figures[:, 0].sum(0)
+        changes = {way: (part / none - 1).tolist() for way, part in zip(WAYS[1:], figures.sum(0)[1:], strict=True)}
+        by_kind = {name: figures[kinds == name].sum(0) for name in sorted(set(names))}
+        sent = {name: float(of_kind[1, 1] / of_kind[0, 1] - 1) for name, of_kind in by_kind.items()}
+        found.append({"size": size, "texts": len(texts), "bytes": int(none[0]), "changes": changes, "kinds": sent})
+        print(f"{path.stem}, {size:,} bytes, {len(texts)} texts, {none[0]:,.0f} bytes without a code")
+        for way, (of_bytes, of_surprisal) in changes.items():
+            print(f"  {way}: {of_bytes:+.2%} of bytes, {of_surprisal:+.2%} of surprisal")
+        print("  sent, surprisal:", ", ".join(f"{name} {change:+.1%}" for name, change in sent.items()), flush=True)
+    return found
+
+
+def draw(models: dict[str, list[dict[str, Any]]], kind: str) -> bytes:
+    """Return the change of surprisal by size as a picture: a line a model with the code that is sent; in grey other codes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.add_subplot(xscale="log")
+    for i, (name, rows) in enumerate(models.items()):
+        sizes = [row["size"] for row in rows]
+        for way, style in zip(WAYS[1:], ("-", ":", "--"), strict=True):
+            changes = [100 * row["changes"][way][1] for row in rows]
+            is_sent = way == WAYS[1]
+            label = name if is_sent else way if i == 0 else None
+            axes.plot(
+                sizes, changes, style, color=f"C{i}" if is_sent else "#a8a29e", label=label, marker="o" if is_sent else None
+            )
+    axes.axhline(0, color="#1c1917", linewidth=0.8)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel("bytes of text")
+    axes.set_ylabel("change of surprisal, %")
+    axes.grid(color="#e7e5e4", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return encode(figure, kind)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the codes of models.")
+    parser.add_argument("models", type=Path, nargs="+", help="model files")
+    parser.add_argument("--text", type=Path, required=True, help="a folder of *.txt, one of each kind")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="the changes by size as .png or .svg")
+    asked = parser.parse_args()
+    found = {path.stem: measure_sizes(path, asked.text, asked.sizes) for path in asked.models}
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if asked.plot:
+        asked.plot.write_bytes(draw(found, kind_of(asked.plot.name)))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network",
 TOKEN_SELECTORS = tuple(f"weight sets by {name}" for name in start_values.SELECTOR_NAMES)
 BYTE_SELECTORS = tuple(f"weight sets by {name}" for name in byte_predictor.SELECTOR_NAMES)
 
-_APMS_OFF = mixer.APM_CONTEXT + mixer.APMS  # what a loop with parts off has behind `MixerScratch.last`
+_APMS_OFF = mixer.APM_CONTEXT + 3  # what a loop with parts off has behind `MixerScratch.last`
 _CONTEXTS_OFF = _APMS_OFF + 1
 _SELECTORS_OFF = _CONTEXTS_OFF + CONTEXTS
 
@@ -97,7 +97,7 @@ def _update_byte(m: Any, bit: int, t: int) -> None:
             m.memory.histories.table[m.scratch.places.slot[i]] = 0
     for r in range(byte_predictor.SELECTORS):
         if last[_SELECTORS_OFF + r]:
-            m.memory.mixer.final_weights[last[mixer.FINAL_SET], r] = 0
+            m.memory.mixer.final_weights[m.scratch.mixing.final_chosen[0], r] = 0
 
 
 _nothing = dict.fromkeys(("begin_token", "fetch", "update", "end_token"), _do_nothing)

@@ -253,17 +253,19 @@ def test_numbers_of_the_token_tree() -> None:
     shapes = {name: dims for name, (_, dims) in start_values.shapes(5, 3).items()}
     rows = [int(row[1]) for row in table("The token tree", "selector")]
     assert sum(rows) == shapes["weights"][0]
-    assert stated("The token tree", r"Final weight set: 16 sure \+ depth, of (\d+)") == shapes["final_weights"][:1]
-    first, last = stated("The token tree", r"APMs: top, of (\d+);.*, 15\), of (\d+)\.")
-    assert ((25 * first,), (25 * last,)) == (shapes["map_0"], shapes["map_2"])
+    finals = stated("The token tree", r"picks 16 sure \+ depth, of (\d+)\. .* min\(open, 15\) \+ level, of (\d+)\.")
+    assert finals == start_values.FINAL_WEIGHT_SETS and sum(finals) == shapes["final_weights"][0]
+    assert stated("The token tree", r"\*network map\* is an APM of (\d+) contexts") == (start_values.NETWORK_MAP_CONTEXTS,)
+    assert stated("The token tree", r"b1\) % (\d+); 16 sure \+ level, of (\d+)\.") == start_values.APM_CONTEXTS
+    assert (25 * start_values.APM_CONTEXTS[1],) == shapes["map_1"]
     assert stated("The token tree", r"k = 0 with least (\d), then k = 1 with least (\d)") == token_predictor.MATCH_LEAST
 
 
 @pytest.mark.parametrize("contexts", [tuple(range(20)), (0, 33, 248)])
-@pytest.mark.parametrize("selectors", [(0, 1, 2, 3), (1, 3)])
+@pytest.mark.parametrize("selectors", [(0, 1, 2, 3, 4), (1, 3)])
 def test_start_values(contexts: tuple[int, ...], selectors: tuple[int, ...]) -> None:
     n, r = len(contexts), len(selectors)
-    letters = {"n": n, "R": r, "I": -(-(2 * n + 7) // 8) * 8}
+    letters = {"n": n, "R": r, "I": -(-(2 * n + 8) // 8) * 8}
     made = plain_values(contexts, selectors)
     rows = {name: cells for name, *cells in table("Start values", "`extra.mixing.`")}
     assert set(rows) == set(made)

@@ -58,7 +58,7 @@ class ByteModel:
         self.voices = MatchVoices([Adaptive(q.copy(), np.zeros(64, np.int64), 255) for _ in _LEAST], 8)
         row = [4500, 500] * _CONTEXTS + [12000, 2000] * 2 + [0]
         counts = (64 * 8, 256, 256, 64 * 8, 256, 128 * 5)
-        self.mixer = Mixer([np.tile(np.array(row), (count, 1)) for count in counts], np.full((256, len(counts)), 10922))
+        self.mixer = Mixer([np.tile(np.array(row), (count, 1)) for count in counts], [np.full((256, len(counts)), 10922)])
         maps = [Apm.plain(count) for count in (256 * 8, self.map_rows, self.map_rows)]
         self.corrections = Corrections(maps, (1, 1, 3, 3))
 
@@ -144,7 +144,7 @@ class ByteModel:
             8 * seen + depth + (128 if sure > 0 else 0),
             8 * min(text.field, 15) + depth + 128 * text.mode,
         ]
-        mixed = self.mixer.mix(np.concatenate([inputs, from_matches, [BIAS]]), rows, node)
+        mixed = self.mixer.mix(np.concatenate([inputs, from_matches, [BIAS]]), rows, [node])
         map_rows = [
             node + 256 * min(sure, 7),
             combine(node, b1) % self.map_rows,

@@ -52,23 +52,22 @@ class Slots:
 
 
 class Mixer:
-    """Sets of rows of weights, one row of each set chosen at each decision, and the final weights."""
+    """Sets of rows of weights, one row of each set chosen at each decision, and likewise the final weights."""
 
-    def __init__(self, weights: list[Ints], final_weights: Ints) -> None:
-        self.weights, self.final_weights = np.concatenate(weights), final_weights
-        self.set_starts = np.cumsum([0, *map(len, weights[:-1])])
+    def __init__(self, weights: list[Ints], final_weights: list[Ints]) -> None:
+        self.weights, self.set_starts = np.concatenate(weights), np.cumsum([0, *map(len, weights[:-1])])
+        self.final_weights, self.final_starts = np.concatenate(final_weights), np.cumsum([0, *map(len, final_weights[:-1])])
 
-    def mix(self, x: Ints, rows: list[int], final_row: int) -> int:
+    def mix(self, x: Ints, rows: list[int], final_rows: list[int]) -> int:
         """Choose a row of each set, and return what they make of the inputs."""
-        self.x, self.rows, self.final_row = x, self.set_starts + rows, final_row
+        self.x, self.rows, self.final_rows = x, self.set_starts + rows, self.final_starts + final_rows
         self.outputs = clip((self.weights[self.rows] @ x) >> 16, X_LIMIT)
-        mixed = int(self.final_weights[final_row] @ self.outputs) >> 16
-        self.mixed = min(max(mixed, -X_LIMIT), X_LIMIT)
-        return self.mixed
+        self.results = clip((self.final_weights[self.final_rows] @ self.outputs) >> 16, X_LIMIT)
+        return int(self.results.sum()) // len(self.results)
 
     def learn(self, bit: int, rate: int, final_rate: int) -> None:
-        final = self.final_weights[self.final_row]
-        self.final_weights[self.final_row] = self._moved(final, self.outputs, self.mixed, bit, final_rate)
+        final = self.final_weights[self.final_rows]
+        self.final_weights[self.final_rows] = self._moved(final, self.outputs, self.results[:, None], bit, final_rate)
         w = self.weights[self.rows]
         self.weights[self.rows] = self._moved(w, self.x, self.outputs[:, None], bit, rate)
 
@@ -102,9 +101,9 @@ class Apm:
 
 
 class Corrections:
-    """The three maps, and the probability they end in."""
+    """The maps, and the probability they end in."""
 
-    def __init__(self, maps: list[Apm], shares: tuple[int, int, int, int]) -> None:
+    def __init__(self, maps: list[Apm], shares: tuple[int, ...]) -> None:
         self.maps, self.shares = maps, shares
 
     def p1(self, m: int, rows: list[int]) -> int:

@@ -7,11 +7,11 @@ import numpy as np
 from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer
 from checks.independent.model_file import Model
 from checks.independent.records import Records
-from checks.independent.tables import STRETCH, Adaptive, Ints, combine
+from checks.independent.tables import STRETCH, X_LIMIT, Adaptive, Ints, combine
 from checks.independent.text import Text
 
 _LEAST = (5, 2)
-_SETS = (64, 272, 512, 128)
+_SETS = (64, 272, 512, 128, 1024)
 
 
 class LaneText:
@@ -83,11 +83,12 @@ class TokenTree:
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
         ends = np.cumsum(_SETS)[:-1]
-        inputs = 2 * len(self.used) + 7
+        inputs = 2 * len(self.used) + 8
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
-        self.mixer = Mixer([weights[r] for r in self.row_sets], start["final_weights"].astype(np.int64))
-        first, last = (Apm(start[name].astype(np.int64).reshape(-1, 25)) for name in ("map_0", "map_2"))
-        self.corrections = Corrections([first, Apm.plain(65536), last], (1, 2, 3, 2))
+        finals = np.split(start["final_weights"].astype(np.int64), [1024])
+        self.mixer = Mixer([weights[r] for r in self.row_sets], finals)
+        self.corrections = Corrections([Apm.plain(65536), Apm(start["map_1"].astype(np.int64).reshape(-1, 25))], (2, 5, 1))
+        self.network_map = Apm.plain(65536)
         self.decisions = 0
         self.places = [0] * (raw_bytes + 1)  # the tokens of all lanes
         self.known = [False] * (raw_bytes + 1)
@@ -102,20 +103,24 @@ class TokenTree:
         text = self.lane.text
         depth = node.bit_length() - 1
         from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
-        b1 = text.last(1)
+        b1, t1 = text.last(1), self.lane.last_token(1)
         stretched = int(STRETCH[n >> 4])
         top = node if node < 256 else 256 + depth
         late = int(2 * depth >= self.bits)
-        rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late]
-        x = np.concatenate([self.records.predict(node, stretched), from_matches, [stretched, (n - 32768) >> 5, BIAS]])
-        mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], 16 * sure + depth)
+        rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late, t1 >> max(self.bits - 10, 0)]
+        told = int(STRETCH[self.network_map.correct(combine(node, t1) % 65536, stretched) >> 4]) - stretched
+        from_network = [stretched, (n - 32768) >> 5, min(max(told, -X_LIMIT), X_LIMIT)]
+        x = np.concatenate([self.records.predict(node, stretched), from_matches, from_network, [BIAS]])
         level = min(max((stretched + 2048) >> 8, 0), 15)
-        return self.corrections.p1(mixed, [top, combine(node, b1) % 65536, 16 * sure + level])
+        finals = [16 * sure + depth, 16 * min(self.records.open_count(), 15) + level]
+        mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], finals)
+        return self.corrections.p1(mixed, [combine(node, b1) % 65536, 16 * sure + level])
 
     def learn(self, bit: int) -> None:
         rate = 800 + 160000 // (64 + self.decisions // 128)
-        self.mixer.learn(bit, rate, rate // 4)
+        self.mixer.learn(bit, rate, rate // 8)
         self.corrections.learn(bit)
+        self.network_map.learn(bit)
         self.records.learn(bit)
         self.voices.learn(bit)
         self.decisions += 1

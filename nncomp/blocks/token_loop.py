@@ -170,7 +170,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
                 s.places[s.count[TOKENS]] = starts[lane] + here
             begin_token(m, lane, lane_data, here)
             node, count, low = np.int64(1), groups, np.int64(0)
-            fetch(m, bits, np.int64(0), node, b1)
+            fetch(m, lane, bits, np.int64(0), node, b1)
             for depth in range(bits):
                 if decoding:
                     if depth == 0:
@@ -193,7 +193,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
                     s.p1[at + depth] = p
                 node = node << 1 | bit
                 if depth + 1 < bits:
-                    fetch(m, bits, depth + 1, node, b1)
+                    fetch(m, lane, bits, depth + 1, node, b1)
                 update(m, lane, bit)
                 low += count * bit
             token = node - (1 << bits)

@@ -165,7 +165,8 @@ def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
     chosen[3] = _FIRST_SET[3] + (state[KINDS] & 0x3F) * 8 + depth
     chosen[4] = _FIRST_SET[4] + known * 8 + depth + (128 if sure else 0)
     chosen[5] = _FIRST_SET[5] + min(state[FIELD], 15) * 8 + depth + 128 * state[IN_TAG]
-    mixer.mix(memory.mixer, mixing, node)
+    mixing.final_chosen[0] = node
+    mixer.mix(memory.mixer, mixing)
     mixing.last[APM_CONTEXT] = node + 256 * min(sure, 7)
     mixing.last[APM_CONTEXT + 1] = _by_last_byte(m, node, b1)
     mixing.last[APM_CONTEXT + 2] = _by_last_two_bytes(m, node, b1, b2)
@@ -246,7 +247,7 @@ def new_mixing(count: int, table_bits: int) -> ByteMixing:
 def _mixing_of(sizes_of: tuple[int, int, int]) -> ByteMixing:
     """Return the predictor with tables of these `sizes`."""
     buckets, apm_contexts, heads = sizes_of
-    mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS)
+    mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS, finals=1, apms=3)
     mixing.inputs[BIAS_INPUT] = BIAS
     first = np.zeros(len(mixing.inputs), np.int32)
     first[:BIAS_INPUT] = (*FIRST_WEIGHTS * CONTEXTS, *FIRST_MATCH_WEIGHTS * MATCHES)

@@ -132,18 +132,20 @@ class Apm:
 
 
 class Mixer:
-    """Weights, final weights and APMs: from inputs to p1, and what they learn from the decision."""
+    """Weights, those of one or two final mixers, and APMs: from inputs to p1, and what they learn from the decision."""
 
     def __init__(self, weights: Weights, finals: Weights, apms: list[Apm], shares: tuple[int, ...]) -> None:
         self.weights, self.finals, self.apms, self.shares = weights, finals, apms, shares
-        self.inputs, self.outputs, self.mixed = list[int](), list[int](), 0
-        self.chosen, self.final, self.apm_contexts = list[tuple[int, int]](), (0, 0), list[int]()
+        self.inputs, self.outputs, self.results, self.mixed = list[int](), list[int](), list[int](), 0
+        self.chosen, self.final, self.apm_contexts = list[tuple[int, int]](), list[tuple[int, int]](), list[int]()
 
-    def predict(self, inputs: list[int], chosen: list[int], final: int, apm_contexts: list[int]) -> int:
-        """Return p1, with the weight set that each selector picks, one final weight set and one context of each APM."""
-        self.inputs, self.chosen, self.final, self.apm_contexts = inputs, list(enumerate(chosen)), (0, final), apm_contexts
+    def predict(self, inputs: list[int], chosen: list[int], final: list[int], apm_contexts: list[int]) -> int:
+        """Return p1, with the weight set that each selector and each final mixer picks, and one context of each APM."""
+        self.inputs, self.chosen, self.apm_contexts = inputs, list(enumerate(chosen)), apm_contexts
+        self.final = list(enumerate(final))
         self.outputs = [self.weights.dot(one, inputs) for one in self.chosen]
-        self.mixed = self.finals.dot(self.final, self.outputs)
+        self.results = [self.finals.dot(one, self.outputs) for one in self.final]
+        self.mixed = sum(self.results) // len(self.results)
         refined = [apm.refine(context, self.mixed) for apm, context in zip(self.apms, apm_contexts, strict=True)]
         parts = zip(self.shares, [squash(self.mixed), *refined], strict=True)
         return min(max(sum(share * p for share, p in parts) + 4 >> 3, 1), 65535)
@@ -151,7 +153,8 @@ class Mixer:
     def update(self, bit: int, rate: int, final_rate: int) -> None:
         """Teach all parts the decision that was predicted last."""
         target = bit << 16
-        self.finals.learn(self.final, self.outputs, target - squash(self.mixed), final_rate)
+        for one, result in zip(self.final, self.results, strict=True):
+            self.finals.learn(one, self.outputs, target - squash(result), final_rate)
         for one, output in zip(self.chosen, self.outputs, strict=True):
             self.weights.learn(one, self.inputs, target - squash(output), rate)
         for apm, context in zip(self.apms, self.apm_contexts, strict=True):
@@ -258,7 +261,7 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
                 chain(node, b1) % apm_contexts,
                 chain(node, b1, b2 + 256) % apm_contexts,
             ]
-            result.append(mixer.predict([*inputs, *more, 256], chosen, node, contexts_of_apms))
+            result.append(mixer.predict([*inputs, *more, 256], chosen, [node], contexts_of_apms))
             histories.update(bit)
             mixer.update(bit, rate, final_rate)
             for strength, expected_bit in votes:

@@ -1,13 +1,14 @@
 """The mixer and the APMs: from the predictions of all contexts to one probability.
 
 The mixer adds its inputs, weighed, in the logistic domain. It does so with several *weight sets* at once: each *selector* picks
-one weight set of its own by what is known of the decision (PAQ8's mixer contexts). A second mixer weighs the sums. Then *APMs*
-(adaptive probability maps, PAQ's word; also SSE) refine the result: curves over the logistic domain, one a context.
+one weight set of its own by what is known of the decision (PAQ8's mixer contexts). One or two *final mixers* weigh the sums, and
+their mean is the mixed prediction. Then *APMs* (adaptive probability maps, PAQ's word; also SSE) refine it: curves over the
+logistic domain, one a context. An APM can also refine an input.
 
 Knows nothing of where inputs and selectors come from. The definition is `byte_predictor_reference.Mixer` and `.Apm`.
 """
 
-# I inputs, R selectors
+# I inputs, R selectors, F final mixers
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class Mixer(NamedTuple):
     """What is learned: the weights."""
 
     weights: Any  # (weight sets, I) int32: those of all selectors, one selector after another
-    final_weights: Any  # (final weight sets, R) int32: of the second mixer
+    final_weights: Any  # (final weight sets, R) int32: of all final mixers, one after another
 
 
 class MixerScratch(NamedTuple):
@@ -44,12 +45,13 @@ class MixerScratch(NamedTuple):
     inputs: Any  # (I,) int32, logistic domain
     chosen: Any  # (R,) int64: the weight set that each selector picks
     outputs: Any  # (R,) int32, logistic domain: the sum of each
-    last: Any  # (2 + APMS,) int64: what the last prediction used and gave, for its update
+    final_chosen: Any  # (F,) int64, F 1 or 2: the final weight set that each final mixer picks
+    final_outputs: Any  # (F,) int32, logistic domain: the sum of each
+    last: Any  # (1 + APMs,) int64: what the last prediction used and gave, for its update
 
 
-APMS = 3
-# Fields of `MixerScratch.last`: the final weight set; the mixed prediction (logistic domain); then a context for each APM.
-FINAL_SET, MIXED, APM_CONTEXT = range(3)
+# Fields of `MixerScratch.last`: the mixed prediction (logistic domain); then a context for each APM.
+MIXED, APM_CONTEXT = range(2)
 
 
 def first_final_weights(final_sets: int, selectors: int) -> Any:
@@ -72,33 +74,40 @@ def falling_rate(least: int, extra: int, done: int) -> int:
     return least + extra // (64 + done)
 
 
-def new_mixer_scratch(inputs: int, selectors: int) -> MixerScratch:
-    """Return scratch for I inputs and R selectors."""
+def new_mixer_scratch(inputs: int, selectors: int, finals: int, apms: int) -> MixerScratch:
+    """Return scratch for I inputs, R selectors, F final mixers and so many APMs."""
     return MixerScratch(
         inputs=np.zeros(inputs, np.int32),
         chosen=np.zeros(selectors, np.int64),
         outputs=np.zeros(selectors, np.int32),
-        last=np.zeros(APM_CONTEXT + APMS, np.int64),
+        final_chosen=np.zeros(finals, np.int64),
+        final_outputs=np.zeros(finals, np.int32),
+        last=np.zeros(APM_CONTEXT + apms, np.int64),
     )
 
 
 @inlined
-def mix(mixer: Mixer, scratch: MixerScratch, final_set: int) -> int:
-    """Return the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets `scratch.chosen`.
+def mix(mixer: Mixer, scratch: MixerScratch) -> int:
+    """Return the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets that were picked.
 
     Bound: |w| <= 2**20, |x| < 2**12, at most 2**10 inputs: the sum is below 2**42.
     """
-    total = np.int64(0)
     for r in range(scratch.chosen.size):
         w = mixer.weights[scratch.chosen[r]]
         dot = np.int64(0)
         for i in range(scratch.inputs.size):
             dot += np.int64(w[i]) * np.int64(scratch.inputs[i])
+        scratch.outputs[r] = limited(dot >> 16)
+    total = np.int64(0)
+    for f in range(scratch.final_chosen.size):
+        w = mixer.final_weights[scratch.final_chosen[f]]
+        dot = np.int64(0)
+        for r in range(scratch.outputs.size):
+            dot += np.int64(w[r]) * np.int64(scratch.outputs[r])
         x = limited(dot >> 16)
-        scratch.outputs[r] = x
-        total += x * np.int64(mixer.final_weights[final_set, r])
-    mixed = limited(total >> 16)
-    scratch.last[FINAL_SET] = final_set
+        scratch.final_outputs[f] = x
+        total += x
+    mixed = total >> (scratch.final_chosen.size - 1)  # the mean of one or two
     scratch.last[MIXED] = mixed
     return mixed
 
@@ -120,10 +129,11 @@ def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
 
 @inlined
 def update_mixer(mixer: Mixer, scratch: MixerScratch, bit: int, rate: int, final_rate: int) -> None:
-    """Teach the decision `bit` to the weight sets that were picked: the final one first, then the others."""
+    """Teach the decision `bit` to the weight sets that were picked: the final ones first, then the others."""
     target = bit << 16
-    error = target - squash(scratch.last[MIXED])
-    learn(mixer.final_weights[scratch.last[FINAL_SET]], scratch.outputs, error, final_rate)
+    for f in range(scratch.final_chosen.size):
+        error = target - squash(np.int64(scratch.final_outputs[f]))
+        learn(mixer.final_weights[scratch.final_chosen[f]], scratch.outputs, error, final_rate)
     for r in range(scratch.chosen.size):
         learn(mixer.weights[scratch.chosen[r]], scratch.inputs, target - squash(np.int64(scratch.outputs[r])), rate)
 
@@ -137,7 +147,7 @@ def new_apm(contexts: int) -> Any:
 
 
 @inlined
-def _refine(points: Any, context: int, x: int) -> int:
+def refine_by(points: Any, context: int, x: int) -> int:
     """Return what an APM makes of the logistic value x (16 bits): the value between the two nearest points of the context."""
     x += _APM_LIMIT
     at = context * APM_POINTS + (x >> APM_STEP_BITS)
@@ -154,7 +164,7 @@ def ask_for_apm(points: Any, context: int) -> None:
 
 
 @inlined
-def _update_apm(points: Any, context: int, x: int, bit: int) -> None:
+def update_apm(points: Any, context: int, x: int, bit: int) -> None:
     """Move the nearer of the two points towards `bit`."""
     x += _APM_LIMIT + _APM_STEP // 2
     at = context * APM_POINTS + (x >> APM_STEP_BITS)
@@ -163,23 +173,20 @@ def _update_apm(points: Any, context: int, x: int, bit: int) -> None:
 
 @inlined
 def refine(apms: Any, scratch: MixerScratch, shares: Any) -> int:
-    """Return p1 (1..65535): the mean of the mixed prediction and of what three APMs make of it.
+    """Return p1 (1..65535): the mean of the mixed prediction and of what the APMs make of it.
 
-    `shares` are the weights of the four, in eighths. The caller has set the contexts of the APMs in `scratch.last`.
+    `shares` are the weights of these, in eighths. The caller has set the contexts of the APMs in `scratch.last`.
     """
     last = scratch.last
-    mixed = last[MIXED]
-    p0 = _refine(apms[0], last[APM_CONTEXT], mixed)
-    p1 = _refine(apms[1], last[APM_CONTEXT + 1], mixed)
-    p2 = _refine(apms[2], last[APM_CONTEXT + 2], mixed)
-    total = shares[0] * squash(mixed) + shares[1] * p0 + shares[2] * p1 + shares[3] * p2
+    total = shares[0] * squash(last[MIXED])
+    for k in range(len(apms)):
+        total += shares[k + 1] * refine_by(apms[k], last[APM_CONTEXT + k], last[MIXED])
     return min(max((total + 4) >> 3, 1), 65535)
 
 
 @inlined
 def update_apms(apms: Any, scratch: MixerScratch, bit: int) -> None:
-    """Teach the decision `bit` to the three APMs."""
+    """Teach the decision `bit` to the APMs."""
     last = scratch.last
-    _update_apm(apms[0], last[APM_CONTEXT], last[MIXED], bit)
-    _update_apm(apms[1], last[APM_CONTEXT + 1], last[MIXED], bit)
-    _update_apm(apms[2], last[APM_CONTEXT + 2], last[MIXED], bit)
+    for k in range(len(apms)):
+        update_apm(apms[k], last[APM_CONTEXT + k], last[MIXED], bit)

@@ -23,19 +23,26 @@ from nncomp.mixing.token_histories import NETWORK_BINS, RECORD_MAPS
 
 MAX_BITS = 16  # decisions of a token
 TOPS = 256 + MAX_BITS  # the first eight decisions by node, the others by depth
-NETWORK_INPUTS = 2
+NETWORK_INPUTS = 3
 OTHER_INPUTS = INPUTS_PER_MATCH * MATCHES + NETWORK_INPUTS + 1  # beside those of contexts: matches, network, bias
 
 # What each selector picks its weight set by, and how many weight sets it has.
-SELECTOR_NAMES = "match", "node", "last byte", "kinds of the last two bytes"
-BY_MATCH, BY_NODE, BY_LAST_BYTE, BY_KINDS = range(len(SELECTOR_NAMES))
-WEIGHT_SETS = (match_model.SURE_VALUES, TOPS, 2 * 256, 2 * 64)  # the last two: also by whether half of the token is known
+SELECTOR_NAMES = "match", "node", "last byte", "kinds of the last two bytes", "last token"
+BY_MATCH, BY_NODE, BY_LAST_BYTE, BY_KINDS, BY_LAST_TOKEN = range(len(SELECTOR_NAMES))
+LAST_TOKENS_BITS = 10  # tokens with the same first bits share a weight set
+# By the last byte and by kinds: also by whether half of the token is known.
+WEIGHT_SETS = (match_model.SURE_VALUES, TOPS, 2 * 256, 2 * 64, 1 << LAST_TOKENS_BITS)
 FIRST_WEIGHT_SETS = tuple(accumulate(WEIGHT_SETS, initial=0))[:-1]
-FINAL_WEIGHT_SETS = match_model.SURE_VALUES * MAX_BITS
 
-# The APMs, and how many contexts each has.
-APM_NAMES = "node", "last byte and node", "match and network"
-APM_CONTEXTS = (TOPS, 1 << 16, 16 * match_model.SURE_VALUES)
+# The final mixers, and how many final weight sets each has: by match and depth; by the contexts with a bucket and the network.
+NETWORK_LEVELS = 16  # of the network's prediction
+BUCKETS_MOST = 15  # more contexts with a bucket count as so many
+FINAL_WEIGHT_SETS = match_model.SURE_VALUES * MAX_BITS, (BUCKETS_MOST + 1) * NETWORK_LEVELS
+
+# The APMs, and how many contexts each has; and of the APM that refines the network's prediction, by the last token and the node.
+APM_NAMES = "last byte and node", "match and network"
+APM_CONTEXTS = (1 << 16, NETWORK_LEVELS * match_model.SURE_VALUES)
+NETWORK_MAP_CONTEXTS = 1 << 16
 
 ALL_SELECTORS = tuple(range(len(SELECTOR_NAMES)))
 
@@ -61,14 +68,13 @@ def shapes(contexts: int, selectors: int) -> dict[str, tuple[Any, tuple[int, ...
         "contexts": (np.uint8, (contexts,)),
         "row_sets": (np.uint8, (selectors,)),
         "weights": (np.int32, (sum(WEIGHT_SETS), input_count(contexts))),
-        "final_weights": (np.int32, (FINAL_WEIGHT_SETS, selectors)),
+        "final_weights": (np.int32, (sum(FINAL_WEIGHT_SETS), selectors)),
         "histories": (np.uint32, (contexts * STATES,)),
         "joint": (np.uint32, (contexts * STATES * NETWORK_BINS,)),
         "records": (np.uint32, (contexts * RECORD_MAPS,)),
         "record_joint": (np.uint32, (contexts * RECORD_MAPS * NETWORK_BINS,)),
         "strength": (np.uint32, (MATCHES * match_model.CLASSES,)),
-        "map_0": (np.int32, (APM_CONTEXTS[0] * mixer.APM_POINTS,)),
-        "map_2": (np.int32, (APM_CONTEXTS[2] * mixer.APM_POINTS,)),
+        "map_1": (np.int32, (APM_CONTEXTS[1] * mixer.APM_POINTS,)),
     }
 
 
@@ -94,8 +100,7 @@ def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple
 _GREATEST = {  # values; weights may be as far below 0. Any uint32 is a valid adaptive probability.
     "weights": mixer.WEIGHT_LIMIT,
     "final_weights": mixer.WEIGHT_LIMIT,
-    "map_0": mixer.APM_TOP,
-    "map_2": mixer.APM_TOP,
+    "map_1": mixer.APM_TOP,
 }
 
 

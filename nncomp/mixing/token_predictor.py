@@ -19,17 +19,30 @@ from numpy.typing import NDArray
 
 from nncomp.machine.kernels import inlined
 from nncomp.mixing import byte_contexts, match_model, mixer, start_values, token_contexts, token_histories
-from nncomp.mixing.arithmetic import BIAS, COUNT_BITS, combine, flat, stretch
+from nncomp.mixing.arithmetic import BIAS, COUNT_BITS, combine, flat, limited, stretch
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
 from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
-from nncomp.mixing.start_values import APM_CONTEXTS, BY_LAST_BYTE, BY_MATCH, BY_NODE, FIRST_WEIGHT_SETS, MAX_BITS
+from nncomp.mixing.start_values import (
+    APM_CONTEXTS,
+    BUCKETS_MOST,
+    BY_KINDS,
+    BY_LAST_BYTE,
+    BY_MATCH,
+    BY_NODE,
+    FINAL_WEIGHT_SETS,
+    FIRST_WEIGHT_SETS,
+    LAST_TOKENS_BITS,
+    MAX_BITS,
+    NETWORK_LEVELS,
+    NETWORK_MAP_CONTEXTS,
+)
 
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
 _MISSES_TO_LEAVE = 0xF  # four in a row: a match is followed no more
-_APM_SHARES = (1, 2, 3, 2)  # eighths: of the mixed prediction, and of each APM
-_LAST_BYTE_MASK = APM_CONTEXTS[1] - 1
+_APM_SHARES = (2, 5, 1)  # eighths: of the mixed prediction, and of each APM
+_LAST_BYTE_MASK, _LAST_TOKEN_MASK = APM_CONTEXTS[0] - 1, NETWORK_MAP_CONTEXTS - 1
 _LEAST_RATE, _EXTRA_RATE = 800, 160_000  # of learning, see mixer.falling_rate
 _DECISIONS_SHIFT = 7  # the rate falls with the decisions >> this
 CONTEXT_MAPS = "histories", "joint", "records", "record_joint"  # the start values of the maps of `TokenHistories`, in its order
@@ -52,16 +65,18 @@ class TokenMemory(NamedTuple):
     matches: match_model.Matches
     histories: token_histories.TokenHistories
     mixer: Mixer
-    apms: Any  # three APMs, see start_values.APM_NAMES
+    apms: Any  # see start_values.APM_NAMES
+    network_map: Any  # an APM of the network's prediction, by the last token and the node
     decisions: Any  # (1,) int64: how many there were
 
 
 class TokenScratch(NamedTuple):
-    """What `begin_token` and `predict` leave for the calls that follow."""
+    """What `begin_token`, `fetch` and `predict` leave for the calls that follow."""
 
     sources: Any  # (SOURCES,) int64: what each source has for the token at hand
     hashes: Any  # (N,) int64: the hash of each context in use
     places: token_histories.Places
+    network: Any  # (2,) int64: the context of `network_map`, and the network's prediction (logistic domain)
     mixing: MixerScratch
 
 
@@ -85,16 +100,22 @@ def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
 
 
 @inlined
-def fetch(m: TokenMixing, bits: int, depth: int, node: int, b1: int) -> None:
+def _last_token(m: TokenMixing, lane: int) -> int:
+    return token_contexts.token_before(m.memory.tokens, m.constants.starts[lane], lane, np.int64(1))
+
+
+@inlined
+def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
-    mixer.ask_for_apm(m.memory.apms[1], combine(node, b1) & _LAST_BYTE_MASK)
+    mixer.ask_for_apm(m.memory.network_map, combine(node, _last_token(m, lane)) & _LAST_TOKEN_MASK)
+    mixer.ask_for_apm(m.memory.apms[0], combine(node, b1) & _LAST_BYTE_MASK)
     if depth > 0 and token_histories.depth_in_part(bits, depth) == 0:
         token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
 
 
 @inlined
-def _select(m: TokenMixing, lane: int, sure: int, top: int, b1: int, is_late: int) -> None:
-    """Let each selector pick its weight set."""
+def _select(m: TokenMixing, lane: int, sure: int, top: int, b1: int, is_late: int, token: int) -> None:
+    """Let each selector pick its weight set. `token` has the first bits of the last token."""
     chosen, selectors = m.scratch.mixing.chosen, m.constants.selectors
     for r in range(selectors.size):
         selector = selectors[r]
@@ -104,9 +125,11 @@ def _select(m: TokenMixing, lane: int, sure: int, top: int, b1: int, is_late: in
             chosen[r] = FIRST_WEIGHT_SETS[1] + top
         elif selector == BY_LAST_BYTE:
             chosen[r] = FIRST_WEIGHT_SETS[2] + b1 * 2 + is_late
-        else:
+        elif selector == BY_KINDS:
             kinds = m.memory.texts.state[lane, byte_contexts.KINDS] & 0x3F
             chosen[r] = FIRST_WEIGHT_SETS[3] + kinds * 2 + is_late
+        else:
+            chosen[r] = FIRST_WEIGHT_SETS[4] + token
 
 
 @inlined
@@ -117,7 +140,8 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     """
     memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
     inputs, last, contexts = mixing.inputs, mixing.last, m.constants.contexts.size
-    last[APM_CONTEXT + 1] = combine(node, b1) & _LAST_BYTE_MASK
+    t1 = _last_token(m, lane)
+    by_token = combine(node, t1) & _LAST_TOKEN_MASK
     deep = token_histories.depth_in_part(bits, depth)
     if deep == 0:
         token_histories.look_up(memory.histories, places, inputs, depth)
@@ -128,11 +152,16 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     at += match_model.INPUTS_PER_MATCH * MATCHES
     inputs[at] = stretched
     inputs[at + 1] = flat(network)
+    inputs[at + 2] = limited(stretch(mixer.refine_by(memory.network_map, by_token, stretched)) - stretched)
     top = node if node < 256 else 256 + depth
-    _select(m, lane, sure, top, b1, np.int64(2 * depth >= bits))
-    mixer.mix(memory.mixer, mixing, sure * MAX_BITS + depth)
-    last[APM_CONTEXT] = top
-    last[APM_CONTEXT + 2] = sure * 16 + min(max((stretched + 2048) >> 8, 0), 15)
+    _select(m, lane, sure, top, b1, np.int64(2 * depth >= bits), t1 >> max(bits - LAST_TOKENS_BITS, 0))
+    level = min(max((stretched + 2048) >> 8, 0), NETWORK_LEVELS - 1)
+    mixing.final_chosen[0] = sure * MAX_BITS + depth
+    mixing.final_chosen[1] = FINAL_WEIGHT_SETS[0] + min(places.counts[0], BUCKETS_MOST) * NETWORK_LEVELS + level
+    mixer.mix(memory.mixer, mixing)
+    m.scratch.network[0], m.scratch.network[1] = by_token, stretched
+    last[APM_CONTEXT] = combine(node, b1) & _LAST_BYTE_MASK
+    last[APM_CONTEXT + 1] = sure * NETWORK_LEVELS + level
     return mixer.refine(memory.apms, mixing, _APM_SHARES)
 
 
@@ -142,8 +171,9 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     memory, mixing = m.memory, m.scratch.mixing
     token_histories.update_histories(memory.histories, m.scratch.places, bit)
     rate = mixer.falling_rate(_LEAST_RATE, _EXTRA_RATE, memory.decisions[0] >> _DECISIONS_SHIFT)
-    mixer.update_mixer(memory.mixer, mixing, bit, rate, rate >> 2)
+    mixer.update_mixer(memory.mixer, mixing, bit, rate, rate >> 3)
     mixer.update_apms(memory.apms, mixing, bit)
+    mixer.update_apm(memory.network_map, m.scratch.network[0], m.scratch.network[1], bit)
     match_model.update_matches(memory.matches, lane, bit)
     memory.decisions[0] += 1
 
@@ -205,8 +235,7 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
         "weights": memory.mixer.weights,
         "final_weights": memory.mixer.final_weights,
         **{name: (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT)) for name, array in learned.items()},
-        "map_0": memory.apms[0],
-        "map_2": memory.apms[2],
+        "map_1": memory.apms[1],
     }
 
 
@@ -234,7 +263,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
     start = {name: array.copy() for name, array in start_values.check_start(given).items()}
     contexts, selectors = start_values.chosen_parts(start)
     count = len(contexts)
-    mixing = mixer.new_mixer_scratch(start_values.input_count(count), len(selectors))
+    mixing = mixer.new_mixer_scratch(start_values.input_count(count), len(selectors), len(FINAL_WEIGHT_SETS), len(APM_CONTEXTS))
     mixing.inputs[start_values.bias_input(count)] = BIAS
     return TokenMixing(
         TokenConstants(np.array(contexts, np.int64), np.array(selectors, np.int64), np.asarray(starts, np.int64)),
@@ -244,13 +273,15 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
             matches=match_model.new_matches(lanes, lines, start["strength"]),
             histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
             mixer=Mixer(start["weights"], start["final_weights"]),
-            apms=(start["map_0"], mixer.new_apm(APM_CONTEXTS[1]), start["map_2"]),
+            apms=(mixer.new_apm(APM_CONTEXTS[0]), start["map_1"]),
+            network_map=mixer.new_apm(NETWORK_MAP_CONTEXTS),
             decisions=np.zeros(1, np.int64),
         ),
         TokenScratch(
             sources=np.zeros(token_contexts.SOURCES, np.int64),
             hashes=np.zeros(count, np.int64),
             places=token_histories.new_places(count),
+            network=np.zeros(2, np.int64),
             mixing=mixing,
         ),
     )

@@ -18,10 +18,11 @@ from nncomp.mixing.byte_predictor_reference import (
     Mixer,
     Vote,
     Weights,
+    limit,
     predict_matches,
     stretch,
 )
-from nncomp.mixing.start_values import OTHER_INPUTS, WEIGHT_SETS
+from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, OTHER_INPUTS, WEIGHT_SETS
 from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
 
@@ -101,9 +102,10 @@ class TokenReference:
         given_sets = [weights[: 2 * count + OTHER_INPUTS] for weights in start["weights"]]
         ends = list(accumulate(WEIGHT_SETS, initial=0))
         sets = {(r, i): given_sets[ends[k] + i] for r, k in enumerate(self.selectors) for i in range(WEIGHT_SETS[k])}
-        final_sets = {(0, i): weights for i, weights in enumerate(start["final_weights"])}
-        apms = [Apm(start["map_0"]), Apm(), Apm(start["map_2"])]
-        self.mixer = Mixer(Weights(None, sets), Weights(None, final_sets), apms, (1, 2, 3, 2))
+        finals, first = start["final_weights"], FINAL_WEIGHT_SETS[0]
+        final_sets = {(int(i >= first), i % first): weights for i, weights in enumerate(finals)}
+        self.mixer = Mixer(Weights(None, sets), Weights(None, final_sets), [Apm(), Apm(start["map_1"])], (2, 5, 1))
+        self.network_map, self.network = Apm(), (0, 0)  # and its context and value of the last decision
         packed = start["strength"]
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
         places = [dict[int, int]() for _ in range(matches)]
@@ -173,20 +175,23 @@ class TokenReference:
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
         inputs = self.histories.inputs(node, depth, net)
-        (b1,) = last_bytes(self.data[lane], 1)
-        by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late
+        (b1,), (t1,) = last_bytes(self.data[lane], 1), self.history.last_tokens(lane, 1)
+        by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late, t1 >> max(self.bits - 10, 0)
+        level = min(max((net + 2048) // 256, 0), 15)
+        self.network = combine(node, t1) % 65536, net
         return self.mixer.predict(
-            [*inputs, *more, net, (network - 32768) >> 5, 256],
+            [*inputs, *more, net, (network - 32768) >> 5, limit(stretch(self.network_map.refine(*self.network)) - net), 256],
             [by[k] for k in self.selectors],
-            16 * sure + depth,
-            [top, combine(node, b1) % 65536, 16 * sure + min(max((net + 2048) // 256, 0), 15)],
+            [16 * sure + depth, 16 * min(self.histories.buckets_found(), 15) + level],
+            [combine(node, b1) % 65536, 16 * sure + level],
         )
 
     def update(self, bit: int) -> None:
         """Teach everything the decision that was predicted last; the rate falls with the decisions so far."""
         self.histories.update(bit)
         rate = 800 + 160000 // (64 + self.decisions // 128)
-        self.mixer.update(bit, rate, rate // 4)
+        self.mixer.update(bit, rate, rate // 8)
+        self.network_map.update(*self.network, bit)
         for strength, expected_bit in self.votes:
             strength.update(int(expected_bit == bit), 255)
         self.decisions += 1

@@ -206,10 +206,12 @@ def main() -> None:
     parser.add_argument("text", nargs="+", help="files, folders or glob patterns; files of the same name are of one kind")
     parser.add_argument("--codes", type=int, default=64)
     parser.add_argument("--steps", type=int, default=CodePlan.steps)
+    parser.add_argument("--texts", type=int, default=CodePlan.texts, help="of each file's name")
+    parser.add_argument("--seed", type=int, default=CodePlan.seed)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     corpora = [find_corpus(text) for text in asked.text]
-    plan = CodePlan(asked.codes, asked.steps)
+    plan = CodePlan(asked.codes, asked.steps, asked.seed, asked.texts)
     model = learn_codes(load_model(asked.model), corpora, plan, lambda line: print(line, flush=True))
     command = shlex.join(["python", "-m", "nncomp.training.code_table", *sys.argv[1:]])
     made = {"command": command, "date": time.strftime("%Y-%m-%d"), "steps": plan.steps}

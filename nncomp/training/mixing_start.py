@@ -1,7 +1,7 @@
 """The start values of mixing that a new model gets: plain ones, and those learned from them on short documents.
 
 Each document is coded like a file of its own, with empty tables. The learned weights, histories and maps pass from document to
-document. So mixing is already good at the start of a small file. Knows nothing of how mixing works.
+document, and their mean is kept. So mixing is already good at the start of a small file. Knows nothing of how mixing works.
 """
 
 # N contexts and R selectors in use
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
 from nncomp.mixing import match_model, mixer
+from nncomp.mixing.arithmetic import COUNT_BITS
 from nncomp.mixing.bit_histories import STATES, new_state_maps
 from nncomp.mixing.match_model import MATCHES
 from nncomp.mixing.start_values import (
@@ -46,12 +47,12 @@ _QUICK = (
     *((source, _LANE) for source in (6, 12, 13, 17, 19)),
     *((1, _4_KIB), (19, _8_KIB)),
 )
-_QUICK_SELECTORS = (1, 3)
+_QUICK_SELECTORS = (1, 3, 4)
 
 # Plain weights; mixer.WEIGHT_ONE is 1.
 _CONTEXT_WEIGHTS = (4000, 1000)  # of a context's two inputs
 _MATCH_WEIGHTS = (8000, 0)
-_NETWORK_WEIGHTS = (45000, 0)
+_NETWORK_WEIGHTS = (45000, 0, 0)
 _STRENGTH_SLOPE = 2
 
 
@@ -67,14 +68,13 @@ def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SEL
         "contexts": np.array(contexts, np.uint8),
         "row_sets": np.array(selectors, np.uint8),
         "weights": np.tile(first, (sum(WEIGHT_SETS), 1)),
-        "final_weights": mixer.first_final_weights(FINAL_WEIGHT_SETS, len(selectors)),
+        "final_weights": mixer.first_final_weights(sum(FINAL_WEIGHT_SETS), len(selectors)),
         "histories": new_state_maps(count),
         "joint": new_joint_maps(count, STATES),
         "records": new_record_maps(count),
         "record_joint": new_joint_maps(count, RECORD_MAPS),
         "strength": match_model.first_strength(_STRENGTH_SLOPE),
-        "map_0": mixer.new_apm(APM_CONTEXTS[0]),
-        "map_2": mixer.new_apm(APM_CONTEXTS[2]),
+        "map_1": mixer.new_apm(APM_CONTEXTS[1]),
     }
 
 
@@ -92,12 +92,42 @@ def first_values(init: Model | None = None, is_quick: bool = False) -> dict[str,
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:
     """Return the model with start values of mixing, learned from `plain` values on about `total_bytes` of the corpus.
 
-    Each file of the corpus gives as many documents as each other file.
+    Each file of the corpus gives as many documents as each other file. What a document leaves suits documents of its kind. So the
+    start values are the mean of what each document left, without the first quarter of them.
     """
     packed, values = Network(model), plain
-    for piece in corpus.spans(_draw(corpus, total_bytes, np.random.default_rng(seed))):
+    spans, mean = _draw(corpus, total_bytes, np.random.default_rng(seed)), _Mean()
+    for i, piece in enumerate(corpus.spans(spans)):
         values = encode_and_learn(packed, piece, values).learned
-    return replace(model, extra={**model.extra, **start_extra(values)})
+        if i >= len(spans) // 4:
+            mean.add(values)
+    return replace(model, extra={**model.extra, **start_extra(mean.of_all())})
+
+
+class _Mean:
+    """The mean of start values: of weights and points, and of adaptive probabilities with the counts of the last ones."""
+
+    def __init__(self) -> None:
+        self.sums, self.last, self.count = dict[str, NDArray[np.int64]](), dict[str, NDArray[Any]](), 0
+
+    def add(self, values: dict[str, NDArray[Any]]) -> None:
+        """Count these values, too."""
+        self.last, self.count = values, self.count + 1
+        for name, array in values.items():
+            self.sums[name] = self.sums.get(name, np.int64(0)) + (array >> _count_bits(array)).astype(np.int64)
+
+    def of_all(self) -> dict[str, NDArray[Any]]:
+        """Return the mean."""
+        means = dict[str, NDArray[Any]]()
+        for name, last in self.last.items():
+            bits = _count_bits(last)
+            rounded = (self.sums[name] + self.count // 2) // self.count
+            means[name] = (rounded << bits | last.astype(np.int64) & ((1 << bits) - 1)).astype(last.dtype)
+        return means
+
+
+def _count_bits(array: NDArray[Any]) -> int:
+    return COUNT_BITS if array.dtype == np.uint32 else 0
 
 
 def _draw(corpus: Corpus, total_bytes: int, random: np.random.Generator) -> list[Span]:

@@ -42,7 +42,7 @@ from nncomp.training.text_files import Report, encode_pieces
 from nncomp.training.trainer import Trainer, evaluate
 from nncomp.version import commit
 
-_START_BYTES = 1_500_000  # of text that the start values of mixing are learned on, at most
+_START_BYTES = 4_000_000  # of text that the start values of mixing are learned on, at most
 _VALIDATION_BYTES = 100_000  # of each file, while training
 _VALIDATION_LANES = 32  # fewer for little text
 _VALIDATIONS = 20  # measurements on the text held out in a run

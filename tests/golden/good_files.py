@@ -225,7 +225,7 @@ def files() -> dict[str, File]:
     """Return each golden file by its name."""
     small, extreme, coded, few, reach, words = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS))
     two_lanes = (TEXT[:900] * 5)[:4096]  # in the tokens that the small model has
-    part, repeated, short = MIXED[:700], texts.prose(4, 120) * 7, b"A short frame after others.\n"
+    part, repeated, short = MIXED[:700], texts.prose(4, 120) * 12, b"A short frame after others.\n"
     all_kinds: list[Piece] = [(stored, b"x", []), (lzma_block, b"xz " * 99, []), (in_bytes, part[:300], []), (tokens, part, [])]
     named: list[Piece] = [(stored, ONE, []), (stored, b"y", []), (lzma_block, b"xz " * 99, [])]
     frames = [

@@ -62,7 +62,7 @@ def _reach() -> Any:
     from nncomp.training.mixing_start import plain_values
 
     chosen = sorted(context(source, source % 8) for source in range(SOURCES))
-    values = plain_values(tuple(chosen), (0, 1, 3))
+    values = plain_values(tuple(chosen), (0, 1, 3, 4))
     return _with_start(values, "untrained, with contexts of each reach, for tests")
 
 
