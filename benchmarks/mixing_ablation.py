@@ -50,7 +50,7 @@ LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network",
 TOKEN_SELECTORS = tuple(f"weight sets by {name}" for name in start_values.SELECTOR_NAMES)
 BYTE_SELECTORS = tuple(f"weight sets by {name}" for name in byte_predictor.SELECTOR_NAMES)
 
-_APMS_OFF = mixer.APM_CONTEXT + 3  # behind the contexts of the three APMs in `MixerScratch.last`; of a loop with parts off
+_APMS_OFF = mixer.APM_CONTEXT + byte_predictor.APMS  # what a loop with parts off has behind `MixerScratch.last`
 _CONTEXTS_OFF = _APMS_OFF + 1
 _SELECTORS_OFF = _CONTEXTS_OFF + CONTEXTS
 

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,6 +152,24 @@ def test_figures_beside_those_that_others_publish() -> None:
     shares = [f"{ours / total - 1:+.1%}".replace("%", " %") for total in theirs]
     said = f"{shares[0]} against -12LT, {shares[1]} against -12RT and {shares[2]} against cmix"
     assert said in PAGES["docs/BENCHMARKS.md"]
+
+
+def test_figures_of_codes() -> None:
+    """The table of the paper's page is that of the results: three seeds of `default`, the other codes of seed 0, and `fast`."""
+    found = read("benchmarks/results/2026-11-29-codes.json")
+    by_size = {name: {row["size"]: row for row in rows} for name, rows in found.items()}
+    seeds = [by_size[f"default, seed {seed}"] for seed in range(3)]
+
+    def told(rows: dict[int, Any], size: int, way: str, column: int) -> str:
+        return f"{rows[size]['changes'][way][column]:+.2%}".replace("%", " %")
+
+    rows = table("docs/PAPER.md", "| bytes of text | texts | default, 64 codes")
+    assert [int(row[0].replace(",", "")) for row in rows] == list(seeds[0])
+    for row, size in zip(rows, seeds[0], strict=True):
+        sent = [", ".join(told(seed, size, "sent", column) for seed in seeds) for column in (1, 0)]
+        others = [told(seeds[0], size, way, 1) for way in ("one for all", "another text's")]
+        fast = [told(by_size["fast"], size, way, 1) for way in ("sent", "one for all", "another text's")]
+        assert row[1:] == [str(seeds[0][size]["texts"]), *sent, *others, *fast]
 
 
 def test_the_readme_is_short() -> None:

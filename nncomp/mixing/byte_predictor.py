@@ -53,6 +53,7 @@ _FINAL_WEIGHT_SETS = 256
 
 _MATCH_APM_CONTEXTS = 8 * 256  # of the APM by match and node; the others are by the last one and two bytes and the node
 _APM_SHARES = (1, 1, 3, 3)  # eighths: of the mixed prediction, and of each APM
+APMS = len(_APM_SHARES) - 1
 _LEAST_RATE, _EXTRA_RATE = 1000, 256_000  # of learning, see mixer.falling_rate; falls with the position >> 2
 _LEAST_FINAL_RATE, _EXTRA_FINAL_RATE = 600, 128_000  # likewise with the position >> 3
 
@@ -247,7 +248,7 @@ def new_mixing(count: int, table_bits: int) -> ByteMixing:
 def _mixing_of(sizes_of: tuple[int, int, int]) -> ByteMixing:
     """Return the predictor with tables of these `sizes`."""
     buckets, apm_contexts, heads = sizes_of
-    mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS, finals=1, apms=3)
+    mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS, finals=1, apms=APMS)
     mixing.inputs[BIAS_INPUT] = BIAS
     first = np.zeros(len(mixing.inputs), np.int32)
     first[:BIAS_INPUT] = (*FIRST_WEIGHTS * CONTEXTS, *FIRST_MATCH_WEIGHTS * MATCHES)
