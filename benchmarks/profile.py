@@ -34,6 +34,7 @@ from nncomp.network.model import parse_model
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
+from nncomp.network.squared_relu import squared_relu
 from nncomp.network.state import new_scratch, new_state, no_exchange
 
 PARTS = "normalise", "token shift", "products of the layers", "recurrence", "residual", "groups"
@@ -77,7 +78,7 @@ def _part(constants: Any, state: Any, b: Any, which: int, count: int) -> None:
         if which == 5:
             p = 4 * state.h.shape[0]
             multiply(product, packed[p], a.group_in_weight, b.hidden, b.room, b.group_wide)
-            engine._squared_relu(b.group_wide, a.group_in_scale, b.group_z)
+            squared_relu(b.group_wide, a.group_in_scale, b.group_z)
             multiply(product, packed[p + 1], a.group_out_weight, b.group_z, b.room, b.group_acc)
             for i in range(b.x.shape[0]):
                 engine._frequencies(b.group_acc[i], a.group_out_scale, a.group_out_bias, a.exp2, b.groups[i])

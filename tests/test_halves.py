@@ -50,7 +50,7 @@ def in_two_threads(both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
     def run(half: Half) -> None:
         b, network = half.scratch, (half.constants, half.state, half.scratch, half.exchange)
         for number in range(len(ids)):
-            feed(*network, ids[number : number + 1], b.rows, number, np.uint64(yield_address()))
+            feed(*network, ids[number : number + 1], b.rows, np.uint64(yield_address()))
             found[half.exchange.half].append((b.groups.tolist(), b.hidden.tolist()))
 
     threads = [Thread(target=run, args=(half,), daemon=True) for half in both]
@@ -69,7 +69,7 @@ def test_halves_equal_the_whole(name: str) -> None:
     ids = np.random.default_rng(1).integers(0, plain.sizes["vocab_size"], 60).astype(np.int32)
     state, b, alone, expected = new_state(plain, 1, code), new_scratch(plain.sizes, 1), no_exchange(), []
     for number in range(len(ids)):
-        feed(model.constants(1), state, b, alone, ids[number : number + 1], b.rows, number, np.uint64(0))
+        feed(model.constants(1), state, b, alone, ids[number : number + 1], b.rows, np.uint64(0))
         expected.append((b.groups.tolist(), b.hidden.tolist()))
     both = halves(model, code)
     assert in_two_threads(both, ids) == [expected, expected]
@@ -112,7 +112,7 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
     payload = token_payload.encode_tokens(PLAIN, data)[0]
 
     def fail(*arguments: Any) -> None:
-        if arguments[-2].part == failing:
+        if arguments[-2].mixes == (failing == 0):
             time.sleep(0.05)  # the other is waiting
             raise MemoryError("of this thread")
         run(*arguments)

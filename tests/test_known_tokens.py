@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,27 +59,25 @@ def by_steps(model: Model, lane_ids: list[NDArray[np.int32]], code: int) -> tupl
 def at_once(model: Network, lane_ids: list[NDArray[np.int32]], code: int, rows: int) -> tuple[Any, list[list[int]]]:
     """Return the same, with up to so many rows at once."""
     sizes, bits = model.model.sizes, model.model.vocabulary.bits
-    state, b, found, number = new_state(model.model, len(lane_ids), code), new_scratch(sizes, rows), list[list[int]](), 0
+    state, b, found = new_state(model.model, len(lane_ids), code), new_scratch(sizes, rows), list[list[int]]()
     ids, first_ids = np.concatenate(lane_ids), np.cumsum([0, *map(len, lane_ids)])
     walk, lanes_R, p1 = np.zeros(len(first_ids), np.int64), np.zeros(rows, np.int64), np.zeros((rows, bits), np.uint16)
     before_R, after_R, cumulative = np.zeros(rows, np.int32), np.zeros(rows, np.int32), np.zeros(1025, np.int64)
     while count := int(take(ids, first_ids, walk, sizes["start_token"], before_R, lanes_R, after_R)):
-        feed(model.constants(1), state, b, no_exchange(), before_R[:count], lanes_R, number, np.uint64(0))
+        feed(model.constants(1), state, b, no_exchange(), before_R[:count], lanes_R, np.uint64(0))
         for i in range(count):
             token_frequencies(model.constants(1), b, i, after_R[i] // model.model.group_size)
             path(b.groups[i], b.tokens, after_R[i], cumulative, p1[i])
         found += p1[:count].tolist()
-        number += 1
-    assert (state.turns[:, 0] == number).all()
     return state.h, found
 
 
 def random_lanes(model: Model, lanes: int, steps: int, seed: int) -> list[NDArray[np.int32]]:
     """Return tokens of lanes that end at different lengths, some perhaps without any, one of `steps`."""
-    random = np.random.default_rng(seed)
-    counts = random.integers(0, steps + 1, lanes)
-    counts[random.integers(lanes)] = steps
-    return [random.integers(0, model.sizes["vocab_size"], count).astype(np.int32) for count in counts]
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(0, steps + 1, lanes)
+    counts[generator.integers(lanes)] = steps
+    return [generator.integers(0, model.sizes["vocab_size"], count).astype(np.int32) for count in counts]
 
 
 MODELS = {
@@ -120,15 +120,19 @@ def test_at_once_equals_step_by_step_with_the_shipped_model(tmp_path: Path, is_g
 def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one row at a time it is the step of each lane; probabilities and what mixing has learned are the same.
 
-    So they are where a spell is short.
+    So they are where a spell is short, and whichever stages each thread has.
     """
-    model = Network(coded_model())
+    model, clock = Network(coded_model()), random.Random(size)
     results = []
-    most, spell = token_threads.ROWS, token_threads._SPELL_TURNS
-    short = [(1, 1, spell), (1, 2, spell), (5, 2, 2), (1, 2, 6), (3, 1, 2)]
-    for rows, threads, turns in [*short, (most, 1, spell), (most, 2, spell), (most, 50, spell)]:
+    most, spell = token_threads.ROWS, token_threads._SPELL_TOKENS
+    short = [(1, 1, spell), (1, 2, spell), (5, 2, 20), (1, 2, 6), (3, 1, 2), (7, 2, 1)]
+    monkeypatch.setattr(time, "perf_counter", clock.random)
+    monkeypatch.setattr(token_threads, "_FEWEST_SPELLS", 1)
+    for rows, threads, tokens in [*short, (most, 1, spell), (most, 2, spell), (most, 50, spell)]:
         monkeypatch.setattr(token_threads, "ROWS", rows)
-        monkeypatch.setattr(token_threads, "_SPELL_TURNS", turns)
+        monkeypatch.setattr(token_threads, "_SPELL_TOKENS", tokens)
+        monkeypatch.setattr(token_threads, "_TRIAL_TOKENS", min(tokens, 40))
+        monkeypatch.setattr(token_threads, "_MOST_TOKENS", 2 * tokens)
         results.append(token_payload.predict_tokens(model, TEXT[:size], small_start(), TokensHead(lanes_bits, 10, 4), threads))
     for result in results[1:]:
         assert np.array_equal(results[0].decisions, result.decisions)

@@ -22,10 +22,11 @@ from numba import config
 from nncomp.errors import ModelError
 from nncomp.machine import processor
 from nncomp.network import products, tiles
-from nncomp.network.engine import FastEngine, Network, _mlp_out, first_sums
+from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine, squared_relu
 from nncomp.network.model import Model, load_model, parse_model, save_model
 from nncomp.network.registry import shipped_path
+from nncomp.network.squared_relu import first_sums, mlp_out
 from nncomp.network.state import new_scratch
 from nncomp.network.tiles_intrinsics import generate_tile
 from tests.models import extreme_model, small_decoder, small_model
@@ -109,7 +110,7 @@ def test_few_or_many_outputs_of_the_squared_relu(lanes: int, active: int) -> Non
         b.wide[lane, places] = random.integers(0, 1 << 26, len(places))
     scale, threshold, turned = a.mlp_in_scale[1], first_sums(a.mlp_in_scale[1]), c.mlp_out_turned[1]
     weight = c.packed[4 + 3], a.mlp_out_weight[1], turned
-    _mlp_out(c.product, *weight, scale, threshold, b.wide, b.mlp, b.room, b.delta)
+    mlp_out(c.product, *weight, scale, threshold, b.wide, b.mlp, b.room, b.delta)
     z = squared_relu(b.wide.astype(np.int64), a.mlp_in_scale[1])
     assert (b.delta == z @ a.mlp_out_weight[1].T.astype(np.int64)).all()
 

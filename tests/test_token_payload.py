@@ -187,7 +187,7 @@ def test_round_trip(name: str, model_name: str) -> None:
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads take turns: the same bytes, the same errors, and no waiting for one that has left."""
+    """One thread or two: the same bytes, the same errors, and no waiting for one that has left."""
     model, data = packed("any"), some_text(10_000)
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: 2)
     payload, cost_bits = token_payload.encode_tokens(model, data)[:2]
@@ -328,7 +328,7 @@ def test_a_model_without_start_values() -> None:
 def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As told from tokens taken one by one in the order of coding, however few are coded at a time."""
     monkeypatch.setattr(token_threads, "ROWS", 3)
-    monkeypatch.setattr(token_threads, "_SPELL_TURNS", 2)
+    monkeypatch.setattr(token_threads, "_MOST_TOKENS", 6)
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     model, data = packed("plain"), TEXT[:size]
     encoded = token_payload.encode_tokens(model, data)

@@ -1,6 +1,6 @@
 """The compiled loop over the tokens of a block: the network predicts, mixing sharpens, the range coder codes; lanes in step.
 
-Encoding and decoding are one loop. One thread runs it, or two that take turns. Knows nothing of payloads.
+Encoding and decoding are one loop. One thread runs it, or two. Knows nothing of payloads.
 """
 
 # L lanes, N tokens of the block, R rows fed at once
@@ -19,12 +19,11 @@ from nncomp.network.engine import feed, token_frequencies
 from nncomp.range_coder import decode_decision, is_spent
 
 TOKENS, LEFT, WRONG, STEPS = range(4)  # places in `Shared.count`
-NOT_YET = -1  # in `Rows.walk`: the thread has taken no rows
 OVERFLOW, SPENT, FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, the words end early, a thread failed
 
 
 class Shared(NamedTuple):
-    """What the threads of a block share. Only the thread whose turn it is may touch it."""
+    """What the threads of a block share. The thread that mixes writes it; the other one reads what is done."""
 
     data: Any  # uint8, the raw bytes of the block
     filled: Any  # L int64, bytes done of each lane
@@ -45,12 +44,13 @@ class Shared(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """How one thread takes turns with the others."""
+    """How one thread keeps step with the other. A turn is a feed of rows and their coding."""
 
-    turn: Any  # 1 int64: whose turn it is, a number that only grows
-    part: int  # the number of this thread, from 0
-    parts: int  # how many threads take turns; a thread beyond them feeds the other half of the network and nothing else
-    first_lane: int  # the lanes of this thread begin here
+    turn: Any  # 1 int64: how many turns are done
+    mixes: Any  # bool: whether the thread mixes and codes; a thread that does not feeds its part of the network and nothing else
+    ahead: (
+        int  # a thread that only feeds begins a turn when all are done but so many, itself counted; groups of lanes when decoding
+    )
     give_core_away: Any  # uint64, the address of the function that a waiting thread calls
 
 
@@ -58,8 +58,8 @@ class Rows(NamedTuple):
     """Scratch of one thread for the rows at hand."""
 
     cumulative: Any  # max(G, S) + 1 int64
-    walk: Any  # L + 2 int64: see `take_rows`, zeros at first; and how many turns of others come before the next one, or NOT_YET
-    lanes: Any  # R int64, at first 0 to R - 1
+    walk: Any  # L + 1 int64: see `take_rows`, zeros at first
+    lanes: Any  # R int64
     before: Any  # R int32, when encoding
     after: Any  # R int32
     known: Any  # R bits uint16, the network's p1 of known tokens
@@ -68,12 +68,10 @@ class Rows(NamedTuple):
 def new_rows(lanes: int, rows: int, groups: int, size: int) -> Rows:
     """Return scratch for R rows of a block of L lanes, for G groups of S tokens."""
     i32, i64, bits = np.int32, np.int64, (groups * size).bit_length() - 1
-    walk = np.zeros(lanes + 2, i64)
-    walk[-1] = NOT_YET
     return Rows(
         cumulative=np.zeros(max(groups, size) + 1, i64),
-        walk=walk,
-        lanes=np.arange(rows, dtype=i64),
+        walk=np.zeros(lanes + 1, i64),
+        lanes=np.zeros(rows, i64),
         before=np.zeros(rows, i32),
         after=np.zeros(rows, i32),
         known=np.zeros((rows, bits), np.uint16),
@@ -105,58 +103,70 @@ def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: A
     return rows
 
 
+@inlined
+def _predict_known(constants: Any, scratch: Any, after_R: Any, cumulative: Any, known_R: Any) -> None:
+    """Set `known_R` (R bits, uint16) to the network's p1 of known tokens, from the rows that were fed."""
+    for i in range(after_R.size):
+        token_frequencies(constants, scratch, i, after_R[i] // scratch.tokens.size)
+        path_probabilities(scratch.groups[i], scratch.tokens, after_R[i], cumulative, known_R[i])
+
+
 @compiled
 def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any, t: Any, r: Any) -> None:
-    """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns); `r` (Rows) is scratch. While one thread mixes and
-    codes in its turn, the other runs the network; so the order of coding is that of one thread.
+    """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns); `r` (Rows) is scratch. One thread does all of it. Or
+    one mixes and codes, with the last part of the network, and the other has the first part; the order of coding is the same.
 
-    When decoding, a turn is a step of the thread's own lanes, as many as `state` has. A call ends after s.count[STEPS] steps;
-    another number of threads may go on. When encoding, a turn is the next rows of known tokens. A call ends after s.count[STEPS]
-    turns of all threads, and as many threads go on. They share `state` and go through the network one behind the other, layer by
-    layer.
+    When decoding, a turn is a step of a group of lanes; when encoding, the next rows of known tokens. A call ends after
+    s.count[STEPS] turns, and another number of threads may go on.
 
     An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
     """
-    decoding, rows, part, parts, first_lane = s.words.size > 0, scratch.rows.size, t.part, t.parts, t.first_lane
-    groups, size = scratch.groups.shape[1], scratch.tokens.size
+    decoding, rows = s.words.size > 0, scratch.rows.size
+    groups, size, stages = scratch.groups.shape[1], scratch.tokens.size, 2 * constants.arrays.shift.shape[0] + 1
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
         group_bits += 1
     while 1 << bits < groups * size:
         bits += 1
     starts = m.constants.starts
-    cumulative, walk, lanes_R, after_R, known_R = r.cumulative, r.walk, r.lanes, r.after, r.known
-    before_R = s.before[first_lane : first_lane + rows] if decoding else r.before[:rows]
-    number = part
-    while True:
-        if (number - part) // parts >= s.count[STEPS] if decoding else number >= s.count[STEPS]:
-            return
-        if not decoding:
-            others = walk[s.first_ids.size]
-            for _ in range(1 + (part if others == NOT_YET else others)):
-                rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
-            walk[s.first_ids.size] = parts - 1
-        has_ended = parts == 1 and (s.count[LEFT] == 0 or s.count[WRONG] != 0)
-        if rows > 0 and not s.is_outside and not has_ended:
-            turn_in_network = (number - part) // parts if decoding else number
-            feed(constants, state, scratch, exchange, before_R[:rows], lanes_R, turn_in_network, t.give_core_away)
-            for i in range(0 if decoding else rows):
-                token_frequencies(constants, scratch, i, after_R[i] // size)
-                path_probabilities(scratch.groups[i], scratch.tokens, after_R[i], cumulative, known_R[i])
-        wait_for(t.turn, number, t.give_core_away)
-        if part == 0:
-            s.position[0] = s.data.size - s.count[LEFT]
-            if decoding and s.count[WRONG] == 0 and is_spent(s.decoder, s.words):  # so altered bytes are not decoded to the end
-                s.count[WRONG] = SPENT
-        if s.count[LEFT] == 0 or s.count[WRONG] or rows == 0:
-            if part < parts:
+    cumulative, walk, before_R, lanes_R, after_R, known_R = r.cumulative, r.walk, r.before, r.lanes, r.after, r.known
+    for number in range(s.count[STEPS]):
+        if decoding:
+            first_lane = number % t.ahead * rows
+            before_R = s.before[first_lane : first_lane + rows]
+            for i in range(rows):
+                lanes_R[i] = first_lane + i
+        else:
+            rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
+        if not t.mixes:
+            wait_for(t.turn, number + 1 - t.ahead, t.give_core_away)
+        if s.count[LEFT] == 0 or s.count[WRONG] != 0 or rows == 0:
+            if t.mixes:
                 pass_on(t.turn, number + 1)
             return
-        if part >= parts:
-            number += 1
+        if not s.is_outside and exchange.first < stages:
+            feed(constants, state, scratch, exchange, before_R[:rows], lanes_R, t.give_core_away)
+        if not decoding and not s.is_outside:
+            if exchange.first >= stages:  # the other thread passes on all that the network says of known tokens
+                taken = exchange.fed[1, 0]
+                wait_for(exchange.fed[0], taken + 1, t.give_core_away)
+                known_R = exchange.known[taken & 1]
+                exchange.fed[1, 0] = taken + 1
+            elif t.mixes:
+                _predict_known(constants, scratch, after_R[:rows], cumulative, known_R)
+            elif exchange.end >= stages:
+                passed = exchange.fed[0, 0]
+                _predict_known(constants, scratch, after_R[:rows], cumulative, exchange.known[passed & 1])
+                pass_on(exchange.fed[0], passed + 1)
+        if not t.mixes:
             continue
+        s.position[0] = s.data.size - s.count[LEFT]
+        if decoding and is_spent(s.decoder, s.words):  # so altered bytes are not decoded to the end
+            s.count[WRONG] = SPENT
+            pass_on(t.turn, number + 1)
+            return
         for i in range(rows):
-            lane = first_lane + lanes_R[i]
+            lane = lanes_R[i]
             here = s.filled[lane]
             room = starts[lane + 1] - starts[lane] - here
             if room == 0:
@@ -210,4 +220,3 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             s.count[TOKENS] += 1
             s.count[LEFT] -= width
         pass_on(t.turn, number + 1)
-        number += parts

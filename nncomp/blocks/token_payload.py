@@ -113,7 +113,7 @@ def encoded(
     encoder, costs = range_coder.new_encoder(), np.zeros(PARTS)
     for some in coded:
         encoder.add(some.decisions, some.p1)
-        costs += part_bits(some.places - first, range_coder.costs_bits(some.decisions, some.p1, bits), raw_bytes)
+        _add_part_bits(costs, some.places - first, range_coder.costs_bits(some.decisions, some.p1, bits), raw_bytes)
     return head.pack() + range_coder.words_to_bytes(encoder.words()), costs
 
 
@@ -143,9 +143,12 @@ def _known_tokens(
     return _Known(np.frombuffer(data, np.uint8).copy(), np.concatenate(parts), first_ids, mixing)
 
 
-def part_bits(places: NDArray[np.int32], costs_bits: NDArray[np.float64], raw_bytes: int) -> NDArray[np.float64]:
-    """Return the surprisal of each part of so many bytes, of tokens that begin at `places` and cost so much. Shape (PARTS,)."""
-    return np.bincount(places // -(-raw_bytes // PARTS), costs_bits, PARTS).astype(np.float64)
+def _add_part_bits(totals: NDArray[np.float64], places: NDArray[np.int32], costs: NDArray[np.float64], raw_bytes: int) -> None:
+    """Add what tokens cost, in bits, to the total of the part that each begins in.
+
+    They are added one by one, so that the sums do not depend on how many are coded at a time.
+    """
+    np.add.at(totals, places // -(-raw_bytes // PARTS), costs)
 
 
 class Predicted(NamedTuple):

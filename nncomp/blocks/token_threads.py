@@ -1,9 +1,10 @@
-"""The threads of a block of tokens: one, or two that take turns (`nncomp.blocks.token_loop`) and give the same bytes.
+"""The threads of a block of tokens: one, or two that give the same bytes (`nncomp.blocks.token_loop`).
 
-When encoding, each thread takes every second batch of known tokens. When decoding, each has half of the lanes; where there is
-one lane, half of the network. Two threads wait for each other several times a token. If another program wants their cores, they
-may be slower than one thread alone. So decoding goes in spells of one thread or of two, whichever was quicker. Knows nothing of
-payloads.
+One thread mixes, so that its caches keep what mixing has learned. The other one has the first stages of the network. It works
+on the next rows of known tokens, or when decoding on half of the lanes, while the first thread mixes what came before. Where one
+lane is decoded, each thread has half of the network. Two threads wait for each other several times a token. If another program
+wants their cores, they may be slower than one thread alone; and how many stages each should have depends on processor and model.
+So the work goes in spells, in the way that was the quickest. Knows nothing of payloads.
 """
 
 # L lanes, N tokens of the block
@@ -12,14 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared, Turns, new_rows, run
+from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Rows, Shared, Turns, new_rows, run
 from nncomp.machine import watch
 from nncomp.machine.turns import FOREVER, yield_address
 from nncomp.mixing.token_predictor import TokenMixing
@@ -27,7 +26,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.halves import halves
 from nncomp.network.outside_network import OutsideNetwork
-from nncomp.network.state import Exchange, Scratch, State, new_scratch, new_state, no_exchange
+from nncomp.network.state import Exchange, Scratch, State, new_pipelines, new_scratch, new_state, no_exchange
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -35,11 +34,11 @@ if TYPE_CHECKING:
 ROWS = 32  # known tokens fed at once: a weight is read once for all of them, and the scratch stays in the cache of a core
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
 _HALVED_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
-_SPELL_TOKENS, _TRIAL_TOKENS = 2048, 256  # tokens of a spell when decoding, and of a trial of the slower way
-_SPELL_TURNS = 4096  # turns of a spell when encoding, an even number: the decisions of so many are in memory at a time
+_SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of a slower way
+_FEWEST_SPELLS, _MOST_SPELLS = 4, 32  # from one trial of a slower way to the next; the number doubles from trial to trial
+_SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
+_MOST_TOKENS = 1 << 14  # that are encoded at a time: the decisions of so many are in memory
 _NO_BYTES = np.zeros(0, np.uint8)
-_FEWEST_SPELLS, _MOST_SPELLS = 4, 32  # from one trial of the slower way to the next; the number doubles from trial to trial
-_SLOWER = 1.5  # times as slow as before: then the other way is tried at once
 
 
 class Begin(NamedTuple):
@@ -60,15 +59,23 @@ class Coded(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What one thread runs: a network or half of one, and some of the lanes."""
+    """What one thread runs: a network, or its part of one."""
 
     constants: Constants
     state: State
     scratch: Scratch
     exchange: Exchange
-    lanes: slice
-    places: slice = slice(None)  # of the states of the whole network: those that the part has
+    rows: Rows
+    places: slice = slice(None)  # of the states of the whole network: those that the part has, if its state is its own
     kept: Any = None  # `constants.packed` points into it
+
+
+class _Way(NamedTuple):
+    """A way to code: with one part, or with two, of which the first one mixes."""
+
+    parts: list[_Part]
+    ahead: int = 1  # see `token_loop.Turns`
+    is_split: bool = False  # whether the parts have states of their own
 
 
 def encode(
@@ -81,26 +88,21 @@ def encode(
     threads: int,
 ) -> Iterator[Coded]:
     """Yield the decisions of known tokens, some tokens at a time; what was yielded is overwritten by what comes next."""
-    model, rows = network.model, min(ROWS, len(ids))
-    bits, shared = model.vocabulary.bits, _shared(network, mixing, data, begin)
-    most = min(len(ids), rows * _SPELL_TURNS)
+    model, rows, lanes = network.model, min(ROWS, len(ids)), len(mixing.constants.starts) - 1
+    bits, most, shared = model.vocabulary.bits, min(len(ids), _MOST_TOKENS), _shared(network, mixing, data, begin)
     if isinstance(network, OutsideNetwork):
         shared, threads, most = shared._replace(network_p1=network.probabilities(ids, first_ids, begin.code)), 1, len(ids)
-    shared = shared._replace(ids=ids, first_ids=first_ids, decisions=np.zeros(most * bits, np.uint8))
-    shared = shared._replace(p1=np.zeros(most * bits, np.uint16), places=np.zeros(most, np.int32))
-    lanes = len(mixing.constants.starts) - 1
-    count, state = max(1, min(threads, -(-len(ids) // ROWS), 2)), begin.state or new_state(model, lanes, begin.code)
-    scratches = [new_scratch(model.sizes, rows) for _ in range(count)]
-    parts = [_Part(network.constants(rows), state, scratch, no_exchange(), slice(0, lanes)) for scratch in scratches]
-    shared.count[STEPS] = -(-most // rows)
-    with _team(mixing, shared, parts, count) as go:
-        for _ in _until_done(shared):
-            shared.count[TOKENS] = 0
-            go()
-            done = int(shared.count[TOKENS])
-            if not done:  # given tokens end before the bytes do
-                return
-            yield Coded(shared.decisions[: done * bits], shared.p1[: done * bits], shared.places[:done])
+    shared = shared._replace(ids=ids, first_ids=first_ids, decisions=np.zeros((most + rows) * bits, np.uint8))
+    shared = shared._replace(p1=np.zeros((most + rows) * bits, np.uint16), places=np.zeros(most + rows, np.int32))
+    state = begin.state or new_state(model, lanes, begin.code)
+    alone = _Way([_part(network, state, lanes, rows)])
+    ways = [alone, *(_pipelines(network, state, lanes, rows) if threads > 1 and len(ids) > ROWS else [])]
+    for _ in _spells(shared, mixing, ways, rows, most):
+        done = int(shared.count[TOKENS])
+        if not done:  # given tokens end before the bytes do
+            return
+        yield Coded(shared.decisions[: done * bits], shared.p1[: done * bits], shared.places[:done])
+        shared.count[TOKENS] = 0
 
 
 def decode(
@@ -119,18 +121,21 @@ def decode(
     data, lanes = np.zeros(int(mixing.constants.starts[-1]), np.uint8), len(mixing.constants.starts) - 1
     data[: len(first)] = first
     shared = _shared(network, mixing, data, begin)._replace(words=words, decoder=decoder)
-    whole = _whole_network(network, slice(0, lanes), begin)
-    with _team(mixing, shared, [whole], 1) as alone:
-        if isinstance(network, OutsideNetwork):
-            engine, shared.count[STEPS] = network.start(lanes, begin.code), 1
-            for _ in _until_done(shared):
-                whole.scratch.groups[:], whole.scratch.hidden[:] = engine.step(shared.before), engine.hidden
-                alone()
-        elif parts := _two_parts(network, lanes, begin, len(data)) if threads > 1 else []:
-            with _team(mixing, shared, parts, min(lanes, 2)) as together:
-                _in_spells(shared, whole, parts, alone, together)
-        else:
-            alone()
+    state = begin.state or new_state(network.model, lanes, begin.code)
+    whole = _part(network, state, lanes, lanes)
+    if isinstance(network, OutsideNetwork):
+        engine, shared.count[STEPS], go = network.start(lanes, begin.code), 1, _runner(shared, mixing)
+        while _is_unfinished(shared):
+            whole.scratch.groups[:], whole.scratch.hidden[:] = engine.step(shared.before), engine.hidden
+            go(_Way([whole]))
+        return data, int(shared.count[WRONG])
+    ways = [_Way([whole])]
+    if threads > 1 and lanes > 1:
+        ways += _pipelines(network, state, lanes, lanes // 2)[:-1]  # the token comes after the groups, so these are not passed on
+    elif threads > 1:
+        ways += _halves(network, begin, len(data))
+    for _ in _spells(shared, mixing, ways, lanes, len(data)):
+        pass
     return data, int(shared.count[WRONG])
 
 
@@ -157,100 +162,132 @@ def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begi
     )
 
 
-def _whole_network(network: Network, lanes: slice, begin: Begin) -> _Part:
-    """Return a part that decodes some lanes with the whole network."""
-    count = lanes.stop - lanes.start
-    state, scratch = begin.state or new_state(network.model, count, begin.code), new_scratch(network.model.sizes, count)
-    return _Part(network.constants(count), state, scratch, no_exchange(), lanes)
+def _part(network: Network, state: State, lanes: int, rows: int) -> _Part:
+    """Return a part that has the whole network and feeds so many rows."""
+    sizes = network.model.sizes
+    groups, group_size = sizes["group_count"], sizes["vocab_size"] // sizes["group_count"]
+    scratch = new_scratch(sizes, rows)
+    return _Part(network.constants(rows), state, scratch, no_exchange(), new_rows(lanes, rows, groups, group_size))
 
 
-def _two_parts(network: Network, lanes: int, begin: Begin, raw_bytes: int) -> list[_Part]:
-    """Return the parts that two threads decode; an empty list for a block too small to gain by it."""
-    if lanes > 1:
-        return [_whole_network(network, slice(first, last), begin) for first, last in pairwise((0, lanes // 2, lanes))]
+def _pipelines(network: Network, state: State, lanes: int, rows: int) -> list[_Way]:
+    """Return the ways in which two threads share the stages; the last one leaves none to the thread that mixes."""
+    mixes, feeds = (_part(network, state, lanes, rows) for _ in range(2))
+    both = new_pipelines(network.model.sizes, rows)
+    return [_Way([mixes._replace(exchange=last), feeds._replace(exchange=first)], ahead=2) for last, first in both]
+
+
+def _halves(network: Network, begin: Begin, raw_bytes: int) -> list[_Way]:
+    """Return the way in which two threads decode one lane; none for a block too small to gain by it."""
     is_large = sum(weight.size for weight in layer_weights(network.model.arrays)) >= _HALVED_WEIGHTS
     both = halves(network, begin.code) if is_large and raw_bytes >= _HALVED_BYTES else []
-    return [_Part(half.constants, half.state, half.scratch, half.exchange, slice(0, 1), half.places, half.kept) for half in both]
+    sizes = network.model.sizes
+    groups = sizes["group_count"]
+    parts = [
+        _Part(half.constants, half.state, half.scratch, half.exchange, new_rows(1, 1, groups, sizes["vocab_size"] // groups),
+              half.places, half.kept)
+        for half in both
+    ]  # fmt: skip
+    return [_Way(parts, is_split=True)] if parts else []
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # takes 9 ms, and a start with one thread does without
+def _runner(shared: Shared, mixing: TokenMixing, pool: ThreadPoolExecutor | None = None) -> Callable[[_Way], None]:
+    """Return a function that codes `Shared.count[STEPS]` turns in one way, or until the block is done."""
+    turn, errors = np.zeros(1, np.int64), list[BaseException]()
 
-    return ThreadPoolExecutor(threads)
-
-
-@contextmanager
-def _team(mixing: TokenMixing, shared: Shared, parts: list[_Part], turns: int) -> Iterator[Callable[[], None]]:
-    """Give a function that runs all parts, each in a thread, until the block or the spell is done; `turns` of them take turns."""
-    turn, errors, lanes = np.zeros(1, np.int64), list[BaseException](), len(mixing.constants.starts) - 1
-    sizes = [(*part.scratch.groups.shape, len(part.scratch.tokens)) for part in parts]
-    rows_of = [new_rows(lanes, count, groups, size) for count, groups, size in sizes]
-
-    def work(number: int) -> None:
-        part = parts[number]
+    def work(way: _Way, number: int) -> None:
+        part = way.parts[number]
         try:
-            own_turns = Turns(turn, number, turns, part.lanes.start, np.uint64(yield_address()))
-            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, own_turns, rows_of[number])
+            turns = Turns(turn, number == 0, way.ahead, np.uint64(yield_address()))
+            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, turns, part.rows)
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)
             shared.count[WRONG] = FAILED
-            for waited_for in (turn, part.state.turns, part.exchange.met[number : number + 1]):
+            for waited_for in (turn, part.exchange.fed[0], part.exchange.met[number : number + 1]):
                 waited_for.fill(FOREVER)
 
-    with _pool(len(parts) - 1) if len(parts) > 1 else nullcontext() as pool:
+    def go(way: _Way) -> None:
+        turn.fill(0)
+        for part in way.parts:
+            part.exchange.fed.fill(0)
+            part.rows.walk[:] = way.parts[0].rows.walk
+        others = [pool.submit(work, way, number) for number in range(1, len(way.parts))] if pool else []
+        work(way, 0)
+        for other in others:
+            other.result()
+        if errors:
+            raise errors[0]
 
-        def go() -> None:
-            turn.fill(0)
-            for part in parts:
-                part.state.turns.fill(0)
-            others = [pool.submit(work, number) for number in range(1, len(parts))] if pool else []
-            work(0)
-            for other in others:
-                other.result()
-            if errors:
-                raise errors[0]
-
-        yield go
+    return go
 
 
-def _until_done(shared: Shared) -> Iterator[None]:
-    while shared.count[LEFT] and not shared.count[WRONG]:
-        yield
+def _is_unfinished(shared: Shared) -> bool:
     shared.position[0] = shared.data.size - shared.count[LEFT]
+    return bool(shared.count[LEFT] and not shared.count[WRONG])
 
 
-def _in_spells(shared: Shared, whole: _Part, parts: list[_Part], alone: Callable[[], None], together: Callable[[], None]) -> None:
-    """Decode in spells of one thread or of two, whichever took less time for a token. Now and then the slower way is tried."""
-    lanes, count, is_split = len(shared.filled), shared.count, False
+def _spells(shared: Shared, mixing: TokenMixing, ways: list[_Way], rows: int, most: int) -> Iterator[None]:
+    """Code a block, `most` tokens at a time; with several ways in spells. A step of `rows` tokens is one turn or two."""
+    if len(ways) == 1:
+        shared.count[STEPS], go = -(-most // rows), _runner(shared, mixing)
+        while _is_unfinished(shared):
+            go(ways[0])
+            yield
+        return
+    from concurrent.futures import ThreadPoolExecutor  # takes 9 ms, and a start with one thread does without
 
-    def spell(in_two: bool, tokens: int) -> float:
-        """Decode some tokens in one thread or in two; return the seconds each took."""
-        nonlocal is_split
-        if in_two != is_split:
-            _hand_over(whole, parts, in_two)
-            is_split = in_two
-        count[STEPS] = -(-tokens // lanes)
-        done, start = int(count[TOKENS]), time.perf_counter()
-        (together if in_two else alone)()
-        return (time.perf_counter() - start) / max(1, int(count[TOKENS]) - done)
+    last = ways[0]
+    with ThreadPoolExecutor(1) as pool:
+        go = _runner(shared, mixing, pool)
 
-    cost_s = {in_two: spell(in_two, _TRIAL_TOKENS) for in_two in (True, False)}
-    in_two, spells, wait = cost_s[True] < cost_s[False], 0, _FEWEST_SPELLS
-    for _ in _until_done(shared):
-        taken_s, spells = spell(in_two, _SPELL_TOKENS), spells + 1
-        if spells >= wait or taken_s > _SLOWER * cost_s[in_two]:
-            other_s, spells = spell(not in_two, _TRIAL_TOKENS), 0
-            wait = min(2 * wait, _MOST_SPELLS)
-            if other_s < taken_s:
-                in_two, taken_s, wait = not in_two, other_s, _FEWEST_SPELLS
-        cost_s[in_two] = taken_s
+        def spell(number: int, tokens: int) -> float:
+            """Code some tokens in one of the ways; return the seconds each took."""
+            nonlocal last
+            way, done = ways[number], int(shared.count[TOKENS])
+            _hand_over(last, way, ways[0].parts[0])
+            last, shared.count[STEPS] = way, -(-tokens // rows) * (rows // len(way.parts[0].scratch.rows))
+            start = time.perf_counter()
+            go(way)
+            return (time.perf_counter() - start) / max(1, int(shared.count[TOKENS]) - done)
+
+        for _ in _quickest(len(ways), spell):
+            yield
+            if not _is_unfinished(shared):
+                return
 
 
-def _hand_over(whole: _Part, parts: list[_Part], in_two: bool) -> None:
-    """Copy what the lanes remember from the whole network to the parts, or back."""
-    for part in parts:
-        h, before = whole.state.h[:, part.lanes, part.places], whole.state.before[:, part.lanes]
-        if in_two:
-            part.state.h[:], part.state.before[:] = h, before
-        else:
-            h[:], before[:] = part.state.h, part.state.before
+def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
+    """Go on for ever, a spell from one `yield` to the next: in the quickest of some ways, and now and then in another one."""
+    cost_s = []
+    for way in range(ways):
+        cost_s.append(spell(way, _TRIAL_TOKENS))
+        yield
+    tried, spells, wait, best = 0, 0, _FEWEST_SPELLS, int(np.argmin(cost_s))
+    while True:
+        taken_s, spells = spell(best, _SPELL_TOKENS), spells + 1
+        yield
+        is_slow = taken_s > _SLOWER * cost_s[best]
+        cost_s[best] = taken_s
+        if not is_slow and spells < wait:
+            continue
+        others = [way for way in range(ways) if way != best]
+        for way in others if is_slow else [others[tried % len(others)]]:
+            cost_s[way] = spell(way, _TRIAL_TOKENS)
+            yield
+        tried, spells, wait = tried + 1, 0, min(2 * wait, _MOST_SPELLS)
+        if int(np.argmin(cost_s)) != best:
+            best, wait = int(np.argmin(cost_s)), _FEWEST_SPELLS
+
+
+def _hand_over(last: _Way, way: _Way, whole: _Part) -> None:
+    """Let one way go on where another one has ended. What lanes remember is copied by way of the whole network's state."""
+    way.parts[0].rows.walk[:] = last.parts[0].rows.walk
+    if last is way:
+        return
+    for each in (last, way):
+        for part in each.parts if each.is_split else []:
+            h, before = whole.state.h[:, :, part.places], whole.state.before
+            if each is last:
+                h[:], before[:] = part.state.h, part.state.before
+            else:
+                part.state.h[:], part.state.before[:] = h, before

@@ -19,6 +19,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+from numba.np import arrayobj
 from numba.np.numpy_support import from_dtype
 
 from nncomp.machine import processor
@@ -133,17 +134,22 @@ class _Source(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
 
+def _plain_index(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
+    """Return an index as it is. Numba's own function lets a negative one count from the end, which takes three instructions."""
+    return context.cast(builder, index, kind, types.intp)
+
+
 @contextmanager
 def _unoptimised() -> Iterator[None]:
     codegen = cpu_target.target_context.codegen()
     with global_compiler_lock:
-        before = codegen._library_class
-        codegen._library_class = _Source
+        before, wrapped = codegen._library_class, arrayobj.fix_integer_index
+        codegen._library_class, arrayobj.fix_integer_index = _Source, _plain_index
         codegen.set_env = lambda name, environment: None  # object code has no environment of Python
         try:
             yield
         finally:
-            codegen._library_class = before
+            codegen._library_class, arrayobj.fix_integer_index = before, wrapped
             del codegen.set_env
 
 

@@ -42,7 +42,7 @@ def _add_costs(
     for t in range(first, end):
         for i in range(lanes.size):
             before[i] = ids[t]
-        feed(constants, state, scratch, alone, before, lanes, state.turns[0, 0], np.uint64(0))
+        feed(constants, state, scratch, alone, before, lanes, np.uint64(0))
         token = ids[t + 1]
         group = token // size
         for i in range(lanes.size):

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import compiled, inlined
-from nncomp.machine.prefetch import LINE_BYTES, prefetch
 from nncomp.machine.turns import pass_on, wait_for
 from nncomp.network.code import NO_CODE
 from nncomp.network.model import (
@@ -35,11 +33,10 @@ from nncomp.network.model import (
     Model,
 )
 from nncomp.network.products import choose_product, multiply, pack
+from nncomp.network.squared_relu import first_sums, mlp_out, squared_relu
 from nncomp.network.state import TOGETHER, new_scratch, new_state, no_exchange
 
 _HALF = 1 << (SCALE_SHIFT - 1)
-_FIRST_ROOT = 182  # the least t whose square in int8, (t * t + 2**15) >> 16, is not 0
-_NEVER = (1 << 31) - 1  # every sum is less
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `Constants.packed`, layer by layer; then the groups' two
 
 
@@ -138,85 +135,6 @@ def _recur(
         _recur_lane(rate, c, gate, state_scale, h[lanes[i]], out[i])
 
 
-@inlined
-def _square(acc: Any, scale: Any) -> Any:
-    t = min((max(np.int64(acc), 0) * scale + _HALF) >> SCALE_SHIFT, 4095)
-    return np.int8(min((t * t + (1 << 15)) >> 16, 127))
-
-
-@compiled
-def _squared_relu(acc: Any, scale: Any, z: Any) -> None:
-    lanes, width = acc.shape
-    for i in range(lanes):
-        for j in range(width):
-            z[i, j] = _square(acc[i, j], scale[j])
-
-
-def first_sums(scale: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the least sum of each output whose squared ReLU is not zero: acc * scale + half >= 182 * 2**20."""
-    least = (_FIRST_ROOT << SCALE_SHIFT) - _HALF
-    return np.where(scale > 0, -(-least // np.maximum(scale.astype(np.int64), 1)), _NEVER).astype(np.int32)
-
-
-@inlined
-def _find_active(acc: Any, threshold: Any, flags: Any, places: Any) -> int:
-    """Write the places where the sums reach their thresholds into `places`; return how many they are, perhaps more than fit."""
-    for j in range(acc.size):
-        flags[j] = acc[j] >= threshold[j]
-    count, last, words = 0, places.size - 1, flags.view(np.int64)  # eight at a time, a byte each
-    for x in range(words.size):
-        word = words[x]
-        while word != 0:
-            places[min(count, last)] = 8 * x + (lowest_bit(word) >> 3)
-            count += 1
-            word &= word - 1
-    return count
-
-
-@inlined
-def _add_column(value: Any, weight: Any, out: Any) -> None:
-    for j in range(out.size):
-        out[j] += value * np.int32(weight[j])
-
-
-@inlined
-def _add_active(wide: Any, scale: Any, threshold: Any, turned: Any, mlp: Any, out: Any) -> bool:
-    """Set `out` to the product of the squared ReLU of `wide`, input by input, and return True; False if too many are not 0."""
-    for i in range(wide.shape[0]):
-        mlp.counts[i] = _find_active(wide[i], threshold, mlp.flags, mlp.places[i])
-        if mlp.counts[i] >= mlp.places.shape[1]:
-            return False
-        for x in range(mlp.counts[i]):
-            first = mlp.places[i, x] * turned.shape[1]
-            for byte in range(first, first + turned.shape[1], LINE_BYTES):
-                prefetch(turned, byte)
-    for i in range(wide.shape[0]):
-        row = out[i]
-        for j in range(row.size):
-            row[j] = 0
-        for x in range(mlp.counts[i]):
-            j = mlp.places[i, x]
-            _add_column(np.int32(_square(wide[i, j], scale[j])), turned[j], row)
-    return True
-
-
-@compiled
-def _mlp_out(
-    product: Any, packed: Any, weight: Any, turned: Any, scale: Any, threshold: Any, wide: Any, mlp: Any, room: Any, out: Any
-) -> None:
-    """Set `out` to the product of the squared ReLU of `wide` (up to 4 rows) with the second weight of an MLP.
-
-    In int8 one output of the squared ReLU in a hundred is not zero (docs/log/network.md). The weights of these outputs are added:
-    the same sums in another order. A row with more than an eighth of them is multiplied as a whole.
-    The function takes the few arrays it needs: Numba counts references to every array of a tuple that it hands over, and for all
-    of `Constants` and `Scratch` that takes as long as the sums.
-    """
-    if not _add_active(wide, scale, threshold, turned, mlp, out):
-        z = mlp.z[: wide.shape[0]]
-        _squared_relu(wide, scale, z)
-        multiply(product, packed, weight, z, room, out)
-
-
 @compiled
 def _add(x: Any, acc: Any, scale: Any) -> None:
     lanes, width = x.shape
@@ -240,6 +158,21 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
         out[j] = max(np.int64(exp2[np.uint64(below & (EXP2_STEPS - 1))]) >> shift, 1)
 
 
+@inlined
+def _embed(embedding: Any, scale: int, code: Any, x: Any) -> None:
+    for j in range(x.size):
+        v = (np.int64(embedding[j]) * scale + 128) >> 8
+        v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + code[j]
+        x[j] = np.int32(min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX))
+
+
+@inlined
+def _copy(rows: Any, out: Any) -> None:
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = rows[i, j]
+
+
 @compiled
 def _add_other_half(exchange: Any, acc: Any, give_core_away: Any) -> None:
     """Add the sums of the thread that has the other half of the network to `acc` (one row); wait until they are there.
@@ -259,59 +192,64 @@ def _add_other_half(exchange: Any, acc: Any, give_core_away: Any) -> None:
 
 
 @compiled
-def feed(
-    constants: Any, state: Any, scratch: Any, exchange: Any, tokens: Any, lanes: Any, number: int, give_core_away: Any
-) -> None:
+def feed(constants: Any, state: Any, scratch: Any, exchange: Any, tokens: Any, lanes: Any, give_core_away: Any) -> None:
     """Feed token after token (R int32) to their lanes (R int64); a lane may come any number of times. Afterwards row i of
     scratch.groups holds the frequencies of the groups after tokens[i].
 
     Only the token shift and the recurrence go from token to token. All else is done for all rows together, so that a weight is
-    read once. This is feed `number` of the state: a thread that works on the feed before it may be in a later layer.
+    read once.
 
     With half of a network (`nncomp.network.halves`) the sums that need both halves come together in `exchange`: another thread
-    must feed the same tokens to the other half.
+    must feed the same tokens to the other half. With the first stages of a network a feed ends when the residual stream is passed
+    on; with the others it begins when that has come.
     """
     product, packed, a = constants.product, constants.packed, constants.arrays
-    rows, layers = tokens.size, state.h.shape[0]
+    rows, layers, first, end = tokens.size, state.h.shape[0], exchange.first, exchange.end
     x, y, u, gates = scratch.x[:rows], scratch.y[:rows], scratch.u[:rows], scratch.gates[:rows]
     out, delta, wide, hidden = scratch.out[:rows], scratch.delta[:rows], scratch.wide[:rows], scratch.hidden[:rows]
-    group_wide, group_z, group_acc = scratch.group_wide[:rows], scratch.group_z[:rows], scratch.group_acc[:rows]
     room, is_half = scratch.room, exchange.met.size > 0
-    for i in range(rows):
-        token = tokens[i]
-        row, code = np.int64(a.embedding_scale[token]), state.code[lanes[i]]
-        for j in range(x.shape[1]):
-            v = (np.int64(a.embedding[token, j]) * row + 128) >> 8
-            v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + code[j]
-            x[i, j] = np.int32(min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX))
+    if first == 0:
+        for i in range(rows):
+            _embed(a.embedding[tokens[i]], np.int64(a.embedding_scale[tokens[i]]), state.code[lanes[i]], x[i])
+    else:
+        taken = exchange.fed[1, 0]
+        wait_for(exchange.fed[0], taken + 1, give_core_away)
+        _copy(exchange.passed[taken & 1], x)
+        exchange.fed[1, 0] = taken + 1
     for n in range(layers):
         p = n * _PER_LAYER
-        _normalise(x, y)
-        wait_for(state.turns[n], number, give_core_away)
-        _token_shift(y, lanes, state.before[n], a.shift[n], u)
-        multiply(product, packed[p + _GATES], a.gates_weight[n], u, room, gates)
-        scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], a.state_scale[n]
-        _recur(gates, lanes, scale, bias, a.sigmoid, a.silu, state_scale, state.h[n], out, scratch.gates_row)
-        pass_on(state.turns[n], number + 1)
-        multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, room, delta)
-        if is_half:
-            _add_other_half(exchange, delta, give_core_away)
-        _add(x, delta, a.state_out_scale[n])
-        _normalise(x, y)
-        multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, room, wide)
-        for i in range(0, rows, TOGETHER):
-            end = min(i + TOGETHER, rows)
-            _mlp_out(
-                product, packed[p + _MLP_OUT], a.mlp_out_weight[n], constants.mlp_out_turned[n], a.mlp_in_scale[n],
-                constants.mlp_threshold[n], wide[i:end], scratch.mlp, room, delta[i:end],
-            )  # fmt: skip
-        if is_half:
-            _add_other_half(exchange, delta, give_core_away)
-        _add(x, delta, a.mlp_out_scale[n])
+        if first <= 2 * n < end:
+            _normalise(x, y)
+            _token_shift(y, lanes, state.before[n], a.shift[n], u)
+            multiply(product, packed[p + _GATES], a.gates_weight[n], u, room, gates)
+            scale, bias, state_scale = a.gates_scale[n], a.gates_bias[n], a.state_scale[n]
+            _recur(gates, lanes, scale, bias, a.sigmoid, a.silu, state_scale, state.h[n], out, scratch.gates_row)
+            multiply(product, packed[p + _STATE_OUT], a.state_out_weight[n], out, room, delta)
+            if is_half:
+                _add_other_half(exchange, delta, give_core_away)
+            _add(x, delta, a.state_out_scale[n])
+        if first <= 2 * n + 1 < end:
+            _normalise(x, y)
+            multiply(product, packed[p + _MLP_IN], a.mlp_in_weight[n], y, room, wide)
+            for i in range(0, rows, TOGETHER):
+                last = min(i + TOGETHER, rows)
+                mlp_out(
+                    product, packed[p + _MLP_OUT], a.mlp_out_weight[n], constants.mlp_out_turned[n], a.mlp_in_scale[n],
+                    constants.mlp_threshold[n], wide[i:last], scratch.mlp, room, delta[i:last],
+                )  # fmt: skip
+            if is_half:
+                _add_other_half(exchange, delta, give_core_away)
+            _add(x, delta, a.mlp_out_scale[n])
+    if end <= 2 * layers:
+        passed = exchange.fed[0, 0]
+        _copy(x, exchange.passed[passed & 1])
+        pass_on(exchange.fed[0], passed + 1)
+        return
     _normalise(x, hidden)
     p = layers * _PER_LAYER
+    group_wide, group_z, group_acc = scratch.group_wide[:rows], scratch.group_z[:rows], scratch.group_acc[:rows]
     multiply(product, packed[p], a.group_in_weight, hidden, room, group_wide)
-    _squared_relu(group_wide, a.group_in_scale, group_z)
+    squared_relu(group_wide, a.group_in_scale, group_z)
     multiply(product, packed[p + 1], a.group_out_weight, group_z, room, group_acc)
     if is_half:
         _add_other_half(exchange, group_acc, give_core_away)
@@ -325,7 +263,7 @@ def step(constants: Any, state: Any, scratch: Any, alone: Any, tokens: Any) -> N
 
     `alone` is `no_exchange()`.
     """
-    feed(constants, state, scratch, alone, tokens, scratch.rows, state.turns[0, 0], np.uint64(0))
+    feed(constants, state, scratch, alone, tokens, scratch.rows, np.uint64(0))
 
 
 @compiled

@@ -19,25 +19,27 @@ from nncomp.network.model import Model
 from nncomp.network.tiles import room_words
 
 APART = 16  # int64 from one counter to the next, so that each has a cache line of its own
+ALL_STAGES = 1 << 30  # more than a feed has
 TOGETHER = 4  # rows of the second product of the MLP that are made together
 
 
 class State(NamedTuple):
-    """What L lanes remember of their tokens. Two threads that encode share it."""
+    """What L lanes remember of their tokens."""
 
     h: NDArray[np.int32]  # N L E
     before: NDArray[np.int8]  # N L D, the normalised input of the token before
     code: NDArray[np.int64]  # L D, what its code adds to the input of each token; it stays the same
-    turns: NDArray[np.int64]  # N 16, the first of each row: how many feeds have gone through the layer's state
 
 
 class MlpScratch(NamedTuple):
     """Scratch of the second product of the MLP, which is made for up to 4 rows together."""
 
     z: NDArray[np.int8]  # 4 F, outputs of the squared ReLU
-    flags: NDArray[np.int8]  # F rounded up to a multiple of 8: whether an output of one row is not zero
+    flags: NDArray[np.int8]  # F rounded up to a multiple of 64: whether an output of one row is not zero
     places: NDArray[np.int64]  # 4, F // 8 + 1: which outputs of each row are not zero
     counts: NDArray[np.int64]  # 4: how many they are
+    columns: NDArray[np.int64]  # 4: which outputs are multiplied together
+    values: NDArray[np.int16]  # 4: their values
 
 
 class Scratch(NamedTuple):
@@ -64,11 +66,21 @@ class Scratch(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """Where two threads that have half a network each show their sums to each other; empty for a thread that has all of it."""
+    """What two threads that feed lanes together hand each other, and which part of the network is this thread's.
 
-    met: NDArray[np.int64]  # 2 16, the first of each row: how many sums a half has shown
+    They share in one of two ways. Each has half of every weight, and shows its sums to the other one. Or the first one has the
+    first stages (`stage_count`), and passes the residual stream on to the second one. Nothing is handed over by a thread that has
+    all of the network.
+    """
+
+    met: NDArray[np.int64]  # 2 16, the first of each row: how many sums a half has shown; no rows if there are no halves
     shown: NDArray[np.int32]  # 2 2 (D or G or more): the last two sums of each half
     half: np.int64  # 0 or 1: the half of this thread
+    fed: NDArray[np.int64]  # 2 16, the first of each row: how many feeds were passed on, and how many were taken
+    passed: NDArray[np.int32]  # 2 R D: the residual stream after the first stages of the last two feeds
+    known: NDArray[np.uint16]  # 2 R bits: the network's p1 of the known tokens of the last two feeds, if all stages are the first
+    first: np.int64  # the first stage of this thread
+    end: np.int64  # the first stage after this thread's
 
 
 def new_state(model: Model, lanes: int, code: int = NO_CODE) -> State:
@@ -79,7 +91,6 @@ def new_state(model: Model, lanes: int, code: int = NO_CODE) -> State:
         h=np.zeros((n, lanes, e), np.int32),
         before=np.zeros((n, lanes, d), np.int8),
         code=np.zeros((lanes, d), np.int64),
-        turns=np.zeros((n, APART), np.int64),
     )
     state_of_codes(model, state, [code] * lanes)
     return state
@@ -102,9 +113,11 @@ def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
     i8, i32, i64 = np.int8, np.int32, np.int64
     mlp = MlpScratch(
         z=np.zeros((TOGETHER, f), i8),
-        flags=np.zeros(-(-f // 8) * 8, i8),
+        flags=np.zeros(-(-f // 64) * 64, i8),
         places=np.zeros((TOGETHER, f // 8 + 1), i64),
         counts=np.zeros(TOGETHER, i64),
+        columns=np.zeros(4, i64),
+        values=np.zeros(4, np.int16),
     )
     return Scratch(
         rows=np.arange(rows),
@@ -128,13 +141,39 @@ def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
     )
 
 
+def stage_count(sizes: dict[str, int]) -> int:
+    """Return how many stages a feed has: two a layer, the recurrence and the MLP; and the groups."""
+    return 2 * sizes["layer_count"] + 1
+
+
 def no_exchange() -> Exchange:
     """Return the exchange of a thread that has the whole network."""
-    return Exchange(np.zeros((0, APART), np.int64), np.zeros((0, 0, 0), np.int32), np.int64(0))
+    return Exchange(
+        met=np.zeros((0, APART), np.int64),
+        shown=np.zeros((0, 0, 0), np.int32),
+        half=np.int64(0),
+        fed=np.zeros((2, APART), np.int64),
+        passed=np.zeros((2, 0, 0), np.int32),
+        known=np.zeros((2, 0, 0), np.uint16),
+        first=np.int64(0),
+        end=np.int64(ALL_STAGES),
+    )
+
+
+def new_pipelines(sizes: dict[str, int], rows: int) -> list[tuple[Exchange, Exchange]]:
+    """Return the exchanges of the two threads of a pipeline that feeds R rows, for each way to share the stages.
+
+    Of a pair the first thread mixes and has the last stages, or none; the second one has the first stages, half of them or more.
+    """
+    bits = (sizes["vocab_size"] - 1).bit_length()
+    passed, known = np.zeros((2, rows, sizes["width"]), np.int32), np.zeros((2, rows, bits), np.uint16)
+    both, stages = no_exchange()._replace(passed=passed, known=known), stage_count(sizes)
+    cuts = [np.int64(cut) for cut in range(stages // 2, stages + 1)]
+    return [(both._replace(first=cut), both._replace(end=cut)) for cut in cuts]
 
 
 def new_exchanges(sizes: dict[str, int]) -> list[Exchange]:
     """Return the exchanges of the two threads that have half of a network of these sizes each; they share the arrays."""
     widest = max(sizes["width"], sizes["group_count"]) + APART  # so that the sums of two threads have no cache line in common
     met, shown = np.zeros((2, APART), np.int64), np.zeros((2, 2, widest), np.int32)
-    return [Exchange(met, shown, np.int64(half)) for half in range(2)]
+    return [no_exchange()._replace(met=met, shown=shown, half=np.int64(half)) for half in range(2)]
