@@ -35,7 +35,7 @@ ROWS = 32  # known tokens fed at once: a weight is read once for all of them, an
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
 _HALVED_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of a slower way
-_FEWEST_SPELLS, _MOST_SPELLS = 4, 32  # from one trial of a slower way to the next; the number doubles from trial to trial
+_FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
 _SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
 _MOST_TOKENS = 1 << 14  # that are encoded at a time: the decisions of so many are in memory
 _NO_BYTES = np.zeros(0, np.uint8)
@@ -258,10 +258,16 @@ def _spells(shared: Shared, mixing: TokenMixing, ways: list[_Way], rows: int, mo
 
 def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
     """Go on for ever, a spell from one `yield` to the next: in the quickest of some ways, and now and then in another one."""
-    cost_s = []
+    cost_s = [0.0] * ways
+
+    def trial(way: int) -> Iterator[None]:
+        """Try a way twice: at first the caches have nothing of what it needs."""
+        for _ in range(2):
+            cost_s[way] = spell(way, _TRIAL_TOKENS)
+            yield
+
     for way in range(ways):
-        cost_s.append(spell(way, _TRIAL_TOKENS))
-        yield
+        yield from trial(way)
     tried, spells, wait, best = 0, 0, _FEWEST_SPELLS, int(np.argmin(cost_s))
     while True:
         taken_s, spells = spell(best, _SPELL_TOKENS), spells + 1
@@ -272,8 +278,7 @@ def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
             continue
         others = [way for way in range(ways) if way != best]
         for way in others if is_slow else [others[tried % len(others)]]:
-            cost_s[way] = spell(way, _TRIAL_TOKENS)
-            yield
+            yield from trial(way)
         tried, spells, wait = tried + 1, 0, min(2 * wait, _MOST_SPELLS)
         if int(np.argmin(cost_s)) != best:
             best, wait = int(np.argmin(cost_s)), _FEWEST_SPELLS

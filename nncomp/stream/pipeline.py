@@ -211,9 +211,9 @@ def compress(
 
     def tasks() -> Iterator[EncodeTask]:
         effort = coding.effort
-        for number, cut in enumerate(cuts(source, 1 << effort.window_log2, coding.reference, effort.block_bytes)):
+        for cut in cuts(source, 1 << effort.window_log2, coding.reference, effort.block_bytes):
             memory.check_coding(len(cut.literals), coding.model, effort)
-            yield coding.task(cut, threads_of(number, cut.is_last, workers))
+            yield coding.task(cut, threads_of(cut.is_last, workers))
 
     progress = _only_forward(progress)
     begun = _part(progress, lambda: summary.raw_bytes)
@@ -264,10 +264,8 @@ def decompress(
     assembly = Assembly(reference_of(find_model))
 
     def tasks() -> Iterator[DecodeTask]:
-        number = 0  # of the block in its frame
         for found in read_blocks(source, assembly.expect):
-            task = decode_task(found.block, found.head, find_model, threads_of(number, found.block.is_last, workers))
-            number = 0 if found.block.is_last else number + 1
+            task = decode_task(found.block, found.head, find_model, threads_of(found.block.is_last, workers))
             memory.check_decoding(found.block, task.model)
             found_blocks.append(found)
             yield task
@@ -288,13 +286,12 @@ def decompress(
     return summary
 
 
-def threads_of(number: int, is_last: bool, workers: int) -> int:
-    """Return in how many threads a block is coded: one; all of them if it is the last, and the others have nothing left to do.
+def threads_of(is_last: bool, workers: int) -> int:
+    """Return in how many threads a block is coded: one; all of them if it is the last, for the others come to have nothing to do.
 
-    >>> [threads_of(number, number == 4, workers=4) for number in range(5)]
-    [1, 1, 1, 1, 4]
+    Until then it goes on in one (`nncomp.blocks.token_threads`).
     """
-    return workers if workers and is_last and number % workers == 0 else 1
+    return max(1, workers) if is_last else 1
 
 
 def named_model(model: ModelFile | None, first: Block) -> ModelReference | None:
