@@ -1,6 +1,8 @@
 """The tables of figures in README.md and docs/BENCHMARKS.md, made from the results of `benchmarks.front`.
 
-    python -m benchmarks.tables RESULTS.json [--levels LEVELS.json]
+    python -m benchmarks.tables RESULTS.json [--other RESULTS.json] [--levels LEVELS.json]
+
+`--other` are results of another processor, for its speeds.
 
 The tables stand between two comments, `<!-- figures -->` and `<!-- /figures -->`. A table of all levels stands between
 `<!-- levels -->` and `<!-- /levels -->` in docs/BENCHMARKS.md, which names the results. Nothing else of a page is touched.
@@ -43,12 +45,23 @@ def of_text(rows: dict[str, Row]) -> Row:
 
 
 def machine(document: dict[str, Any]) -> str:
-    """Return processor and cores, as the results name them.
+    """Return processor, instructions, caches and cores, as the results name them.
 
     >>> machine({"machine": {"cpu": "AMD EPYC", "cores": 2}})
     'AMD EPYC, 2 cores'
+    >>> here = {"cpu": "AMD EPYC", "kind": "znver3", "instructions": ["avx2"], "caches": {"L2": 512, "L3": 32768}, "cores": 2}
+    >>> machine({"machine": here})
+    'AMD EPYC (znver3; avx2; L2 512 KiB, L3 32768 KiB), 2 cores'
     """
-    return f"{document['machine']['cpu']}, {document['machine']['cores']} cores"
+    here = document["machine"]
+    caches = ", ".join(f"{level} {size} KiB" for level, size in here.get("caches", {}).items() if level != "L1")
+    facts = "; ".join(filter(None, [here.get("kind"), ", ".join(here.get("instructions", [])), caches]))
+    return f"{here['cpu']}{f' ({facts})' if facts else ''}, {here['cores']} cores"
+
+
+def kind(document: dict[str, Any]) -> str:
+    """Return the short name of the processor."""
+    return str(document["machine"].get("kind", document["machine"]["cpu"]))
 
 
 def date(source: str) -> str:
@@ -85,29 +98,53 @@ def speeds(row: Result) -> list[str]:
     return [f"{row.compress_kb_per_s:,.0f}", f"{row.decompress_kb_per_s:,.0f}", memory]
 
 
-def readme_figures(document: dict[str, Any], source: str) -> str:
-    """Return the one table of the README: sizes of all text, speed and memory of one long text."""
-    rows = results(document)
+def readme_figures(document: dict[str, Any], source: str, other: dict[str, Any], other_source: str) -> str:
+    """Return the one table of the README: sizes of all text, speed and memory of one long text, speed on another processor."""
+    rows, others = results(document), results(other)[SPEED_FILE]
     text, long = of_text(rows), rows[SPEED_FILE]
     shown = [row for row in ranked(text.values()) if row.is_ours or row.compressor in IN_README]
-    lines = [[*sizes(row, text), *speeds(long[row.compressor])] for row in shown]
+
+    def both(name: str) -> list[str]:
+        here, there = speeds(long[name]), speeds(others[name])
+        return [f"{here[0]} / {there[0]}", f"{here[1]} / {there[1]}", here[2]]
+
+    lines = [[*sizes(row, text), *both(row.compressor)] for row in shown]
     count = len([name for name in rows if name not in BINARY])
     raw = next(iter(text.values())).raw_bytes
+    names = f"{kind(document)} / {kind(other)}"
     head = [
         "",
         f"{count} texts, {raw:,} bytes",
         "bits per byte",
         f"to {PEER}",
-        "compress, KB/s",
-        "decompress, KB/s",
+        f"compress, KB/s, {names}",
+        f"decompress, KB/s, {names}",
         "memory, MB",
     ]
-    threads = f"nncomp with {document['threads']} threads, the others with one"
     return (
-        f"Processor: {machine(document)}; {threads}; {date(source)}, with the models of that day.\n"
+        f"Processors: {machine(document)}, {date(source)}; {machine(other)}, {date(other_source)}. "
+        f"It has {document['threads']} threads there, the others one.\n"
         f"Every file was decoded and compared. Speed and memory (of the largest process) are of `{SPEED_FILE}`, "
         f"{long[USUAL].raw_bytes:,} bytes, start included.\n"
         f"Model files are not counted: {model_sizes(text)}.\n\n{table(head, lines)}"
+    )
+
+
+def other_speeds(document: dict[str, Any], other: dict[str, Any], other_source: str) -> str:
+    """Return what part of PEER's speed nncomp has on two processors."""
+
+    def share(rows: Row, name: str) -> list[str]:
+        ours, peer = rows[name], rows[PEER]
+        quotients = peer.compress_s / ours.compress_s, peer.decompress_s / ours.decompress_s
+        return [f"{row:.2f}" for row in quotients]
+
+    here, there = results(document)[SPEED_FILE], results(other)[SPEED_FILE]
+    names = [kind(each) for each in (document, other)]
+    head = ["", *(f"{name}, {way}" for name in names for way in ("compress", "decompress"))]
+    lines = [[name, *share(here, name), *share(there, name)] for name, row in here.items() if row.is_ours]
+    return (
+        f"Speed of nncomp with {document['threads']} threads to that of {PEER} with one, on {kind(document)} and on another "
+        f"processor, {machine(other)} (`{other_source}`, {date(other_source)}):\n\n{table(head, lines)}"
     )
 
 
@@ -120,8 +157,8 @@ def model_sizes(text: Row) -> str:
     return ", ".join(f"{size:,} bytes for {' and '.join(names)}" for size, names in levels.items())
 
 
-def page_figures(document: dict[str, Any], source: str) -> str:
-    """Return the tables of docs/BENCHMARKS.md: sums of text, each file, and one long text."""
+def page_figures(document: dict[str, Any], source: str, other: dict[str, Any], other_source: str) -> str:
+    """Return the tables of docs/BENCHMARKS.md: sums of text, each file, and one long text, also on another processor."""
     rows = results(document)
     text = of_text(rows)
     ours = [name for name, row in text.items() if row.is_ours]
@@ -135,6 +172,7 @@ def page_figures(document: dict[str, Any], source: str) -> str:
             sums(text),
             f"### {SPEED_FILE}, {rows[SPEED_FILE][USUAL].raw_bytes:,} bytes",
             sums(rows[SPEED_FILE]),
+            other_speeds(document, other, other_source),
             "### File by file",
             by_file(rows, text, ours),
             "\n".join(f"- {sentence}" for sentence in larger(rows, ours, peers)),
@@ -209,12 +247,12 @@ def replaced(page: str, name: str, made: str) -> str:
     return found[0]
 
 
-def named_results(page: str, name: str) -> str:
-    """Return which results a part of a page names."""
+def named_results(page: str, name: str) -> list[str]:
+    """Return which results a part of a page names, in order."""
     part = page.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
-    found = re.search(r"Results: `(.+?)`", part)
+    found = re.findall(r"`(benchmarks/results/.+?)`", part)
     assert found, f"the part <!-- {name} --> names its results"
-    return found[1]
+    return found
 
 
 def read(source: str) -> dict[str, Any]:
@@ -223,30 +261,42 @@ def read(source: str) -> dict[str, Any]:
     return document
 
 
-def pages(source: str, levels: str) -> dict[Path, str]:
+def pages(source: str, other: str, levels: str) -> dict[Path, str]:
     """Return README.md and docs/BENCHMARKS.md with the tables of these results; names are from the root of the repository."""
-    front = read(source)
-    benchmarks = replaced(BENCHMARKS.read_text(encoding="utf-8"), "figures", page_figures(front, source))
+    fronts = read(source), source, read(other), other
+    benchmarks = replaced(BENCHMARKS.read_text(encoding="utf-8"), "figures", page_figures(*fronts))
     return {
-        README: replaced(README.read_text(encoding="utf-8"), "figures", readme_figures(front, source)),
+        README: replaced(README.read_text(encoding="utf-8"), "figures", readme_figures(*fronts)),
         BENCHMARKS: replaced(benchmarks, "levels", level_figures(read(levels), levels)),
     }
+
+
+def named(page: str) -> tuple[str, str, str]:
+    """Return the results that docs/BENCHMARKS.md names: the front, that of another processor, and the levels."""
+    front, other = named_results(page, "figures")
+    (levels,) = named_results(page, "levels")
+    return front, other, levels
 
 
 def main(argv: list[str] | None = None) -> None:
     """Rewrite the tables of both pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("results", type=Path, help="of `python -m benchmarks.front PATH... -T 2 --json FILE`, in this repository")
+    results_help = "of `python -m benchmarks.front PATH... -T 2 --json FILE`, in this repository"
+    parser.add_argument("results", type=Path, help=results_help)
+    parser.add_argument("--other", type=Path, help="the same, on another processor; those that are named already otherwise")
     parser.add_argument(
         "--levels", type=Path, help="the same, of all levels on a few files; those that are named already otherwise"
     )
     arguments = parser.parse_args(argv)
-    source = arguments.results.resolve().relative_to(ROOT).as_posix()
-    if arguments.levels:
-        levels = arguments.levels.resolve().relative_to(ROOT).as_posix()
-    else:
-        levels = named_results(BENCHMARKS.read_text(encoding="utf-8"), "levels")
-    for path, text in pages(source, levels).items():
+
+    def name(path: Path) -> str:
+        return path.resolve().relative_to(ROOT).as_posix()
+
+    _, other, levels = (
+        named(BENCHMARKS.read_text(encoding="utf-8")) if not (arguments.other and arguments.levels) else ("", "", "")
+    )
+    other, levels = name(arguments.other) if arguments.other else other, name(arguments.levels) if arguments.levels else levels
+    for path, text in pages(name(arguments.results), other, levels).items():
         path.write_text(text, encoding="utf-8")
 
 

@@ -56,30 +56,37 @@ def test_a_long_random_block_is_tried_on_a_sample_only(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("leaves", "early", "lead", "token_bits", "parts"),
+    ("leaves", "first", "early", "lead", "token_bits", "parts"),
     [
-        (0.3, 1.11, 1.0, 1600, 2),
-        (0.29, 1.11, 1.0, 1600, None),
-        (0.3, 1.0, 1.11, 1600, 4),
-        (0.3, 1.09, 1.09, 1600, None),
-        (0.29, 1.0, 1.11, 1600, 8),
-        (0.29, 1.0, 1.09, 1600, None),
-        (0.19, 1.11, 1.11, 1600, None),
-        (0.19, 1.0, 1.11, 1250, 13),
-        (0.3, 1.0, 1.0, 1250, 13),
-        (0.3, 1.0, 1.0, 350, 4),
+        (0.3, 1.21, 1.0, 1.0, 3200, 2),
+        (0.29, 1.21, 1.0, 1.0, 3200, None),
+        (0.3, 1.19, 1.11, 1.0, 3200, 4),
+        (0.29, 1.0, 1.11, 1.0, 3200, None),
+        (0.3, 1.0, 1.0, 1.11, 3200, 8),
+        (0.3, 1.0, 1.09, 1.09, 3200, None),
+        (0.29, 1.0, 1.0, 1.11, 3200, 16),
+        (0.29, 1.0, 1.0, 1.09, 3200, None),
+        (0.19, 1.11, 1.11, 1.11, 3200, None),
+        (0.19, 1.0, 1.0, 1.11, 2550, 26),
+        (0.3, 1.0, 1.0, 1.0, 2550, 26),
+        (0.3, 1.0, 1.0, 1.0, 750, 8),
     ],
 )
 def test_when_bytes_after_tokens_are_given_up(
-    leaves: float, early: float, lead: float, token_bits: float, parts: int | None
+    leaves: float, first: float, early: float, lead: float, token_bits: float, parts: int | None
 ) -> None:
-    """Where they take a tenth more in the second sixteenth or eighth of what repeats little, or in the second quarter, or more in
-    all."""
-    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, (1.0, 100 / early, *[100 / lead] * 6, *[1.0] * 8))
-    lost = [n for n in range(1, 17) if codec._is_lost(tokens, leaves, [100.0] * n)]
-    assert lost[:1] == ([parts] if parts else [])
+    """Where they take a fifth more in the later half of the first sixteenth, or a tenth more in that of an eighth or a quarter,
+    of what repeats little; or a tenth more in the second quarter, or more in all. A sixteenth of a short block does not tell."""
+    part_bits = (1.0, 100 / first, *[100 / early] * 2, *[100 / lead] * 12, *[1.0] * 16)
+    tokens = codec.CodedBlock(BlockKind.TOKENS, b"", token_bits, part_bits)
+    for raw_bytes in (2 << 20, (2 << 20) - 1):
+        lost = [n for n in range(1, 33) if codec._is_lost(tokens, leaves, raw_bytes, [100.0] * n)]
+        if parts != 2 or raw_bytes == 2 << 20:
+            assert lost[:1] == ([parts] if parts else [])
+        else:
+            assert 2 not in lost
     stored = codec.CodedBlock(BlockKind.STORED, b"", token_bits)
-    assert codec._is_lost(stored, leaves, [100.0] * 4) == (token_bits < 400)
+    assert codec._is_lost(stored, leaves, 1 << 30, [100.0] * 8) == (token_bits < 800)
 
 
 @pytest.mark.skipif(default_model() is None, reason="no shipped model")
@@ -97,12 +104,12 @@ def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch
         return encode(data, counted)
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
-    monkeypatch.setattr(codec, "_LOOKS", {4: 0.0})
+    monkeypatch.setattr(codec, "_LOOKS", {4: (0.0, 1.1)})
     block = Codec(default_model()).encode_block(prose, threads)
     assert block.kind == BlockKind.TOKENS
     assert sum(block.part_bits) == pytest.approx(block.cost_bits)
     assert max(seen) == 4
-    monkeypatch.setattr(codec, "_LOOKS", {4: 1.0})
+    monkeypatch.setattr(codec, "_LOOKS", {4: (1.0, 1.1)})
     assert Codec(default_model()).encode_block(prose, threads).payload == block.payload
     assert max(seen) > 4
 

@@ -10,9 +10,8 @@ from benchmarks import tables
 from benchmarks.tables import BENCHMARKS, README
 
 
-def named() -> tuple[str, str]:
-    page = BENCHMARKS.read_text(encoding="utf-8")
-    return tables.named_results(page, "figures"), tables.named_results(page, "levels")
+def named() -> tuple[str, str, str]:
+    return tables.named(BENCHMARKS.read_text(encoding="utf-8"))
 
 
 def test_the_pages_are_what_their_results_say() -> None:
@@ -22,19 +21,25 @@ def test_the_pages_are_what_their_results_say() -> None:
 
 def test_other_results_make_other_pages() -> None:
     """Every figure comes from the results: the processor, a size, a time, and who is smaller."""
-    source, levels = named()
-    document = tables.read(source)
-    page, other = tables.page_figures(document, source), copy.deepcopy(document)
+    source, second, levels = named()
+    document, there = tables.read(source), (tables.read(second), second)
+    page, other = tables.page_figures(document, source, *there), copy.deepcopy(document)
     other["machine"]["cpu"] = "Another Processor"
     (ours,) = (row for row in other["files"][0]["results"] if row["compressor"] == tables.USUAL)
     (zpaq,) = (row for row in other["files"][0]["results"] if row["compressor"] == tables.PEER)
     ours["packed_bytes"] = zpaq["packed_bytes"] + 1
-    changed = tables.page_figures(other, source)
-    assert "Another Processor, 2 cores" in changed and "Another Processor" not in page
+    changed = tables.page_figures(other, source, *there)
+    assert "Another Processor (" in changed and "Another Processor" not in page
     file = other["files"][0]["file"]
     assert f"`{file}` ({tables.PEER}" in changed and f"`{file}` ({tables.PEER}" not in page
     assert f"| {ours['packed_bytes']:,} |" in changed
-    assert tables.readme_figures(other, source) != tables.readme_figures(document, source)
+    assert tables.readme_figures(other, source, *there) != tables.readme_figures(document, source, *there)
+    assert tables.readme_figures(document, source, other, second) != tables.readme_figures(document, source, *there)
+    slower = copy.deepcopy(there[0])
+    (long,) = (row["results"] for row in slower["files"] if row["file"] == tables.SPEED_FILE)
+    for row in long:
+        row["compress_s"] *= 1.5 if row["compressor"] == tables.PEER else 1.0
+    assert tables.other_speeds(document, slower, second) != tables.other_speeds(document, *there)
     assert "Another Processor" in tables.level_figures(tables.read(levels) | {"machine": other["machine"]}, levels)
 
 

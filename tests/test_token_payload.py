@@ -337,14 +337,12 @@ def test_how_many_bits_each_part_takes(lanes_bits: int, size: int, monkeypatch: 
     )
     vocabulary, starts = model.model.vocabulary, token_payload.lane_starts(size, 1 << lanes_bits)
     lanes = [p.ids[low:high].tolist() for low, high in pairwise(p.first_ids.tolist())]
-    at, expected, coded = starts.tolist(), [0.0] * token_payload.PARTS, 0
+    at, expected, coded = starts.tolist(), [0.0] * levels.PARTS, 0
     for step in range(max(map(len, lanes))):
         for lane, ids in enumerate(lanes):
             if step < len(ids):
                 of_token = slice(coded * vocabulary.bits, (coded + 1) * vocabulary.bits)
-                expected[at[lane] // -(-size // token_payload.PARTS)] += range_coder.cost_bits(
-                    p.decisions[of_token], p.p1[of_token]
-                )
+                expected[at[lane] // -(-size // levels.PARTS)] += range_coder.cost_bits(p.decisions[of_token], p.p1[of_token])
                 at[lane] += len(vocabulary.decode(np.array([ids[step]])))
                 coded += 1
     assert encoded.part_bits.tolist() == pytest.approx(expected)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nncomp.bench.machine import this_machine
 from nncomp.blocks.levels import STANDARD
 from nncomp.errors import DataError, NncompError
 from nncomp.stream.storage import is_url
@@ -75,12 +75,21 @@ class Spent:
 
 
 # Prints exit status, seconds, and the largest memory of its child processes, which Linux counts in KiB and macOS in bytes.
-# Where it is terminated, run kills the command.
+# Where it is terminated, it kills the command, also one that has just begun.
 _LAUNCHER = """
 import signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+process, is_ended = None, False
+def end(*_):
+    global is_ended
+    is_ended = True
+    if process:
+        process.kill()
+signal.signal(signal.SIGTERM, end)
 start = time.perf_counter()
-code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+if is_ended:
+    process.kill()
+code = process.wait()
 wall = time.perf_counter() - start
 try:
     import resource
@@ -197,7 +206,7 @@ def surroundings(peers: dict[str, str]) -> dict[str, object]:
         "zstd": peers.get("zstd"),
         "brotli": peers.get("brotli"),
         "peers": peers,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": this_machine(),
         "measured": "commands: own processes, start included; Python's modules, where peak_bytes is null: in-process, one thread",
     }
 
@@ -276,12 +285,3 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _cpu() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import range_coder
+from nncomp.blocks.levels import PARTS
 from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.format.payloads import BytesHead
 from nncomp.mixing import byte_predictor
 
 _USUAL = BytesHead(MAX_TABLE_BITS)
-PARTS = 16  # of a block: after each part the encoder may be told to give up
 
 
 class EncodedBytes(NamedTuple):

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from nncomp.network.engine import Network
 
 _SAMPLE_BYTES = 1 << 16  # a sample tells whether a block is random, and whether bytes or tokens are smaller
-# Bytes are coded beside tokens in sixteen parts, and given up once they are larger. Bytes catch up only where long repeats
-# come often. So after 2, 4 and 8 parts, where the quickest LZMA leaves at least this share of the block, bytes are given up
-# if the later half of these parts takes this much more than as tokens (docs/log/speed.md).
-_LOOKS, _TOKENS_LEAD = {2: 0.3, 4: 0.3, 8: 0.2}, 1.1
+# Bytes are coded beside tokens in PARTS, and given up once they are larger. Bytes catch up only where long repeats come often.
+# So after 2 parts (of a long block), 4, 8 and 16, where the quickest LZMA leaves at least a share of the block, bytes are given
+# up if the later half of these parts takes so much more than as tokens (docs/log/format.md).
+_LOOKS = {2: (0.3, 1.2), 4: (0.3, 1.1), 8: (0.3, 1.1), 16: (0.2, 1.1)}  # by parts: the share, and how much more
+_LONG_BYTES = 2 << 20  # two parts of a shorter block are too little text to tell
 _LZMA_MARGIN = 1.3  # LZMA is coded in full when its quickest setting leaves at most this much more than the best so far
 
 
@@ -41,7 +42,7 @@ class CodedBlock:
     kind: BlockKind
     payload: bytes = field(repr=False)
     cost_bits: float
-    part_bits: tuple[float, ...] = ()  # of tokens and bytes: the surprisal of each sixteenth of the raw bytes
+    part_bits: tuple[float, ...] = ()  # of tokens and bytes: the surprisal of each of PARTS of the raw bytes
 
 
 class Codec:
@@ -71,7 +72,7 @@ class Codec:
         kinds = self._worth_coding(data, quick_bytes)
         for kind in kinds:
             if kind == BlockKind.BYTES:
-                coded = _encode_bytes(data, partial(_is_lost, best, left_share))
+                coded = _encode_bytes(data, partial(_is_lost, best, left_share, len(data)))
             else:
                 coded = self._encode(kind, data, threads)
             best = _smaller(best, coded) if coded else best
@@ -247,14 +248,14 @@ def _encode_bytes(data: bytes, is_lost: Callable[[list[float]], bool] = lambda _
     return CodedBlock(BlockKind.BYTES, found.payload, sum(found.part_bits), found.part_bits) if found else None
 
 
-def _is_lost(best: CodedBlock, left_share: float, part_bits: list[float]) -> bool:
+def _is_lost(best: CodedBlock, left_share: float, raw_bytes: int, part_bits: list[float]) -> bool:
     """Return whether bytes are given up for `best`; `part_bits` are the bits of their parts so far.
 
     `left_share` is the share of the block that the quickest LZMA leaves.
     """
     parts = len(part_bits)
-    if parts in _LOOKS and left_share >= _LOOKS[parts] and best.kind == BlockKind.TOKENS:
-        later = slice(parts // 2, parts)
-        if sum(part_bits[later]) >= _TOKENS_LEAD * sum(best.part_bits[later]):
+    if parts in _LOOKS and best.kind == BlockKind.TOKENS and (parts > 2 or raw_bytes >= _LONG_BYTES):
+        (least_share, lead), later = _LOOKS[parts], slice(parts // 2, parts)
+        if left_share >= least_share and sum(part_bits[later]) >= lead * sum(best.part_bits[later]):
             return True
     return sum(part_bits) > best.cost_bits

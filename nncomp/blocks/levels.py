@@ -11,6 +11,7 @@ from nncomp.errors import ModelError
 from nncomp.format.numbers import BLOCK_BYTES, MAX_LINES_LOG2, MIN_LINES_LOG2
 
 FIRST, STANDARD, LAST = 1, 5, 9
+PARTS = 32  # of a block: what each part takes as tokens tells early whether the block will be larger as bytes
 _LONG_BYTES = 8 << 20  # a longer block fills a table twice as large
 
 

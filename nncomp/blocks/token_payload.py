@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_threads
-from nncomp.blocks.levels import USUAL, Effort, lines_log2
+from nncomp.blocks.levels import PARTS, USUAL, Effort, lines_log2
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
@@ -28,7 +28,6 @@ from nncomp.network.choice import Choice, likely_codes
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 
-PARTS = 16  # of a block, whose surprisal is told
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
 _TRIED_BYTES = 1 << 14  # of a block this short codes are tried
 _SURE_BYTES, _SURE_BITS = 1 << 11, 6  # a code is sure to pay in so short a block where the network saves so much at its beginning
