@@ -138,8 +138,7 @@ def test_threads_give_bytes_up_at_the_same_place(monkeypatch: pytest.MonkeyPatch
     table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(2_500))
     kinds = []
     for lead in (1.1, 0.0):  # at the second, bytes are given up whatever they take
-        monkeypatch.setattr(codec, "_TOKENS_LEAD", lead)
-        monkeypatch.setattr(codec, "_LOOKS", {4: 1.0, 8: 0.0})
+        monkeypatch.setattr(codec, "_LOOKS", {4: (1.0, lead), 8: (0.0, lead)})
         one, two = (Codec(default_model()).encode_block(table, threads) for threads in (1, 2))
         assert one == two
         kinds.append(one.kind)

@@ -60,8 +60,8 @@ class Rows(NamedTuple):
     cumulative: Any  # max(G, S) + 1 int64
     walk: Any  # L + 1 int64: see `take_rows`, zeros at first
     lanes: Any  # R int64
-    before: Any  # R int32, when encoding
-    after: Any  # R int32
+    before: Any  # R int32, the token before
+    after: Any  # R int32, the token itself if it is known
     known: Any  # R bits uint16, the network's p1 of known tokens
 
 
@@ -104,6 +104,21 @@ def take_rows(ids: Any, first_ids: Any, walk: Any, start_token: int, before_R: A
 
 
 @inlined
+def _lanes_at_work(s: Any, starts: Any, first: int, count: int, lanes_R: Any, before_R: Any) -> int:
+    """Set the lanes from `first` on, so many, that are not decoded yet, and the last token of each; return how many they are.
+
+    An outside network has a row for each lane, so there all of them count.
+    """
+    rows = 0
+    for lane in range(first, first + count):
+        if s.is_outside or s.filled[lane] < starts[lane + 1] - starts[lane]:
+            lanes_R[rows] = lane
+            before_R[rows] = s.before[lane]
+            rows += 1
+    return rows
+
+
+@inlined
 def _predict_known(constants: Any, scratch: Any, after_R: Any, cumulative: Any, known_R: Any) -> None:
     """Set `known_R` (R bits, uint16) to the network's p1 of known tokens, from the rows that were fed."""
     for i in range(after_R.size):
@@ -121,7 +136,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
 
     An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
     """
-    decoding, rows = s.words.size > 0, scratch.rows.size
+    decoding, most = s.words.size > 0, scratch.rows.size
     groups, size, stages = scratch.groups.shape[1], scratch.tokens.size, 2 * constants.arrays.shift.shape[0] + 1
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
@@ -131,19 +146,20 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
     starts = m.constants.starts
     cumulative, walk, before_R, lanes_R, after_R, known_R = r.cumulative, r.walk, r.before, r.lanes, r.after, r.known
     for number in range(s.count[STEPS]):
-        if decoding:
-            first_lane = number % t.ahead * rows
-            before_R = s.before[first_lane : first_lane + rows]
-            for i in range(rows):
-                lanes_R[i] = first_lane + i
-        else:
-            rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
         if not t.mixes:
             wait_for(t.turn, number + 1 - t.ahead, t.give_core_away)
-        if s.count[LEFT] == 0 or s.count[WRONG] != 0 or rows == 0:
+        if decoding:
+            rows = _lanes_at_work(s, starts, number % t.ahead * most, most, lanes_R, before_R)
+        else:
+            rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
+        if s.count[LEFT] == 0 or s.count[WRONG] != 0 or (rows == 0 and not decoding):
             if t.mixes:
                 pass_on(t.turn, number + 1)
             return
+        if rows == 0:  # these lanes have ended, others have not
+            if t.mixes:
+                pass_on(t.turn, number + 1)
+            continue
         if not s.is_outside and exchange.first < stages:
             feed(constants, state, scratch, exchange, before_R[:rows], lanes_R, t.give_core_away)
         if not decoding and not s.is_outside:
@@ -214,7 +230,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             if decoding:
                 for k in range(width):
                     lane_data[here + k] = s.text[s.offsets[token] + k]
-                before_R[i] = token
+                s.before[lane] = token
             end_token(m, lane, bits, token, lane_data, here, width)
             s.filled[lane] += width
             s.count[TOKENS] += 1
