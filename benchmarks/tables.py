@@ -51,10 +51,11 @@ def machine(document: dict[str, Any]) -> str:
     'AMD EPYC, 2 cores'
     >>> here = {"cpu": "AMD EPYC", "kind": "znver3", "instructions": ["avx2"], "caches": {"L2": 512, "L3": 32768}, "cores": 2}
     >>> machine({"machine": here})
-    'AMD EPYC (znver3; avx2; L2 512 KiB, L3 32768 KiB), 2 cores'
+    'AMD EPYC (znver3; avx2; L2 512 KiB, L3 32 MiB), 2 cores'
     """
     here = document["machine"]
-    caches = ", ".join(f"{level} {size} KiB" for level, size in here.get("caches", {}).items() if level != "L1")
+    sizes = {level: f"{size} KiB" if size % 1024 else f"{size // 1024} MiB" for level, size in here.get("caches", {}).items()}
+    caches = ", ".join(f"{level} {size}" for level, size in sizes.items() if level != "L1")
     facts = "; ".join(filter(None, [here.get("kind"), ", ".join(here.get("instructions", [])), caches]))
     return f"{here['cpu']}{f' ({facts})' if facts else ''}, {here['cores']} cores"
 
@@ -123,7 +124,7 @@ def readme_figures(document: dict[str, Any], source: str, other: dict[str, Any],
     ]
     return (
         f"Processors: {machine(document)}, {date(source)}; {machine(other)}, {date(other_source)}. "
-        f"It has {document['threads']} threads there, the others one.\n"
+        f"nncomp has {document['threads']} threads, the others one.\n"
         f"Every file was decoded and compared. Speed and memory (of the largest process) are of `{SPEED_FILE}`, "
         f"{long[USUAL].raw_bytes:,} bytes, start included.\n"
         f"Model files are not counted: {model_sizes(text)}.\n\n{table(head, lines)}"

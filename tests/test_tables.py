@@ -43,6 +43,15 @@ def test_other_results_make_other_pages() -> None:
     assert "Another Processor" in tables.level_figures(tables.read(levels) | {"machine": other["machine"]}, levels)
 
 
+def test_files_of_both_processors_are_of_one_size() -> None:
+    """As docs/BENCHMARKS.md says."""
+    here, there = (tables.results(tables.read(source)) for source in named()[:2])
+    assert here.keys() == there.keys()
+    for file, rows in here.items():
+        ours = {name: row.packed_bytes for name, row in rows.items() if row.is_ours}
+        assert ours == {name: there[file][name].packed_bytes for name in ours}
+
+
 def test_what_stands_around_the_tables_stays() -> None:
     page = "a\n<!-- figures -->\nold\n<!-- /figures -->\nb\n"
     assert tables.replaced(page, "figures", "new") == "a\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nb\n"
