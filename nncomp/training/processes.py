@@ -6,6 +6,7 @@ first one writes files. Knows nothing of networks.
 
 from __future__ import annotations
 
+import gc
 import signal
 from datetime import timedelta
 from types import FrameType
@@ -94,6 +95,7 @@ class Processes:
         """Leave the group of processes after the training."""
         if self.count > 1:
             dist.destroy_process_group()
+            gc.collect()  # takes the group away with its threads: one that let go of a tensor while Python ends would abort it
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
