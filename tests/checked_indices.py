@@ -51,8 +51,9 @@ def altered(payload: bytes, seed: int) -> bytes:
 def tokens() -> None:
     """Tokens in one, two and four lanes, in one and two threads; and what altered payloads make of them."""
     network, data = Network(coded_model()), TEXT[:3000]
+    token_threads._TRIAL_TOKENS = 40
     token_threads._HALVED_WEIGHTS, token_threads._HALVED_BYTES = 0, 1  # the mechanism of large models
-    token_payload._LANE_BYTES = 512
+    token_payload._LANE_BYTES, token_threads._TRIED_BYTES = 512, 0
     for lanes in (1, 2, 4):
         for threads in (1, 2):
             payload = token_payload.encode_tokens(network, data, threads, Effort(max_lanes=lanes)).payload

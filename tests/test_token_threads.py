@@ -26,6 +26,7 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
     monkeypatch.setattr(token_threads, "_SPELL_TOKENS", 7)
     monkeypatch.setattr(token_threads, "_TRIAL_TOKENS", 3)
     monkeypatch.setattr(token_threads, "_FEWEST_SPELLS", 1)
+    monkeypatch.setattr(token_threads, "_TRIED_BYTES", 0)
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     clock = random.Random(lanes_bits)
     monkeypatch.setattr(time, "perf_counter", clock.random)

@@ -36,6 +36,7 @@ _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
 _HALVED_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of a slower way
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
+_TRIED_BYTES = 1 << 18  # of a block: a shorter one tries no more than one way to share the stages
 _SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
 _MOST_TOKENS = 1 << 14  # that are encoded at a time: the decisions of so many are in memory
 _NO_BYTES = np.zeros(0, np.uint8)
@@ -96,7 +97,7 @@ def encode(
     shared = shared._replace(p1=np.zeros((most + rows) * bits, np.uint16), places=np.zeros(most + rows, np.int32))
     state = begin.state or new_state(model, lanes, begin.code)
     alone = _Way([_part(network, state, lanes, rows)])
-    ways = [alone, *(_pipelines(network, state, lanes, rows) if threads > 1 and len(ids) > ROWS else [])]
+    ways = [alone, *(_pipelines(network, state, lanes, rows, len(data)) if threads > 1 and len(ids) > ROWS else [])]
     for _ in _spells(shared, mixing, ways, rows, most):
         done = int(shared.count[TOKENS])
         if not done:  # given tokens end before the bytes do
@@ -131,7 +132,7 @@ def decode(
         return data, int(shared.count[WRONG])
     ways = [_Way([whole])]
     if threads > 1 and lanes > 1:
-        ways += _pipelines(network, state, lanes, lanes // 2)[:-1]  # the token comes after the groups, so these are not passed on
+        ways += _pipelines(network, state, lanes, lanes // 2, len(data), is_known=False)
     elif threads > 1:
         ways += _halves(network, begin, len(data))
     for _ in _spells(shared, mixing, ways, lanes, len(data)):
@@ -170,10 +171,15 @@ def _part(network: Network, state: State, lanes: int, rows: int) -> _Part:
     return _Part(network.constants(rows), state, scratch, no_exchange(), new_rows(lanes, rows, groups, group_size))
 
 
-def _pipelines(network: Network, state: State, lanes: int, rows: int) -> list[_Way]:
-    """Return the ways in which two threads share the stages; the last one leaves none to the thread that mixes."""
+def _pipelines(network: Network, state: State, lanes: int, rows: int, raw_bytes: int, is_known: bool = True) -> list[_Way]:
+    """Return the ways in which two threads share the stages that are worth a try; of a short block one in the middle.
+
+    Where tokens are known, one of them leaves no stage to the thread that mixes. Else that thread needs the groups.
+    """
     mixes, feeds = (_part(network, state, lanes, rows) for _ in range(2))
-    both = new_pipelines(network.model.sizes, rows)
+    both = new_pipelines(network.model.sizes, rows)[: None if is_known else -1]
+    if raw_bytes < _TRIED_BYTES:
+        both = [both[len(both) // 2]]
     return [_Way([mixes._replace(exchange=last), feeds._replace(exchange=first)], ahead=2) for last, first in both]
 
 

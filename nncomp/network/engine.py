@@ -242,7 +242,7 @@ def feed(constants: Any, state: Any, scratch: Any, exchange: Any, tokens: Any, l
             _add(x, delta, a.mlp_out_scale[n])
     if end <= 2 * layers:
         passed = exchange.fed[0, 0]
-        _copy(x, exchange.passed[passed & 1])
+        _copy(x, exchange.passed[passed & 1, :rows])
         pass_on(exchange.fed[0], passed + 1)
         return
     _normalise(x, hidden)
