@@ -137,7 +137,7 @@ def other_speeds(document: dict[str, Any], other: dict[str, Any], other_source: 
     def share(rows: Row, name: str) -> list[str]:
         ours, peer = rows[name], rows[PEER]
         quotients = peer.compress_s / ours.compress_s, peer.decompress_s / ours.decompress_s
-        return [f"{row:.2f}" for row in quotients]
+        return [f"{each:.2f}" for each in quotients]
 
     here, there = results(document)[SPEED_FILE], results(other)[SPEED_FILE]
     names = [kind(each) for each in (document, other)]
@@ -293,10 +293,11 @@ def main(argv: list[str] | None = None) -> None:
     def name(path: Path) -> str:
         return path.resolve().relative_to(ROOT).as_posix()
 
-    _, other, levels = (
-        named(BENCHMARKS.read_text(encoding="utf-8")) if not (arguments.other and arguments.levels) else ("", "", "")
-    )
-    other, levels = name(arguments.other) if arguments.other else other, name(arguments.levels) if arguments.levels else levels
+    _, other, levels = named(BENCHMARKS.read_text(encoding="utf-8"))
+    if arguments.other:
+        other = name(arguments.other)
+    if arguments.levels:
+        levels = name(arguments.levels)
     for path, text in pages(name(arguments.results), other, levels).items():
         path.write_text(text, encoding="utf-8")
 

@@ -17,6 +17,7 @@ from numba import types
 from numba.core import cgutils
 
 import nncomp
+from nncomp import range_coder
 from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.byte_payload import decode_bytes, encode_bytes
 from nncomp.blocks.levels import Effort
@@ -75,10 +76,18 @@ def plain_bytes() -> None:
 
 
 def repeats() -> None:
-    """Repeats of all distances, found and taken out, by the library as its users call it."""
+    """Repeats of all distances, found and taken out, by the library as its users call it; a reference; the encoder's twin."""
     data = TEXT * 40 + random.Random(2).randbytes(70_000)
     packed = nncomp.compress(data + data[::-1] + data, model=None)
     assert nncomp.decompress(packed) == data + data[::-1] + data
+    reference = TEXT[:2000]
+    packed = nncomp.compress(TEXT[1500:3000], model=None, reference=reference)
+    assert nncomp.decompress(packed, reference=reference) == TEXT[1500:3000]
+    decisions, p1 = np.unpackbits(np.frombuffer(TEXT[:2000], np.uint8)), np.full(16_000, 40_000, np.uint16)
+    twin, other = range_coder.TwinEncoder(), range_coder.new_encoder()
+    for encoder in (twin, other):
+        encoder.add(decisions, p1)
+    assert np.array_equal(twin.words(), other.words())
 
 
 def outside() -> None:

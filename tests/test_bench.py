@@ -25,7 +25,7 @@ from rich.cells import cell_len
 
 import nncomp
 from nncomp import __version__
-from nncomp.bench import measure
+from nncomp.bench import machine, measure
 from nncomp.bench.corpora import CORPORA, Corpus, OpenUrl, Original, find_corpus
 from nncomp.bench.measure import Result
 from nncomp.bench.peers import peers
@@ -34,6 +34,7 @@ from nncomp.cli import bench_command
 from nncomp.cli.bench_command import Asked, Measured, _draw, _print_notes, _print_results, run_bench
 from nncomp.cli.files import Sink
 from nncomp.errors import DataError, NncompError
+from nncomp.machine import processor
 from nncomp.network.model import TRAINED_ON, save_model
 from nncomp.plots import front
 from nncomp.training import corpus as training_corpus
@@ -110,6 +111,20 @@ def test_a_command_that_is_measured_ends_with_the_measurement(tmp_path: Path, nu
     while Path(f"/proc/{started}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_what_is_told_of_the_processor(tmp_path: Path) -> None:
+    """Instructions that the network's products can be made of, and data caches as Linux tells them, if it does."""
+    here = machine.this_machine()
+    assert {f"+{name}" for name in here["instructions"]} <= processor.features() and here["kind"] == processor.name()
+    told = [("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "1024K"), ("3", "Unified", "?")]
+    for number, (level, kind, size) in enumerate(told):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        for name, value in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(f"{value}\n", encoding="ascii")
+    assert machine.caches(tmp_path) == {"L1": 48, "L2": 1024}
+    assert machine.caches(tmp_path / "none") == {}
 
 
 def test_bench_imports_nothing_from_the_current_folder(run: Run, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def this_machine() -> dict[str, Any]:
         "cpu": _cpu(),
         "kind": processor.name(),
         "instructions": [name for name in _INSTRUCTIONS if f"+{name}" in processor.features()],
-        "caches": _caches(),
+        "caches": caches(Path("/sys/devices/system/cpu/cpu0/cache")),
         "cores": os.cpu_count(),
         "system": platform.platform(),
     }
@@ -34,10 +34,10 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _caches() -> dict[str, int]:
-    """Return the KiB of the first core's data caches as Linux tells them, by level; nothing on another system."""
+def caches(cores_folder: Path) -> dict[str, int]:
+    """Return the KiB of a core's data caches by level, as Linux tells them in a folder; nothing on another system."""
     found = {}
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+    for folder in sorted(cores_folder.glob("index*")):
         with suppress(OSError, ValueError):
             if (folder / "type").read_text(encoding="ascii").strip() != "Instruction":
                 level = (folder / "level").read_text(encoding="ascii").strip()

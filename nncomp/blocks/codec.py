@@ -31,7 +31,7 @@ _SAMPLE_BYTES = 1 << 16  # a sample tells whether a block is random, and whether
 # So after 2 parts (of a long block), 4, 8 and 16, where the quickest LZMA leaves at least a share of the block, bytes are given
 # up if the later half of these parts takes so much more than as tokens (docs/log/format.md).
 _LOOKS = {2: (0.3, 1.2), 4: (0.3, 1.1), 8: (0.3, 1.1), 16: (0.2, 1.1)}  # by parts: the share, and how much more
-_LONG_BYTES = 2 << 20  # two parts of a shorter block are too little text to tell
+_TELLING_BYTES = 2 << 20  # two parts of a shorter block are too little text to tell
 _LZMA_MARGIN = 1.3  # LZMA is coded in full when its quickest setting leaves at most this much more than the best so far
 
 
@@ -254,7 +254,7 @@ def _is_lost(best: CodedBlock, left_share: float, raw_bytes: int, part_bits: lis
     `left_share` is the share of the block that the quickest LZMA leaves.
     """
     parts = len(part_bits)
-    if parts in _LOOKS and best.kind == BlockKind.TOKENS and (parts > 2 or raw_bytes >= _LONG_BYTES):
+    if parts in _LOOKS and best.kind == BlockKind.TOKENS and (parts > 2 or raw_bytes >= _TELLING_BYTES):
         (least_share, lead), later = _LOOKS[parts], slice(parts // 2, parts)
         if left_share >= least_share and sum(part_bits[later]) >= lead * sum(best.part_bits[later]):
             return True

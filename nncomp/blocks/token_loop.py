@@ -16,6 +16,7 @@ from nncomp.machine.turns import pass_on, wait_for
 from nncomp.mixing.token_predictor import begin_token, end_token, fetch, predict, update
 from nncomp.network.decisions import node_probability, path_probabilities, sum_up
 from nncomp.network.engine import feed, token_frequencies
+from nncomp.network.state import stage_count
 from nncomp.range_coder import decode_decision, is_spent
 
 TOKENS, LEFT, WRONG, STEPS = range(4)  # places in `Shared.count`
@@ -39,7 +40,7 @@ class Shared(NamedTuple):
     offsets: Any  # V + 1 int64, where the bytes of each token begin in `text`
     text: Any  # uint8, the bytes of all tokens of the vocabulary
     is_outside: Any  # bool, whether the network runs outside of this loop
-    count: Any  # 4 int64: tokens so far (when encoding: of one call), bytes left, what is wrong, steps or turns of one call
+    count: Any  # 4 int64: tokens so far (when encoding: of one call), bytes left, what is wrong, turns of one call
     position: Any  # 1 int64: bytes done, for whoever watches
 
 
@@ -48,9 +49,7 @@ class Turns(NamedTuple):
 
     turn: Any  # 1 int64: how many turns are done
     mixes: Any  # bool: whether the thread mixes and codes; a thread that does not feeds its part of the network and nothing else
-    ahead: (
-        int  # a thread that only feeds begins a turn when all are done but so many, itself counted; groups of lanes when decoding
-    )
+    ahead: int  # a thread that only feeds begins a turn when the turn so many before is done; so many groups of lanes are decoded
     give_core_away: Any  # uint64, the address of the function that a waiting thread calls
 
 
@@ -137,7 +136,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
     An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
     """
     decoding, most = s.words.size > 0, scratch.rows.size
-    groups, size, stages = scratch.groups.shape[1], scratch.tokens.size, 2 * constants.arrays.shift.shape[0] + 1
+    groups, size, stages = scratch.groups.shape[1], scratch.tokens.size, stage_count(state.h.shape[0])
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
         group_bits += 1
@@ -152,13 +151,12 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             rows = _lanes_at_work(s, starts, number % t.ahead * most, most, lanes_R, before_R)
         else:
             rows = take_rows(s.ids, s.first_ids, walk, s.before[0], before_R, lanes_R, after_R)
-        if s.count[LEFT] == 0 or s.count[WRONG] != 0 or (rows == 0 and not decoding):
+        is_done = s.count[LEFT] == 0 or s.count[WRONG] != 0 or (rows == 0 and not decoding)
+        if is_done or rows == 0:  # when decoding, lanes of this turn have ended and others have not
             if t.mixes:
                 pass_on(t.turn, number + 1)
-            return
-        if rows == 0:  # these lanes have ended, others have not
-            if t.mixes:
-                pass_on(t.turn, number + 1)
+            if is_done:
+                return
             continue
         if not s.is_outside and exchange.first < stages:
             feed(constants, state, scratch, exchange, before_R[:rows], lanes_R, t.give_core_away)

@@ -165,10 +165,13 @@ def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begi
 
 def _part(network: Network, state: State, lanes: int, rows: int) -> _Part:
     """Return a part that has the whole network and feeds so many rows."""
-    sizes = network.model.sizes
-    groups, group_size = sizes["group_count"], sizes["vocab_size"] // sizes["group_count"]
-    scratch = new_scratch(sizes, rows)
-    return _Part(network.constants(rows), state, scratch, no_exchange(), new_rows(lanes, rows, groups, group_size))
+    scratch = new_scratch(network.model.sizes, rows)
+    return _Part(network.constants(rows), state, scratch, no_exchange(), _rows(network, lanes, rows))
+
+
+def _rows(network: Network, lanes: int, rows: int) -> Rows:
+    groups, vocab_size = network.model.sizes["group_count"], network.model.sizes["vocab_size"]
+    return new_rows(lanes, rows, groups, vocab_size // groups)
 
 
 def _pipelines(network: Network, state: State, lanes: int, rows: int, raw_bytes: int, is_known: bool = True) -> list[_Way]:
@@ -187,13 +190,7 @@ def _halves(network: Network, begin: Begin, raw_bytes: int) -> list[_Way]:
     """Return the way in which two threads decode one lane; none for a block too small to gain by it."""
     is_large = sum(weight.size for weight in layer_weights(network.model.arrays)) >= _HALVED_WEIGHTS
     both = halves(network, begin.code) if is_large and raw_bytes >= _HALVED_BYTES else []
-    sizes = network.model.sizes
-    groups = sizes["group_count"]
-    parts = [
-        _Part(half.constants, half.state, half.scratch, half.exchange, new_rows(1, 1, groups, sizes["vocab_size"] // groups),
-              half.places, half.kept)
-        for half in both
-    ]  # fmt: skip
+    parts = [_Part(*half[:4], _rows(network, 1, 1), half.places, half.kept) for half in both]
     return [_Way(parts, is_split=True)] if parts else []
 
 

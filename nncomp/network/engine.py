@@ -34,7 +34,7 @@ from nncomp.network.model import (
 )
 from nncomp.network.products import choose_product, multiply, pack
 from nncomp.network.squared_relu import first_sums, mlp_out, squared_relu
-from nncomp.network.state import TOGETHER, new_scratch, new_state, no_exchange
+from nncomp.network.state import TOGETHER, new_scratch, new_state, no_exchange, stage_count
 
 _HALF = 1 << (SCALE_SHIFT - 1)
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `Constants.packed`, layer by layer; then the groups' two
@@ -240,7 +240,7 @@ def feed(constants: Any, state: Any, scratch: Any, exchange: Any, tokens: Any, l
             if is_half:
                 _add_other_half(exchange, delta, give_core_away)
             _add(x, delta, a.mlp_out_scale[n])
-    if end <= 2 * layers:
+    if end < stage_count(layers):
         passed = exchange.fed[0, 0]
         _copy(x, exchange.passed[passed & 1, :rows])
         pass_on(exchange.fed[0], passed + 1)

@@ -116,10 +116,8 @@ def mlp_out(
 ) -> None:
     """Set `out` to the product of the squared ReLU of `wide` (up to 4 rows) with the second weight of an MLP.
 
-    In int8 one output of the squared ReLU in a hundred is not zero (docs/log/network.md). The weights of these outputs are added:
-    the same sums in another order. A row with more than an eighth of them is multiplied as a whole.
-    The function takes the few arrays it needs: Numba counts references to every array of a tuple that it hands over, and for all
-    of `Constants` and `Scratch` that takes as long as the sums.
+    In int8 one or two outputs of the squared ReLU in a hundred are not zero (docs/log/network.md). The weights of these outputs
+    are added: the same sums in another order. A row with more than an eighth of them is multiplied as a whole.
     """
     if not _add_active(wide, scale, threshold, turned, mlp, out):
         z = mlp.z[: wide.shape[0]]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.machine.kernels import inlined
 from nncomp.network.code import NO_CODE, code_input, code_state
 from nncomp.network.model import Model
 from nncomp.network.tiles import room_words
@@ -141,9 +142,10 @@ def new_scratch(sizes: dict[str, int], rows: int) -> Scratch:
     )
 
 
-def stage_count(sizes: dict[str, int]) -> int:
+@inlined
+def stage_count(layers: int) -> int:
     """Return how many stages a feed has: two a layer, the recurrence and the MLP; and the groups."""
-    return 2 * sizes["layer_count"] + 1
+    return 2 * layers + 1
 
 
 def no_exchange() -> Exchange:
@@ -167,7 +169,7 @@ def new_pipelines(sizes: dict[str, int], rows: int) -> list[tuple[Exchange, Exch
     """
     bits = (sizes["vocab_size"] - 1).bit_length()
     passed, known = np.zeros((2, rows, sizes["width"]), np.int32), np.zeros((2, rows, bits), np.uint16)
-    both, stages = no_exchange()._replace(passed=passed, known=known), stage_count(sizes)
+    both, stages = no_exchange()._replace(passed=passed, known=known), stage_count(sizes["layer_count"])
     cuts = [np.int64(cut) for cut in range(stages // 2, stages + 1)]
     return [(both._replace(first=cut), both._replace(end=cut)) for cut in cuts]
 
