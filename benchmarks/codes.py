@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nncomp.bench.machine import this_machine
 from nncomp.blocks import token_payload
 from nncomp.blocks.levels import Effort
 from nncomp.network.choice import likely_codes
@@ -23,6 +26,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import load_model
 from nncomp.plots.picture import encode, kind_of
+from nncomp.version import commit
 
 COUNTS = {100: 8, 300: 8, 1_000: 6, 4_000: 3, 16_000: 1}  # texts of each size from each file
 WAYS = "none", "sent", "one for all", "another text's"
@@ -54,7 +58,7 @@ def measure(network: Network, texts: list[bytes]) -> np.ndarray[tuple[int, int, 
     sent = [sent_code(network, text) for text in texts]
     used = [code for code in sent if code != NO_CODE] or [NO_CODE]
     one = max(set(used), key=used.count)
-    likeliest = [choices[0].code if (choices := likely_codes(network, text)) else NO_CODE for text in texts]
+    likeliest = [choices[0].code if (choices := likely_codes(network, text, 4)) else NO_CODE for text in texts]
     others = likeliest[len(likeliest) // 2 :] + likeliest[: len(likeliest) // 2]
     rows = zip(texts, sent, others, strict=True)
     return np.array([[payload_bits(network, text, code) for code in (NO_CODE, own, one, other)] for text, own, other in rows])
@@ -80,6 +84,18 @@ def measure_sizes(path: Path, folder: Path, sizes: list[int]) -> list[dict[str, 
             print(f"  {way}: {of_bytes:+.2%} of bytes, {of_surprisal:+.2%} of surprisal")
         print("  sent, surprisal:", ", ".join(f"{name} {change:+.1%}" for name, change in sent.items()), flush=True)
     return found
+
+
+def table_rows(models: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Give a row for each size as docs/PAPER.md has it: bytes, texts, and for each model the changes."""
+    for size in [row["size"] for row in next(iter(models.values()))]:
+        by_model = [next(row for row in rows if row["size"] == size) for rows in models.values()]
+        cells = [f"{size:,}", str(by_model[0]["texts"])]
+        for row in by_model:
+            changes = [row["changes"]["sent"], *(row["changes"][way] for way in WAYS[2:])]
+            cells += [f"{100 * of_surprisal:+.2f} %" for _, of_surprisal in changes]
+            cells.insert(-2, f"{100 * changes[0][0]:+.2f} %")
+        yield f"| {' | '.join(cells)} |"
 
 
 def draw(models: dict[str, list[dict[str, Any]]], kind: str) -> bytes:
@@ -118,9 +134,11 @@ def main() -> None:
     asked = parser.parse_args()
     found = {path.stem: measure_sizes(path, asked.text, asked.sizes) for path in asked.models}
     if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+        made = {"command": shlex.join(sys.argv), "commit": commit(), "machine": this_machine(), "models": found}
+        asked.json.write_text(json.dumps(made, indent=1) + "\n")
     if asked.plot:
         asked.plot.write_bytes(draw(found, kind_of(asked.plot.name)))
+    print("\n".join(table_rows(found)))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def write_grown(path: Path) -> ModelFile:
 def with_codes(model: Model, entries: int, seed: int, size: int = 1 << 14) -> Model:
     """Return the model with a table of codes, random numbers within +-size."""
     random, s = np.random.default_rng(seed), model.sizes
-    shapes = (entries, s["width"]), (entries, s["layer_count"], s["state_width"])
+    shapes = (entries, s["width"]), (entries, s["layer_count"], s["state_width"]), (entries, s["width"])
     table = CodeTable(*(random.integers(-size, size + 1, shape).astype(np.int16) for shape in shapes))
     return replace(model, sizes=s | {"code_entries": entries}, code=table)
 

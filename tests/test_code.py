@@ -19,8 +19,8 @@ from nncomp.blocks import token_payload
 from nncomp.blocks.levels import Effort
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.payloads import TokensHead
-from nncomp.network.choice import likely_codes
-from nncomp.network.code import CodeTable, code_input, code_state
+from nncomp.network.choice import Choice, likely_codes
+from nncomp.network.code import CodeTable, code_input, code_state, named_codes
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model, load_model, parse_model, save_model
@@ -49,11 +49,14 @@ def test_engines_agree(name: str, lanes: int) -> None:
 
 
 def test_what_an_entry_says() -> None:
-    """Code c has the entry c - 1; the state has 8 fraction bits more than the table, and stays within the bound of h."""
-    table = CodeTable(np.array([[1, 2], [-32767, 32767]], np.int16), np.array([[[3]], [[-32767]]], np.int16))
-    assert code_input(table, 1).tolist() == [1, 2] and code_input(table, 2).tolist() == [-32767, 32767]
+    """Code c has the entry c - 1; input and state have 16 and 8 fraction bits more than the table. h stays within its bound."""
+    inputs, states = np.array([[1, 2], [-32767, 32767]], np.int16), np.array([[[3]], [[-32767]]], np.int16)
+    table = CodeTable(inputs, states, encoder=np.array([[2, 0], [-1, 2]], np.int16))
+    assert code_input(table, 1).tolist() == [1 << 16, 2 << 16] and code_input(table, 2).tolist() == [-32767 << 16, 32767 << 16]
     assert code_state(table, 1).tolist() == [[3 << 8]] and code_state(table, 2).tolist() == [[-32767 << 8]]
     assert 32767 << 8 < 1 << 26
+    for rows, named in (([[5, 1]], [1, 2]), ([[5, 1], [-3, 4]], [2, 1]), ([[0, 0]], [1, 2])):
+        assert named_codes(table, np.array(rows, np.int8)) == named, "the sums of rows times matrix, equal ones in their order"
 
 
 CASES = {"one lane": (TEXT[:700], 0), "four lanes": (TEXT[300:1500], 2), "empty lanes": (b"hello", 4)}
@@ -99,27 +102,17 @@ def gains(model: Model, data: bytes) -> dict[int, float]:
     return {code: none - surprisal_bits(network, ids, 1, code) for code in range(1, model.sizes["code_entries"] + 1)}
 
 
-def test_the_likeliest_code_is_found() -> None:
-    """All codes in one batch say what each says alone; the order is that of the bits saved."""
-    model = with_codes(small_model(), 6, 4, 3000)
-    for data in (TEXT[:12], TEXT[1000:1011]):  # all codes are tried on so few tokens
-        found, expected = likely_codes(Network(model), data), gains(model, data)
-        assert [choice.code for choice in found] == sorted(expected, key=lambda code: -expected[code])[:4]
-        assert all(choice.saved_bits == pytest.approx(expected[choice.code]) for choice in found)
-    assert likely_codes(Network(small_model()), TEXT) == [] == likely_codes(Network(model), b"")
-
-
-def test_few_of_many_codes_are_tried_further() -> None:
-    """The best for the first tokens are ordered by more tokens."""
-    model = with_codes(small_model(), 40, 5, 3000)
-    found, first = likely_codes(Network(model), TEXT[:2000]), gains_at_first(model)
-    assert len(found) == 4 and {choice.code for choice in found} == set(sorted(first, key=lambda code: -first[code])[:4])
-    assert [choice.saved_bits for choice in found] == sorted((choice.saved_bits for choice in found), reverse=True)
-
-
-def gains_at_first(model: Model) -> dict[int, float]:
-    ids = model.vocabulary.encode(TEXT[:2000])[:12]
-    return gains(model, b"".join(model.vocabulary.tokens[i] for i in ids))
+def test_the_likeliest_codes_are_found() -> None:
+    """Four that the encoder names, each with what it saves alone; the order is that of the bits saved."""
+    for entries in (3, 40):
+        model = with_codes(small_model(), entries, 4, 3000)
+        assert model.code is not None
+        for data in (TEXT[:12], TEXT[1000:1011]):
+            found, expected = likely_codes(Network(model), data, 4), gains(model, data)
+            named = named_codes(model.code, model.arrays.embedding[model.vocabulary.encode(data)])[:4]
+            assert [choice.code for choice in found] == sorted(named, key=lambda code: -expected[code])
+            assert all(choice.saved_bits == pytest.approx(expected[choice.code]) for choice in found)
+    assert likely_codes(Network(small_model()), TEXT, 4) == [] == likely_codes(Network(model), b"", 4)
 
 
 def test_a_code_is_sent_if_it_is_smaller() -> None:
@@ -136,10 +129,9 @@ def test_a_code_is_sent_if_it_is_smaller() -> None:
     assert taken == {False, True}
 
 
-def test_a_long_block_is_coded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And has no code, however much one saves at the beginning."""
+def test_what_is_coded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The likeliest code alone; with more effort, in a short block, none and so many codes."""
     data = TEXT[:3000]
-    monkeypatch.setattr(token_payload, "_TRIED_BYTES", len(data) - 1)
     fast = Network(with_codes(small_model(), 6, 4, 3000))
     encode, codes = token_payload.encode_and_learn, list[int]()
 
@@ -148,20 +140,16 @@ def test_a_long_block_is_coded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return encode(network, text, start, threads, code, effort)
 
     monkeypatch.setattr(token_payload, "encode_and_learn", counted)
-    assert token_payload.encode_tokens(fast, data)[0][2] == 0
-    assert codes == [0]
-    monkeypatch.setattr(token_payload, "_TRIED_BYTES", len(data))
-    monkeypatch.setattr(token_payload, "_SURE_BYTES", len(data))
-    best, second = (choice.code for choice in likely_codes(fast, data)[:2])
-    for count, sure_bits, tried in ((2, -1e9, [0, best, second]), (1, 1e9, [0, best]), (1, -1e9, [best])):
+    monkeypatch.setattr(token_payload, "likely_codes", lambda *_: [Choice(5, 9.0), Choice(2, 3.0), Choice(1, 1.0)])
+    for count, longest, tried in ((1, len(data), [5]), (2, len(data), [0, 5, 2]), (2, len(data) - 1, [5])):
         codes.clear()
-        monkeypatch.setattr(token_payload, "_SURE_BITS", sure_bits)
+        monkeypatch.setattr(token_payload, "_TRIED_BYTES", longest)
         token_payload.encode_tokens(fast, data, effort=Effort(tried_codes=count))
         assert codes == tried
-    monkeypatch.setattr(token_payload, "_SURE_BYTES", len(data) - 1)
+    monkeypatch.setattr(token_payload, "likely_codes", lambda *_: [Choice(2, -1.0)])
     codes.clear()
     token_payload.encode_tokens(fast, data)
-    assert codes == [0, best], "in a longer block no code is sure to pay"
+    assert codes == [0], "no code saves bits"
 
 
 def test_codes_that_cannot_be() -> None:
@@ -183,7 +171,7 @@ def test_another_code_is_never_taken_for_the_text() -> None:
             assert token_payload.decode_tokens(fast, payload[:2] + bytes([code]) + payload[3:], len(data)) != data
 
 
-@pytest.mark.parametrize("name", ["input", "state"])
+@pytest.mark.parametrize("name", CodeTable._fields)
 def test_tables_out_of_bounds_are_refused(name: str) -> None:
     model = coded_model()
     assert model.code is not None

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from nncomp.blocks import token_payload
-from nncomp.network.choice import likely_codes
+from nncomp.network.choice import code_bits, likely_codes
+from nncomp.network.code import named_codes
 from nncomp.network.engine import Network
 from nncomp.network.model import Model, load_model
 from nncomp.network.surprisal import surprisal_bits
@@ -44,7 +45,7 @@ def test_learned_codes_make_texts_smaller(learned: Model) -> None:
     """The integer network takes fewer bits with the code that is chosen; payloads are never larger, in all smaller."""
     network, saved, saved_with_mixing, all_bits = Network(learned), 0.0, 0.0, 0.0
     for data in (TEXT[:200], TEXT[700:1000], TEXT[2000:2200], LETTERS[3:120]):
-        ids, code = learned.vocabulary.encode(data), likely_codes(network, data)[0].code
+        ids, code = learned.vocabulary.encode(data), likely_codes(network, data, 4)[0].code
         none_bits = surprisal_bits(network, ids, 1)
         all_bits += none_bits
         saved += none_bits - surprisal_bits(network, ids, 1, code)
@@ -64,6 +65,18 @@ def test_only_the_table_is_learned(learned: Model) -> None:
         assert np.array_equal(getattr(learned.arrays, name), array), name
     assert learned.code is not None
     assert len(np.unique(learned.code.state.reshape(4, -1), axis=0)) == 4, "each code is another"
+
+
+def test_the_encoder_names_a_good_code(learned: Model) -> None:
+    """The first code that it names saves nearly as much as the best of all."""
+    assert learned.code is not None
+    network, first, best = Network(learned), 0.0, 0.0
+    for data in (TEXT[:200], TEXT[700:1000], TEXT[2000:2200], LETTERS[3:120], LETTERS[:50]):
+        ids = learned.vocabulary.encode(data)
+        none, *bits = code_bits(network, ids, range(5)).sum(0).tolist()
+        first += none - bits[named_codes(learned.code, learned.arrays.embedding[ids])[0] - 1]
+        best += none - min(bits)
+    assert first > 0.9 * best > 0
 
 
 def test_first_entries_are_of_similar_texts() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import re
+from math import log2
 from typing import Any
 
 import numpy as np
@@ -255,9 +256,9 @@ def test_numbers_of_the_token_tree() -> None:
     assert sum(rows) == shapes["weights"][0]
     finals = stated("The token tree", r"picks 16 sure \+ depth, of (\d+)\. .* min\(open, 15\) \+ level, of (\d+)\.")
     assert finals == start_values.FINAL_WEIGHT_SETS and sum(finals) == shapes["final_weights"][0]
-    assert stated("The token tree", r"\*network map\* is an APM of (\d+) contexts") == (start_values.NETWORK_MAP_CONTEXTS,)
-    assert stated("The token tree", r"b1\) % (\d+); 16 sure \+ level, of (\d+)\.") == start_values.APM_CONTEXTS
-    assert (25 * start_values.APM_CONTEXTS[1],) == shapes["map_1"]
+    assert stated("The token tree", r"M = 2\*\*min\((\d+), lines\)") == (log2(start_values.NODE_APM_CONTEXTS),)
+    assert stated("The token tree", r"of M; 16 sure \+ level, of (\d+)\.") == (start_values.MATCH_APM_CONTEXTS,)
+    assert shapes["map_1"] == (25 * start_values.MATCH_APM_CONTEXTS,)
     assert stated("The token tree", r"k = 0 with least (\d), then k = 1 with least (\d)") == token_predictor.MATCH_LEAST
 
 

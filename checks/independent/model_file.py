@@ -177,6 +177,7 @@ def _expected_of_code(claimed: dict[str, int], sizes: dict[str, int]) -> _Expect
     return {
         "code_input": ("i2", (K, sizes["width"]), table),
         "code_state": ("i2", (K, sizes["layer_count"], sizes["state_width"]), table),
+        "code_encoder": ("i2", (K, sizes["width"]), table),
     }
 
 

@@ -41,13 +41,14 @@ class Lane:
         self.told = np.zeros(model.sizes["width"], np.int64)
         if code:
             self.h += model.code["code_state"][code - 1] << 8
-            self.told += model.code["code_input"][code - 1]
+            self.told += model.code["code_input"][code - 1] << 16
 
     def step(self, token: int) -> None:
         """Take a token; the probabilities are then those of the next one."""
         a = self.arrays
         x = clip((a["embedding"][token] * a["embedding_scale"][token] + 128) >> 8, 2**23)
-        x = clip(x + self.told, 2**23)
+        x = clip(x + (self.told >> 16), 2**23)
+        self.told = self.told - (self.told >> 8)
         for layer in range(self.sizes["layer_count"]):
             x = self._layer(x, layer)
         self.hidden = _normalise(x)

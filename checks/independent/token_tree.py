@@ -87,8 +87,10 @@ class TokenTree:
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
         finals = np.split(start["final_weights"].astype(np.int64), [1024])
         self.mixer = Mixer([weights[r] for r in self.row_sets], finals)
-        self.corrections = Corrections([Apm.plain(65536), Apm(start["map_1"].astype(np.int64).reshape(-1, 25))], (2, 5, 1))
-        self.network_map = Apm.plain(65536)
+        self.apm_size = 2 ** min(16, lines_log2)
+        by_match = Apm(start["map_1"].astype(np.int64).reshape(-1, 25))
+        self.corrections = Corrections([Apm.plain(self.apm_size), by_match], (2, 5, 1))
+        self.network_map = Apm.plain(self.apm_size)
         self.decisions = 0
         self.places = [0] * (raw_bytes + 1)  # the tokens of all lanes
         self.known = [False] * (raw_bytes + 1)
@@ -108,13 +110,14 @@ class TokenTree:
         top = node if node < 256 else 256 + depth
         late = int(2 * depth >= self.bits)
         rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late, t1 >> max(self.bits - 10, 0)]
-        told = int(STRETCH[self.network_map.correct(combine(node, t1) % 65536, stretched) >> 4]) - stretched
+        by_token, by_byte = (combine(node, last) % self.apm_size for last in (t1, b1))
+        told = int(STRETCH[self.network_map.correct(by_token, stretched) >> 4]) - stretched
         from_network = [stretched, (n - 32768) >> 5, min(max(told, -X_LIMIT), X_LIMIT)]
         x = np.concatenate([self.records.predict(node, stretched), from_matches, from_network, [BIAS]])
         level = min(max((stretched + 2048) >> 8, 0), 15)
         finals = [16 * sure + depth, 16 * min(self.records.open_count(), 15) + level]
         mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], finals)
-        return self.corrections.p1(mixed, [combine(node, b1) % 65536, 16 * sure + level])
+        return self.corrections.p1(mixed, [by_byte, 16 * sure + level])
 
     def learn(self, bit: int) -> None:
         rate = 800 + 160000 // (64 + self.decisions // 128)

@@ -17,10 +17,11 @@ from nncomp.format.payloads import BytesHead
 from nncomp.mixing import byte_predictor
 
 _USUAL = BytesHead(MAX_TABLE_BITS)
+_LEAST_PART = 256  # bytes: to call a kernel takes as long as to code some fifty
 
 
 class EncodedBytes(NamedTuple):
-    """A payload, and the surprisal in bits of each part of the raw bytes."""
+    """A payload, and the surprisal in bits of each part of the raw bytes: of PARTS, or of fewer in a short block."""
 
     payload: bytes
     part_bits: tuple[float, ...]
@@ -44,7 +45,7 @@ def encode_bytes(
     raw, encoder = np.frombuffer(data, np.uint8), range_coder.new_encoder()
     part_bits: list[float] = []
     done = 0
-    for p1 in byte_predictor.probabilities_in_parts(raw, -(-len(data) // PARTS), head.table_bits, after):
+    for p1 in byte_predictor.probabilities_in_parts(raw, max(-(-len(data) // PARTS), _LEAST_PART), head.table_bits, after):
         decisions = np.unpackbits(raw[done : done + len(p1) // 8])  # most significant first, as the predictor takes them
         encoder.add(decisions, p1)
         part_bits.append(range_coder.cost_bits(decisions, p1))

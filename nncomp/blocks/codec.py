@@ -42,7 +42,7 @@ class CodedBlock:
     kind: BlockKind
     payload: bytes = field(repr=False)
     cost_bits: float
-    part_bits: tuple[float, ...] = ()  # of tokens and bytes: the surprisal of each of PARTS of the raw bytes
+    part_bits: tuple[float, ...] = ()  # of tokens: the surprisal of each of PARTS of the raw bytes; of bytes also of fewer
 
 
 class Codec:

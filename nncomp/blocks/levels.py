@@ -22,7 +22,7 @@ class Effort:
     max_lanes: int = 4  # fewer lanes are smaller, and slower
     max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line; twice as many where it is long
     is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
-    tried_codes: int = 1  # of a short block, so many codes are tried in full: 2 or more, and none; one alone if it is sure to pay
+    tried_codes: int = 1  # 1: a block has the likeliest code; more: a short block is coded with so many codes and with none
     window_log2: int = 29  # how far back in the literals a copy may reach
     block_bytes: int = BLOCK_BYTES  # the literals of a block; the last one of a file has up to half as many again
     is_stored: bool = False  # nothing is tried: for what is compressed already

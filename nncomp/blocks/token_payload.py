@@ -29,8 +29,8 @@ from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
-_TRIED_BYTES = 1 << 14  # of a block this short codes are tried
-_SURE_BYTES, _SURE_BITS = 1 << 11, 6  # a code is sure to pay in so short a block where the network saves so much at its beginning
+_NAMED_CODES = 4  # that the network tries for each that may be coded in full
+_TRIED_BYTES = 1 << 14  # of a block: with more effort, a block this short is coded with several codes
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
@@ -60,19 +60,17 @@ class Encoded(NamedTuple):
 def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effort = USUAL) -> Encoded:
     """Return the payload of a block (at least one byte); the same for any number of threads.
 
-    Of a short block payloads without a code and with likely codes are made, and the smallest is returned; or only the one with
-    the likeliest code, if it is the only one tried and sure to pay. A longer block has no code: what a code adds to the input of
-    each token is for the beginning of a text, and costs 0.04 to 0.33 % of 100 KB.
+    A block of one lane has the likeliest code. With more effort, payloads of a short block are made without a code, too, and with
+    some likely codes; the smallest is returned. Several lanes begin at several places of the text, of which a code says nothing.
     """
     start, likely = model_start(network), list[Choice]()
-    if len(data) <= _TRIED_BYTES:
-        likely = likely_codes(network, data)[: effort.tried_codes]
-    codes = [choice.code for choice in likely]
-    is_sure = len(likely) == 1 and likely[0].saved_bits > _SURE_BITS and len(data) <= _SURE_BYTES
-    if not is_sure:
-        codes.insert(0, NO_CODE)
-    found = [encode_and_learn(network, data, start, threads, code, effort) for code in codes]
-    return min(found, key=lambda each: (len(each.payload), each.cost_bits))
+    if not lanes_log2(len(data), effort.max_lanes):
+        likely = likely_codes(network, data, _NAMED_CODES * effort.tried_codes)
+    codes = [choice.code for choice in likely if choice.saved_bits > 0][: effort.tried_codes] or [NO_CODE]
+    if effort.tried_codes > 1 and len(data) <= _TRIED_BYTES:
+        found = [encode_and_learn(network, data, start, threads, code, effort) for code in dict.fromkeys([NO_CODE, *codes])]
+        return min(found, key=lambda each: (len(each.payload), each.cost_bits))
+    return encode_and_learn(network, data, start, threads, codes[0], effort)
 
 
 def model_start(network: Network) -> dict[str, NDArray[Any]]:

@@ -294,8 +294,7 @@ def _hand_over(last: _Way, way: _Way, whole: _Part) -> None:
         return
     for each in (last, way):
         for part in each.parts if each.is_split else []:
-            h, before = whole.state.h[:, :, part.places], whole.state.before
-            if each is last:
-                h[:], before[:] = part.state.h, part.state.before
-            else:
-                part.state.h[:], part.state.before[:] = h, before
+            of_whole = whole.state._replace(h=whole.state.h[:, :, part.places])
+            here, there = (part.state, of_whole) if each is last else (of_whole, part.state)
+            for name in State._fields:
+                getattr(there, name)[:] = getattr(here, name)

@@ -39,10 +39,12 @@ NETWORK_LEVELS = 16  # of the network's prediction
 BUCKETS_MOST = 15  # more contexts with a bucket count as so many
 FINAL_WEIGHT_SETS = match_model.SURE_VALUES * MAX_BITS, (BUCKETS_MOST + 1) * NETWORK_LEVELS
 
-# The APMs, and how many contexts each has; and of the APM that refines the network's prediction, by the last token and the node.
+# The APMs. The first one, and the one that refines the network's prediction, by the last token and the node, are APMs by node.
+# They have as many contexts as the hash table has lines, up to a number.
 APM_NAMES = "last byte and node", "match and network"
-APM_CONTEXTS = (1 << 16, NETWORK_LEVELS * match_model.SURE_VALUES)
-NETWORK_MAP_CONTEXTS = 1 << 16
+APMS = len(APM_NAMES)
+NODE_APM_CONTEXTS = 1 << 16
+MATCH_APM_CONTEXTS = NETWORK_LEVELS * match_model.SURE_VALUES
 
 ALL_SELECTORS = tuple(range(len(SELECTOR_NAMES)))
 
@@ -74,7 +76,7 @@ def shapes(contexts: int, selectors: int) -> dict[str, tuple[Any, tuple[int, ...
         "records": (np.uint32, (contexts * RECORD_MAPS,)),
         "record_joint": (np.uint32, (contexts * RECORD_MAPS * NETWORK_BINS,)),
         "strength": (np.uint32, (MATCHES * match_model.CLASSES,)),
-        "map_1": (np.int32, (APM_CONTEXTS[1] * mixer.APM_POINTS,)),
+        "map_1": (np.int32, (MATCH_APM_CONTEXTS * mixer.APM_POINTS,)),
     }
 
 

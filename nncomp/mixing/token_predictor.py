@@ -25,7 +25,7 @@ from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import (
-    APM_CONTEXTS,
+    APMS,
     BUCKETS_MOST,
     BY_KINDS,
     BY_LAST_BYTE,
@@ -36,13 +36,12 @@ from nncomp.mixing.start_values import (
     LAST_TOKENS_BITS,
     MAX_BITS,
     NETWORK_LEVELS,
-    NETWORK_MAP_CONTEXTS,
+    NODE_APM_CONTEXTS,
 )
 
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
 _MISSES_TO_LEAVE = 0xF  # four in a row: a match is followed no more
 _APM_SHARES = (2, 5, 1)  # eighths: of the mixed prediction, and of each APM
-_LAST_BYTE_MASK, _LAST_TOKEN_MASK = APM_CONTEXTS[0] - 1, NETWORK_MAP_CONTEXTS - 1
 _LEAST_RATE, _EXTRA_RATE = 800, 160_000  # of learning, see mixer.falling_rate
 _DECISIONS_SHIFT = 7  # the rate falls with the decisions >> this
 CONTEXT_MAPS = "histories", "joint", "records", "record_joint"  # the start values of the maps of `TokenHistories`, in its order
@@ -55,6 +54,7 @@ class TokenConstants(NamedTuple):
     contexts: Any  # (N,) int64: the numbers of the contexts in use
     selectors: Any  # (R,) int64: the numbers of the selectors in use
     starts: Any  # (L + 1,) int64: where each lane's bytes begin in the block
+    apm_mask: Any  # int64, the contexts less one of the APMs by node: a power of 2 less one
 
 
 class TokenMemory(NamedTuple):
@@ -107,8 +107,8 @@ def _last_token(m: TokenMixing, lane: int) -> int:
 @inlined
 def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
-    mixer.ask_for_apm(m.memory.network_map, combine(node, _last_token(m, lane)) & _LAST_TOKEN_MASK)
-    mixer.ask_for_apm(m.memory.apms[0], combine(node, b1) & _LAST_BYTE_MASK)
+    mixer.ask_for_apm(m.memory.network_map, combine(node, _last_token(m, lane)) & m.constants.apm_mask)
+    mixer.ask_for_apm(m.memory.apms[0], combine(node, b1) & m.constants.apm_mask)
     if depth > 0 and token_histories.depth_in_part(bits, depth) == 0:
         token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
 
@@ -141,7 +141,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
     inputs, last, contexts = mixing.inputs, mixing.last, m.constants.contexts.size
     t1 = _last_token(m, lane)
-    by_token = combine(node, t1) & _LAST_TOKEN_MASK
+    by_token = combine(node, t1) & m.constants.apm_mask
     deep = token_histories.depth_in_part(bits, depth)
     if deep == 0:
         token_histories.look_up(memory.histories, places, inputs, depth)
@@ -160,7 +160,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     mixing.final_chosen[1] = FINAL_WEIGHT_SETS[0] + min(places.counts[0], BUCKETS_MOST) * NETWORK_LEVELS + level
     mixer.mix(memory.mixer, mixing)
     m.scratch.network[0], m.scratch.network[1] = by_token, stretched
-    last[APM_CONTEXT] = combine(node, b1) & _LAST_BYTE_MASK
+    last[APM_CONTEXT] = combine(node, b1) & m.constants.apm_mask
     last[APM_CONTEXT + 1] = sure * NETWORK_LEVELS + level
     return mixer.refine(memory.apms, mixing, _APM_SHARES)
 
@@ -262,19 +262,24 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
     lanes = len(starts) - 1
     start = {name: array.copy() for name, array in start_values.check_start(given).items()}
     contexts, selectors = start_values.chosen_parts(start)
-    count = len(contexts)
-    mixing = mixer.new_mixer_scratch(start_values.input_count(count), len(selectors), len(FINAL_WEIGHT_SETS), len(APM_CONTEXTS))
+    count, by_node = len(contexts), min(lines, NODE_APM_CONTEXTS)
+    mixing = mixer.new_mixer_scratch(start_values.input_count(count), len(selectors), len(FINAL_WEIGHT_SETS), APMS)
     mixing.inputs[start_values.bias_input(count)] = BIAS
     return TokenMixing(
-        TokenConstants(np.array(contexts, np.int64), np.array(selectors, np.int64), np.asarray(starts, np.int64)),
+        TokenConstants(
+            contexts=np.array(contexts, np.int64),
+            selectors=np.array(selectors, np.int64),
+            starts=np.asarray(starts, np.int64),
+            apm_mask=np.int64(by_node - 1),
+        ),
         TokenMemory(
             texts=byte_contexts.new_text(lanes),
             tokens=token_contexts.new_tokens(raw_bytes, lanes),
             matches=match_model.new_matches(lanes, lines, start["strength"]),
             histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
             mixer=Mixer(start["weights"], start["final_weights"]),
-            apms=(mixer.new_apm(APM_CONTEXTS[0]), start["map_1"]),
-            network_map=mixer.new_apm(NETWORK_MAP_CONTEXTS),
+            apms=(mixer.new_apm(by_node), start["map_1"]),
+            network_map=mixer.new_apm(by_node),
             decisions=np.zeros(1, np.int64),
         ),
         TokenScratch(

@@ -22,7 +22,7 @@ from nncomp.mixing.byte_predictor_reference import (
     predict_matches,
     stretch,
 )
-from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, OTHER_INPUTS, WEIGHT_SETS
+from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, NODE_APM_CONTEXTS, OTHER_INPUTS, WEIGHT_SETS
 from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
 
@@ -95,6 +95,7 @@ class TokenReference:
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history, self.decisions = bits, History(starts), 0
+        self.by_node = min(lines, NODE_APM_CONTEXTS)  # contexts of the APMs by node
         start = {name: array.tolist() for name, array in given.items()}
         self.chosen, self.selectors = start["contexts"], start["row_sets"]
         count = len(self.chosen)
@@ -178,12 +179,12 @@ class TokenReference:
         (b1,), (t1,) = last_bytes(self.data[lane], 1), self.history.last_tokens(lane, 1)
         by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late, t1 >> max(self.bits - 10, 0)
         level = min(max((net + 2048) // 256, 0), 15)
-        self.network = combine(node, t1) % 65536, net
+        self.network = combine(node, t1) % self.by_node, net
         return self.mixer.predict(
             [*inputs, *more, net, (network - 32768) >> 5, limit(stretch(self.network_map.refine(*self.network)) - net), 256],
             [by[k] for k in self.selectors],
             [16 * sure + depth, 16 * min(self.histories.buckets_found(), 15) + level],
-            [combine(node, b1) % 65536, 16 * sure + level],
+            [combine(node, b1) % self.by_node, 16 * sure + level],
         )
 
     def update(self, bit: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
-from nncomp.network.code import NO_CODE
+from nncomp.network.code import FADE_SHIFT, INPUT_SHIFT, NO_CODE
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -162,7 +162,8 @@ def _frequencies(acc: Any, scale: Any, bias: Any, exp2: Any, out: Any) -> None:
 def _embed(embedding: Any, scale: int, code: Any, x: Any) -> None:
     for j in range(x.size):
         v = (np.int64(embedding[j]) * scale + 128) >> 8
-        v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + code[j]
+        v = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX) + (code[j] >> INPUT_SHIFT)  # |code| < 2**31
+        code[j] -= code[j] >> FADE_SHIFT
         x[j] = np.int32(min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX))
 
 

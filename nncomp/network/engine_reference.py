@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.network.code import NO_CODE, code_input, code_state
+from nncomp.network.code import FADE_SHIFT, INPUT_SHIFT, NO_CODE, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -104,7 +104,8 @@ class ReferenceEngine:
         a = self.model.arrays
         rows = a.embedding[tokens_L].astype(np.int64) * a.embedding_scale[tokens_L][:, None]
         x = np.clip((rows + 128) >> 8, -RESIDUAL_MAX, RESIDUAL_MAX)
-        x = np.clip(x + self.code, -RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**15
+        x = np.clip(x + (self.code >> INPUT_SHIFT), -RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**31
+        self.code -= self.code >> FADE_SHIFT
         for i in range(len(self.h)):
             x = self._layer(i, x)
         self.hidden = normalise(x)

@@ -85,7 +85,7 @@ def halves(network: Network, code: int = NO_CODE) -> list[Half]:
         packed = np.array([address for address, _ in pairs], np.uint64)
         packed = np.concatenate([packed, constants.packed[len(pairs) :]])  # the tokens of a group are predicted by one thread
         state = new_state(network.model, 1)
-        state = state._replace(h=np.ascontiguousarray(whole.h[:, :, slices[0]]), code=whole.code)
+        state = state._replace(h=np.ascontiguousarray(whole.h[:, :, slices[0]]), code=whole.code.copy())
         scratch, kept = new_scratch(sizes | own_sizes, 1), [buffer for _, buffer in pairs]
         found.append(Half(constants._replace(packed=packed), state, scratch, exchanges[half], slices[0], kept))
     return found

@@ -29,7 +29,7 @@ class State(NamedTuple):
 
     h: NDArray[np.int32]  # N L E
     before: NDArray[np.int8]  # N L D, the normalised input of the token before
-    code: NDArray[np.int64]  # L D, what its code adds to the input of each token; it stays the same
+    code: NDArray[np.int64]  # L D, what its code adds to the input of the next token, in finer steps (`code.INPUT_SHIFT`)
 
 
 class MlpScratch(NamedTuple):

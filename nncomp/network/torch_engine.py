@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomp.errors import DeviceError
-from nncomp.network.code import NO_CODE, code_input, code_state
+from nncomp.network.code import FADE_SHIFT, INPUT_SHIFT, NO_CODE, code_input, code_state
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -227,12 +227,20 @@ class TorchEngine:
         t, tokens = self.network.there, self.network.to_device(tokens_TL.astype(np.int64))
         rows = t["embedding"][tokens].to(torch.int64) * t["embedding_scale"][tokens][..., None]
         x = ((rows + 128) >> 8).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
-        x = (x + self._code).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)  # |code| < 2**15
+        x = (x + self._added(len(x))[:, None]).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
         for n in range(len(self.h)):
             x = self._layer(n, x)
         hidden_TLD = normalise(x)
         self._hidden = hidden_TLD[-1]
         return hidden_TLD
+
+    def _added(self, steps: int) -> Tensor:
+        """Return what the code adds to the inputs of the next tokens, shape (T, D). |code| < 2**31."""
+        found = torch.empty((steps, len(self._code)), dtype=torch.int64, device=self.network.device)
+        for row in found.unbind():
+            torch.bitwise_right_shift(self._code, INPUT_SHIFT, out=row)
+            self._code -= self._code >> FADE_SHIFT
+        return found
 
     def _layer(self, n: int, x: Tensor) -> Tensor:
         m, t, e = self.network, self.network.there, self.h.shape[2]

@@ -1,8 +1,9 @@
 """The table of codes of a model: entries learned by gradient on the beginnings of texts, all weights frozen.
 
-An entry is the state that a lane starts from, and what is added to the input of each token. Each text trains the entry that suits
-it best: at first that of texts with similar tokens in files of the same name, later whichever of its own and another entry needs
-fewer bits for the first tokens. The network runs in float with all its roundings. Also a command, for a model that exists:
+An entry is the state that a lane starts from, and what is added to the input of a token, which fades (`nncomp.network.code`).
+Each text trains the entry that suits it best: at first that of texts with similar tokens in files of the same name, later
+whichever of its own and another entry needs fewer bits for the first tokens. The network runs in float with all its roundings.
+Also a command, for a model that exists:
 
     python -m nncomp.training.code_table models/default.safetensors new.safetensors TEXT... --codes 64 --steps 300
 """
@@ -26,8 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nncomp.network.code import STEPS_BITS, STEPS_MAX, CodeTable
+from nncomp.network.code import FADE_SHIFT, STEPS_BITS, STEPS_MAX, CodeTable
 from nncomp.network.model import Model, load_model, save_model
+from nncomp.training.code_encoder import with_encoder
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.float_network import FloatNetwork, Linear
 from nncomp.training.restore import restore
@@ -54,7 +56,7 @@ class CodePlan:
 
 
 def learn_codes(model: Model, corpora: list[Corpus], plan: CodePlan, report: Report = lambda line: None) -> Model:
-    """Return the model with a table of codes, learned on the beginnings of texts of the corpora."""
+    """Return the model with a table of codes and its encoder, learned on the beginnings of texts of the corpora."""
     random = np.random.default_rng(plan.seed)
     names, texts = zip(*_texts(corpora, plan, random), strict=True)
     ids_BT = np.full((len(texts), plan.tokens), _NOTHING, np.int64)
@@ -63,7 +65,7 @@ def learn_codes(model: Model, corpora: list[Corpus], plan: CodePlan, report: Rep
         row[: len(ids)] = ids
     entry_B, family_K = _first_entries(ids_BT, np.unique(names, return_inverse=True)[1], plan.codes, random)
     table = _Learner(model, plan, family_K).run(ids_BT, entry_B, random, report)
-    return replace(model, sizes=model.sizes | {"code_entries": plan.codes}, code=table)
+    return with_encoder(replace(model, sizes=model.sizes | {"code_entries": plan.codes}, code=table), ids_BT, random)
 
 
 def _texts(corpora: list[Corpus], plan: CodePlan, random: np.random.Generator) -> Iterator[tuple[str, bytes]]:
@@ -138,13 +140,14 @@ class _Learner:
         ids = torch.from_numpy(np.ascontiguousarray(ids_BT[:, :tokens].T))
         known, ids = ids != _NOTHING, ids.clamp_min(0)
         fed = torch.cat([torch.full_like(ids[:1], self.start), ids[:-1]])
-        hidden, _ = self.network.hidden(fed, self.network.coded_state(states.transpose(0, 1)), inputs)
+        left_T = (1 - 2.0**-FADE_SHIFT) ** torch.arange(len(fed))
+        hidden, _ = self.network.hidden(fed, self.network.coded_state(states.transpose(0, 1)), left_T[:, None, None] * inputs)
         return (self.network.token_losses(hidden, ids) * known).sum(0) / math.log(2)
 
     def run(
         self, ids_BT: NDArray[np.int64], entry_B: NDArray[np.int64], random: np.random.Generator, report: Report
     ) -> CodeTable:
-        """Learn for the steps of the plan; return the table in integers. `entry_B` changes."""
+        """Learn for the steps of the plan; return the table in integers, with an encoder of zeros. `entry_B` changes."""
         plan, order, moved = self.plan, list[int](), 0
         rate = plan.learning_rate
         optimizer = torch.optim.Adam([{"params": self.state, "lr": rate}, {"params": self.input, "lr": rate / 4}])
@@ -165,7 +168,8 @@ class _Learner:
             optimizer.step()
             if (step + 1) % 25 == 0:
                 report(f"codes: step {step + 1}, {float(loss.detach()):.3f} bits a token, {moved} texts took another code")
-        return CodeTable(*(_in_steps(part) for part in reversed(self.table())))
+        states, inputs = (_in_steps(part) for part in self.table())
+        return CodeTable(inputs, states, np.zeros_like(inputs))
 
     @torch.no_grad()
     def _better(
@@ -207,11 +211,12 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=64)
     parser.add_argument("--steps", type=int, default=CodePlan.steps)
     parser.add_argument("--texts", type=int, default=CodePlan.texts, help="of each file's name")
+    parser.add_argument("--tokens", type=int, default=CodePlan.tokens, help="of a text")
     parser.add_argument("--seed", type=int, default=CodePlan.seed)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     corpora = [find_corpus(text) for text in asked.text]
-    plan = CodePlan(asked.codes, asked.steps, asked.seed, asked.texts)
+    plan = CodePlan(asked.codes, asked.steps, asked.seed, asked.texts, 7 * asked.tokens, asked.tokens)
     model = learn_codes(load_model(asked.model), corpora, plan, lambda line: print(line, flush=True))
     command = shlex.join(["python", "-m", "nncomp.training.code_table", *sys.argv[1:]])
     made = {"command": command, "date": time.strftime("%Y-%m-%d"), "steps": plan.steps}

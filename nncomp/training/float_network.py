@@ -218,15 +218,15 @@ class FloatNetwork(nn.Module):
         rows = norm(self.embedding)
         return fake_int8_rows(rows) if self.quantized else rows
 
-    def hidden(self, ids_TL: Tensor, state: State, code_LD: Tensor | None = None) -> tuple[Tensor, State]:
+    def hidden(self, ids_TL: Tensor, state: State, code: Tensor | None = None) -> tuple[Tensor, State]:
         """Return the normalised output of the last layer, shape (T, L, D), and the state after the last step.
 
-        `code_LD` is the input that `CodeTables` gives for each lane's code; each step adds it to its own input.
+        `code` is what each lane's code adds to the input of each step, shape (L, D) or (T, L, D).
         """
         rows = F.embedding(ids_TL, self.embedding_rows() if self.quantized else self.embedding)
         x = rows if self.quantized else fused.norm(rows)
-        if code_LD is not None:
-            x = x + code_LD
+        if code is not None:
+            x = x + code
         after: State = []
         for layer, (h, y) in zip(self.layers, state, strict=True):
             x, h, y = layer(x, h, y)

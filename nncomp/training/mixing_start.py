@@ -21,8 +21,8 @@ from nncomp.mixing.bit_histories import STATES, new_state_maps
 from nncomp.mixing.match_model import MATCHES
 from nncomp.mixing.start_values import (
     ALL_SELECTORS,
-    APM_CONTEXTS,
     FINAL_WEIGHT_SETS,
+    MATCH_APM_CONTEXTS,
     WEIGHT_SETS,
     bias_input,
     chosen_parts,
@@ -74,7 +74,7 @@ def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SEL
         "records": new_record_maps(count),
         "record_joint": new_joint_maps(count, RECORD_MAPS),
         "strength": match_model.first_strength(_STRENGTH_SLOPE),
-        "map_1": mixer.new_apm(APM_CONTEXTS[1]),
+        "map_1": mixer.new_apm(MATCH_APM_CONTEXTS),
     }
 
 
