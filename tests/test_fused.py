@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -76,8 +77,10 @@ def test_shift(steps: int) -> None:
         torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
 
 
-def test_fake_int8() -> None:
-    """Values to the bit; no gradient where a value is clipped."""
+@pytest.mark.parametrize("part", [100, 1 << 16])
+def test_fake_int8(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values to the bit, in several parts and in one; no gradient where a value is clipped."""
+    monkeypatch.setattr(sys.modules[fake_int8.__module__], "_PART", part)
 
     def plain(x: Tensor) -> Tensor:
         steps = torch.clamp(x / scale, -INT8_MAX, INT8_MAX)

@@ -67,3 +67,20 @@ def test_one_process_has_nobody_to_wait_for() -> None:
     processes.leave()
     rows = torch.ones(2, 3)
     assert processes.is_first and processes.total([1.5], torch.device("cpu")) == [1.5] and processes.joined(rows) is rows
+
+
+def test_threads_are_as_many_as_asked() -> None:
+    """Also after Numba's first parallel loop, which gives torch all cores where both use one library of threads."""
+    script = """
+import sys, torch
+from nncomp.training.processes import use_threads
+from nncomp.training.recurrence import scan
+torch.set_num_threads(2)
+use_threads(int(sys.argv[1]))
+a = torch.rand(16, 64)
+scan(a, a, a[0])
+print(torch.get_num_threads())
+"""
+    for asked, taken in ((1, 1), (2, 2), (0, 2)):
+        found = subprocess.run([sys.executable, "-c", script, str(asked)], capture_output=True, text=True, check=True)
+        assert found.stdout == f"{taken}\n"

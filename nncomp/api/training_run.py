@@ -44,14 +44,13 @@ def train(
     path, training = Path(out), training or Training()
     check_output(path)
     try:
-        import torch
+        from nncomp.training.processes import use_threads
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
     from nncomp.training.whole_run import finish
     from nncomp.training.whole_run import train as run
 
-    if training.threads:
-        torch.set_num_threads(training.threads)
+    use_threads(training.threads)
     work, rows = Path(folder) if folder is not None else path.with_suffix(".work"), list[Row]()
     plan = plan_of(os.fspath(data), work, training, "nncomp.train")
     say = report or (lambda line: None)

@@ -72,16 +72,14 @@ def train(wanted: Wanted) -> None:
     check_output(out)
     _check_plot(wanted.plot)
     try:
-        import torch
+        from nncomp.training.processes import join_processes, use_threads
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
     from nncomp.cli.train_display import Display
-    from nncomp.training.processes import join_processes
     from nncomp.training.whole_run import finish
     from nncomp.training.whole_run import train as run
 
-    if wanted.threads:
-        torch.set_num_threads(wanted.threads)
+    use_threads(wanted.threads)
     plan = plan_of(wanted.data, wanted.work, wanted.training(time_s), shlex.join(["nncomp", *sys.argv[1:]]))
     processes = join_processes()
     with Display(plan.config, is_silent=not processes.is_first) as display:

@@ -32,6 +32,7 @@ from nncomp.network.model import Model, load_model, save_model
 from nncomp.training.code_encoder import with_encoder
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.float_network import FloatNetwork, Linear
+from nncomp.training.processes import use_threads
 from nncomp.training.restore import restore
 from nncomp.training.text_files import Report
 
@@ -214,7 +215,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=CodePlan.tokens, help="of a text")
     parser.add_argument("--seed", type=int, default=CodePlan.seed)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
+    use_threads(1)
     corpora = [find_corpus(text) for text in asked.text]
     plan = CodePlan(asked.codes, asked.steps, asked.seed, asked.texts, 7 * asked.tokens, asked.tokens)
     model = learn_codes(load_model(asked.model), corpora, plan, lambda line: print(line, flush=True))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 INT8_MAX = 127
+_PART = 1 << 16  # elements: 256 KiB
 NORM_STEPS = 16  # a normalised activation y is coded as round(y * 16), so |y| <= 7.94
 
 
@@ -31,13 +32,25 @@ def round_straight_through(x: Tensor) -> Tensor:
     return result
 
 
+def _parts(x: Tensor, is_whole: bool) -> tuple[Tensor, ...]:
+    return (x,) if is_whole else torch.split(x.view(-1), _PART)
+
+
 class _FakeInt8(torch.autograd.Function):
+    """On a CPU it works on parts that stay in the cache of a core from one pass to the next."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor | float) -> Tensor:
-        steps = x / scale
+        x = x.contiguous()
+        result, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+        is_whole = x.is_cuda or (isinstance(scale, Tensor) and scale.dim() > 0)
+        for given, steps, is_inside in zip(*(_parts(each, is_whole) for each in (x, result, inside)), strict=True):
+            torch.div(given, scale, out=steps)
+            torch.le(steps.abs(), INT8_MAX, out=is_inside)
+            steps.clamp_(-INT8_MAX, INT8_MAX).add_(0.5).floor_().mul_(scale)
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(steps.abs() <= INT8_MAX)
-        return steps.clamp_(-INT8_MAX, INT8_MAX).add_(0.5).floor_().mul_(scale)
+            ctx.save_for_backward(inside)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

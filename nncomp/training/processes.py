@@ -12,6 +12,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any
 
+import numba
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -19,6 +20,16 @@ from torch import Tensor
 from nncomp.errors import DataError
 
 _PATIENCE = timedelta(days=1)  # of a process that waits for another: the others wait while the first one reads the corpus
+
+
+def use_threads(count: int) -> None:
+    """Let torch and Numba's loops take so many threads; 0: as many as torch takes.
+
+    Numba comes first: where both use one library of threads, Numba's first parallel loop gives torch all cores.
+    """
+    count = count or torch.get_num_threads()
+    numba.set_num_threads(min(count, int(numba.config.NUMBA_NUM_THREADS)))
+    torch.set_num_threads(count)
 
 
 def choose_device() -> torch.device:
