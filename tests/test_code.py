@@ -146,6 +146,11 @@ def test_what_is_coded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(token_payload, "_TRIED_BYTES", longest)
         token_payload.encode_tokens(fast, data, effort=Effort(tried_codes=count))
         assert codes == tried
+    codes.clear()
+    with monkeypatch.context() as lanes:
+        lanes.setattr(token_payload, "lanes_log2", lambda *_: 1)
+        token_payload.encode_tokens(fast, data)
+    assert codes == [0], "lanes begin at several places of a text"
     monkeypatch.setattr(token_payload, "likely_codes", lambda *_: [Choice(2, -1.0)])
     codes.clear()
     token_payload.encode_tokens(fast, data)
