@@ -21,7 +21,9 @@ from nncomp import range_coder
 from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.byte_payload import decode_bytes, encode_bytes
 from nncomp.blocks.levels import Effort
+from nncomp.blocks.several_blocks import decode_several
 from nncomp.errors import FormatError
+from nncomp.format.payloads import Payload
 from nncomp.machine import compiling
 from nncomp.machine.kernels import compiled
 from nncomp.network.engine import Network
@@ -53,7 +55,7 @@ def tokens() -> None:
     """Tokens in one, two and four lanes, in one and two threads; and what altered payloads make of them."""
     network, data = Network(coded_model()), TEXT[:3000]
     token_threads._TRIAL_TOKENS = 40
-    token_threads._HALVED_WEIGHTS, token_threads._HALVED_BYTES = 0, 1  # the mechanism of large models
+    token_threads._LARGE_WEIGHTS, token_threads._HALVED_BYTES = 0, 1  # the mechanism of large models
     token_payload._LANE_BYTES, token_threads._TRIED_BYTES = 512, 0
     for lanes in (1, 2, 4):
         for threads in (1, 2):
@@ -62,6 +64,10 @@ def tokens() -> None:
             for seed in range(20):
                 with suppress(FormatError):
                     token_payload.decode_tokens(network, altered(payload, seed), len(data), threads)
+    parts = [data[:size] for size in (1, 40, 900, 300, 700)]
+    payloads = {Payload(token_payload.encode_tokens(network, part).payload, len(part)): part for part in parts}
+    assert decode_several(network, list(payloads), 3) == payloads
+    decode_several(network, [Payload(altered(each.data, len(each.data)), each.raw_bytes) for each in payloads], 3)
 
 
 def plain_bytes() -> None:

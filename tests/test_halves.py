@@ -33,7 +33,7 @@ PLAIN = Network(small_model())
 
 @pytest.fixture(autouse=True)
 def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_threads, "_HALVED_WEIGHTS", 0)
+    monkeypatch.setattr(token_threads, "_LARGE_WEIGHTS", 0)
 
 
 def shipped(name: str) -> Model:

@@ -57,6 +57,21 @@ def result(kernel: Any) -> list[list[int]]:
 EXPECTED = result(add_row.py_func)
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_bound_arguments_are_those_that_it_was_given(is_compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays may change between calls; nobody else need keep them; numbers stay what they were."""
+    monkeypatch.setattr(kernels, "IS_COMPILED", is_compiled)
+    counts, call = np.zeros(1, np.uint64), None
+    for _ in range(3):  # memory that is freed would be taken again
+        rows = np.zeros((1, 3), np.int32)
+        call = add_row.bound(Pair(rows, np.array([1, 2, 3])), 2, False, np.uint64(0xFF), (counts, np.zeros(1, np.uint8)))
+    assert call is not None
+    call()
+    rows += 1
+    call()
+    assert rows.tolist() == [[5, 9, 13]] and counts.tolist() == [2]
+
+
 def a_new() -> Kernel:
     """Return the kernel as a process has it that has just begun."""
     return compiled(add_row.py_func)

@@ -19,7 +19,7 @@ MODELS = {"small": Network(small_model()), "told": Network(coded_model())}
 @pytest.mark.parametrize("lanes_bits", [0, 1, 2, 4])
 def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that says anything, so that all ways follow one another at random, also at the end of lanes."""
-    monkeypatch.setattr(token_threads, "_HALVED_WEIGHTS", 0)
+    monkeypatch.setattr(token_threads, "_LARGE_WEIGHTS", 0)
     monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
     monkeypatch.setattr(token_threads, "ROWS", 3)
     monkeypatch.setattr(token_threads, "_SPELL_TOKENS", 7)

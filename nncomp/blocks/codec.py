@@ -17,7 +17,7 @@ from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMED_LINES_LOG2, PRIMER, P
 from nncomp.errors import FormatError
 from nncomp.format.frames import block_checksum
 from nncomp.format.numbers import REFERENCE_HASH_BYTES, BlockKind
-from nncomp.format.payloads import BytesHead, TokensHead, asked_primer_bytes
+from nncomp.format.payloads import BytesHead, Payload, TokensHead, asked_primer_bytes
 from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 
@@ -51,6 +51,7 @@ class Codec:
     def __init__(self, model: ModelFile | None = None, effort: Effort = USUAL) -> None:
         self.model, self.effort = model, effort
         self._primers = Primers()
+        self._ahead: dict[Payload, bytes] = {}  # what was decoded ahead of its block
 
     def encode_block(self, data: bytes, threads: int = 1, primer: bytes = b"") -> CodedBlock:
         """Return the smallest coding of `data` among those tried; the same for any number of `threads`.
@@ -166,6 +167,12 @@ class Codec:
         model = parse_model(self.model.read(), str(self.model.path), self.model.read_base())
         return open_outside(model, self.model.device) if self.model.device else Network(model)
 
+    def decode_ahead(self, payloads: list[Payload], in_hand: int) -> None:
+        """Decode short blocks of tokens, so many in step, where that is quicker; until the next call `decode_block` has them."""
+        from nncomp.blocks.several_blocks import decode_several
+
+        self._ahead = decode_several(self._network, payloads, in_hand) if self.model else {}
+
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1, primer: bytes = b"") -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many.
 
@@ -199,6 +206,8 @@ class Codec:
             return decode_after(self._primed_tokens(primer, TokensHead.parse(payload).lines_log2), payload, raw_bytes, threads)
         from nncomp.blocks.token_payload import decode_tokens
 
+        if known := self._ahead.get(Payload(payload, raw_bytes)):
+            return known
         return decode_tokens(self._network, payload, raw_bytes, threads)
 
 

@@ -6,6 +6,7 @@ installation, is not among them. Knows the layout and the kinds of block; takes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nncomp.blocks.levels import USUAL, Effort, lines_log2
@@ -68,6 +69,15 @@ class Memory:
         size = coding_bytes(most, model, Effort(max_lines_log2=MAX_LINES_LOG2)) if is_coding else max(sizes)
         left = limit_bytes - _COMMAND_BYTES - (_FINDER_BYTES if is_coding else 0)
         return max(1, min(asked, left // (_WORKER_BYTES + size)))
+
+    def in_hand(self, blocks: Sequence[Block], model: ModelFile, most: int) -> int:
+        """Return how many of these blocks, whichever they are, one worker may decode in step: at least one, `most` at most."""
+        limits = [DEFAULT_BYTES if self.limit_bytes is None else self.limit_bytes, self.room_bytes]
+        left = min(limit for limit in limits if limit is not None) - _COMMAND_BYTES - _WORKER_BYTES - _model_bytes(model)
+        heads = ((block, block.payload[: TokensHead.SIZE]) for block in blocks)
+        sizes = [decoding_bytes(block.kind, block.literal_bytes, head, len(block.payload), None) for block, head in heads]
+        sizes.sort(reverse=True)
+        return next((count for count in range(min(most, len(sizes)), 1, -1) if sum(sizes[:count]) <= left), 1)
 
     def _check(self, block_bytes: int, what: str, or_else: str, model: ModelFile | None) -> None:
         needed = _COMMAND_BYTES + _WORKER_BYTES + block_bytes

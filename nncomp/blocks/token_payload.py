@@ -191,6 +191,25 @@ def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int
 
 def decode_lanes(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
     """Return what `decode_tokens` does, and the tokens of each lane."""
+    head, words, decoder, mixing = opened(network, payload, raw_bytes)
+    data, wrong = token_threads.decode(network, mixing, words, decoder, Begin(head.code), threads)
+    if wrong == OVERFLOW:
+        raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
+    range_coder.check_finished(decoder, words)
+    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts)
+
+
+class Opened(NamedTuple):
+    """A payload before its first token is decoded."""
+
+    head: TokensHead
+    words: NDArray[np.uint32]
+    decoder: NDArray[np.uint64]
+    mixing: TokenMixing
+
+
+def opened(network: Network, payload: bytes, raw_bytes: int) -> Opened:
+    """Return what a payload is decoded with; raises FormatError for what no sender writes."""
     head, entries = TokensHead.parse(payload), entry_count(network.model.sizes)
     if head.primer:
         raise FormatError("A block of tokens begins with a reference where there can be none; the file is altered.")
@@ -200,9 +219,4 @@ def decode_lanes(network: Network, payload: bytes, raw_bytes: int, threads: int 
     vocabulary = network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
     mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, head.lanes), head.lines, model_start(network))
-    decoder = range_coder.first_state(words)
-    data, wrong = token_threads.decode(network, mixing, words, decoder, Begin(head.code), threads)
-    if wrong == OVERFLOW:
-        raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
-    range_coder.check_finished(decoder, words)
-    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts)
+    return Opened(head, words, range_coder.first_state(words), mixing)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROWS = 32  # known tokens fed at once: a weight is read once for all of them, and the scratch stays in the cache of a core
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
-_HALVED_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
+_LARGE_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of a slower way
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
 _TRIED_BYTES = 1 << 18  # of a block: a shorter one tries no more than one way to share the stages
@@ -90,7 +90,7 @@ def encode(
 ) -> Iterator[Coded]:
     """Yield the decisions of known tokens, some tokens at a time; what was yielded is overwritten by what comes next."""
     model, rows, lanes = network.model, min(ROWS, len(ids)), len(mixing.constants.starts) - 1
-    bits, most, shared = model.vocabulary.bits, min(len(ids), _MOST_TOKENS), _shared(network, mixing, data, begin)
+    bits, most, shared = model.vocabulary.bits, min(len(ids), _MOST_TOKENS), shared_of(network, mixing, data, begin)
     if isinstance(network, OutsideNetwork):
         shared, threads, most = shared._replace(network_p1=network.probabilities(ids, first_ids, begin.code)), 1, len(ids)
     shared = shared._replace(ids=ids, first_ids=first_ids, decisions=np.zeros((most + rows) * bits, np.uint8))
@@ -121,7 +121,7 @@ def decode(
     """
     data, lanes = np.zeros(int(mixing.constants.starts[-1]), np.uint8), len(mixing.constants.starts) - 1
     data[: len(first)] = first
-    shared = _shared(network, mixing, data, begin)._replace(words=words, decoder=decoder)
+    shared = shared_of(network, mixing, data, begin)._replace(words=words, decoder=decoder)
     state = begin.state or new_state(network.model, lanes, begin.code)
     whole = _part(network, state, lanes, lanes)
     if isinstance(network, OutsideNetwork):
@@ -140,7 +140,7 @@ def decode(
     return data, int(shared.count[WRONG])
 
 
-def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begin: Begin) -> Shared:
+def shared_of(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begin: Begin) -> Shared:
     """Return what the threads share; what only encoding or only decoding needs is empty."""
     lanes, vocabulary = len(mixing.constants.starts) - 1, network.model.vocabulary
     return Shared(
@@ -166,10 +166,11 @@ def _shared(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begi
 def _part(network: Network, state: State, lanes: int, rows: int) -> _Part:
     """Return a part that has the whole network and feeds so many rows."""
     scratch = new_scratch(network.model.sizes, rows)
-    return _Part(network.constants(rows), state, scratch, no_exchange(), _rows(network, lanes, rows))
+    return _Part(network.constants(rows), state, scratch, no_exchange(), rows_of(network, lanes, rows))
 
 
-def _rows(network: Network, lanes: int, rows: int) -> Rows:
+def rows_of(network: Network, lanes: int, rows: int) -> Rows:
+    """Return scratch of one thread for so many rows of a block of so many lanes."""
     groups, vocab_size = network.model.sizes["group_count"], network.model.sizes["vocab_size"]
     return new_rows(lanes, rows, groups, vocab_size // groups)
 
@@ -186,11 +187,15 @@ def _pipelines(network: Network, state: State, lanes: int, rows: int, raw_bytes:
     return [_Way([mixes._replace(exchange=last), feeds._replace(exchange=first)], ahead=2) for last, first in both]
 
 
+def is_large(network: Network) -> bool:
+    """Return whether a step of one row waits for the network's weights."""
+    return sum(weight.size for weight in layer_weights(network.model.arrays)) >= _LARGE_WEIGHTS
+
+
 def _halves(network: Network, begin: Begin, raw_bytes: int) -> list[_Way]:
     """Return the way in which two threads decode one lane; none for a block too small to gain by it."""
-    is_large = sum(weight.size for weight in layer_weights(network.model.arrays)) >= _HALVED_WEIGHTS
-    both = halves(network, begin.code) if is_large and raw_bytes >= _HALVED_BYTES else []
-    parts = [_Part(*half[:4], _rows(network, 1, 1), half.places, half.kept) for half in both]
+    both = halves(network, begin.code) if is_large(network) and raw_bytes >= _HALVED_BYTES else []
+    parts = [_Part(*half[:4], rows_of(network, 1, 1), half.places, half.kept) for half in both]
     return [_Way(parts, is_split=True)] if parts else []
 
 

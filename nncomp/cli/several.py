@@ -23,7 +23,7 @@ from nncomp.cli.progress import Total
 from nncomp.cli.transfer import Input, Options
 from nncomp.errors import NncompError, WorkerError
 from nncomp.stream.pipeline import Summary
-from nncomp.stream.small_files import MOST_BYTES, Made, SmallFile
+from nncomp.stream.small_files import MOST_BYTES, Batch, Made, SmallFile, batches
 from nncomp.stream.storage import is_url
 from nncomp.stream.workers import kept_workers, run_in_order
 
@@ -183,18 +183,15 @@ def _until_large(waiting: deque[str], options: Options, work: Work, workers: int
                 return
 
     try:
-        for made in run_in_order(tasks(), _made, workers):
-            while begun[0].small is None:
+        for some in run_in_order(batches(tasks(), lambda: len(waiting), workers), Batch.run, workers):
+            for made in some:
+                while begun[0].small is None:
+                    yield begun.popleft()
+                begun[0].made = made
                 yield begun.popleft()
-            begun[0].made = made
-            yield begun.popleft()
     except WorkerError:
         pass  # a process was killed: the files in flight are done by themselves
     finally:
         for file in begun:
             file.opened.close()
     yield from begun
-
-
-def _made(task: SmallFile) -> Made | None:
-    return task.run()

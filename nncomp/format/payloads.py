@@ -6,6 +6,7 @@ Knows nothing of what the words say.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nncomp.errors import FormatError
 from nncomp.format.numbers import (
@@ -23,6 +24,13 @@ from nncomp.format.numbers import (
 )
 
 HEAD_BYTES = 3  # the longest head
+
+
+class Payload(NamedTuple):
+    """A payload, and how many raw bytes its block says that it holds."""
+
+    data: bytes
+    raw_bytes: int
 
 
 @dataclass(frozen=True)

@@ -59,16 +59,22 @@ def emptied(value: Any) -> Any:
     return value
 
 
-Call = Callable[[list[int]], None]
+Code = Callable[[int], int]
 
 
-def load(code: bytes) -> Call:
-    """Return a function that calls object code with the words of its arguments. Raises RuntimeError if it cannot be loaded."""
+def load(code: bytes) -> Code:
+    """Return the function of object code, which takes the address of its words. Raises RuntimeError if it cannot be loaded."""
     address = llvm.load(code, ENTRY, processor.name(), processor.features_text())
-    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
+    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
 
-    def call(words: list[int]) -> None:
-        if function(ctypes.byref((ctypes.c_uint64 * len(words))(*words))):
+
+def bound(code: Code, words: list[int], arguments: tuple[Any, ...]) -> Callable[[], None]:
+    """Return what calls the code with these words. It keeps the arguments, for the words have addresses of their arrays."""
+    kept = (ctypes.c_uint64 * len(words))(*words), arguments
+    address = ctypes.addressof(kept[0])
+
+    def call(_kept: object = kept) -> None:
+        if code(address):
             raise RuntimeError("A kernel has failed.")
 
     return call

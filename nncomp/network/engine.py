@@ -292,10 +292,16 @@ class Network:
         self._weights = layer_weights(a) + [a.token_weight[i : i + size] for i in range(0, len(a.token_weight), size)]
         self._turned = np.ascontiguousarray(a.mlp_out_weight.swapaxes(1, 2))
         self._made: dict[int, Constants] = {}  # by product
+        self._for_rows: dict[int, Constants] = {}
         self._buffers: list[NDArray[np.uint8]] = []  # `Constants.packed` points into them
 
     def constants(self, rows: int) -> Constants:
         """Return what the compiled functions read; the product is the quickest for so many rows. They live as long as this."""
+        if rows not in self._for_rows:
+            self._for_rows[rows] = self._constants(rows)
+        return self._for_rows[rows]
+
+    def _constants(self, rows: int) -> Constants:
         product = choose_product([weight.shape for weight in self._weights], rows)
         if product not in self._made:
             a, pairs = self.model.arrays, [pack(product, weight) for weight in self._weights]

@@ -116,7 +116,7 @@ class Vocabulary:
         pieces = [data[i : i + _PIECE_BYTES].decode("latin-1") for i in range(0, len(data), _PIECE_BYTES)]
         parts = list[NDArray[np.int32]]()
         for first in range(0, len(pieces), _BATCH):
-            encodings = self._tokenizer.encode_batch(pieces[first : first + _BATCH], add_special_tokens=False)
+            encodings = self._tokenizer.encode_batch_fast(pieces[first : first + _BATCH], add_special_tokens=False)
             parts += [np.array(each.ids, dtype=np.int32) for each in encodings]
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 

@@ -114,7 +114,7 @@ class EncodeTask:
 
     def run(self) -> Encoded:
         cut = self.cut
-        coded = _codec(self.model, self.effort).encode_block(cut.literals, self.threads, self.primer)
+        coded = codec_of(self.model, self.effort).encode_block(cut.literals, self.threads, self.primer)
         listed = pack_copies(cut.copies) if cut.copies else b""
         copies, list_bits = None, 0.0
         if listed:
@@ -154,14 +154,14 @@ class DecodeTask(BlockTask):
     def run(self) -> Decoded:
         block, copies = self.block, self.block.copies
         listed = decode_list(copies.kind, copies.payload, copies.list_bytes) if copies else b""
-        codec = _codec(self.model)
+        codec = codec_of(self.model)
         literals = codec.decode_block(block.kind, block.payload, block.literal_bytes, self.threads, self.primer)
         verify_block(listed, literals, block.checksum)
         copied_bytes = copies.copied_bytes if copies and self.is_size_sure else None
         return Decoded(literals, parse_copies(listed, len(literals), copied_bytes) if copies else [])
 
 
-def _codec(model: ModelFile | None, effort: Effort = USUAL) -> Codec:
+def codec_of(model: ModelFile | None, effort: Effort = USUAL) -> Codec:
     """Return this process's codec: it keeps the model loaded from block to block, also if blocks between need none."""
     return _codec_with(model, effort) if model else _codec_without(effort)
 

@@ -1,26 +1,31 @@
-"""Small files, each compressed or decompressed whole by one task, so that many are at work in as many worker processes.
+"""Small files, each compressed or decompressed whole, some of them in one task: many are at work in as many worker processes.
 
-What comes out of a task is what the same file gives by itself. A task that fails gives nothing, and the file is then done by
-itself, where its failure is told. Knows streams and models; nothing of the names of files.
+What a file becomes is what it becomes by itself. One that fails gives nothing, and is then done by itself, where its failure is
+told. Knows streams and models; nothing of the names of files.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nncomp.blocks.memory import Memory
 from nncomp.errors import NncompError
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import ModelReference
+from nncomp.format.frames import Block, ModelReference
 from nncomp.format.numbers import BlockKind
+from nncomp.format.payloads import Payload
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
-from nncomp.stream.pipeline import Coding, FindModel, Summary
+from nncomp.stream.pipeline import Coding, FindModel, Summary, codec_of
 
 MOST_BYTES = 1 << 20  # of a small file: a second or two of work
 _MOST_CONTENT_BYTES = 4 << 20  # of what a small file holds
+_BATCH_FILES, _BATCH_BYTES = 8, 1 << 16  # in a task: then what passes between processes takes little time
+_IN_HAND = 4  # blocks that are decoded in step: with more, their tables push each other out of the caches
 
 
 class Made(NamedTuple):
@@ -60,6 +65,39 @@ class SmallFile:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Small files that one task does, one after another."""
+
+    files: list[SmallFile] = field(repr=False)
+
+    @property
+    def raw_bytes(self) -> int:
+        return sum(file.raw_bytes for file in self.files)
+
+    @property
+    def input_bytes(self) -> int:
+        return sum(file.input_bytes for file in self.files)
+
+    def run(self) -> list[Made | None]:
+        """Return what becomes of each file, or None where that fails."""
+        _decode_ahead([file for file in self.files if isinstance(file, DecompressTask)])
+        return [file.run() for file in self.files]
+
+
+def batches(files: Iterable[SmallFile], left: Callable[[], int], workers: int) -> Iterator[Batch]:
+    """Yield files in batches, in order; small ones where few files are `left`, so that each worker has some."""
+    batch: list[SmallFile] = []
+    for file in files:
+        batch.append(file)
+        count = min(_BATCH_FILES, -(-left() // (2 * max(1, workers))))
+        if len(batch) >= count or sum(each.input_bytes for each in batch) >= _BATCH_BYTES:
+            yield Batch(batch)
+            batch = []
+    if batch:
+        yield Batch(batch)
+
+
+@dataclass(frozen=True)
 class CompressTask(SmallFile):
     """A small file to compress."""
 
@@ -77,6 +115,21 @@ class DecompressTask(SmallFile):
 
     def make(self, sink: io.BytesIO) -> Summary:
         return pipeline.decompress(io.BytesIO(self.data), sink, self.models.__getitem__, 0, memory=self.memory)
+
+
+def _decode_ahead(files: list[DecompressTask]) -> None:
+    """Decode the blocks of several files in step, as far as that is possible, quicker, and within the limit on memory."""
+    blocks: dict[ModelFile, list[Block]] = {}
+    for file in files if len(files) > 1 else []:
+        with suppress(NncompError):
+            for found in read_blocks(io.BytesIO(file.data)):
+                if found.model and found.block.kind == BlockKind.TOKENS:
+                    file.memory.check_decoding(found.block, file.models[found.model])
+                    blocks.setdefault(file.models[found.model], []).append(found.block)
+    for model, some in blocks.items():
+        payloads = [Payload(block.payload, block.literal_bytes) for block in some]
+        with suppress(NncompError):
+            codec_of(model).decode_ahead(payloads, files[0].memory.in_hand(some, model, _IN_HAND))
 
 
 def decompress_task(data: bytes, find_model: FindModel, memory: Memory) -> DecompressTask | None:
