@@ -138,7 +138,7 @@ class Bytes:
             scratch=scratch._replace(mixing=scratch.mixing._replace(last=last)),
         )
         p1 = np.zeros(8 * len(raw), np.uint16)
-        _byte_loop(model, raw, 0, len(raw), p1, np.zeros(0, np.uint32), np.zeros(5, np.uint64), False)
+        _byte_loop(model, raw, np.array([0, len(raw)]), p1, np.zeros(0, np.uint32), np.zeros(5, np.uint64), False)
         return np.unpackbits(raw), p1
 
 

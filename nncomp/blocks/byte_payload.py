@@ -17,7 +17,7 @@ from nncomp.format.payloads import BytesHead
 from nncomp.mixing import byte_predictor
 
 _USUAL = BytesHead(MAX_TABLE_BITS)
-_LEAST_PART = 256  # bytes: to call a kernel takes as long as to code some fifty
+_LEAST_PART = 256  # bytes: what is done for a part takes as long as to code some fifty
 
 
 class EncodedBytes(NamedTuple):

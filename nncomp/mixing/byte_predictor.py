@@ -187,10 +187,9 @@ def update(m: ByteMixing, bit: int, t: int) -> None:
 
 
 @compiled
-def run_model(
-    m: ByteMixing, data: Any, first: int, end: int, probabilities: Any, words: Any, decoder: Any, decoding: bool
-) -> None:
-    """Predict and learn each decision of data[first:end]: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
+def run_model(m: ByteMixing, data: Any, span: Any, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
+    """Predict and learn each decision of a span of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
+    first, end = span[0], span[1]
     if decoding:
         range_coder.start_decoder(decoder, words)
     for t in range(first, end):
@@ -274,7 +273,7 @@ class Primed(NamedTuple):
 def primed(text: bytes, sizes_of: tuple[int, int, int]) -> Primed:
     """Return a predictor that has read a text, with tables of these `sizes`."""
     model, data = _mixing_of(sizes_of), np.frombuffer(text, np.uint8).copy()
-    run_model(model, data, 0, len(data), np.zeros(8 * len(data), np.uint16), *_no_words(), False)
+    run_model(model, data, np.array([0, len(data)]), np.zeros(8 * len(data), np.uint16), *_no_words(), False)
     return Primed(model, data, sizes_of)
 
 
@@ -301,11 +300,12 @@ def probabilities_in_parts(
     model, whole = _begin(len(data), table_bits, after)
     start = len(whole) - len(data)
     whole[start:] = data
+    span, probabilities = np.zeros(2, np.int64), np.zeros(8 * min(part_bytes, len(data)), np.uint16)
+    run = run_model.bound(model, whole, span, probabilities, *_no_words(), False)
     for first in range(start, len(whole), part_bytes):
-        end = min(first + part_bytes, len(whole))
-        probabilities = np.zeros(8 * (end - first), np.uint16)
-        run_model(model, whole, first, end, probabilities, *_no_words(), False)
-        yield probabilities
+        span[:] = first, min(first + part_bytes, len(whole))
+        run()
+        yield probabilities[: 8 * (span[1] - first)].copy()
 
 
 def encode_bytes(data: NDArray[np.uint8], table_bits: int = MAX_TABLE_BITS) -> NDArray[np.uint16]:
@@ -326,6 +326,6 @@ def decode_bytes(
     model, whole = _begin(count, table_bits, after)
     start, decoder = len(whole) - count, np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)
-    run_model(model, whole, start, len(whole), np.zeros(0, np.uint16), words, decoder, True)
+    run_model(model, whole, np.array([start, len(whole)]), np.zeros(0, np.uint16), words, decoder, True)
     range_coder.check_finished(decoder, words)
     return whole[start:]
