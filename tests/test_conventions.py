@@ -453,6 +453,27 @@ def test_completion_in_a_real_bash(folder: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, said, b"")
 
 
+@pytest.mark.parametrize(
+    ("words", "told", "not_told"),
+    [
+        ("-", {"-k", "--output", "--version", "--level"}, {"compress"}),
+        ("--mem", {"--memory-limit"}, {"--model"}),
+        ("-d -", {"--recover", "-k"}, {"--level"}),
+        ("-kd notes.txt.nnc --r", {"--rm", "--recover", "--range"}, {"--verify"}),
+        ("notes.txt --le", {"--level"}, {"--recover"}),
+        ("-T 2 -t --q", {"--quiet"}, {"--keep"}),
+        ("train --sh", {"--shape"}, {"--model"}),
+    ],
+)
+def test_completions_need_no_name_of_a_command(folder: Path, words: str, told: set[str], not_told: set[str]) -> None:
+    asked = {"COMP_WORDS": f"nncomp {words}", "COMP_CWORD": str(len(words.split())), "_NNCOMP_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-m", "nncomp"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, env=environment() | asked, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+    said = set(result.stdout.decode().split())
+    assert told <= said and not said & not_told
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["compress", "-h"], ["-d", "-h"], ["cat", "-h"], ["completion", "-h"]])
 def test_help_fits_80_columns(run: Run, arguments: list[str]) -> None:
     result = run(*arguments)

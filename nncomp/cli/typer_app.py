@@ -16,13 +16,30 @@ import typer.core
 from nncomp.cli.app import app as commands
 from nncomp.cli.elsewhere import told
 from nncomp.cli.options import Argument, WrongUse
+from nncomp.cli.shorthand import spell_out
 from nncomp.version import VERSION
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands; of an option that zstd or xz have, and nncomp has not, they say what it is here."""
+    """The commands; of an option that zstd or xz have, and nncomp has not, they say what it is here.
+
+    A shell that asks for completions need not name the command: -d is decompress, and without all of that it is compress.
+    """
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        is_asked = extra.get("resilient_parsing", False)  # only then: other arguments have their command already
+        words = spell_out(args, self.commands, is_terminal=True) if is_asked else args
+        return super().make_context(info_name, words, parent, **extra)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        found = super().shell_complete(ctx, incomplete)
+        if not incomplete.startswith("-"):
+            return found
+        usual = self.commands["compress"]
+        with usual.make_context("compress", [], parent=ctx, resilient_parsing=True) as inner:
+            return list({item.value: item for item in [*usual.shell_complete(inner, incomplete), *found]}.values())
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         try:
