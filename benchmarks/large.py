@@ -22,13 +22,13 @@ from nncomp.network.registry import open_model
 PIECE_BYTES = 65_536
 
 
-def mixed(texts: list[bytes], size: int) -> bytes:
+def mixed(texts: list[bytes], size: int, piece_bytes: int = PIECE_BYTES) -> bytes:
     """Return `size` bytes of the texts: a piece of each text in turn, then the next piece of each, and so on."""
     found = bytearray()
-    for start in itertools.count(0, PIECE_BYTES):
+    for start in itertools.count(0, piece_bytes):
         for text in texts:
-            first = start % max(1, len(text) - PIECE_BYTES)
-            found += text[first : first + PIECE_BYTES]
+            first = start % max(1, len(text) - piece_bytes)
+            found += text[first : first + piece_bytes]
         if len(found) >= size:
             break
     return bytes(found[:size])

@@ -17,7 +17,7 @@ from nncomp.blocks import token_payload, token_threads
 from nncomp.blocks.levels import Effort
 from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
-from nncomp.machine.turns import yield_address
+from nncomp.machine.turns import sleep_address
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network, feed
 from nncomp.network.halves import Half, halves
@@ -50,7 +50,7 @@ def in_two_threads(both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:
     def run(half: Half) -> None:
         b, network = half.scratch, (half.constants, half.state, half.scratch, half.exchange)
         for number in range(len(ids)):
-            feed(*network, ids[number : number + 1], b.rows, np.uint64(yield_address()))
+            feed(*network, ids[number : number + 1], b.rows, np.uint64(sleep_address()))
             found[half.exchange.half].append((b.groups.tolist(), b.hidden.tolist()))
 
     threads = [Thread(target=run, args=(half,), daemon=True) for half in both]

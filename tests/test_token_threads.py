@@ -24,6 +24,8 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
     monkeypatch.setattr(token_threads, "ROWS", 3)
     monkeypatch.setattr(token_threads, "_SPELL_TOKENS", 7)
     monkeypatch.setattr(token_threads, "_TRIAL_TOKENS", 3)
+    monkeypatch.setattr(token_threads, "_FIRST_TOKENS", 1)
+    monkeypatch.setattr(token_threads, "_FAR_SLOWER", 3)
     monkeypatch.setattr(token_threads, "_FEWEST_SPELLS", 1)
     monkeypatch.setattr(token_threads, "_TRIED_BYTES", 0)
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
@@ -69,3 +71,18 @@ def test_the_quickest_way_is_taken(quick: int) -> None:
     while done < 1_000_000:
         next(spells)
     assert tokens[(quick + 1) % 3] > 450_000
+
+
+def test_a_way_whose_threads_wait_for_cores_gets_a_few_tokens_at_a_time() -> None:
+    """Each of them may take 10 milliseconds, where a token takes 40 microseconds in one thread."""
+    tokens = [0, 0, 0]
+
+    def spell(way: int, count: int) -> float:
+        tokens[way] += count
+        return (40e-6, 10e-3, 60e-6)[way]
+
+    spells = token_threads._quickest(3, spell)
+    while sum(tokens) < 1_000_000:
+        next(spells)
+    assert tokens[0] > 900_000
+    assert 0 < tokens[1] < 1000 < tokens[2]

@@ -24,7 +24,7 @@ from nncomp.blocks.token_threads import Begin, is_large, rows_of, shared_of
 from nncomp.errors import FormatError
 from nncomp.format.payloads import Payload, TokensHead
 from nncomp.machine.object_code import emptied
-from nncomp.machine.turns import yield_address
+from nncomp.machine.turns import sleep_address
 from nncomp.mixing.token_predictor import TokenMixing
 from nncomp.network.engine import Network
 from nncomp.network.outside_network import OutsideNetwork
@@ -153,6 +153,6 @@ class _Hand:
         return self._bound(scratch, block.mixing, shared, is_mixing=True)
 
     def _bound(self, scratch: Scratch, mixing: TokenMixing, shared: Shared, is_mixing: bool) -> Callable[[], None]:
-        rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.uint64(yield_address()))
+        rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.uint64(sleep_address()))
         of_rows = rows_of(self._network, rows, rows)
         return run.bound(self._constants, self._state, scratch, no_exchange(), mixing, shared, turns, of_rows)

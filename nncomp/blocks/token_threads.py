@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Rows, Shared, Turns, new_rows, run
 from nncomp.machine import watch
-from nncomp.machine.turns import FOREVER, yield_address
+from nncomp.machine.turns import FOREVER, sleep_address
 from nncomp.mixing.token_predictor import TokenMixing
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Constants, Network, layer_weights
@@ -35,6 +35,7 @@ ROWS = 32  # known tokens fed at once: a weight is read once for all of them, an
 _HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
 _LARGE_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of a slower way
+_FIRST_TOKENS, _FAR_SLOWER = 32, 8  # a trial ends after so few tokens if they take so many times as long as in the quickest way
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
 _TRIED_BYTES = 1 << 18  # of a block: a shorter one tries no more than one way to share the stages
 _SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
@@ -206,7 +207,7 @@ def _runner(shared: Shared, mixing: TokenMixing, pool: ThreadPoolExecutor | None
     def work(way: _Way, number: int) -> None:
         part = way.parts[number]
         try:
-            turns = Turns(turn, number == 0, way.ahead, np.uint64(yield_address()))
+            turns = Turns(turn, number == 0, way.ahead, np.uint64(sleep_address()))
             run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, turns, part.rows)
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)
@@ -269,10 +270,14 @@ def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
     cost_s = [0.0] * ways
 
     def trial(way: int) -> Iterator[None]:
-        """Try a way twice: at first the caches have nothing of what it needs."""
-        for _ in range(2):
-            cost_s[way] = spell(way, _TRIAL_TOKENS)
+        """Try a way for a few tokens, then twice: at first the caches have nothing of what it needs. A few tokens are enough
+        where its threads wait for cores that others have: that takes some milliseconds a token."""
+        best_s = min(filter(None, cost_s), default=0.0)
+        for tokens in (_FIRST_TOKENS, _TRIAL_TOKENS, _TRIAL_TOKENS):
+            cost_s[way] = spell(way, tokens)
             yield
+            if best_s and cost_s[way] > _FAR_SLOWER * best_s:
+                return
 
     for way in range(ways):
         yield from trial(way)

@@ -55,8 +55,8 @@ def store(typingctx: Any, array: Any, value: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def call(typingctx: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [ir.IntType(32)(1)])
         return context.get_dummy_value()
 
     return types.void(types.uint64), generate

@@ -1,8 +1,8 @@
 """Taking turns inside compiled loops: threads share memory, and one at a time may touch it.
 
 An int64 says whose turn it is. It is read and written atomically: a thread sees all that was written before the turn came to it
-(release and acquire). A waiting thread spins, and after a while gives its core away at each look. Knows nothing of what is done
-in a turn.
+(release and acquire). A waiting thread spins, and after a while sleeps a little after each look: its core may be what the other
+thread waits for. Knows nothing of what is done in a turn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from nncomp.machine.kernels import inlined, intrinsic
 
-_LOOKS = 100  # before the core is given away: some 3 microseconds
+_LOOKS = 3000  # before a thread sleeps: some 90 microseconds, more than it waits where both threads have a core
 FOREVER = 1 << 62  # no thread waits for a later turn
 
 
@@ -38,15 +38,18 @@ def _store(array: Any, value: Any) -> None:
 
 @intrinsic(_INTRINSICS)
 def _call(address: Any) -> None:
-    """Call the C function without arguments at `address`."""
-    time.sleep(0)
+    """Call the C function at `address` with the argument 1."""
+    time.sleep(1e-6)
 
 
 @functools.cache
-def yield_address() -> int:
-    """Return the address of the C function that gives the core to another thread, or 0 where there is none (Windows)."""
+def sleep_address() -> int:
+    """Return the address of the C function that sleeps for some microseconds (usleep), or 0 where there is none (Windows).
+
+    A thread that only gave its core away (sched_yield) would have to wait until all others have had their turn: milliseconds.
+    """
     try:
-        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+        return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value or 0
     except (OSError, AttributeError, TypeError):
         return 0
 
