@@ -21,6 +21,7 @@ from nncomp.format.payloads import Payload, TokensHead
 from nncomp.network.engine import Network
 from nncomp.network.registry import open_model
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES
+from nncomp.stream import pipeline, small_files
 from nncomp.stream.small_files import Batch, CompressTask, SmallFile, batches, decompress_task
 from tests.models import TEXT, coded_model, small_model
 
@@ -142,7 +143,44 @@ def test_what_is_in_hand_fits_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked == [2]
 
 
-def test_batches_are_small_where_few_files_are_left() -> None:
+def test_of_two_models_nothing_is_decoded_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process keeps one codec with a model, and that has what was decoded ahead."""
+    texts = [TEXT[:400], TEXT[300:1500], TEXT[100:900]]
+    files = [nncomp.compress(text, level=level) for text, level in zip(texts, (1, 5, 5), strict=True)]
+    models = {open_model(name).hash8: open_model(name) for name in ("default", "fast")}
+    tasks = [decompress_task(data, lambda named: models[named.content_hash[:8]], Memory()) for data in files]
+    calls: list[int] = []
+    monkeypatch.setattr(Codec, "decode_ahead", lambda _, payloads, in_hand: calls.append(len(payloads)))
+    made = Batch([task for task in tasks if task]).run()
+    assert [each and each.data for each in made] == texts and calls == []
+    Batch([task for task in tasks[1:] if task]).run()
+    assert calls == [2]
+
+
+def test_nothing_that_was_decoded_ahead_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    forget = Codec.forget
+
+    def noted(codec: Codec) -> None:
+        found.append(len(codec._ahead))
+        forget(codec)
+
+    monkeypatch.setattr(Codec, "forget", noted)
+    tasks = tasks_of([nncomp.compress(TEXT[:size]) for size in (300, 2000, 1000)])
+    Batch(tasks).run()
+    assert found == [3] and pipeline.codec_of(open_model("default"))._ahead == {}
+
+
+def test_too_little_memory_to_decode_ahead_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Codec, "decode_ahead", fails)
+    made = Batch(tasks_of([nncomp.compress(TEXT[:size]) for size in (300, 2000)])).run()
+    assert [each and each.data for each in made] == [TEXT[:300], TEXT[:2000]]
+
+
+def test_batches_are_small_where_few_files_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     def sizes(files: int, workers: int, each_bytes: int = 10) -> list[int]:
         waiting = [CompressTask(bytes(each_bytes), Memory()) for _ in range(files)]
         taken = iter(lambda: waiting.pop() if waiting else None, None)
@@ -152,5 +190,12 @@ def test_batches_are_small_where_few_files_are_left() -> None:
     assert sizes(7, 2) == [2, 1, 1, 1, 1, 1]
     assert sizes(3, 2) == [1, 1, 1]
     assert sizes(20, 0) == [7, 5, 3, 2, 1, 1, 1]
-    assert sizes(100, 2, 1 << 15)[:5] == [2] * 5
+    assert sizes(100, 2, 1 << 18)[:5] == [2] * 5
     assert sizes(0, 2) == []
+    packed = tasks_of([nncomp.compress(bytes(1 << 19)), nncomp.compress(bytes(1 << 18))])
+    assert [each.content_bytes for each in packed] == [1 << 19, 1 << 18]
+    assert [len(batch.files) for batch in batches(packed * 2, lambda: 100, 2)] == [1, 2, 1], "of what is claimed"
+    monkeypatch.setattr(small_files, "open_files", lambda: 36)
+    assert sizes(100, 2)[:5] == [3] * 5
+    monkeypatch.setattr(small_files, "open_files", lambda: 3)
+    assert sizes(100, 2)[:5] == [1] * 5

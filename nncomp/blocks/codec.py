@@ -168,10 +168,14 @@ class Codec:
         return open_outside(model, self.model.device) if self.model.device else Network(model)
 
     def decode_ahead(self, payloads: list[Payload], in_hand: int) -> None:
-        """Decode short blocks of tokens, so many in step, where that is quicker; until the next call `decode_block` has them."""
+        """Decode short blocks of tokens, so many in step, where that is quicker; until `forget`, `decode_block` has them."""
         from nncomp.blocks.several_blocks import decode_several
 
         self._ahead = decode_several(self._network, payloads, in_hand) if self.model else {}
+
+    def forget(self) -> None:
+        """Let go of what was decoded ahead."""
+        self._ahead = {}
 
     def decode_block(self, kind: int, payload: bytes, raw_bytes: int, threads: int = 1, primer: bytes = b"") -> bytes:
         """Return the `raw_bytes` bytes of a payload; raises FormatError when it does not hold exactly so many.

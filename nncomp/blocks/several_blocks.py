@@ -1,6 +1,6 @@
 """Several short blocks of tokens, decoded in step by one thread: the network reads its weights once for a token of each.
 
-A block of one lane has one row at a step, and a step takes nearly as long for one row as for four. So up to four blocks are in
+A block of one lane has one row at a step, and a step takes nearly as long for one row as for four. So several blocks are in
 hand: each has mixing and a decoder of its own, and a lane of one network that feeds all of them. What they hold is what each
 holds by itself. Knows nothing of files.
 """
@@ -31,7 +31,7 @@ from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.state import Scratch, State, new_scratch, new_state, no_exchange
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES
 
-MOST_BYTES = 1 << 17  # of a block: the standard level makes several lanes of a longer one
+MOST_BYTES = 1 << 17  # of a block: a longer one has several lanes at most levels, and large tables
 _ENDLESS = 1 << 40  # bytes
 
 
@@ -124,7 +124,7 @@ class _Hand:
         self._calls[1 + lane] = self._decoding(lane)
 
     def go_on(self) -> None:
-        """Decode a token of each block at a step, until one of them has ended or is wrong."""
+        """Decode a token of each block at a step, until one of them has ended, or some steps after one of them went wrong."""
         left, wrong = self._count[:, LEFT], self._count[:, WRONG]
         while left.all() and not wrong.any():
             for _ in range(max(1, int(left.min()) // MAX_TOKEN_BYTES)):  # no block ends before

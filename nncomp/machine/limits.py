@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_OPEN_FILES = 512  # where the system does not say, as on Windows
 _NO_LIMIT_BYTES = 1 << 60  # version 1 writes no limit as a number near 2**63
 
 
@@ -54,6 +55,16 @@ def refused(error: BaseException) -> str | None:
     if isinstance(error, (ImportError, OSError)) and address_space_bytes() is not None and _is_of_library(error):
         return f"There is not enough memory to load a library ({str(error).partition(' from ')[0]}).{_raise_address_space()}"
     return None
+
+
+def open_files() -> int:
+    """Return how many files this process may have open (ulimit -n)."""
+    try:
+        import resource
+    except ImportError:
+        return _OPEN_FILES
+    limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _OPEN_FILES if limit == resource.RLIM_INFINITY else limit
 
 
 def address_space_bytes() -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nncomp.machine.kernels import inlined, intrinsic
 
-_LOOKS = 3000  # before a thread sleeps: some 90 microseconds, more than it waits where both threads have a core
+_LOOKS = 200_000  # before a thread sleeps: some 50 microseconds, more than it waits where both threads have a core
 FOREVER = 1 << 62  # no thread waits for a later turn
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,13 +18,15 @@ from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block, ModelReference
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import Payload
+from nncomp.machine.limits import open_files
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Coding, FindModel, Summary, codec_of
 
 MOST_BYTES = 1 << 20  # of a small file: a second or two of work
 _MOST_CONTENT_BYTES = 4 << 20  # of what a small file holds
-_BATCH_FILES, _BATCH_BYTES = 8, 1 << 16  # in a task: then what passes between processes takes little time
+_BATCH_FILES, _BATCH_BYTES = 8, 1 << 19  # in a task, and of their contents: all of it is in memory, and the files are open
+_OPEN_SHARE = 4  # of the files that the system lets a process open, one of so many may be of batches
 _IN_HAND = 4  # blocks that are decoded in step: with more, their tables push each other out of the caches
 
 
@@ -51,6 +53,11 @@ class SmallFile:
     def input_bytes(self) -> int:
         return len(self.data)
 
+    @property
+    def content_bytes(self) -> int:
+        """The bytes of the file, or of what it becomes: the raw ones."""
+        return len(self.data)
+
     def make(self, sink: io.BytesIO) -> Summary:
         raise NotImplementedError
 
@@ -66,7 +73,7 @@ class SmallFile:
 
 @dataclass(frozen=True)
 class Batch:
-    """Small files that one task does, one after another."""
+    """Small files that one task does. Some of their blocks are decoded first, together; then one file is done after another."""
 
     files: list[SmallFile] = field(repr=False)
 
@@ -80,17 +87,18 @@ class Batch:
 
     def run(self) -> list[Made | None]:
         """Return what becomes of each file, or None where that fails."""
-        _decode_ahead([file for file in self.files if isinstance(file, DecompressTask)])
-        return [file.run() for file in self.files]
+        with _decoded_ahead([file for file in self.files if isinstance(file, DecompressTask)]):
+            return [file.run() for file in self.files]
 
 
 def batches(files: Iterable[SmallFile], left: Callable[[], int], workers: int) -> Iterator[Batch]:
     """Yield files in batches, in order; small ones where few files are `left`, so that each worker has some."""
     batch: list[SmallFile] = []
+    most = min(_BATCH_FILES, open_files() // _OPEN_SHARE // (workers + 1))
     for file in files:
         batch.append(file)
-        count = min(_BATCH_FILES, -(-left() // (2 * max(1, workers))))
-        if len(batch) >= count or sum(each.input_bytes for each in batch) >= _BATCH_BYTES:
+        count = min(most, -(-left() // (2 * max(1, workers))))
+        if len(batch) >= count or sum(each.content_bytes for each in batch) >= _BATCH_BYTES:
             yield Batch(batch)
             batch = []
     if batch:
@@ -109,27 +117,42 @@ class CompressTask(SmallFile):
 
 @dataclass(frozen=True)
 class DecompressTask(SmallFile):
-    """A small .nnc file to decompress. `models` are those that its frames name."""
+    """A small .nnc file to decompress. `models` are those that its frames name, `claimed_bytes` what they say they hold."""
 
     models: dict[ModelReference, ModelFile] = field(default_factory=dict)
+    claimed_bytes: int = 0
+
+    @property
+    def content_bytes(self) -> int:
+        return self.claimed_bytes
 
     def make(self, sink: io.BytesIO) -> Summary:
         return pipeline.decompress(io.BytesIO(self.data), sink, self.models.__getitem__, 0, memory=self.memory)
 
 
-def _decode_ahead(files: list[DecompressTask]) -> None:
-    """Decode the blocks of several files in step, as far as that is possible, quicker, and within the limit on memory."""
+@contextmanager
+def _decoded_ahead(files: list[DecompressTask]) -> Iterator[None]:
+    """Have short blocks of several files decoded, in step, as far as that is possible and within the limit on memory.
+
+    The codec of one model has them, and a process keeps one such codec: so it is done where all blocks are of one model.
+    """
     blocks: dict[ModelFile, list[Block]] = {}
     for file in files if len(files) > 1 else []:
         with suppress(NncompError):
             for found in read_blocks(io.BytesIO(file.data)):
                 if found.model and found.block.kind == BlockKind.TOKENS:
-                    file.memory.check_decoding(found.block, file.models[found.model])
                     blocks.setdefault(file.models[found.model], []).append(found.block)
-    for model, some in blocks.items():
-        payloads = [Payload(block.payload, block.literal_bytes) for block in some]
-        with suppress(NncompError):
-            codec_of(model).decode_ahead(payloads, files[0].memory.in_hand(some, model, _IN_HAND))
+    if len(blocks) != 1:
+        yield
+        return
+    ((model, some),) = blocks.items()
+    codec, in_hand = codec_of(model), files[0].memory.in_hand(some, model, _IN_HAND)
+    with suppress(NncompError, MemoryError):  # then each file is decoded by itself
+        codec.decode_ahead([Payload(block.payload, block.literal_bytes) for block in some], in_hand)
+    try:
+        yield
+    finally:
+        codec.forget()
 
 
 def decompress_task(data: bytes, find_model: FindModel, memory: Memory) -> DecompressTask | None:
@@ -145,4 +168,4 @@ def decompress_task(data: bytes, find_model: FindModel, memory: Memory) -> Decom
                 models[found.model] = find_model(found.model)
     except NncompError:
         return None
-    return DecompressTask(data, memory, models=models)
+    return DecompressTask(data, memory, models=models, claimed_bytes=content_bytes)
