@@ -236,7 +236,7 @@ def _is_unfinished(shared: Shared) -> bool:
 
 
 def _spells(shared: Shared, mixing: TokenMixing, ways: list[_Way], rows: int, most: int) -> Iterator[None]:
-    """Code a block, `most` tokens at a time; with several ways in spells. A step of `rows` tokens is one turn or two."""
+    """Code a block, at most `most` tokens at a time; with several ways in spells. A step of `rows` tokens is one turn or two."""
     if len(ways) == 1:
         shared.count[STEPS], go = -(-most // rows), _runner(shared, mixing)
         while _is_unfinished(shared):
@@ -254,7 +254,7 @@ def _spells(shared: Shared, mixing: TokenMixing, ways: list[_Way], rows: int, mo
             nonlocal last
             way, done = ways[number], int(shared.count[TOKENS])
             _hand_over(last, way, ways[0].parts[0])
-            last, shared.count[STEPS] = way, -(-tokens // rows) * (rows // len(way.parts[0].scratch.rows))
+            last, shared.count[STEPS] = way, -(-min(tokens, most) // rows) * (rows // len(way.parts[0].scratch.rows))
             start = time.perf_counter()
             go(way)
             return (time.perf_counter() - start) / max(1, int(shared.count[TOKENS]) - done)
