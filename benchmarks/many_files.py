@@ -1,8 +1,8 @@
 """Many small files beside their bytes as one file: `python -m benchmarks.many_files TEXT...`.
 
 Pieces of the texts in turn become files of a folder. The folder is compressed and decompressed by one command each, and so is one
-file of all their bytes. All is compared. For each level there is a line: seconds of both, and how many times as long the files
-take.
+file of all their bytes. All is compared. For each level there is a row of a table: seconds of both, and how many times as long
+the files take.
 """
 
 from __future__ import annotations
@@ -47,6 +47,15 @@ def both_ways(folder: Path, level: int, threads: int) -> dict[str, float]:
     return found
 
 
+def table_row(row: dict[str, float]) -> str:
+    """Return the row of a level, as in docs/BENCHMARKS.md."""
+    cells = [f"-{row['level']}"]
+    for way in ("in", "out"):
+        many, whole = row[f"many_{way}_s"], row[f"whole_{way}_s"]
+        cells += [f"{many:.2f}", f"{whole:.2f}", f"{many / whole:.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("texts", nargs="+", type=Path)
@@ -70,9 +79,7 @@ def main() -> None:
             found = [both_ways(folder, level, asked.threads) for _ in range(asked.repeats)]
             row = {key: min(each[key] for each in found) for key in found[0]}
             rows.append({"level": level, "threads": asked.threads, "files": asked.files, "bytes": asked.bytes} | row)
-            times = [f"{row[f'many_{way}_s']:.2f} and {row[f'whole_{way}_s']:.2f} s" for way in ("in", "out")]
-            ratios = [f"{row[f'many_{way}_s'] / row[f'whole_{way}_s']:.2f}" for way in ("in", "out")]
-            print(f"-{level}: in {times[0]}, {ratios[0]} times; out {times[1]}, {ratios[1]} times", flush=True)
+            print(table_row(rows[-1]), flush=True)
     if asked.json:
         asked.json.write_text(json.dumps(measure.surroundings({}) | {"rows": rows}, indent=1))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import nncomp
-from benchmarks import codes
+from benchmarks import codes, many_files
 from benchmarks.tables import read, results
 from checks import house
 from nncomp import errors
@@ -158,6 +158,12 @@ def test_figures_of_codes() -> None:
     """The table of the paper's page is that of the results."""
     rows = list(codes.table_rows(read("benchmarks/results/2026-11-30-codes.json")["models"]))
     assert len(rows) == len(codes.COUNTS) and all(row in PAGES["docs/PAPER.md"].splitlines() for row in rows)
+
+
+def test_figures_of_many_files() -> None:
+    rows = read("benchmarks/results/2026-11-30-many-files.json")["rows"]
+    assert [row["level"] for row in rows] == [1, 5]
+    assert all(many_files.table_row(row) in PAGES["docs/BENCHMARKS.md"].splitlines() for row in rows)
 
 
 def test_the_readme_is_short() -> None:
