@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from nncomp.network.registry import open_model
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES
 from nncomp.stream import pipeline, small_files
 from nncomp.stream.small_files import Batch, CompressTask, SmallFile, batches, decompress_task
+from tests.golden.models import SMALL, model_bytes
 from tests.models import TEXT, coded_model, small_model
 
 NETWORKS = {"small": Network(small_model()), "told": Network(coded_model())}
@@ -178,6 +180,18 @@ def test_too_little_memory_to_decode_ahead_is_no_failure(monkeypatch: pytest.Mon
     monkeypatch.setattr(Codec, "decode_ahead", fails)
     made = Batch(tasks_of([nncomp.compress(TEXT[:size]) for size in (300, 2000)])).run()
     assert [each and each.data for each in made] == [TEXT[:300], TEXT[:2000]]
+
+
+def test_a_model_that_is_gone_fails_file_by_file(tmp_path: Path) -> None:
+    """Not the whole command: each file then says it by itself."""
+    path = tmp_path / "gone.safetensors"
+    path.write_bytes(model_bytes(SMALL))
+    model = open_model(path)
+    packed = [nncomp.compress(TEXT[:size], model=path) for size in (300, 2000)]
+    tasks = [decompress_task(data, lambda _: model, Memory()) for data in packed]
+    path.unlink()
+    pipeline.codec_of(open_model("default"))  # the process keeps one codec, and it is not the model's
+    assert Batch([task for task in tasks if task]).run() == [None, None]
 
 
 def test_batches_are_small_where_few_files_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

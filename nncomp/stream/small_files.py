@@ -146,9 +146,9 @@ def _decoded_ahead(files: list[DecompressTask]) -> Iterator[None]:
         yield
         return
     ((model, some),) = blocks.items()
-    codec, in_hand = codec_of(model), files[0].memory.in_hand(some, model, _IN_HAND)
+    codec, payloads = codec_of(model), [Payload(block.payload, block.literal_bytes) for block in some]
     with suppress(NncompError, MemoryError):  # then each file is decoded by itself
-        codec.decode_ahead([Payload(block.payload, block.literal_bytes) for block in some], in_hand)
+        codec.decode_ahead(payloads, files[0].memory.in_hand(some, model, _IN_HAND))
     try:
         yield
     finally:
