@@ -10,11 +10,14 @@ trains its dictionary on them, both of 64 KiB at most. Every file is written, de
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import tempfile
 from pathlib import Path
 
 import nncomp
+from nncomp.bench import measure
+from nncomp.bench.peers import versions
 from nncomp.stream.reference_choice import choose_reference
 
 SIZE = 64 << 10
@@ -37,8 +40,12 @@ def _nncomp(data: bytes, level: int, reference: bytes | None) -> int:
     return len(packed)
 
 
-def measure_kind(folder: Path, level: int) -> str:
-    """Return a line of the table: the kind, files, bytes, and the sizes that each way gives."""
+Row = dict[str, int | str]  # a name, the bytes of the files, and what each way makes of them
+WAYS = "zstd", "zstd_told", "nncomp", "nncomp_told"  # told: with a dictionary, --patch-from or a reference
+
+
+def measure_kind(folder: Path, level: int) -> Row:
+    """Return the sums of the files of a kind."""
     samples = sorted((folder / "samples").iterdir())
     reference = choose_reference((path.read_bytes() for path in samples), SIZE)
     files = [path.read_bytes() for path in sorted((folder / "files").iterdir())]
@@ -53,20 +60,26 @@ def measure_kind(folder: Path, level: int) -> str:
             sum(_nncomp(data, level, None) for data in files),
             sum(_nncomp(data, level, reference) for data in files),
         ]
-    return f"{folder.name}: {len(files)} files, {sum(map(len, files)):,} bytes; reference {len(reference):,}; sizes {sizes}"
+    return {"name": folder.name, "files": len(files), "bytes": sum(map(len, files)), **dict(zip(WAYS, sizes, strict=True))}
 
 
-def measure_version(old: bytes, new: bytes, level: int) -> str:
+def measure_version(old: Path, new: Path, level: int) -> Row:
+    """Return the sizes of a file, told an older version of it."""
+    data = new.read_bytes()
     with tempfile.TemporaryDirectory() as held:
         place = Path(held)
-        (place / "old").write_bytes(old)
         sizes = [
-            _zstd(new, place),
-            _zstd(new, place, f"--patch-from={place / 'old'}"),
-            _nncomp(new, level, None),
-            _nncomp(new, level, old),
+            _zstd(data, place),
+            _zstd(data, place, f"--patch-from={old}"),
+            _nncomp(data, level, None),
+            _nncomp(data, level, old.read_bytes()),
         ]
-    return f"{len(old):,} -> {len(new):,} bytes; sizes {sizes}"
+    return {"name": new.name, "files": 1, "bytes": len(data), **dict(zip(WAYS, sizes, strict=True))}
+
+
+def cells(rows: list[Row]) -> str:
+    """Return the end of a row of a table, as in docs/BENCHMARKS.md: the sums of bytes and of what each way makes of them."""
+    return "".join(f" {sum(int(row[key]) for row in rows):,} |" for key in ("bytes", *WAYS))
 
 
 def main() -> None:
@@ -74,14 +87,19 @@ def main() -> None:
     parser.add_argument("what", choices=["kind", "version"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--level", type=int, default=5)
-    asked = parser.parse_args()
-    print("sizes: zstd -19, with its dictionary or --patch-from, nncomp, nncomp --reference")
-    if asked.what == "kind":
-        for folder in asked.paths:
-            print(measure_kind(folder, asked.level), flush=True)
-        return
-    for old, new in zip(asked.paths[::2], asked.paths[1::2], strict=True):
-        print(f"{new.name}: {measure_version(old.read_bytes(), new.read_bytes(), asked.level)}", flush=True)
+    parser.add_argument("--json", type=Path)
+    asked, rows = parser.parse_args(), list[Row]()
+    print("files, bytes: zstd -19, with its dictionary or --patch-from, nncomp, nncomp --reference")
+    of_kinds = asked.what == "kind"
+    pairs = [(path, path) for path in asked.paths] if of_kinds else zip(asked.paths[::2], asked.paths[1::2], strict=True)
+    for first, second in pairs:
+        row = measure_kind(first, asked.level) if of_kinds else measure_version(first, second, asked.level)
+        rows.append(row)
+        print(f"| {row['files']} {row['name']} |{cells([row])}", flush=True)
+    if asked.json:
+        asked.json.write_text(
+            json.dumps(measure.surroundings(versions()) | {"level": asked.level, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

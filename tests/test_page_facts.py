@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import nncomp
-from benchmarks import codes, many_files
+from benchmarks import codes, many_files, references
 from benchmarks.tables import read, results
 from checks import house
 from nncomp import errors
@@ -164,6 +164,16 @@ def test_figures_of_many_files() -> None:
     rows = read("benchmarks/results/2026-11-30-many-files.json")["rows"]
     assert [row["level"] for row in rows] == [1, 5]
     assert all(many_files.table_row(row) in PAGES["docs/BENCHMARKS.md"].splitlines() for row in rows)
+
+
+def test_figures_of_references() -> None:
+    kinds = read("benchmarks/results/2026-11-30-references.json")["rows"]
+    versions = read("benchmarks/results/2026-11-30-references-versions.json")["rows"]
+    table_of = PAGES["docs/BENCHMARKS.md"].split("## With a reference")[1].split("\n## ")[0]
+    rows = [line for line in table_of.splitlines() if re.match(r"\| \d|\| new", line)]
+    assert [row[row.index("|", 1) + 1 :] for row in rows] == [
+        references.cells(each) for each in (*([row] for row in kinds), versions)
+    ]
 
 
 def test_the_readme_is_short() -> None:

@@ -31,7 +31,7 @@ from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.state import Scratch, State, new_scratch, new_state, no_exchange
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES
 
-MOST_BYTES = 1 << 17  # of a block: a longer one has several lanes at most levels, and large tables
+_MOST_BYTES = 1 << 17  # of a block: a longer one has several lanes at most levels, and large tables
 _ENDLESS = 1 << 40  # bytes
 
 
@@ -66,7 +66,7 @@ def is_short(payload: Payload) -> bool:
     except FormatError:
         return False
     is_plain = head.lanes == 1 and not head.primer and head.lines_log2 <= lines_log2(payload.raw_bytes)
-    return is_plain and 0 < payload.raw_bytes <= MOST_BYTES
+    return is_plain and 0 < payload.raw_bytes <= _MOST_BYTES
 
 
 def decode_several(network: Network, payloads: list[Payload], in_hand: int) -> dict[Payload, bytes]:
