@@ -97,7 +97,7 @@ def _update_byte(m: Any, bit: int, t: int) -> None:
             m.memory.histories.table[m.scratch.places.slot[i]] = 0
     for r in range(byte_predictor.SELECTORS):
         if last[_SELECTORS_OFF + r]:
-            m.memory.mixer.final_weights[m.scratch.mixing.final_chosen[0], r] = 0
+            m.memory.mixer.finals.weights[m.scratch.mixing.final_chosen[0], r] = 0
 
 
 _nothing = dict.fromkeys(("begin_token", "fetch", "update", "end_token"), _do_nothing)
@@ -131,10 +131,11 @@ class Bytes:
         flags = np.array([name in off for name in (MAPS, *CONTEXT_NAMES, *BYTE_SELECTORS)])
         memory, scratch = model
         _close_matches(memory.matches.state[0], byte_predictor.MATCH_LEAST, off)
-        final_weights = _spread(memory.mixer.final_weights, ~flags[1 + CONTEXTS :])
+        finals = memory.mixer.finals
+        finals = finals._replace(first=_spread(finals.first, ~flags[1 + CONTEXTS :]))
         last = np.concatenate([scratch.mixing.last, flags.astype(np.int64)])
         model = model._replace(
-            memory=memory._replace(mixer=memory.mixer._replace(final_weights=final_weights)),
+            memory=memory._replace(mixer=memory.mixer._replace(finals=finals)),
             scratch=scratch._replace(mixing=scratch.mixing._replace(last=last)),
         )
         p1 = np.zeros(8 * len(raw), np.uint16)

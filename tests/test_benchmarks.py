@@ -145,8 +145,13 @@ print(json.dumps({{name: p1.tolist() for name, (_, p1) in found.items()}}))
     return found
 
 
-def as_squashed(points: Any, place: int, x: int) -> int:
-    return byte_predictor_reference.squash(x)
+predict_slowly = byte_predictor_reference.Mixer.predict
+
+
+def predict_without_apms(slow: byte_predictor_reference.Mixer, *known: Any) -> int:
+    """Return what the mixer predicts before its APMs refine it."""
+    predict_slowly(slow, *known)
+    return byte_predictor_reference.squash(slow.mixed)
 
 
 def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +175,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
         match.length = match.least
 
     with monkeypatch.context() as patch:
-        patch.setattr(byte_predictor_reference.Apm, "refine", as_squashed)
+        patch.setattr(byte_predictor_reference.Mixer, "predict", predict_without_apms)
         assert found[(MAPS,)] == slow()
     with monkeypatch.context() as patch:
         patch.setattr(byte_predictor_reference.BitHistories, "inputs", never_met)
@@ -184,7 +189,7 @@ def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monke
 def test_tokens_without_correction_maps(not_compiled: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     header = bytes([0, levels.lines_log2(len(SHORT)), 0])
     assert not_compiled["tokens()"] == p1_of_product(SHORT, small_start()) == encode_slowly(small_model(), SHORT, header)[1]
-    monkeypatch.setattr(byte_predictor_reference.Apm, "refine", as_squashed)
+    monkeypatch.setattr(byte_predictor_reference.Mixer, "predict", predict_without_apms)
     without = encode_slowly(small_model(), SHORT, header)[1]
     assert not_compiled[f"tokens{(MAPS,)}"] == without != not_compiled["tokens()"]
 

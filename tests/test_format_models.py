@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import re
 from math import log2
@@ -15,7 +14,6 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from checks.independent.byte_model import ByteModel
 from nncomp.errors import ModelError
 from nncomp.mixing import byte_predictor, start_values, tables, token_predictor
 from nncomp.mixing.byte_contexts import CONTEXTS
@@ -144,6 +142,7 @@ def test_the_constant_tables() -> None:
         "squash": tables.squash_table(),
         "stretch": tables.stretch_table(),
         "rate": tables.rate_table(1024, 15),
+        "point_rate": tables.rate_table(1024, 240),
         "next": successor[:510],
         "first": first[:255],
     }
@@ -187,9 +186,9 @@ def test_contexts_of_the_byte_model() -> None:
 
 def test_numbers_of_the_byte_model() -> None:
     rows = [int(row[1]) for row in table("The byte model", "selector")]
-    model = ByteModel(16, 3)
-    starts = [*model.mixer.set_starts.tolist(), len(model.mixer.weights)]
-    assert rows == [end - start for start, end in itertools.pairwise(starts)]
+    assert rows == list(byte_predictor.WEIGHT_SETS)
+    rates = stated("The byte model", r"Least, extra and shift: (\d+), (\d+), (\d+); of the final mixer (\d+), (\d+), (\d+)\.")
+    assert [rates[3:], *[rates[:3]] * len(rows)] == [tuple(row) for row in byte_predictor.RATES.tolist()]
     of_contexts, of_matches = stated("The byte model", r"Inputs: (\d+) of the contexts, (\d+) of the matches, the bias")
     assert (of_contexts, of_matches) == (2 * CONTEXTS, 2 * len(byte_predictor.MATCH_LEAST))
     first = stated("The byte model", r"starts as (\d+), (\d+) for each context; (\d+), (\d+) for each match; 0")
@@ -252,9 +251,15 @@ def test_contexts_of_the_token_tree() -> None:
 
 def test_numbers_of_the_token_tree() -> None:
     shapes = {name: dims for name, (_, dims) in start_values.shapes(5, 3).items()}
-    rows = [int(row[1]) for row in table("The token tree", "selector")]
-    assert sum(rows) == shapes["weights"][0]
-    finals = stated("The token tree", r"picks 16 sure \+ depth, of (\d+)\. .* min\(open, 15\) \+ level, of (\d+)\.")
+    rows = [(int(row[1]), int(row[3])) for row in table("The token tree", "selector")]
+    assert rows == list(zip(start_values.WEIGHT_SETS, start_values.FIRST_SETS, strict=True))
+    assert sum(first for _, first in rows) == shapes["weights"][0]
+    of_others, of_finals = r"of the others (\d+), (\d+), (\d+); ", r"of the final mixers (\d+), (\d+), (\d+)\."
+    pattern = r"Least, extra and shift: of selector 0 (\d+), (\d+), (\d+); "
+    rates = stated("The token tree", pattern + of_others + of_finals)
+    made = token_predictor.rates_of(start_values.ALL_SELECTORS).tolist()
+    assert made == [list(rates[6:]), list(rates[:3]), *[list(rates[3:6])] * (len(rows) - 1)]
+    finals = stated("The token tree", r"picks 16 sure \+ depth, of (\d+)\. The second picks as selector 1 does, of (\d+)\.")
     assert finals == start_values.FINAL_WEIGHT_SETS and sum(finals) == shapes["final_weights"][0]
     assert stated("The token tree", r"M = 2\*\*min\((\d+), lines\)") == (log2(start_values.NODE_APM_CONTEXTS),)
     assert stated("The token tree", r"of M; 16 sure \+ level, of (\d+)\.") == (start_values.MATCH_APM_CONTEXTS,)

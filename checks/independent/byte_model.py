@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Slots
+from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Selector, Slots
 from checks.independent.range_decoder import RangeDecoder
 from checks.independent.refused import demand
 from checks.independent.tables import FIRST, Adaptive, Ints, combine
@@ -57,8 +57,8 @@ class ByteModel:
         q = (65536 - 65536 // (3 + 4 * (classes // 4))) << 6
         self.voices = MatchVoices([Adaptive(q.copy(), np.zeros(64, np.int64), 255) for _ in _LEAST], 8)
         row = [4500, 500] * _CONTEXTS + [12000, 2000] * 2 + [0]
-        counts = (64 * 8, 256, 256, 64 * 8, 256, 128 * 5)
-        self.mixer = Mixer([np.tile(np.array(row), (count, 1)) for count in counts], [np.full((256, len(counts)), 10922)])
+        selectors = [Selector(np.array([row]), (800, 256000, 1)) for _ in range(6)]
+        self.mixer = Mixer(selectors, [Selector(np.full((256, 6), 10922), (300, 128000, 1))])
         maps = [Apm.plain(count) for count in (256 * 8, self.map_rows, self.map_rows)]
         self.corrections = Corrections(maps, (1, 1, 3, 3))
 
@@ -140,11 +140,11 @@ class ByteModel:
             8 * sure + depth,
             node,
             b1,
-            8 * (text.kinds % 64) + depth,
+            combine(text.format % 2**32, 0) % 2**14,
             8 * seen + depth + (128 if sure > 0 else 0),
             8 * min(text.field, 15) + depth + 128 * text.mode,
         ]
-        mixed = self.mixer.mix(np.concatenate([inputs, from_matches, [BIAS]]), rows, [node])
+        mixed = self.mixer.mix(np.concatenate([inputs, from_matches, [BIAS]]), [(row, 0) for row in rows], [node])
         map_rows = [
             node + 256 * min(sure, 7),
             combine(node, b1) % self.map_rows,
@@ -153,8 +153,7 @@ class ByteModel:
         return self.corrections.p1(mixed, map_rows)
 
     def learn(self, bit: int) -> None:
-        t = len(self.text.bytes)
-        self.mixer.learn(bit, 1000 + 256000 // (64 + t // 4), 600 + 128000 // (64 + t // 8))
+        self.mixer.learn(bit)
         self.corrections.learn(bit)
         self.slots.learn(bit)
         self.voices.learn(bit)

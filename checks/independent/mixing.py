@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from checks.independent.tables import NEXT, SQUASH, STRETCH, X_LIMIT, Adaptive, Ints, clip, combine, squash
+from checks.independent.tables import NEXT, POINT_RATE, SQUASH, STRETCH, X_LIMIT, Adaptive, Ints, clip, combine, squash
 
 BIAS = 256
 _LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 256, 1024)
@@ -51,53 +50,77 @@ class Slots:
         self.table[self.buckets, self.slot] = NEXT[self.histories, bit]  # of equal places the last one stays
 
 
+Rates = tuple[int, int, int]
+
+
+class Selector:
+    """Rows of weights, each a copy of a first row from when it is first picked; also how often each has learned."""
+
+    def __init__(self, first_rows: Ints, rates: Rates) -> None:
+        self.first_rows, self.rates = first_rows, rates
+        self.rows: dict[int, Ints] = {}
+        self.learned: dict[int, int] = {}
+
+    def pick(self, row: int, first_row: int) -> Ints:
+        self.row = row
+        if row not in self.rows:
+            self.rows[row], self.learned[row] = self.first_rows[first_row].copy(), 0
+        return self.rows[row]
+
+    def learn(self, x: Ints, result: int, bit: int) -> None:
+        """Move the row that was picked last, which made this result of the inputs."""
+        least, extra, shift = self.rates
+        error = bit * 65536 - int(SQUASH[result + X_LIMIT])
+        step = (error * (least + extra // (64 + (self.learned[self.row] >> shift)))) >> 10
+        self.rows[self.row] = clip(self.rows[self.row] + ((x * step + 32768) >> 16), 2**20)
+        self.learned[self.row] = min(self.learned[self.row] + 1, 65535)
+
+
 class Mixer:
-    """Sets of rows of weights, one row of each set chosen at each decision, and likewise the final weights."""
+    """Selectors, and final mixers that do the same with what the selectors' rows make of the inputs."""
 
-    def __init__(self, weights: list[Ints], final_weights: list[Ints]) -> None:
-        self.weights, self.set_starts = np.concatenate(weights), np.cumsum([0, *map(len, weights[:-1])])
-        self.final_weights, self.final_starts = np.concatenate(final_weights), np.cumsum([0, *map(len, final_weights[:-1])])
+    def __init__(self, selectors: list[Selector], final_mixers: list[Selector]) -> None:
+        self.selectors, self.final_mixers = selectors, final_mixers
 
-    def mix(self, x: Ints, rows: list[int], final_rows: list[int]) -> int:
-        """Choose a row of each set, and return what they make of the inputs."""
-        self.x, self.rows, self.final_rows = x, self.set_starts + rows, self.final_starts + final_rows
-        self.outputs = clip((self.weights[self.rows] @ x) >> 16, X_LIMIT)
-        self.results = clip((self.final_weights[self.final_rows] @ self.outputs) >> 16, X_LIMIT)
+    def mix(self, x: Ints, picks: list[tuple[int, int]], final_rows: list[int]) -> int:
+        """Pick a row and the first row that it begins as for each selector; return what they make of the inputs."""
+        self.x = x
+        rows = np.array([selector.pick(*pick) for selector, pick in zip(self.selectors, picks, strict=True)])
+        self.outputs = clip((rows @ x) >> 16, X_LIMIT)
+        finals = np.array([mixer.pick(row, row) for mixer, row in zip(self.final_mixers, final_rows, strict=True)])
+        self.results = clip((finals @ self.outputs) >> 16, X_LIMIT)
         return int(self.results.sum()) // len(self.results)
 
-    def learn(self, bit: int, rate: int, final_rate: int) -> None:
-        final = self.final_weights[self.final_rows]
-        self.final_weights[self.final_rows] = self._moved(final, self.outputs, self.results[:, None], bit, final_rate)
-        w = self.weights[self.rows]
-        self.weights[self.rows] = self._moved(w, self.x, self.outputs[:, None], bit, rate)
-
-    @staticmethod
-    def _moved(w: Ints, x: Ints, result: Any, bit: int, rate: int) -> Ints:
-        error = bit * 65536 - SQUASH[result + X_LIMIT]
-        step = (error * rate) >> 10
-        return clip(w + ((x * step + 32768) >> 16), 2**20)
+    def learn(self, bit: int) -> None:
+        for mixer, result in zip(self.final_mixers, self.results.tolist(), strict=True):
+            mixer.learn(self.outputs, result, bit)
+        for selector, output in zip(self.selectors, self.outputs.tolist(), strict=True):
+            selector.learn(self.x, output, bit)
 
 
 class Apm:
-    """Rows of 25 points that correct the mixer's result."""
+    """Rows of 25 points that correct the mixer's result. The points are adaptive probabilities."""
 
-    def __init__(self, points: Ints) -> None:
+    def __init__(self, points: Adaptive) -> None:
         self.points = points
 
     @classmethod
+    def unpacked(cls, points: Ints) -> Apm:
+        return cls(Adaptive.unpacked(points.reshape(-1, 25), 255, POINT_RATE))
+
+    @classmethod
     def plain(cls, rows: int) -> Apm:
-        return cls(np.tile(squash(256 * (np.arange(25) - 12)) << 6, (rows, 1)))
+        q = np.tile(squash(256 * (np.arange(25) - 12)) << 6, (rows, 1))
+        return cls(Adaptive(q, np.zeros_like(q), 255, POINT_RATE))
 
     def correct(self, row: int, m: int) -> int:
         self.row, self.m = row, m
         j, w = (m + 3072) >> 8, (m + 3072) % 256
-        points = self.points[row]
-        return int(points[j] * (256 - w) + points[j + 1] * w) >> 14
+        q = self.points.q[row]
+        return int(q[j] * (256 - w) + q[j + 1] * w) >> 14
 
     def learn(self, bit: int) -> None:
-        j = (self.m + 3200) >> 8
-        point = int(self.points[self.row, j])
-        self.points[self.row, j] = point + ((bit * (2**22 - 1) - point) >> 6)
+        self.points.learn((self.row, (self.m + 3200) >> 8), bit)
 
 
 class Corrections:

@@ -153,18 +153,18 @@ def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int]) -> int
 
 
 def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
-    weights, points, packed = (-(2**20), 2**20), (0, 2**22 - 1), (0, 2**32 - 1)
+    weights, packed = (-(2**20), 2**20), (0, 2**32 - 1)
     known = {32 * reach + source for reach in range(8) for source in range(25)}
     contexts, sets = _chosen(tensors, "contexts", known), _chosen(tensors, "row_sets", {0, 1, 2, 3, 4})
     return {
         "weights": ("i4", (2000, (2 * contexts + 8 + 7) // 8 * 8), weights),
-        "final_weights": ("i4", (1280, sets), weights),
+        "final_weights": ("i4", (17424, sets), weights),
         "histories": ("u4", (contexts * 256,), packed),
         "joint": ("u4", (contexts * 256 * 8,), packed),
         "records": ("u4", (contexts * 256,), packed),
         "record_joint": ("u4", (contexts * 256 * 8,), packed),
         "strength": ("u4", (2 * 64,), packed),
-        "map_1": ("i4", (1024 * 25,), points),
+        "map_1": ("u4", (1024 * 25,), packed),
     }
 
 

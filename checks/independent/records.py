@@ -105,10 +105,6 @@ class Records:
             self.used.append((kind, entry, bin_entry, int(sign > 0)))
         return inputs.reshape(-1)
 
-    def open_count(self) -> int:
-        """Return how many contexts are open at the decision."""
-        return self.is_what.count(_OPEN)
-
     def learn(self, bit: int) -> None:
         for kind, entry, bin_entry, expected in self.used:
             self.plain[kind].learn(entry, int(bit == expected))

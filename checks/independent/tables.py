@@ -70,6 +70,7 @@ def _make_histories() -> tuple[Ints, Ints]:
 SQUASH = _make_squash()
 STRETCH = _make_stretch(SQUASH)
 RATE = np.array([655360 // (10 * n + 15) for n in range(1024)], np.int64)
+POINT_RATE = np.array([65536 // (n + 24) for n in range(1024)], np.int64)
 NEXT, FIRST = _make_histories()
 
 for _name, _table in (("squash", SQUASH), ("stretch", STRETCH), ("rate", RATE), ("next", NEXT), ("first", FIRST)):
@@ -99,16 +100,16 @@ def combine(a: Any, *others: Any) -> Any:
 class Adaptive:
     """Adaptive probabilities, chosen by an index that may be an array: q (22 bits) and counts n, both of one shape."""
 
-    def __init__(self, q: Ints, n: Ints, limit: int) -> None:
-        self.q, self.n, self.limit = q.astype(np.int64), n.astype(np.int64), limit
+    def __init__(self, q: Ints, n: Ints, limit: int, rate: Ints = RATE) -> None:
+        self.q, self.n, self.limit, self.rate = q.astype(np.int64), n.astype(np.int64), limit, rate
 
     @classmethod
-    def unpacked(cls, packed: NDArray[Any], limit: int) -> Adaptive:
-        return cls(packed.astype(np.int64) >> 10, packed.astype(np.int64) & 1023, limit)
+    def unpacked(cls, packed: NDArray[Any], limit: int, rate: Ints = RATE) -> Adaptive:
+        return cls(packed.astype(np.int64) >> 10, packed.astype(np.int64) & 1023, limit, rate)
 
     def p(self, index: Any) -> Any:
         return self.q[index] >> 6
 
     def learn(self, index: Any, bit: int) -> None:
-        self.q[index] += ((bit * (2**22 - 1) - self.q[index]) * RATE[self.n[index]]) >> 16
+        self.q[index] += ((bit * (2**22 - 1) - self.q[index]) * self.rate[self.n[index]]) >> 16
         self.n[index] += self.n[index] < self.limit

@@ -20,28 +20,12 @@ def _folded(c: int) -> int:
     return 65 if 65 <= c <= 90 else min(c, 128)
 
 
-def _kind(c: int) -> int:
-    if 97 <= c <= 122:
-        return 0
-    if 65 <= c <= 90:
-        return 1
-    if 48 <= c <= 57:
-        return 2
-    if c in b" \t":
-        return 3
-    if c in b"\r\n\0":
-        return 4
-    if c > 127:
-        return 5
-    return 6 if c in b".,;:!?" else 7
-
-
 class Text:
     """The bytes so far, of a block or of a lane, and all that the contexts ask of them."""
 
     def __init__(self) -> None:
         self.bytes = bytearray()
-        self.column = self.format = self.kinds = self.first = self.indent = 0
+        self.column = self.format = self.first = self.indent = 0
         self.word = self.previous_word = self.older_word = self.key = 0
         self.field = self.field_hash = self.line = self.line_above = 0
         self.hash, self.start = [0] * 256, [0] * 256
@@ -57,7 +41,6 @@ class Text:
         folded = _folded(c)
         if not (folded == self.format % 256 and folded in (48, 97, 65, 128)):
             self.format = (self.format << 8 | folded) % 2**48
-        self.kinds = (self.kinds << 3 | _kind(c)) % 2**28
         self._note_word(c)
         if self.column == 1 and c != 10:
             self.first, self.indent = c, 0

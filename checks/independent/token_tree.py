@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer
+from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Selector
 from checks.independent.model_file import Model
 from checks.independent.records import Records
 from checks.independent.tables import STRETCH, X_LIMIT, Adaptive, Ints, combine
 from checks.independent.text import Text
 
 _LEAST = (5, 2)
-_SETS = (64, 272, 512, 128, 1024)
+_FIRST_ROWS = (64, 272, 512, 128, 1024)
 
 
 class LaneText:
@@ -82,16 +82,16 @@ class TokenTree:
         self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
-        ends = np.cumsum(_SETS)[:-1]
+        ends = np.cumsum(_FIRST_ROWS)[:-1]
         inputs = 2 * len(self.used) + 8
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
+        selectors = [Selector(weights[r], (800 if r else 2400, 160000, 5)) for r in self.row_sets]
         finals = np.split(start["final_weights"].astype(np.int64), [1024])
-        self.mixer = Mixer([weights[r] for r in self.row_sets], finals)
+        self.mixer = Mixer(selectors, [Selector(rows, (100, 20000, 5)) for rows in finals])
         self.apm_size = 2 ** min(16, lines_log2)
-        by_match = Apm(start["map_1"].astype(np.int64).reshape(-1, 25))
-        self.corrections = Corrections([Apm.plain(self.apm_size), by_match], (2, 5, 1))
+        by_match = Apm.unpacked(start["map_1"])
+        self.corrections = Corrections([Apm.plain(self.apm_size), by_match], (4, 2, 2))
         self.network_map = Apm.plain(self.apm_size)
-        self.decisions = 0
         self.places = [0] * (raw_bytes + 1)  # the tokens of all lanes
         self.known = [False] * (raw_bytes + 1)
         self.match_tables = [np.zeros(2**lines_log2, np.int64) for _ in _LEAST]
@@ -107,26 +107,31 @@ class TokenTree:
         from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
         b1, t1 = text.last(1), self.lane.last_token(1)
         stretched = int(STRETCH[n >> 4])
-        top = node if node < 256 else 256 + depth
-        late = int(2 * depth >= self.bits)
-        rows = [sure, top, 2 * b1 + late, 2 * (text.kinds % 64) + late, t1 >> max(self.bits - 10, 0)]
-        by_token, by_byte = (combine(node, last) % self.apm_size for last in (t1, b1))
+        by_byte = 2 * b1 + int(2 * depth >= self.bits)
+        by_node = node if node < 2**14 else 2**14 + depth
+        form = combine(text.format % 2**32, 0) % 2**14
+        rows = [
+            (sure, sure),
+            (by_node, node if node < 256 else 256 + depth),
+            (by_byte, by_byte),
+            (form, form % 128),
+            (t1 >> max(self.bits - 14, 0), t1 >> max(self.bits - 10, 0)),
+        ]
+        by_token, by_last_byte = (combine(node, last) % self.apm_size for last in (t1, b1))
         told = int(STRETCH[self.network_map.correct(by_token, stretched) >> 4]) - stretched
         from_network = [stretched, (n - 32768) >> 5, min(max(told, -X_LIMIT), X_LIMIT)]
         x = np.concatenate([self.records.predict(node, stretched), from_matches, from_network, [BIAS]])
         level = min(max((stretched + 2048) >> 8, 0), 15)
-        finals = [16 * sure + depth, 16 * min(self.records.open_count(), 15) + level]
+        finals = [16 * sure + depth, by_node]
         mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], finals)
-        return self.corrections.p1(mixed, [by_byte, 16 * sure + level])
+        return self.corrections.p1(mixed, [by_last_byte, 16 * sure + level])
 
     def learn(self, bit: int) -> None:
-        rate = 800 + 160000 // (64 + self.decisions // 128)
-        self.mixer.learn(bit, rate, rate // 8)
+        self.mixer.learn(bit)
         self.corrections.learn(bit)
         self.network_map.learn(bit)
         self.records.learn(bit)
         self.voices.learn(bit)
-        self.decisions += 1
 
     def end_token(self, token: int, its_bytes: bytes) -> None:
         lane = self.lane

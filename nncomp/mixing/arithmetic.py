@@ -18,12 +18,15 @@ HALF = 32768  # a probability of 1/2
 FLAT_SHIFT = 5  # an input in the probability domain is (p - HALF) >> FLAT_SHIFT
 BIAS = 256  # the last input of every mixer
 
+POINT_LIMIT = 255  # of the count of a point of an APM
+
 LOGIT_LIMIT = tables.LOGIT_LIMIT
 _MOST = (1 << PROBABILITY_BITS) - 1
 _COUNT_MASK = (1 << COUNT_BITS) - 1
 _SQUASH = tables.squash_table().astype(np.uint16)  # 16 bits an entry: more of the table stays in the nearest cache
 _STRETCH = tables.stretch_table().astype(np.int16)
 _RATE = tables.rate_table(1 << COUNT_BITS, 15).astype(np.uint16)
+_POINT_RATE = tables.rate_table(1 << COUNT_BITS, 240).astype(np.uint16)
 
 
 @inlined
@@ -73,9 +76,23 @@ def adapt(maps: Any, i: int, bit: int, limit: int) -> None:
     """
     v = np.int64(maps[i])
     count = v & _COUNT_MASK
-    p = v >> COUNT_BITS
-    p += (((bit << PROBABILITY_BITS) - bit - p) * np.int64(_RATE[count])) >> 16
-    maps[i] = (p << COUNT_BITS) | (count + (count < limit))
+    maps[i] = _moved(v, bit, np.int64(_RATE[count])) | (count + (count < limit))
+
+
+@inlined
+def adapt_point(points: Any, i: int, bit: int) -> None:
+    """Move the point `points[i]` of an APM towards `bit`: an adaptive probability that moves by 1 / (count + 24)."""
+    v = np.int64(points[i])
+    count = v & _COUNT_MASK
+    points[i] = _moved(v, bit, np.int64(_POINT_RATE[count])) | (count + (count < POINT_LIMIT))
+
+
+@inlined
+def _moved(packed: int, bit: int, rate: int) -> int:
+    """Return the packed adaptive probability, moved towards `bit` by the rate (16 bits), without its count."""
+    p = packed >> COUNT_BITS
+    p += (((bit << PROBABILITY_BITS) - bit - p) * rate) >> 16
+    return p << COUNT_BITS
 
 
 def packed_probability(p: int) -> int:

@@ -28,9 +28,9 @@ CONTEXTS = len(CONTEXT_NAMES)
 # fields of `Text.state`
 (
     WORD, PREVIOUS_WORD, OLDER_WORD, COLUMN, LINE, LINE_ABOVE, FIELD, FORMAT, INDENT, TAG_DEPTH, IN_TAG, TAG_NAME,
-    FIRST, FIELD_HASH, KEY, KINDS,
-) = range(16)  # fmt: skip
-STATE = 16
+    FIRST, FIELD_HASH, KEY,
+) = range(15)  # fmt: skip
+STATE = 15
 MAX_TAGS = 64
 MAX_COLUMN = 255  # all after it count as this one
 MAX_FIELDS = 256  # of a line; all after them count as the last one
@@ -71,29 +71,15 @@ def byte_class(c: int) -> int:
 
 
 @inlined
-def kind(c: int) -> int:
-    """Return one of 8 kinds of byte."""
-    if 97 <= c <= 122:
-        return 0
-    if 65 <= c <= 90:
-        return 1
-    if 48 <= c <= 57:
-        return 2
-    if c == 32 or c == 9:
-        return 3
-    if c == 10 or c == 13 or c == 0:
-        return 4
-    if c >= 128:
-        return 5
-    if c == 46 or c == 44 or c == 59 or c == 58 or c == 33 or c == 63:
-        return 6
-    return 7
-
-
-@inlined
 def is_separator(c: int) -> bool:
     """Whether the byte ends a field."""
     return c == 32 or c == 44 or c == 9 or c == 10 or c == 58 or c == 59 or c == 61 or c == 91 or c == 93 or c == 124 or c == 34
+
+
+@inlined
+def format_hash(state: Any) -> int:
+    """Return a hash of the last four byte classes, each run of digits, letters or other text as one, of a text's `state`."""
+    return combine(state[FORMAT] & 0xFFFFFFFF, 0)
 
 
 @compiled
@@ -106,7 +92,6 @@ def follow_text(text: Text, data: Any, t: int) -> None:
     folded = byte_class(c)
     if not (folded == s[FORMAT] & 0xFF and (folded == 48 or folded == 97 or folded == 65 or folded == 128)):
         s[FORMAT] = (s[FORMAT] << 8 | folded) & 0xFFFFFFFFFFFF
-    s[KINDS] = (s[KINDS] << 3 | kind(c)) & 0xFFFFFFF
     # words
     letter = 97 <= c <= 122 or 65 <= c <= 90 or c >= 128 or 48 <= c <= 57 or c == 95
     if letter:

@@ -33,12 +33,6 @@ def last_bytes(data: bytes | bytearray, count: int) -> list[int]:
     return [data[-1 - i] if i < len(data) else 0 for i in range(count)]
 
 
-def kind(c: int) -> int:
-    """Return one of 8 kinds of byte."""
-    groups = [range(97, 123), range(65, 91), range(48, 58), b" \t", b"\n\r\0", range(128, 256), b".,;:!?"]
-    return next((i for i, group in enumerate(groups) if c in group), 7)
-
-
 class Text:
     """Words, fields, lines, formats and open tags of the bytes so far."""
 
@@ -46,7 +40,7 @@ class Text:
         self.word = self.previous_word = self.older_word = self.key = 0
         self.column = self.indent = self.first = self.field = self.field_hash = 0
         self.line = self.line_above = 0
-        self.format = self.kinds = 0
+        self.format = 0
         self.mode, self.tag_name, self.depth, self.tags = 0, 0, 0, [0] * 64
         self.starts, self.starts_above = [0] * 256, [0] * 256
         self.hashes, self.hashes_above = [0] * 256, [0] * 256
@@ -58,7 +52,6 @@ class Text:
         folded = next((group[0] for group in (b"0123456789", range(97, 123), range(65, 91)) if c in group), min(c, 128))
         if folded != self.format % 256 or folded not in (48, 97, 65, 128):
             self.format = (self.format * 256 + folded) % 2**48
-        self.kinds = (self.kinds * 8 + kind(c)) % 2**28
         if c in _LETTERS:
             self.word = combine(self.word, c + 32 if 65 <= c <= 90 else c)
         elif self.word:

@@ -27,7 +27,7 @@ from nncomp.machine.kernels import compile_beside, compiled, inlined
 from nncomp.mixing import bit_histories, byte_contexts, match_model, mixer
 from nncomp.mixing.arithmetic import BIAS, combine
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
-from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG, KINDS
+from nncomp.mixing.byte_contexts import CONTEXTS, FIELD, IN_TAG
 from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, INPUTS_PER_MATCH, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, APM_POINTS, Mixer, MixerScratch
@@ -44,8 +44,9 @@ FIRST_MATCH_WEIGHTS = (12000, 2000)
 STRENGTH_SLOPE = 4
 
 # What each selector picks its weight set by, and how many weight sets it has. All but two also by the depth in the byte.
-SELECTOR_NAMES = "match", "node", "last byte", "kinds of the last two bytes", "contexts known", "field and tag"
-WEIGHT_SETS = (8 * match_model.SURE_VALUES, 256, 256, 8 * 64, 8 * 2 * 16, 8 * 5 * 16)
+SELECTOR_NAMES = "match", "node", "last byte", "format", "contexts known", "field and tag"
+FORMATS = 1 << 14  # hashes of the last formats
+WEIGHT_SETS = (8 * match_model.SURE_VALUES, 256, 256, FORMATS, 8 * 2 * 16, 8 * 5 * 16)
 SELECTORS = len(SELECTOR_NAMES)
 _FIRST_SET = tuple(accumulate(WEIGHT_SETS, initial=0))
 _ORDERS = 8  # the first contexts, of orders 0 to 8: how many of them are known picks a weight set
@@ -54,8 +55,7 @@ _FINAL_WEIGHT_SETS = 256
 _MATCH_APM_CONTEXTS = 8 * 256  # of the APM by match and node; the others are by the last one and two bytes and the node
 _APM_SHARES = (1, 1, 3, 3)  # eighths: of the mixed prediction, and of each APM
 APMS = len(_APM_SHARES) - 1
-_LEAST_RATE, _EXTRA_RATE = 1000, 256_000  # of learning, see mixer.falling_rate; falls with the position >> 2
-_LEAST_FINAL_RATE, _EXTRA_FINAL_RATE = 600, 128_000  # likewise with the position >> 3
+RATES = np.array([(300, 128_000, 1), *[(800, 256_000, 1)] * SELECTORS])  # of learning, see mixer.update_mixer
 
 
 class ByteMemory(NamedTuple):
@@ -163,7 +163,7 @@ def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
     chosen[0] = sure * 8 + depth
     chosen[1] = _FIRST_SET[1] + node
     chosen[2] = _FIRST_SET[2] + b1
-    chosen[3] = _FIRST_SET[3] + (state[KINDS] & 0x3F) * 8 + depth
+    chosen[3] = _FIRST_SET[3] + byte_contexts.format_hash(state) % FORMATS
     chosen[4] = _FIRST_SET[4] + known * 8 + depth + (128 if sure else 0)
     chosen[5] = _FIRST_SET[5] + min(state[FIELD], 15) * 8 + depth + 128 * state[IN_TAG]
     mixing.final_chosen[0] = node
@@ -178,10 +178,8 @@ def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
 def update(m: ByteMixing, bit: int, t: int) -> None:
     """Teach everything the decision that `predict` was last asked for; the rates fall with the position t."""
     memory, mixing = m.memory, m.scratch.mixing
-    rate = mixer.falling_rate(_LEAST_RATE, _EXTRA_RATE, t >> 2)
-    final_rate = mixer.falling_rate(_LEAST_FINAL_RATE, _EXTRA_FINAL_RATE, t >> 3)
     bit_histories.update_histories(memory.histories, m.scratch.places, bit)
-    mixer.update_mixer(memory.mixer, mixing, bit, rate, final_rate)
+    mixer.update_mixer(memory.mixer, mixing, bit, RATES)
     mixer.update_apms(memory.apms, mixing, bit)
     match_model.update_matches(memory.matches, np.int64(0), bit)
 
@@ -256,7 +254,10 @@ def _mixing_of(sizes_of: tuple[int, int, int]) -> ByteMixing:
         text=byte_contexts.new_text(),
         matches=match_model.new_matches(1, heads, match_model.first_strength(STRENGTH_SLOPE)),
         histories=bit_histories.new_bit_histories(buckets, state_maps),
-        mixer=Mixer(np.tile(first, (sum(WEIGHT_SETS), 1)), mixer.first_final_weights(_FINAL_WEIGHT_SETS, SELECTORS)),
+        mixer=Mixer(
+            mixer.new_sets(sum(WEIGHT_SETS), first[None]),
+            mixer.new_sets(_FINAL_WEIGHT_SETS, mixer.first_final_weights(_FINAL_WEIGHT_SETS, SELECTORS)),
+        ),
         apms=tuple(mixer.new_apm(contexts) for contexts in (_MATCH_APM_CONTEXTS, apm_contexts, apm_contexts)),
     )
     return ByteMixing(memory, ByteScratch(np.zeros(CONTEXTS, np.int64), bit_histories.new_places(CONTEXTS), mixing))

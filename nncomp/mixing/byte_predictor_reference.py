@@ -17,7 +17,7 @@ from nncomp.mixing.mixer import WEIGHT_LIMIT
 _SQUASH = tables.squash_table().tolist()
 _STRETCH = tables.stretch_table().tolist()
 _NEXT, _FIRST = (table.tolist() for table in tables.history_tables())
-_RATE = tables.rate_table(1024, 15).tolist()
+_RATE, _POINT_RATE = tables.rate_table(1024, 15).tolist(), tables.rate_table(1024, 240).tolist()
 _LIMIT = tables.LOGIT_LIMIT
 
 
@@ -42,9 +42,9 @@ class Adaptive:
     def __init__(self, packed: int) -> None:
         self.p, self.count = packed >> 10, packed % 1024
 
-    def update(self, bit: int, most: int) -> None:
+    def update(self, bit: int, most: int, rates: Sequence[int] = _RATE) -> None:
         """Move towards `bit`; n grows up to `most`."""
-        self.p += (bit * (2**22 - 1) - self.p) * _RATE[self.count] >> 16
+        self.p += (bit * (2**22 - 1) - self.p) * rates[self.count] >> 16
         self.count += self.count < most
 
 
@@ -88,75 +88,93 @@ class BitHistories:
             bucket[self.slot] = _NEXT[2 * state + bit]
 
 
-class Weights:
-    """Weight sets by (selector, what it picks): all of them given, or each as `first` when it is first used."""
+class WeightSet:
+    """A weight for each input, and how many decisions it has learned."""
 
-    def __init__(self, first: list[int] | None, given: dict[tuple[int, int], list[int]] | None = None) -> None:
-        self.first, self.sets = first, dict(given or {})
+    def __init__(self, first: Sequence[int]) -> None:
+        self.weights, self.uses = list(first), 0
 
-    def dot(self, chosen: tuple[int, int], inputs: list[int]) -> int:
+    def dot(self, inputs: list[int]) -> int:
         """Return the weighted sum, in the logistic domain."""
-        weights = self.sets[chosen] if self.first is None else self.sets.setdefault(chosen, list(self.first))
-        return limit(sum([w * x for w, x in zip(weights, inputs, strict=True)]) >> 16)
+        return limit(sum([w * x for w, x in zip(self.weights, inputs, strict=True)]) >> 16)
 
-    def learn(self, chosen: tuple[int, int], inputs: list[int], error: int, rate: int) -> None:
-        """Move the weight set along its inputs."""
-        step = error * rate >> 10
-        moved = [w + (x * step + 32768 >> 16) for w, x in zip(self.sets[chosen], inputs, strict=True)]
+    def learn(self, inputs: list[int], error: int, rates: tuple[int, int, int]) -> None:
+        """Move along the inputs, less with each use."""
+        least, extra, shift = rates
+        step = error * (least + extra // (64 + (self.uses >> shift))) >> 10
+        self.uses = min(self.uses + 1, 65535)
+        moved = [w + (x * step + 32768 >> 16) for w, x in zip(self.weights, inputs, strict=True)]
         if min(moved) < -WEIGHT_LIMIT or max(moved) > WEIGHT_LIMIT:
             moved = [min(max(w, -WEIGHT_LIMIT), WEIGHT_LIMIT) for w in moved]
-        self.sets[chosen] = moved
+        self.weights = moved
+
+
+class Selector:
+    """Weight sets by number; each begins as one of the first sets when it is first picked. A final mixer is one, too."""
+
+    def __init__(self, first: Sequence[Sequence[int]], rates: tuple[int, int, int]) -> None:
+        self.first, self.rates, self.sets = first, rates, dict[int, WeightSet]()
+
+    def pick(self, number: int, begins_as: int) -> WeightSet:
+        """Return the weight set of this number."""
+        if number not in self.sets:
+            self.sets[number] = WeightSet(self.first[begins_as])
+        return self.sets[number]
 
 
 class Apm:
-    """Per context a curve over the logistic domain, given at points 256 apart."""
+    """Per context a curve over the logistic domain, given at points 256 apart, which are adaptive probabilities."""
 
     def __init__(self, given: Sequence[int] = ()) -> None:
-        self.curves = {i: list(given[25 * i : 25 * i + 25]) for i in range(len(given) // 25)}
+        self.curves = {i: [Adaptive(v) for v in given[25 * i : 25 * i + 25]] for i in range(len(given) // 25)}
 
-    def curve(self, context: int) -> list[int]:
+    def curve(self, context: int) -> list[Adaptive]:
         """Return the points of a context; when it is first used, and not given, they change nothing."""
         if context not in self.curves:
-            self.curves[context] = [squash(256 * j) << 6 for j in range(-12, 13)]
+            self.curves[context] = [Adaptive(squash(256 * j) << 16) for j in range(-12, 13)]
         return self.curves[context]
 
     def refine(self, context: int, x: int) -> int:
         """Return the probability between the two nearest points."""
         curve, at, weight = self.curve(context), (x + 3072) // 256, x % 256
-        return (curve[at] * (256 - weight) + curve[at + 1] * weight) >> 14
+        return (curve[at].p * (256 - weight) + curve[at + 1].p * weight) >> 14
 
     def update(self, context: int, x: int, bit: int) -> None:
         """Move the nearer point towards the decision."""
-        curve, at = self.curve(context), (x + 3072 + 128) // 256
-        curve[at] += (bit * (2**22 - 1) - curve[at]) >> 6
+        self.curve(context)[(x + 3072 + 128) // 256].update(bit, 255, _POINT_RATE)
 
 
 class Mixer:
     """Weights, those of one or two final mixers, and APMs: from inputs to p1, and what they learn from the decision."""
 
-    def __init__(self, weights: Weights, finals: Weights, apms: list[Apm], shares: tuple[int, ...]) -> None:
-        self.weights, self.finals, self.apms, self.shares = weights, finals, apms, shares
+    def __init__(self, selectors: list[Selector], finals: list[Selector], apms: list[Apm], shares: tuple[int, ...]) -> None:
+        self.selectors, self.finals, self.apms, self.shares = selectors, finals, apms, shares
         self.inputs, self.outputs, self.results, self.mixed = list[int](), list[int](), list[int](), 0
-        self.chosen, self.final, self.apm_contexts = list[tuple[int, int]](), list[tuple[int, int]](), list[int]()
+        self.chosen, self.final, self.apm_contexts = list[WeightSet](), list[WeightSet](), list[int]()
 
-    def predict(self, inputs: list[int], chosen: list[int], final: list[int], apm_contexts: list[int]) -> int:
-        """Return p1, with the weight set that each selector and each final mixer picks, and one context of each APM."""
-        self.inputs, self.chosen, self.apm_contexts = inputs, list(enumerate(chosen)), apm_contexts
-        self.final = list(enumerate(final))
-        self.outputs = [self.weights.dot(one, inputs) for one in self.chosen]
-        self.results = [self.finals.dot(one, self.outputs) for one in self.final]
+    def predict(self, inputs: list[int], chosen: list[tuple[int, int]], final: list[int], apm_contexts: list[int]) -> int:
+        """Return p1.
+
+        `chosen` has the number of the weight set that each selector picks and what this one begins as, `final` the number
+        for each final mixer, which is also what it begins as, and `apm_contexts` the context of each APM.
+        """
+        self.inputs, self.apm_contexts = inputs, apm_contexts
+        self.chosen = [selector.pick(*one) for selector, one in zip(self.selectors, chosen, strict=True)]
+        self.final = [mixer.pick(number, number) for mixer, number in zip(self.finals, final, strict=True)]
+        self.outputs = [one.dot(inputs) for one in self.chosen]
+        self.results = [one.dot(self.outputs) for one in self.final]
         self.mixed = sum(self.results) // len(self.results)
         refined = [apm.refine(context, self.mixed) for apm, context in zip(self.apms, apm_contexts, strict=True)]
         parts = zip(self.shares, [squash(self.mixed), *refined], strict=True)
         return min(max(sum(share * p for share, p in parts) + 4 >> 3, 1), 65535)
 
-    def update(self, bit: int, rate: int, final_rate: int) -> None:
+    def update(self, bit: int) -> None:
         """Teach all parts the decision that was predicted last."""
         target = bit << 16
-        for one, result in zip(self.final, self.results, strict=True):
-            self.finals.learn(one, self.outputs, target - squash(result), final_rate)
-        for one, output in zip(self.chosen, self.outputs, strict=True):
-            self.weights.learn(one, self.inputs, target - squash(output), rate)
+        for mixer, one, result in zip(self.finals, self.final, self.results, strict=True):
+            one.learn(self.outputs, target - squash(result), mixer.rates)
+        for selector, one, output in zip(self.selectors, self.chosen, self.outputs, strict=True):
+            one.learn(self.inputs, target - squash(output), selector.rates)
         for apm, context in zip(self.apms, self.apm_contexts, strict=True):
             apm.update(context, self.mixed, bit)
 
@@ -228,7 +246,8 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
     histories, text = BitHistories(CONTEXTS, buckets), Text()
     matches = [Match(least, heads) for least in byte_predictor.MATCH_LEAST]
     first = [*byte_predictor.FIRST_WEIGHTS * CONTEXTS, *byte_predictor.FIRST_MATCH_WEIGHTS * len(matches), 0]
-    mixer = Mixer(Weights(first), Weights([65536 // 6] * 6), [Apm() for _ in range(3)], (1, 1, 3, 3))
+    selectors = [Selector([first], (800, 256000, 1)) for _ in range(6)]
+    mixer = Mixer(selectors, [Selector([[65536 // 6] * 6] * 256, (300, 128000, 1))], [Apm() for _ in range(3)], (1, 1, 3, 3))
     result = []
     for t, symbol in enumerate(data):
         before = data[:t]
@@ -239,7 +258,6 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
         expected = matches[0].expected
         contexts = text.contexts(before, (0 if expected is None else expected + 1) << 5 | min(matches[0].length, 31))
         b1, b2 = last_bytes(before, 2)
-        rate, final_rate = 1000 + 256000 // (64 + t // 4), 600 + 128000 // (64 + t // 8)
         for depth in range(8):
             node, bit = (256 | symbol) >> (8 - depth), symbol >> (7 - depth) & 1
             if depth % 4 == 0:
@@ -252,7 +270,7 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
                 sure * 8 + depth,
                 node,
                 b1,
-                text.kinds % 64 * 8 + depth,
+                combine(text.format % 2**32, 0) % 2**14,
                 known * 8 + depth + (128 if sure else 0),
                 min(text.field, 15) * 8 + depth + 128 * text.mode,
             ]
@@ -261,9 +279,9 @@ def probabilities(data: bytes, table_bits: int) -> list[int]:
                 chain(node, b1) % apm_contexts,
                 chain(node, b1, b2 + 256) % apm_contexts,
             ]
-            result.append(mixer.predict([*inputs, *more, 256], chosen, [node], contexts_of_apms))
+            result.append(mixer.predict([*inputs, *more, 256], [(number, 0) for number in chosen], [node], contexts_of_apms))
             histories.update(bit)
-            mixer.update(bit, rate, final_rate)
+            mixer.update(bit)
             for strength, expected_bit in votes:
                 strength.update(int(expected_bit == bit), 255)
     return result

@@ -8,7 +8,7 @@ logistic domain, one a context. An APM can also refine an input.
 Knows nothing of where inputs and selectors come from. The definition is `byte_predictor_reference.Mixer` and `.Apm`.
 """
 
-# I inputs, R selectors, F final mixers
+# I inputs, R selectors, F final mixers, W weights of a set
 
 from __future__ import annotations
 
@@ -17,26 +17,38 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nncomp.machine.kernels import inlined
-from nncomp.machine.prefetch import prefetch
+from nncomp.machine.prefetch import LINE_BYTES, prefetch
 from nncomp.mixing import tables
-from nncomp.mixing.arithmetic import LOGIT_LIMIT, PROBABILITY_BITS, limited, squash
+from nncomp.mixing.arithmetic import COUNT_BITS, LOGIT_LIMIT, adapt_point, limited, packed_probability, squash
 
 WEIGHT_ONE = 65536  # the weight 1
 WEIGHT_LIMIT = 1 << 20  # the weight 16
+USES_LIMIT = (1 << 16) - 1  # of the uses of a weight set
 
 APM_STEP_BITS = 8  # points are 2**8 apart in the logistic domain: one nat
 _APM_LIMIT = 12 << APM_STEP_BITS  # the last point's place
 APM_POINTS = 2 * (_APM_LIMIT >> APM_STEP_BITS) + 1
-APM_TOP = (1 << PROBABILITY_BITS) - 1  # the greatest value of a point
-_APM_SHIFT = 6  # a point moves by 2**-6 of its error
 _APM_STEP = 1 << APM_STEP_BITS
+_REFINED_SHIFT = 6 + APM_STEP_BITS  # from a product of 22 bits and a distance between points to 16 bits
+
+
+class WeightSets(NamedTuple):
+    """The weight sets of all selectors, or the final ones of all final mixers, one selector or mixer after another.
+
+    A set has the weights of the first set that it begins as when it is used first: until then nothing is written there.
+    """
+
+    weights: Any  # (sets, W) int32
+    uses: Any  # (sets,) uint16: how many decisions each has learned, up to USES_LIMIT
+    begun_as: Any  # (sets,) int32: the first set that each began as
+    first: Any  # (first sets, W) int32
 
 
 class Mixer(NamedTuple):
     """What is learned: the weights."""
 
-    weights: Any  # (weight sets, I) int32: those of all selectors, one selector after another
-    final_weights: Any  # (final weight sets, R) int32: of all final mixers, one after another
+    sets: WeightSets  # of the selectors, W = I
+    finals: WeightSets  # of the final mixers, W = R
 
 
 class MixerScratch(NamedTuple):
@@ -44,8 +56,9 @@ class MixerScratch(NamedTuple):
 
     inputs: Any  # (I,) int32, logistic domain
     chosen: Any  # (R,) int64: the weight set that each selector picks
+    begun_as: Any  # (R,) int64: the first set that it begins as
     outputs: Any  # (R,) int32, logistic domain: the sum of each
-    final_chosen: Any  # (F,) int64, F 1 or 2: the final weight set that each final mixer picks
+    final_chosen: Any  # (F,) int64, F 1 or 2: the final weight set that each final mixer picks, and begins as
     final_outputs: Any  # (F,) int32, logistic domain: the sum of each
     last: Any  # (1 + APMs,) int64: what the last prediction used and gave, for its update
 
@@ -59,6 +72,23 @@ def first_final_weights(final_sets: int, selectors: int) -> Any:
     return np.full((final_sets, selectors), WEIGHT_ONE // selectors, np.int32)
 
 
+def new_sets(sets: int, first: Any) -> WeightSets:
+    """Return so many weight sets, none of them used, that begin as those in `first` (first sets, W) int32."""
+    return WeightSets(np.zeros((sets, first.shape[1]), np.int32), np.zeros(sets, np.uint16), np.zeros(sets, np.int32), first)
+
+
+def learned_first(sets: WeightSets) -> Any:
+    """Return the first sets as the mean of the sets that began as each, by their uses; one that none began as stays."""
+    used = np.flatnonzero(sets.uses)
+    total, uses = np.zeros(sets.first.shape, np.int64), np.zeros(len(sets.first), np.int64)
+    np.add.at(total, sets.begun_as[used], sets.weights[used] * sets.uses[used, None].astype(np.int64))
+    np.add.at(uses, sets.begun_as[used], sets.uses[used])
+    is_used = uses > 0
+    result = sets.first.copy()
+    result[is_used] = total[is_used] // uses[is_used, None]
+    return result
+
+
 def padded(inputs: int) -> int:
     """Return the length of a weight set for so many inputs: a multiple of 8. The inputs that are added stay 0.
 
@@ -68,17 +98,12 @@ def padded(inputs: int) -> int:
     return -(-inputs // 8) * 8
 
 
-@inlined
-def falling_rate(least: int, extra: int, done: int) -> int:
-    """Return a learning rate that falls from least + extra / 64 to `least`, the more is `done`."""
-    return least + extra // (64 + done)
-
-
 def new_mixer_scratch(inputs: int, selectors: int, finals: int, apms: int) -> MixerScratch:
     """Return scratch for I inputs, R selectors, F final mixers and so many APMs."""
     return MixerScratch(
         inputs=np.zeros(inputs, np.int32),
         chosen=np.zeros(selectors, np.int64),
+        begun_as=np.zeros(selectors, np.int64),
         outputs=np.zeros(selectors, np.int32),
         final_chosen=np.zeros(finals, np.int64),
         final_outputs=np.zeros(finals, np.int32),
@@ -87,24 +112,39 @@ def new_mixer_scratch(inputs: int, selectors: int, finals: int, apms: int) -> Mi
 
 
 @inlined
-def mix(mixer: Mixer, scratch: MixerScratch) -> int:
-    """Return the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets that were picked.
+def dot(sets: WeightSets, chosen: int, first: int, inputs: Any) -> int:
+    """Return the sum of the inputs, weighed by a set that begins as the first set `first`, in the logistic domain.
 
     Bound: |w| <= 2**20, |x| < 2**12, at most 2**10 inputs: the sum is below 2**42.
     """
+    w = sets.weights[chosen]
+    if sets.uses[chosen] == 0:
+        sets.begun_as[chosen] = first
+        for i in range(inputs.size):
+            w[i] = sets.first[first, i]
+    total = np.int64(0)
+    for i in range(inputs.size):
+        total += np.int64(w[i]) * np.int64(inputs[i])
+    return limited(total >> 16)
+
+
+@inlined
+def ask_for_set(sets: WeightSets, chosen: int) -> None:
+    """Ask for the cache lines of a weight set, some time before `dot` needs them."""
+    size = 4 * sets.weights.shape[1]
+    for at in range(0, size, LINE_BYTES):
+        prefetch(sets.weights, chosen * size + at)
+
+
+@inlined
+def mix(mixer: Mixer, scratch: MixerScratch) -> int:
+    """Return the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets that were picked."""
     for r in range(scratch.chosen.size):
-        w = mixer.weights[scratch.chosen[r]]
-        dot = np.int64(0)
-        for i in range(scratch.inputs.size):
-            dot += np.int64(w[i]) * np.int64(scratch.inputs[i])
-        scratch.outputs[r] = limited(dot >> 16)
+        scratch.outputs[r] = dot(mixer.sets, scratch.chosen[r], scratch.begun_as[r], scratch.inputs)
     total = np.int64(0)
     for f in range(scratch.final_chosen.size):
-        w = mixer.final_weights[scratch.final_chosen[f]]
-        dot = np.int64(0)
-        for r in range(scratch.outputs.size):
-            dot += np.int64(w[r]) * np.int64(scratch.outputs[r])
-        x = limited(dot >> 16)
+        chosen = scratch.final_chosen[f]
+        x = dot(mixer.finals, chosen, chosen, scratch.outputs)
         scratch.final_outputs[f] = x
         total += x
     mixed = total >> (scratch.final_chosen.size - 1)  # the mean of one or two
@@ -113,37 +153,45 @@ def mix(mixer: Mixer, scratch: MixerScratch) -> int:
 
 
 @inlined
-def learn(weights: Any, inputs: Any, error: int, rate: int) -> None:
-    """Move one weight set along its inputs by the error (16 bits) times the rate (2**-18 of the weight 1).
+def learn(sets: WeightSets, chosen: int, inputs: Any, error: int, rates: Any) -> None:
+    """Move one weight set along its inputs by the error (16 bits) times its rate (2**-18 of the weight 1).
+
+    `rates` are three numbers, least, extra and shift: the rate is least + extra // (64 + (uses >> shift)), so it falls.
 
     Bound: |error| <= 2**16, rate <= 2**13, so |step| <= 2**19; |step * x| < 2**31.
     """
-    step = np.int32((error * rate) >> 10)
+    uses = np.int64(sets.uses[chosen])
+    sets.uses[chosen] = uses + (uses < USES_LIMIT)
+    step = np.int32((error * (rates[0] + rates[1] // (64 + (uses >> rates[2])))) >> 10)
     if -11 < step < 11:  # |step * x| <= 10 * 3071 < 2**15: no weight would change
         return
+    w = sets.weights[chosen]
     for i in range(inputs.size):
         change = np.int32(np.int32(inputs[i] * step) + np.int32(32768)) >> np.int32(16)  # each of 32 bits: twice as many at once
-        w = np.int32(weights[i] + np.int32(change))
-        weights[i] = min(max(w, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
+        moved = np.int32(w[i] + np.int32(change))
+        w[i] = min(max(moved, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
 
 
 @inlined
-def update_mixer(mixer: Mixer, scratch: MixerScratch, bit: int, rate: int, final_rate: int) -> None:
-    """Teach the decision `bit` to the weight sets that were picked: the final ones first, then the others."""
+def update_mixer(mixer: Mixer, scratch: MixerScratch, bit: int, rates: Any) -> None:
+    """Teach the decision `bit` to the weight sets that were picked: the final ones first, then the others.
+
+    `rates` (1 + R, 3) are those of the final mixers and of each selector, see `learn`.
+    """
     target = bit << 16
     for f in range(scratch.final_chosen.size):
         error = target - squash(np.int64(scratch.final_outputs[f]))
-        learn(mixer.final_weights[scratch.final_chosen[f]], scratch.outputs, error, final_rate)
+        learn(mixer.finals, scratch.final_chosen[f], scratch.outputs, error, rates[0])
     for r in range(scratch.chosen.size):
-        learn(mixer.weights[scratch.chosen[r]], scratch.inputs, target - squash(np.int64(scratch.outputs[r])), rate)
+        error = target - squash(np.int64(scratch.outputs[r]))
+        learn(mixer.sets, scratch.chosen[r], scratch.inputs, error, rates[1 + r])
 
 
 def new_apm(contexts: int) -> Any:
-    """Return an APM that changes nothing yet: shape (contexts * APM_POINTS,), int32, 22 bits a point."""
+    """Return an APM that changes nothing yet: shape (contexts * APM_POINTS,), uint32, adaptive probabilities."""
     squashed = tables.squash_table()
     places = [min(max(x, -LOGIT_LIMIT), LOGIT_LIMIT) for x in range(-_APM_LIMIT, _APM_LIMIT + 1, _APM_STEP)]
-    points = [int(squashed[x + LOGIT_LIMIT]) << (PROBABILITY_BITS - 16) for x in places]
-    return np.tile(np.array(points, np.int32), contexts)
+    return np.tile(np.array([packed_probability(int(squashed[x + LOGIT_LIMIT])) for x in places], np.uint32), contexts)
 
 
 @inlined
@@ -152,7 +200,8 @@ def refine_by(points: Any, context: int, x: int) -> int:
     x += _APM_LIMIT
     at = context * APM_POINTS + (x >> APM_STEP_BITS)
     weight = x & (_APM_STEP - 1)
-    return (points[at] * (_APM_STEP - weight) + points[at + 1] * weight) >> (PROBABILITY_BITS - 16 + APM_STEP_BITS)
+    low, high = np.int64(points[at]) >> COUNT_BITS, np.int64(points[at + 1]) >> COUNT_BITS
+    return (low * (_APM_STEP - weight) + high * weight) >> _REFINED_SHIFT
 
 
 @inlined
@@ -166,9 +215,7 @@ def ask_for_apm(points: Any, context: int) -> None:
 @inlined
 def update_apm(points: Any, context: int, x: int, bit: int) -> None:
     """Move the nearer of the two points towards `bit`."""
-    x += _APM_LIMIT + _APM_STEP // 2
-    at = context * APM_POINTS + (x >> APM_STEP_BITS)
-    points[at] += ((bit << PROBABILITY_BITS) - bit - points[at]) >> _APM_SHIFT
+    adapt_point(points, context * APM_POINTS + ((x + _APM_LIMIT + _APM_STEP // 2) >> APM_STEP_BITS), bit)
 
 
 @inlined

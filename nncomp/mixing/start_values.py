@@ -22,28 +22,33 @@ from nncomp.mixing.token_contexts import all_contexts
 from nncomp.mixing.token_histories import NETWORK_BINS, RECORD_MAPS
 
 MAX_BITS = 16  # decisions of a token
-TOPS = 256 + MAX_BITS  # the first eight decisions by node, the others by depth
 NETWORK_INPUTS = 3
 OTHER_INPUTS = INPUTS_PER_MATCH * MATCHES + NETWORK_INPUTS + 1  # beside those of contexts: matches, network, bias
 
 # What each selector picks its weight set by, and how many weight sets it has.
-SELECTOR_NAMES = "match", "node", "last byte", "kinds of the last two bytes", "last token"
-BY_MATCH, BY_NODE, BY_LAST_BYTE, BY_KINDS, BY_LAST_TOKEN = range(len(SELECTOR_NAMES))
-LAST_TOKENS_BITS = 10  # tokens with the same first bits share a weight set
-# By the last byte and by kinds: also by whether half of the token is known.
-WEIGHT_SETS = (match_model.SURE_VALUES, TOPS, 2 * 256, 2 * 64, 1 << LAST_TOKENS_BITS)
-FIRST_WEIGHT_SETS = tuple(accumulate(WEIGHT_SETS, initial=0))[:-1]
+SELECTOR_NAMES = "match", "node", "last byte", "format", "last token"
+BY_MATCH, BY_NODE, BY_LAST_BYTE, BY_FORMAT, BY_LAST_TOKEN = range(len(SELECTOR_NAMES))
+NODES = 1 << 14  # later ones by depth
+FORMATS = 1 << 14  # hashes of formats
+TOKENS_BITS = 14  # tokens with the same first bits share a weight set
+_BY_LAST_BYTE = 2 * 256  # by the last byte and by whether half of the token is known
+WEIGHT_SETS = match_model.SURE_VALUES, NODES + MAX_BITS, _BY_LAST_BYTE, FORMATS, 1 << TOKENS_BITS
+SETS_START = tuple(accumulate(WEIGHT_SETS, initial=0))[:-1]
 
-# The final mixers, and how many final weight sets each has: by match and depth; by the contexts with a bucket and the network.
-NETWORK_LEVELS = 16  # of the network's prediction
-BUCKETS_MOST = 15  # more contexts with a bucket count as so many
-FINAL_WEIGHT_SETS = match_model.SURE_VALUES * MAX_BITS, (BUCKETS_MOST + 1) * NETWORK_LEVELS
+# The first sets: what weight sets begin as. A model file has these.
+FIRST_NODES, FIRST_FORMATS, FIRST_TOKENS_BITS = 256, 128, 10
+FIRST_SETS = match_model.SURE_VALUES, FIRST_NODES + MAX_BITS, _BY_LAST_BYTE, FIRST_FORMATS, 1 << FIRST_TOKENS_BITS
+FIRST_SETS_START = tuple(accumulate(FIRST_SETS, initial=0))[:-1]
+
+# The final mixers, by match and depth, and by node: how many final weight sets each has.
+FINAL_WEIGHT_SETS = match_model.SURE_VALUES * MAX_BITS, NODES + MAX_BITS
 
 # The APMs. The first one, and the one that refines the network's prediction, by the last token and the node, are APMs by node.
 # They have as many contexts as the hash table has lines, up to a number.
 APM_NAMES = "last byte and node", "match and network"
 APMS = len(APM_NAMES)
 NODE_APM_CONTEXTS = 1 << 16
+NETWORK_LEVELS = 16  # of the network's prediction
 MATCH_APM_CONTEXTS = NETWORK_LEVELS * match_model.SURE_VALUES
 
 ALL_SELECTORS = tuple(range(len(SELECTOR_NAMES)))
@@ -69,14 +74,14 @@ def shapes(contexts: int, selectors: int) -> dict[str, tuple[Any, tuple[int, ...
     return {
         "contexts": (np.uint8, (contexts,)),
         "row_sets": (np.uint8, (selectors,)),
-        "weights": (np.int32, (sum(WEIGHT_SETS), input_count(contexts))),
+        "weights": (np.int32, (sum(FIRST_SETS), input_count(contexts))),
         "final_weights": (np.int32, (sum(FINAL_WEIGHT_SETS), selectors)),
         "histories": (np.uint32, (contexts * STATES,)),
         "joint": (np.uint32, (contexts * STATES * NETWORK_BINS,)),
         "records": (np.uint32, (contexts * RECORD_MAPS,)),
         "record_joint": (np.uint32, (contexts * RECORD_MAPS * NETWORK_BINS,)),
         "strength": (np.uint32, (MATCHES * match_model.CLASSES,)),
-        "map_1": (np.int32, (MATCH_APM_CONTEXTS * mixer.APM_POINTS,)),
+        "map_1": (np.uint32, (MATCH_APM_CONTEXTS * mixer.APM_POINTS,)),
     }
 
 
@@ -102,7 +107,6 @@ def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple
 _GREATEST = {  # values; weights may be as far below 0. Any uint32 is a valid adaptive probability.
     "weights": mixer.WEIGHT_LIMIT,
     "final_weights": mixer.WEIGHT_LIMIT,
-    "map_1": mixer.APM_TOP,
 }
 
 

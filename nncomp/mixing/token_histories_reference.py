@@ -151,10 +151,6 @@ class TokenHistories:
             one.learning = (plain, joint) if is_known else ()
         return result
 
-    def buckets_found(self) -> int:
-        """Return how many contexts have a bucket for the decision at hand."""
-        return sum(one.record.count == _HAS_BUCKET for one in self.seen)
-
     def update(self, bit: int) -> None:
         """Teach all contexts the decision."""
         for one in self.seen:

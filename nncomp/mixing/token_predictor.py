@@ -12,6 +12,7 @@ the network's inside, of files or of the coder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,24 +27,30 @@ from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSE
 from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import (
     APMS,
-    BUCKETS_MOST,
-    BY_KINDS,
+    BY_FORMAT,
     BY_LAST_BYTE,
     BY_MATCH,
     BY_NODE,
     FINAL_WEIGHT_SETS,
-    FIRST_WEIGHT_SETS,
-    LAST_TOKENS_BITS,
+    FIRST_FORMATS,
+    FIRST_NODES,
+    FIRST_SETS_START,
+    FIRST_TOKENS_BITS,
+    FORMATS,
     MAX_BITS,
     NETWORK_LEVELS,
     NODE_APM_CONTEXTS,
+    NODES,
+    SETS_START,
+    TOKENS_BITS,
+    WEIGHT_SETS,
 )
 
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
 _MISSES_TO_LEAVE = 0xF  # four in a row: a match is followed no more
-_APM_SHARES = (2, 5, 1)  # eighths: of the mixed prediction, and of each APM
-_LEAST_RATE, _EXTRA_RATE = 800, 160_000  # of learning, see mixer.falling_rate
-_DECISIONS_SHIFT = 7  # the rate falls with the decisions >> this
+_APM_SHARES = (4, 2, 2)  # eighths: of the mixed prediction, and of each APM
+# Rates of learning, see mixer.learn: of the final mixers, of the selector by match, of the other selectors.
+_FINAL_RATES, _MATCH_RATES, _OTHER_RATES = (100, 20_000, 5), (2400, 160_000, 5), (800, 160_000, 5)
 CONTEXT_MAPS = "histories", "joint", "records", "record_joint"  # the start values of the maps of `TokenHistories`, in its order
 _START_COUNT = 60  # of an adaptive probability in a model file, at most: so it goes on learning
 
@@ -53,6 +60,7 @@ class TokenConstants(NamedTuple):
 
     contexts: Any  # (N,) int64: the numbers of the contexts in use
     selectors: Any  # (R,) int64: the numbers of the selectors in use
+    rates: Any  # (1 + R, 3) int64: see mixer.update_mixer
     starts: Any  # (L + 1,) int64: where each lane's bytes begin in the block
     apm_mask: Any  # int64, the contexts less one of the APMs by node: a power of 2 less one
 
@@ -67,7 +75,6 @@ class TokenMemory(NamedTuple):
     mixer: Mixer
     apms: Any  # see start_values.APM_NAMES
     network_map: Any  # an APM of the network's prediction, by the last token and the node
-    decisions: Any  # (1,) int64: how many there were
 
 
 class TokenScratch(NamedTuple):
@@ -105,31 +112,42 @@ def _last_token(m: TokenMixing, lane: int) -> int:
 
 
 @inlined
+def _by_node(node: int, depth: int, nodes: int) -> int:
+    """Return a number for the node: its own where it is one of the first `nodes`, else one by its depth."""
+    return node if node < nodes else nodes + depth
+
+
+@inlined
 def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
     """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
     mixer.ask_for_apm(m.memory.network_map, combine(node, _last_token(m, lane)) & m.constants.apm_mask)
     mixer.ask_for_apm(m.memory.apms[0], combine(node, b1) & m.constants.apm_mask)
+    mixer.ask_for_set(m.memory.mixer.sets, SETS_START[BY_NODE] + _by_node(node, depth, NODES))
     if depth > 0 and token_histories.depth_in_part(bits, depth) == 0:
         token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
 
 
 @inlined
-def _select(m: TokenMixing, lane: int, sure: int, top: int, b1: int, is_late: int, token: int) -> None:
-    """Let each selector pick its weight set. `token` has the first bits of the last token."""
-    chosen, selectors = m.scratch.mixing.chosen, m.constants.selectors
+def _select(m: TokenMixing, lane: int, bits: int, depth: int, node: int, sure: int, b1: int) -> None:
+    """Let each selector pick its weight set, and the first set that this one begins as."""
+    chosen, begun_as, selectors = m.scratch.mixing.chosen, m.scratch.mixing.begun_as, m.constants.selectors
     for r in range(selectors.size):
         selector = selectors[r]
         if selector == BY_MATCH:
-            chosen[r] = sure
+            own = first = sure
         elif selector == BY_NODE:
-            chosen[r] = FIRST_WEIGHT_SETS[1] + top
+            own, first = _by_node(node, depth, NODES), _by_node(node, depth, FIRST_NODES)
         elif selector == BY_LAST_BYTE:
-            chosen[r] = FIRST_WEIGHT_SETS[2] + b1 * 2 + is_late
-        elif selector == BY_KINDS:
-            kinds = m.memory.texts.state[lane, byte_contexts.KINDS] & 0x3F
-            chosen[r] = FIRST_WEIGHT_SETS[3] + kinds * 2 + is_late
+            own = first = b1 * 2 + np.int64(2 * depth >= bits)
+        elif selector == BY_FORMAT:
+            own = byte_contexts.format_hash(m.memory.texts.state[lane]) & (FORMATS - 1)
+            first = own & (FIRST_FORMATS - 1)
         else:
-            chosen[r] = FIRST_WEIGHT_SETS[4] + token
+            token = _last_token(m, lane)
+            own = token >> max(bits - TOKENS_BITS, 0)
+            first = token >> max(bits - FIRST_TOKENS_BITS, 0)
+        chosen[r] = SETS_START[selector] + own
+        begun_as[r] = FIRST_SETS_START[selector] + first
 
 
 @inlined
@@ -153,11 +171,10 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     inputs[at] = stretched
     inputs[at + 1] = flat(network)
     inputs[at + 2] = limited(stretch(mixer.refine_by(memory.network_map, by_token, stretched)) - stretched)
-    top = node if node < 256 else 256 + depth
-    _select(m, lane, sure, top, b1, np.int64(2 * depth >= bits), t1 >> max(bits - LAST_TOKENS_BITS, 0))
+    _select(m, lane, bits, np.int64(depth), np.int64(node), sure, np.int64(b1))
     level = min(max((stretched + 2048) >> 8, 0), NETWORK_LEVELS - 1)
     mixing.final_chosen[0] = sure * MAX_BITS + depth
-    mixing.final_chosen[1] = FINAL_WEIGHT_SETS[0] + min(places.counts[0], BUCKETS_MOST) * NETWORK_LEVELS + level
+    mixing.final_chosen[1] = FINAL_WEIGHT_SETS[0] + _by_node(node, depth, NODES)
     mixer.mix(memory.mixer, mixing)
     m.scratch.network[0], m.scratch.network[1] = by_token, stretched
     last[APM_CONTEXT] = combine(node, b1) & m.constants.apm_mask
@@ -170,12 +187,10 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     """Teach everything the decision that `predict` was last asked for; the rate falls with the decisions so far."""
     memory, mixing = m.memory, m.scratch.mixing
     token_histories.update_histories(memory.histories, m.scratch.places, bit)
-    rate = mixer.falling_rate(_LEAST_RATE, _EXTRA_RATE, memory.decisions[0] >> _DECISIONS_SHIFT)
-    mixer.update_mixer(memory.mixer, mixing, bit, rate, rate >> 3)
+    mixer.update_mixer(memory.mixer, mixing, bit, m.constants.rates)
     mixer.update_apms(memory.apms, mixing, bit)
     mixer.update_apm(memory.network_map, m.scratch.network[0], m.scratch.network[1], bit)
     match_model.update_matches(memory.matches, lane, bit)
-    memory.decisions[0] += 1
 
 
 @inlined
@@ -228,14 +243,13 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
     """
     memory, mask = m.memory, np.uint32((1 << COUNT_BITS) - 1)
     learned = dict(zip(CONTEXT_MAPS, memory.histories[-len(CONTEXT_MAPS) :], strict=True))
-    learned["strength"] = memory.matches.strength
+    learned["strength"], learned["map_1"] = memory.matches.strength, memory.apms[1]
     return {
         "contexts": m.constants.contexts.astype(np.uint8),
         "row_sets": m.constants.selectors.astype(np.uint8),
-        "weights": memory.mixer.weights,
-        "final_weights": memory.mixer.final_weights,
+        "weights": mixer.learned_first(memory.mixer.sets),
+        "final_weights": mixer.learned_first(memory.mixer.finals),
         **{name: (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT)) for name, array in learned.items()},
-        "map_1": memory.apms[1],
     }
 
 
@@ -250,6 +264,11 @@ def resumed(m: TokenMixing, raw_bytes: int) -> TokenMixing:
     memory = memory._replace(tokens=memory.tokens._replace(ids=ids))
     starts = m.constants.starts + np.array([0, raw_bytes])
     return TokenMixing(m.constants._replace(starts=starts), memory, copied(m.scratch))
+
+
+def rates_of(selectors: Sequence[int]) -> NDArray[np.int64]:
+    """Return the rates of learning of the final mixers and of each of these selectors, shape (1 + R, 3)."""
+    return np.array([_FINAL_RATES, *(_MATCH_RATES if k == BY_MATCH else _OTHER_RATES for k in selectors)], np.int64)
 
 
 def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
@@ -269,6 +288,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
         TokenConstants(
             contexts=np.array(contexts, np.int64),
             selectors=np.array(selectors, np.int64),
+            rates=rates_of(selectors),
             starts=np.asarray(starts, np.int64),
             apm_mask=np.int64(by_node - 1),
         ),
@@ -277,10 +297,11 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
             tokens=token_contexts.new_tokens(raw_bytes, lanes),
             matches=match_model.new_matches(lanes, lines, start["strength"]),
             histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
-            mixer=Mixer(start["weights"], start["final_weights"]),
+            mixer=Mixer(
+                mixer.new_sets(sum(WEIGHT_SETS), start["weights"]), mixer.new_sets(sum(FINAL_WEIGHT_SETS), start["final_weights"])
+            ),
             apms=(mixer.new_apm(by_node), start["map_1"]),
             network_map=mixer.new_apm(by_node),
-            decisions=np.zeros(1, np.int64),
         ),
         TokenScratch(
             sources=np.zeros(token_contexts.SOURCES, np.int64),

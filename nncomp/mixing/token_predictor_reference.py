@@ -16,13 +16,13 @@ from nncomp.mixing.byte_predictor_reference import (
     Apm,
     Match,
     Mixer,
+    Selector,
     Vote,
-    Weights,
     limit,
     predict_matches,
     stretch,
 )
-from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, NODE_APM_CONTEXTS, OTHER_INPUTS, WEIGHT_SETS
+from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, FIRST_SETS, NODE_APM_CONTEXTS, OTHER_INPUTS
 from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
 
@@ -94,18 +94,18 @@ class TokenReference:
 
     def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
-        self.bits, self.history, self.decisions = bits, History(starts), 0
+        self.bits, self.history = bits, History(starts)
         self.by_node = min(lines, NODE_APM_CONTEXTS)  # contexts of the APMs by node
         start = {name: array.tolist() for name, array in given.items()}
         self.chosen, self.selectors = start["contexts"], start["row_sets"]
         count = len(self.chosen)
         self.histories = TokenHistories(bits, lines, start)
         given_sets = [weights[: 2 * count + OTHER_INPUTS] for weights in start["weights"]]
-        ends = list(accumulate(WEIGHT_SETS, initial=0))
-        sets = {(r, i): given_sets[ends[k] + i] for r, k in enumerate(self.selectors) for i in range(WEIGHT_SETS[k])}
+        ends = list(accumulate(FIRST_SETS, initial=0))
+        selectors = [Selector(given_sets[ends[k] : ends[k + 1]], (800 if k else 2400, 160000, 5)) for k in self.selectors]
         finals, first = start["final_weights"], FINAL_WEIGHT_SETS[0]
-        final_sets = {(int(i >= first), i % first): weights for i, weights in enumerate(finals)}
-        self.mixer = Mixer(Weights(None, sets), Weights(None, final_sets), [Apm(), Apm(start["map_1"])], (2, 5, 1))
+        final_mixers = [Selector(sets, (100, 20000, 5)) for sets in (finals[:first], finals[first:])]
+        self.mixer = Mixer(selectors, final_mixers, [Apm(), Apm(start["map_1"])], (4, 2, 2))
         self.network_map, self.network = Apm(), (0, 0)  # and its context and value of the last decision
         packed = start["strength"]
         strength = [[Adaptive(v) for v in packed[64 * k : 64 * k + 64]] for k in range(matches)]
@@ -174,28 +174,34 @@ class TokenReference:
         `network` is the network's p1 of it.
         """
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
-        net, top, late = stretch(network), node if node < 256 else 256 + depth, int(2 * depth >= self.bits)
+        net, late = stretch(network), int(2 * depth >= self.bits)
         inputs = self.histories.inputs(node, depth, net)
         (b1,), (t1,) = last_bytes(self.data[lane], 1), self.history.last_tokens(lane, 1)
-        by = sure, top, 2 * b1 + late, 2 * (self.texts[lane].kinds % 64) + late, t1 >> max(self.bits - 10, 0)
+        by_node = node if node < 2**14 else 2**14 + depth
+        form = combine(self.texts[lane].format % 2**32, 0) % 2**14
+        by = [
+            (sure, sure),
+            (by_node, node if node < 256 else 256 + depth),
+            (2 * b1 + late, 2 * b1 + late),
+            (form, form % 128),
+            (t1 >> max(self.bits - 14, 0), t1 >> max(self.bits - 10, 0)),
+        ]
         level = min(max((net + 2048) // 256, 0), 15)
         self.network = combine(node, t1) % self.by_node, net
         return self.mixer.predict(
             [*inputs, *more, net, (network - 32768) >> 5, limit(stretch(self.network_map.refine(*self.network)) - net), 256],
             [by[k] for k in self.selectors],
-            [16 * sure + depth, 16 * min(self.histories.buckets_found(), 15) + level],
+            [16 * sure + depth, by_node],
             [combine(node, b1) % self.by_node, 16 * sure + level],
         )
 
     def update(self, bit: int) -> None:
-        """Teach everything the decision that was predicted last; the rate falls with the decisions so far."""
+        """Teach everything the decision that was predicted last."""
         self.histories.update(bit)
-        rate = 800 + 160000 // (64 + self.decisions // 128)
-        self.mixer.update(bit, rate, rate // 8)
+        self.mixer.update(bit)
         self.network_map.update(*self.network, bit)
         for strength, expected_bit in self.votes:
             strength.update(int(expected_bit == bit), 255)
-        self.decisions += 1
 
     def end_token(self, lane: int, token: int, token_bytes: bytes) -> None:
         """Take note of the lane's token and its bytes."""

@@ -22,8 +22,8 @@ from nncomp.mixing.match_model import MATCHES
 from nncomp.mixing.start_values import (
     ALL_SELECTORS,
     FINAL_WEIGHT_SETS,
+    FIRST_SETS,
     MATCH_APM_CONTEXTS,
-    WEIGHT_SETS,
     bias_input,
     chosen_parts,
     input_count,
@@ -67,7 +67,7 @@ def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SEL
     return {
         "contexts": np.array(contexts, np.uint8),
         "row_sets": np.array(selectors, np.uint8),
-        "weights": np.tile(first, (sum(WEIGHT_SETS), 1)),
+        "weights": np.tile(first, (sum(FIRST_SETS), 1)),
         "final_weights": mixer.first_final_weights(sum(FINAL_WEIGHT_SETS), len(selectors)),
         "histories": new_state_maps(count),
         "joint": new_joint_maps(count, STATES),

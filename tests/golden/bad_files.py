@@ -319,10 +319,10 @@ def _tokens(good: bytes) -> dict[str, tuple[str, str, bytes, str, str]]:
         "tokens-lines-23": ("2**23 lines", altered(header[:1] + b"\x17\0" + words), "FormatError", "2**23 lines"),
         "tokens-code": ("a code, and a model without", altered(header[:2] + b"\x01" + words), "FormatError", "its model has 0 codes"),  # noqa: E501
         "tokens-part-word": ("no whole number of words", altered(block.payload[:-1]), "FormatError", "not a multiple of 4"),
-        "tokens-word-less": ("words that end early", altered(block.payload[:-12]), *ends),
+        "tokens-word-less": ("words that end early", altered(block.payload[:-100]), *ends),
         "tokens-words-more": ("three words too many", altered(block.payload + bytes(12)), *ends),
         "tokens-overflow": ("a token that goes beyond the block", altered(raw_bytes=inside), "FormatError", "does not fit"),
-        "tokens-raw-more": ("more raw bytes than coded", altered(raw_bytes=block.literal_bytes + 1000), *ends),
+        "tokens-raw-more": ("more raw bytes than coded", altered(raw_bytes=block.literal_bytes + 1000), "FormatError", "altered"),
         "tokens-other-lanes": ("two lanes for one", altered(b"\x01" + block.payload[1:]), "FormatError", "altered"),
     }  # fmt: skip
     given = {name: (SMALL, *row) for name, row in rows.items()}
