@@ -74,7 +74,8 @@ def first_final_weights(final_sets: int, selectors: int) -> Any:
 
 def new_sets(sets: int, first: Any) -> WeightSets:
     """Return so many weight sets, none of them used, that begin as those in `first` (first sets, W) int32."""
-    return WeightSets(np.zeros((sets, first.shape[1]), np.int32), np.zeros(sets, np.uint16), np.zeros(sets, np.int32), first)
+    weights, begun_as = np.empty((sets, first.shape[1]), np.int32), np.empty(sets, np.int32)  # written before they are read
+    return WeightSets(weights, np.zeros(sets, np.uint16), begun_as, first)
 
 
 def learned_first(sets: WeightSets) -> Any:
