@@ -89,8 +89,8 @@ def _predict_byte(m: Any, node: int, depth: int, b1: int, b2: int) -> int:
 
 
 @inlined
-def _update_byte(m: Any, bit: int, t: int) -> None:
-    byte_predictor.update(m, bit, t)
+def _update_byte(m: Any, bit: int) -> None:
+    byte_predictor.update(m, bit)
     last = m.scratch.mixing.last
     for i in range(CONTEXTS):
         if last[_CONTEXTS_OFF + i]:

@@ -43,7 +43,7 @@ FIRST_WEIGHTS = (4500, 500)  # of a context's two inputs; mixer.WEIGHT_ONE is 1
 FIRST_MATCH_WEIGHTS = (12000, 2000)
 STRENGTH_SLOPE = 4
 
-# What each selector picks its weight set by, and how many weight sets it has. All but two also by the depth in the byte.
+# What each selector picks its weight set by, and how many weight sets it has. All but byte and format also by the depth.
 SELECTOR_NAMES = "match", "node", "last byte", "format", "contexts known", "field and tag"
 FORMATS = 1 << 14  # hashes of the last formats
 WEIGHT_SETS = (8 * match_model.SURE_VALUES, 256, 256, FORMATS, 8 * 2 * 16, 8 * 5 * 16)
@@ -175,8 +175,8 @@ def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
 
 
 @inlined
-def update(m: ByteMixing, bit: int, t: int) -> None:
-    """Teach everything the decision that `predict` was last asked for; the rates fall with the position t."""
+def update(m: ByteMixing, bit: int) -> None:
+    """Teach everything the decision that `predict` was last asked for."""
     memory, mixing = m.memory, m.scratch.mixing
     bit_histories.update_histories(memory.histories, m.scratch.places, bit)
     mixer.update_mixer(memory.mixer, mixing, bit, RATES)
@@ -207,7 +207,7 @@ def run_model(m: ByteMixing, data: Any, span: Any, probabilities: Any, words: An
                 probabilities[8 * (t - first) + depth] = p
             if depth < 7:
                 fetch(m, node << 1 | bit, depth + 1, b1, b2)
-            update(m, bit, t)
+            update(m, bit)
             node = node << 1 | bit
         data[t] = node & 0xFF
 

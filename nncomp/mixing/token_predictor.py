@@ -184,7 +184,7 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
 
 @inlined
 def update(m: TokenMixing, lane: int, bit: int) -> None:
-    """Teach everything the decision that `predict` was last asked for; the rate falls with the decisions so far."""
+    """Teach everything the decision that `predict` was last asked for."""
     memory, mixing = m.memory, m.scratch.mixing
     token_histories.update_histories(memory.histories, m.scratch.places, bit)
     mixer.update_mixer(memory.mixer, mixing, bit, m.constants.rates)
