@@ -100,7 +100,7 @@ def _update_byte(m: Any, bit: int) -> None:
             m.memory.mixer.finals.weights[m.scratch.mixing.final_chosen[0], r] = 0
 
 
-_nothing = dict.fromkeys(("begin_token", "fetch", "update", "end_token"), _do_nothing)
+_nothing = dict.fromkeys(("prepare_token", "begin_token", "fetch", "foresee", "update", "end_token"), _do_nothing)
 _network_loop = with_other(token_loop.run, predict=_say_network, **_nothing)
 _token_loop_without_maps = with_other(token_loop.run, predict=_predict_without_maps)
 _byte_loop = with_other(byte_predictor.run_model, predict=_predict_byte, update=_update_byte)
@@ -132,10 +132,10 @@ class Bytes:
         memory, scratch = model
         _close_matches(memory.matches.state[0], byte_predictor.MATCH_LEAST, off)
         finals = memory.mixer.finals
-        finals = finals._replace(first=_spread(finals.first, ~flags[1 + CONTEXTS :]))
+        used = finals.first[:, : byte_predictor.SELECTORS]
+        used[:] = _spread(used, ~flags[1 + CONTEXTS :])
         last = np.concatenate([scratch.mixing.last, flags.astype(np.int64)])
         model = model._replace(
-            memory=memory._replace(mixer=memory.mixer._replace(finals=finals)),
             scratch=scratch._replace(mixing=scratch.mixing._replace(last=last)),
         )
         p1 = np.zeros(8 * len(raw), np.uint16)

@@ -231,9 +231,8 @@ def test_contexts_of_the_token_tree() -> None:
     numbers_of_all = [32 * reach + source for reach in reaches for source in listed]
     assert numbers_of_all == known_contexts()
     tree = TokenReference(8, [0, 1000, 2000], 256, plain_values(tuple(numbers_of_all)))
-    for at, c in enumerate(HTML[:60] * 2):
-        lane = at % 2
-        tree.begin_token(lane)
+
+    def by_the_page(lane: int) -> list[int]:
         names = known_of(tree.texts[lane], tree.data[lane])
         t1, t2, t3, t4, t5 = tree.history.last_tokens(lane, 5)
         j, (longer, shorter) = combine(t1, t2) % 2**18, tree.matches[lane]
@@ -245,8 +244,15 @@ def test_contexts_of_the_token_tree() -> None:
             names["x"] = combine(0 if shorter.expected is None else shorter.expected + 1, names["b1"] + 256)
         sources = {s: eval(h, names) for s, h in listed.items()}
         where = {r: eval(w, {"l": lane, "a": len(tree.data[lane]), "r": r}) for r, w in reaches.items()}
-        assert tree.contexts == [combine(sources[i % 32], i + 1 + 256 * where[i // 32]) for i in numbers_of_all]
+        return [combine(sources[i % 32], i + 1 + 256 * where[i // 32]) for i in numbers_of_all]
+
+    assert "those of the first token of a lane when it is begun" in " ".join(section("The token tree").split())
+    for at, c in enumerate(HTML[:60] * 2):
+        lane = at % 2
+        tree.begin_token(lane)
+        assert at > 1 or tree.contexts[lane] == by_the_page(lane)
         tree.end_token(lane, c, bytes([c]))
+        assert tree.contexts[lane] == by_the_page(lane)
 
 
 def test_numbers_of_the_token_tree() -> None:
@@ -263,7 +269,7 @@ def test_numbers_of_the_token_tree() -> None:
     assert finals == start_values.FINAL_WEIGHT_SETS and sum(finals) == shapes["final_weights"][0]
     assert stated("The token tree", r"M = 2\*\*min\((\d+), lines\)") == (log2(start_values.NODE_APM_CONTEXTS),)
     assert stated("The token tree", r"of M; 16 sure \+ level, of (\d+)\.") == (start_values.MATCH_APM_CONTEXTS,)
-    assert shapes["map_1"] == (25 * start_values.MATCH_APM_CONTEXTS,)
+    assert shapes["map_1"] == (16 * start_values.MATCH_APM_CONTEXTS,)
     assert stated("The token tree", r"k = 0 with least (\d), then k = 1 with least (\d)") == token_predictor.MATCH_LEAST
 
 

@@ -74,7 +74,7 @@ def reaching() -> dict[str, Any]:
 def any_start() -> dict[str, Any]:
     """Return start values anywhere within their bounds, the extremes often."""
     rng = np.random.default_rng(4)
-    most = {"weights": 1 << 20, "final_weights": 1 << 20}
+    most = {"weights": 1 << 19, "final_weights": 1 << 19}
     values = dict(EACH_SOURCE)
     for name, array in EACH_SOURCE.items():
         if name in ("contexts", "row_sets"):

@@ -72,7 +72,7 @@ class Selector:
         least, extra, shift = self.rates
         error = bit * 65536 - int(SQUASH[result + X_LIMIT])
         step = (error * (least + extra // (64 + (self.learned[self.row] >> shift)))) >> 10
-        self.rows[self.row] = clip(self.rows[self.row] + ((x * step + 32768) >> 16), 2**20)
+        self.rows[self.row] = clip(self.rows[self.row] + ((x * step + 32768) >> 16), 2**19)
         self.learned[self.row] = min(self.learned[self.row] + 1, 65535)
 
 
@@ -86,9 +86,9 @@ class Mixer:
         """Pick a row and the first row that it begins as for each selector; return what they make of the inputs."""
         self.x = x
         rows = np.array([selector.pick(*pick) for selector, pick in zip(self.selectors, picks, strict=True)])
-        self.outputs = clip((rows @ x) >> 16, X_LIMIT)
+        self.outputs = clip(((rows * x) >> 9).sum(axis=1) >> 7, X_LIMIT)
         finals = np.array([mixer.pick(row, row) for mixer, row in zip(self.final_mixers, final_rows, strict=True)])
-        self.results = clip((finals @ self.outputs) >> 16, X_LIMIT)
+        self.results = clip(((finals * self.outputs) >> 9).sum(axis=1) >> 7, X_LIMIT)
         return int(self.results.sum()) // len(self.results)
 
     def learn(self, bit: int) -> None:
@@ -99,28 +99,28 @@ class Mixer:
 
 
 class Apm:
-    """Rows of 25 points that correct the mixer's result. The points are adaptive probabilities."""
+    """Rows of 16 points that correct the mixer's result. The points are adaptive probabilities."""
 
     def __init__(self, points: Adaptive) -> None:
         self.points = points
 
     @classmethod
     def unpacked(cls, points: Ints) -> Apm:
-        return cls(Adaptive.unpacked(points.reshape(-1, 25), 255, POINT_RATE))
+        return cls(Adaptive.unpacked(points.reshape(-1, 16), 255, POINT_RATE))
 
     @classmethod
     def plain(cls, rows: int) -> Apm:
-        q = np.tile(squash(256 * (np.arange(25) - 12)) << 6, (rows, 1))
+        q = np.tile(squash(256 * np.arange(16) - 1920) << 6, (rows, 1))
         return cls(Adaptive(q, np.zeros_like(q), 255, POINT_RATE))
 
     def correct(self, row: int, m: int) -> int:
-        self.row, self.m = row, m
-        j, w = (m + 3072) >> 8, (m + 3072) % 256
+        self.row, self.place = row, min(max(m, -1920), 1919) + 1920
+        j, w = self.place >> 8, self.place % 256
         q = self.points.q[row]
         return int(q[j] * (256 - w) + q[j + 1] * w) >> 14
 
     def learn(self, bit: int) -> None:
-        self.points.learn((self.row, (self.m + 3200) >> 8), bit)
+        self.points.learn((self.row, (self.place + 128) >> 8), bit)
 
 
 class Corrections:

@@ -153,7 +153,7 @@ def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int]) -> int
 
 
 def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
-    weights, packed = (-(2**20), 2**20), (0, 2**32 - 1)
+    weights, packed = (-(2**19), 2**19), (0, 2**32 - 1)
     known = {32 * reach + source for reach in range(8) for source in range(25)}
     contexts, sets = _chosen(tensors, "contexts", known), _chosen(tensors, "row_sets", {0, 1, 2, 3, 4})
     return {
@@ -164,7 +164,7 @@ def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
         "records": ("u4", (contexts * 256,), packed),
         "record_joint": ("u4", (contexts * 256 * 8,), packed),
         "strength": ("u4", (2 * 64,), packed),
-        "map_1": ("u4", (1024 * 25,), packed),
+        "map_1": ("u4", (1024 * 16,), packed),
     }
 
 

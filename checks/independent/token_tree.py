@@ -22,6 +22,7 @@ class LaneText:
         self.text = Text()
         self.tokens: list[int] = []
         self.matches = [Match(), Match()]
+        self.next_hashes: Ints | None = None  # of the contexts of the next token
 
     def last_token(self, i: int) -> int:
         return self.tokens[-i] if i <= len(self.tokens) else 0
@@ -98,7 +99,9 @@ class TokenTree:
 
     def begin_token(self, lane: LaneText) -> None:
         self.lane = lane
-        self.records.begin_token(lane.contexts(self.used, self.followers, self.pair_followers))
+        if lane.next_hashes is None:
+            lane.next_hashes = lane.contexts(self.used, self.followers, self.pair_followers)
+        self.records.begin_token(lane.next_hashes)
 
     def predict(self, node: int, n: int) -> int:
         """Return the probability of the decision 1 at a node for which the network has `n`."""
@@ -147,6 +150,7 @@ class TokenTree:
         self.known[place] = True
         for k in (0, 1):
             self._follow(k, token, place)
+        lane.next_hashes = lane.contexts(self.used, self.followers, self.pair_followers)
 
     def _follow(self, k: int, token: int, place: int) -> None:
         match, table, least = self.lane.matches[k], self.match_tables[k], _LEAST[k]

@@ -13,7 +13,8 @@ import numpy as np
 
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
-from nncomp.mixing.token_predictor import begin_token, end_token, fetch, predict, update
+from nncomp.mixing.arithmetic import HALF
+from nncomp.mixing.token_predictor import begin_token, end_token, fetch, foresee, predict, prepare_token, update
 from nncomp.network.decisions import node_probability, path_probabilities, sum_up
 from nncomp.network.engine import feed, token_frequencies
 from nncomp.network.state import stage_count
@@ -192,34 +193,41 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             known = s.network_p1[at : at + bits] if s.is_outside else known_R[i]
             if not decoding:
                 s.places[s.count[TOKENS]] = starts[lane] + here
-            begin_token(m, lane, lane_data, here)
-            node, count, low = np.int64(1), groups, np.int64(0)
-            fetch(m, lane, bits, np.int64(0), node, b1)
+            if here == 0:
+                prepare_token(m, lane, bits, lane_data, here)
+            begin_token(m, lane)
+            node, count, low, bit = np.int64(1), groups, np.int64(0), np.int64(0)
+            if decoding:
+                sum_up(scratch.groups[i], cumulative)
             for depth in range(bits):
                 if decoding:
-                    if depth == 0:
-                        sum_up(scratch.groups[i], cumulative)
-                    elif depth == group_bits:
+                    if depth == group_bits:
                         token_frequencies(constants, scratch, i, node - groups)
                         sum_up(scratch.tokens, cumulative)
                         count, low = size, np.int64(0)
                     count >>= 1
                     middle = cumulative[low + count]
                     network = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
+                    likely = np.int64(network >= HALF)
                 else:
                     network = np.int64(known[depth])
+                    likely = token >> (bits - 1 - depth) & 1
+                if depth > 0:
+                    if depth + 1 < bits:
+                        foresee(m, lane, bits, depth + 1, node << 1 | likely)
+                    update(m, lane, bit)
                 p = predict(m, lane, bits, depth, node, network, b1)
                 if decoding:
                     bit = np.int64(decode_decision(s.decoder, s.words, p))
                 else:
-                    bit = token >> (bits - 1 - depth) & 1
+                    bit = likely
                     s.decisions[at + depth] = bit
                     s.p1[at + depth] = p
                 node = node << 1 | bit
                 if depth + 1 < bits:
                     fetch(m, lane, bits, depth + 1, node, b1)
-                update(m, lane, bit)
                 low += count * bit
+            update(m, lane, bit)
             token = node - (1 << bits)
             width = s.offsets[token + 1] - s.offsets[token]
             if width > room:

@@ -6,8 +6,6 @@ from typing import Any
 
 from nncomp.machine.kernels import intrinsic
 
-LINE_BYTES = 64  # of a cache
-
 
 @intrinsic("nncomp.machine.intrinsics")
 def prefetch(array: Any, index: Any) -> None:

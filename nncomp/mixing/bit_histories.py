@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.kernels import inlined
 from nncomp.machine.prefetch import prefetch
 from nncomp.mixing import tables
@@ -59,9 +60,7 @@ def new_state_maps(contexts: int) -> Any:
 
 def new_bit_histories(buckets: int, state_maps: Any) -> BitHistories:
     """Return an empty hash table of `buckets` buckets (even, < 2**28) for these StateMaps."""
-    room = np.zeros(buckets * BUCKET_BYTES + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return BitHistories(room[start : start + buckets * BUCKET_BYTES], state_maps)
+    return BitHistories(aligned_zeros(buckets * BUCKET_BYTES, np.uint8), state_maps)
 
 
 def new_places(contexts: int) -> HistoryPlaces:

@@ -114,17 +114,6 @@ def follow_matches(matches: match_model.Matches, data: Any, t: int) -> None:
 
 
 @inlined
-def start_byte(m: ByteMixing, data: Any, t: int) -> None:
-    """Set all contexts for the byte at position t."""
-    text, matches = m.memory.text, m.memory.matches
-    if t > 0:
-        byte_contexts.follow_text(text, data, t)
-        follow_matches(matches, data, t)
-    long = matches.state[0, 0]
-    byte_contexts.set_contexts(m.scratch.hashes, text, (long[EXPECTED] + 1) << 5 | min(long[LENGTH], 31), data, t)
-
-
-@inlined
 def _by_last_byte(m: ByteMixing, node: int, b1: int) -> int:
     """Return the context of the second APM; the number of its contexts is a power of two."""
     return combine(node, b1) & (m.memory.apms[1].size // APM_POINTS - 1)
@@ -143,6 +132,18 @@ def fetch(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> None:
     mixer.ask_for_apm(m.memory.apms[2], _by_last_two_bytes(m, node, b1, b2))
     if depth & 3 == 0:
         bit_histories.ask_for_buckets(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
+
+
+@inlined
+def start_byte(m: ByteMixing, data: Any, t: int) -> None:
+    """Set all contexts for the byte at position t, and ask for what `predict` will read."""
+    text, matches = m.memory.text, m.memory.matches
+    if t > 0:
+        byte_contexts.follow_text(text, data, t)
+        follow_matches(matches, data, t)
+    long = matches.state[0, 0]
+    byte_contexts.set_contexts(m.scratch.hashes, text, (long[EXPECTED] + 1) << 5 | min(long[LENGTH], 31), data, t)
+    fetch(m, np.int64(1), np.int64(0), byte_contexts.byte_at(data, t - 1), byte_contexts.byte_at(data, t - 2))
 
 
 @inlined
@@ -176,28 +177,30 @@ def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
 
 @inlined
 def update(m: ByteMixing, bit: int) -> None:
-    """Teach everything the decision that `predict` was last asked for."""
+    """Teach all but the matches the decision that `predict` was last asked for. The next byte may have been started."""
     memory, mixing = m.memory, m.scratch.mixing
     bit_histories.update_histories(memory.histories, m.scratch.places, bit)
     mixer.update_mixer(memory.mixer, mixing, bit, RATES)
     mixer.update_apms(memory.apms, mixing, bit)
-    match_model.update_matches(memory.matches, np.int64(0), bit)
 
 
 @compiled
 def run_model(m: ByteMixing, data: Any, span: Any, probabilities: Any, words: Any, decoder: Any, decoding: bool) -> None:
-    """Predict and learn each decision of a span of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`)."""
+    """Predict and learn each decision of a span of `data`: given (fill `probabilities`) or decoded from `words` (fill `data`).
+
+    A call goes on where the one before it ended: there the next byte has been started.
+    """
     first, end = span[0], span[1]
     if decoding:
         range_coder.start_decoder(decoder, words)
+    if first == 0:
+        start_byte(m, data, first)
     for t in range(first, end):
-        start_byte(m, data, t)
         if decoding and range_coder.is_spent(decoder, words):  # altered bytes need not be decoded to the end
             return
         b1, b2 = byte_contexts.byte_at(data, t - 1), byte_contexts.byte_at(data, t - 2)
         symbol = np.int64(data[t])
         node = np.int64(1)  # a plain 1 is a type of its own, for which all would be compiled twice
-        fetch(m, node, np.int64(0), b1, b2)
         for depth in range(8):
             p = predict(m, node, depth, b1, b2)
             if decoding:
@@ -205,11 +208,14 @@ def run_model(m: ByteMixing, data: Any, span: Any, probabilities: Any, words: An
             else:
                 bit = (symbol >> (7 - depth)) & 1
                 probabilities[8 * (t - first) + depth] = p
-            if depth < 7:
-                fetch(m, node << 1 | bit, depth + 1, b1, b2)
-            update(m, bit)
             node = node << 1 | bit
-        data[t] = node & 0xFF
+            match_model.update_matches(m.memory.matches, np.int64(0), bit)
+            if depth < 7:
+                fetch(m, node, depth + 1, b1, b2)
+            else:
+                data[t] = node & 0xFF
+                start_byte(m, data, t + 1)
+            update(m, bit)
 
 
 def prepare() -> None:
@@ -245,7 +251,7 @@ def new_mixing(count: int, table_bits: int) -> ByteMixing:
 def _mixing_of(sizes_of: tuple[int, int, int]) -> ByteMixing:
     """Return the predictor with tables of these `sizes`."""
     buckets, apm_contexts, heads = sizes_of
-    mixing = mixer.new_mixer_scratch(mixer.padded(BIAS_INPUT + 1), SELECTORS, finals=1, apms=APMS)
+    mixing = mixer.new_mixer_scratch(BIAS_INPUT + 1, SELECTORS, finals=1, apms=APMS)
     mixing.inputs[BIAS_INPUT] = BIAS
     first = np.zeros(len(mixing.inputs), np.int32)
     first[:BIAS_INPUT] = (*FIRST_WEIGHTS * CONTEXTS, *FIRST_MATCH_WEIGHTS * MATCHES)

@@ -96,7 +96,7 @@ class WeightSet:
 
     def dot(self, inputs: list[int]) -> int:
         """Return the weighted sum, in the logistic domain."""
-        return limit(sum([w * x for w, x in zip(self.weights, inputs, strict=True)]) >> 16)
+        return limit(sum([w * x >> 9 for w, x in zip(self.weights, inputs, strict=True)]) >> 7)
 
     def learn(self, inputs: list[int], error: int, rates: tuple[int, int, int]) -> None:
         """Move along the inputs, less with each use."""
@@ -122,26 +122,31 @@ class Selector:
         return self.sets[number]
 
 
+def _from_first_point(x: int) -> int:
+    """Return how far a logistic value, limited to the points of an APM, is from the first one."""
+    return min(max(x, -1920), 1919) + 1920
+
+
 class Apm:
-    """Per context a curve over the logistic domain, given at points 256 apart, which are adaptive probabilities."""
+    """Per context a curve over the logistic domain, given at 16 points 256 apart, which are adaptive probabilities."""
 
     def __init__(self, given: Sequence[int] = ()) -> None:
-        self.curves = {i: [Adaptive(v) for v in given[25 * i : 25 * i + 25]] for i in range(len(given) // 25)}
+        self.curves = {i: [Adaptive(v) for v in given[16 * i : 16 * i + 16]] for i in range(len(given) // 16)}
 
     def curve(self, context: int) -> list[Adaptive]:
         """Return the points of a context; when it is first used, and not given, they change nothing."""
         if context not in self.curves:
-            self.curves[context] = [Adaptive(squash(256 * j) << 16) for j in range(-12, 13)]
+            self.curves[context] = [Adaptive(squash(256 * j - 1920) << 16) for j in range(16)]
         return self.curves[context]
 
     def refine(self, context: int, x: int) -> int:
         """Return the probability between the two nearest points."""
-        curve, at, weight = self.curve(context), (x + 3072) // 256, x % 256
+        curve, (at, weight) = self.curve(context), divmod(_from_first_point(x), 256)
         return (curve[at].p * (256 - weight) + curve[at + 1].p * weight) >> 14
 
     def update(self, context: int, x: int, bit: int) -> None:
         """Move the nearer point towards the decision."""
-        self.curve(context)[(x + 3072 + 128) // 256].update(bit, 255, _POINT_RATE)
+        self.curve(context)[(_from_first_point(x) + 128) // 256].update(bit, 255, _POINT_RATE)
 
 
 class Mixer:

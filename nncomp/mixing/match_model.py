@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.kernels import inlined
 from nncomp.mixing.arithmetic import HALF, adapt, flat, packed_probability, probability, stretch
 
@@ -44,7 +45,7 @@ def new_matches(lanes: int, heads: int, strength: Any) -> Matches:
     state = np.zeros((lanes, MATCHES, _FIELDS), np.int64)
     state[:, :, [EXPECTED, BIT]] = -1
     state[:, :, CLASS] = np.arange(MATCHES) * CLASSES
-    return Matches(np.zeros((MATCHES, heads), np.int32), state, strength)
+    return Matches(aligned_zeros(MATCHES * heads, np.int32).reshape(MATCHES, heads), state, strength)
 
 
 def first_strength(slope: int) -> NDArray[np.uint32]:

@@ -16,20 +16,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nncomp.machine.aligned import LINE_BYTES, aligned_empty
 from nncomp.machine.kernels import inlined
-from nncomp.machine.prefetch import LINE_BYTES, prefetch
-from nncomp.mixing import tables
+from nncomp.machine.prefetch import prefetch
+from nncomp.mixing import tables, vectors
 from nncomp.mixing.arithmetic import COUNT_BITS, LOGIT_LIMIT, adapt_point, limited, packed_probability, squash
 
 WEIGHT_ONE = 65536  # the weight 1
-WEIGHT_LIMIT = 1 << 20  # the weight 16
+WEIGHT_LIMIT = 1 << 19  # the weight 8
+_SUM_SHIFT = 16 - vectors.DOT_SHIFT
 USES_LIMIT = (1 << 16) - 1  # of the uses of a weight set
 
-APM_STEP_BITS = 8  # points are 2**8 apart in the logistic domain: one nat
-_APM_LIMIT = 12 << APM_STEP_BITS  # the last point's place
-APM_POINTS = 2 * (_APM_LIMIT >> APM_STEP_BITS) + 1
-_APM_STEP = 1 << APM_STEP_BITS
-_REFINED_SHIFT = 6 + APM_STEP_BITS  # from a product of 22 bits and a distance between points to 16 bits
+APM_POINTS = 16  # of a context, one nat apart: 64 bytes, one line of a cache
+_APM_STEP_BITS = 8
+_APM_STEP = 1 << _APM_STEP_BITS
+_APM_FIRST = -(APM_POINTS - 1) * _APM_STEP // 2  # the first point's place in the logistic domain; the last one's is its negative
+_REFINED_SHIFT = 6 + _APM_STEP_BITS  # from a product of 22 bits and a distance between points to 16 bits
 
 
 class WeightSets(NamedTuple):
@@ -54,10 +56,10 @@ class Mixer(NamedTuple):
 class MixerScratch(NamedTuple):
     """Scratch: what the decision at hand is mixed from."""
 
-    inputs: Any  # (I,) int32, logistic domain
+    inputs: Any  # (W,) int32, logistic domain: I, and zeros
     chosen: Any  # (R,) int64: the weight set that each selector picks
     begun_as: Any  # (R,) int64: the first set that it begins as
-    outputs: Any  # (R,) int32, logistic domain: the sum of each
+    outputs: Any  # (R and zeros,) int32, logistic domain: the sum of each
     final_chosen: Any  # (F,) int64, F 1 or 2: the final weight set that each final mixer picks, and begins as
     final_outputs: Any  # (F,) int32, logistic domain: the sum of each
     last: Any  # (1 + APMs,) int64: what the last prediction used and gave, for its update
@@ -73,13 +75,18 @@ def first_final_weights(final_sets: int, selectors: int) -> Any:
 
 
 def new_sets(sets: int, first: Any) -> WeightSets:
-    """Return so many weight sets, none of them used, that begin as those in `first` (first sets, W) int32."""
-    weights, begun_as = np.empty((sets, first.shape[1]), np.int32), np.empty(sets, np.int32)  # written before they are read
-    return WeightSets(weights, np.zeros(sets, np.uint16), begun_as, first)
+    """Return so many weight sets, none of them used, that begin as those in `first`, int32, a row each; W is a multiple of 8."""
+    width = vectors.padded(first.shape[1])
+    begun_as = np.empty(sets, np.int32)  # it and the weights are written before they are read
+    weights = aligned_empty(sets * width, np.int32).reshape(sets, width)
+    return WeightSets(weights, np.zeros(sets, np.uint16), begun_as, np.pad(first, ((0, 0), (0, width - first.shape[1]))))
 
 
-def learned_first(sets: WeightSets) -> Any:
-    """Return the first sets as the mean of the sets that began as each, by their uses; one that none began as stays."""
+def learned_first(sets: WeightSets, width: int) -> Any:
+    """Return the first sets, `width` weights of each, as the mean of the sets that began as each, by their uses.
+
+    A first set that none began as stays.
+    """
     used = np.flatnonzero(sets.uses)
     total, uses = np.zeros(sets.first.shape, np.int64), np.zeros(len(sets.first), np.int64)
     np.add.at(total, sets.begun_as[used], sets.weights[used] * sets.uses[used, None].astype(np.int64))
@@ -87,46 +94,20 @@ def learned_first(sets: WeightSets) -> Any:
     is_used = uses > 0
     result = sets.first.copy()
     result[is_used] = total[is_used] // uses[is_used, None]
-    return result
-
-
-def padded(inputs: int) -> int:
-    """Return the length of a weight set for so many inputs: a multiple of 8. The inputs that are added stay 0.
-
-    >>> padded(57)
-    64
-    """
-    return -(-inputs // 8) * 8
+    return result[:, :width]
 
 
 def new_mixer_scratch(inputs: int, selectors: int, finals: int, apms: int) -> MixerScratch:
     """Return scratch for I inputs, R selectors, F final mixers and so many APMs."""
     return MixerScratch(
-        inputs=np.zeros(inputs, np.int32),
+        inputs=np.zeros(vectors.padded(inputs), np.int32),
         chosen=np.zeros(selectors, np.int64),
         begun_as=np.zeros(selectors, np.int64),
-        outputs=np.zeros(selectors, np.int32),
+        outputs=np.zeros(vectors.padded(selectors), np.int32),
         final_chosen=np.zeros(finals, np.int64),
         final_outputs=np.zeros(finals, np.int32),
         last=np.zeros(APM_CONTEXT + apms, np.int64),
     )
-
-
-@inlined
-def dot(sets: WeightSets, chosen: int, first: int, inputs: Any) -> int:
-    """Return the sum of the inputs, weighed by a set that begins as the first set `first`, in the logistic domain.
-
-    Bound: |w| <= 2**20, |x| < 2**12, at most 2**10 inputs: the sum is below 2**42.
-    """
-    w = sets.weights[chosen]
-    if sets.uses[chosen] == 0:
-        sets.begun_as[chosen] = first
-        for i in range(inputs.size):
-            w[i] = sets.first[first, i]
-    total = np.int64(0)
-    for i in range(inputs.size):
-        total += np.int64(w[i]) * np.int64(inputs[i])
-    return limited(total >> 16)
 
 
 @inlined
@@ -138,14 +119,27 @@ def ask_for_set(sets: WeightSets, chosen: int) -> None:
 
 
 @inlined
+def _sum(sets: WeightSets, chosen: int, first: int, inputs: Any) -> int:
+    """Return the sum of the inputs, weighed by a set that begins as the first set `first`, in the logistic domain.
+
+    Bound: |w| <= 2**19 and |x| <= 3071, so a product is below 2**31, and below 2**22 when it is shifted; at most 2**9 inputs.
+    """
+    if sets.uses[chosen] == 0:
+        sets.begun_as[chosen] = first
+        for i in range(inputs.size):
+            sets.weights[chosen, i] = sets.first[first, i]
+    return limited(vectors.dot(sets.weights, chosen, inputs) >> _SUM_SHIFT)
+
+
+@inlined
 def mix(mixer: Mixer, scratch: MixerScratch) -> int:
     """Return the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets that were picked."""
     for r in range(scratch.chosen.size):
-        scratch.outputs[r] = dot(mixer.sets, scratch.chosen[r], scratch.begun_as[r], scratch.inputs)
+        scratch.outputs[r] = _sum(mixer.sets, scratch.chosen[r], scratch.begun_as[r], scratch.inputs)
     total = np.int64(0)
     for f in range(scratch.final_chosen.size):
         chosen = scratch.final_chosen[f]
-        x = dot(mixer.finals, chosen, chosen, scratch.outputs)
+        x = _sum(mixer.finals, chosen, chosen, scratch.outputs)
         scratch.final_outputs[f] = x
         total += x
     mixed = total >> (scratch.final_chosen.size - 1)  # the mean of one or two
@@ -163,14 +157,10 @@ def learn(sets: WeightSets, chosen: int, inputs: Any, error: int, rates: Any) ->
     """
     uses = np.int64(sets.uses[chosen])
     sets.uses[chosen] = uses + (uses < USES_LIMIT)
-    step = np.int32((error * (rates[0] + rates[1] // (64 + (uses >> rates[2])))) >> 10)
+    step = (error * (rates[0] + rates[1] // (64 + (uses >> rates[2])))) >> 10
     if -11 < step < 11:  # |step * x| <= 10 * 3071 < 2**15: no weight would change
         return
-    w = sets.weights[chosen]
-    for i in range(inputs.size):
-        change = np.int32(np.int32(inputs[i] * step) + np.int32(32768)) >> np.int32(16)  # each of 32 bits: twice as many at once
-        moved = np.int32(w[i] + np.int32(change))
-        w[i] = min(max(moved, np.int32(-WEIGHT_LIMIT)), np.int32(WEIGHT_LIMIT))
+    vectors.move_along(sets.weights, chosen, inputs, step, WEIGHT_LIMIT)
 
 
 @inlined
@@ -191,15 +181,23 @@ def update_mixer(mixer: Mixer, scratch: MixerScratch, bit: int, rates: Any) -> N
 def new_apm(contexts: int) -> Any:
     """Return an APM that changes nothing yet: shape (contexts * APM_POINTS,), uint32, adaptive probabilities."""
     squashed = tables.squash_table()
-    places = [min(max(x, -LOGIT_LIMIT), LOGIT_LIMIT) for x in range(-_APM_LIMIT, _APM_LIMIT + 1, _APM_STEP)]
-    return np.tile(np.array([packed_probability(int(squashed[x + LOGIT_LIMIT])) for x in places], np.uint32), contexts)
+    points = [packed_probability(int(squashed[_APM_FIRST + j * _APM_STEP + LOGIT_LIMIT])) for j in range(APM_POINTS)]
+    apm = aligned_empty(contexts * APM_POINTS, np.uint32)
+    apm.reshape(contexts, APM_POINTS)[:] = points
+    return apm
+
+
+@inlined
+def _from_first(x: int) -> int:
+    """Return how far a logistic value, limited to the points, is from the first one; less than the last one is."""
+    return min(max(x, _APM_FIRST), -_APM_FIRST - 1) - _APM_FIRST
 
 
 @inlined
 def refine_by(points: Any, context: int, x: int) -> int:
     """Return what an APM makes of the logistic value x (16 bits): the value between the two nearest points of the context."""
-    x += _APM_LIMIT
-    at = context * APM_POINTS + (x >> APM_STEP_BITS)
+    x = _from_first(x)
+    at = context * APM_POINTS + (x >> _APM_STEP_BITS)
     weight = x & (_APM_STEP - 1)
     low, high = np.int64(points[at]) >> COUNT_BITS, np.int64(points[at + 1]) >> COUNT_BITS
     return (low * (_APM_STEP - weight) + high * weight) >> _REFINED_SHIFT
@@ -207,16 +205,14 @@ def refine_by(points: Any, context: int, x: int) -> int:
 
 @inlined
 def ask_for_apm(points: Any, context: int) -> None:
-    """Ask for the cache lines of a context of an APM, some time before `refine` needs them."""
-    at = 4 * context * APM_POINTS
-    prefetch(points, at)
-    prefetch(points, at + 64)
+    """Ask for the cache line of a context of an APM, some time before `refine` needs it."""
+    prefetch(points, 4 * context * APM_POINTS)
 
 
 @inlined
 def update_apm(points: Any, context: int, x: int, bit: int) -> None:
     """Move the nearer of the two points towards `bit`."""
-    adapt_point(points, context * APM_POINTS + ((x + _APM_LIMIT + _APM_STEP // 2) >> APM_STEP_BITS), bit)
+    adapt_point(points, context * APM_POINTS + ((_from_first(x) + _APM_STEP // 2) >> _APM_STEP_BITS), bit)
 
 
 @inlined

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
-from nncomp.mixing import match_model, mixer
+from nncomp.mixing import match_model, mixer, vectors
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT, STATES
 from nncomp.mixing.match_model import INPUTS_PER_MATCH, MATCHES
 from nncomp.mixing.token_contexts import all_contexts
@@ -66,7 +66,7 @@ def bias_input(contexts: int) -> int:
 
 def input_count(contexts: int) -> int:
     """Return the length of a weight set."""
-    return mixer.padded(bias_input(contexts) + 1)
+    return vectors.padded(bias_input(contexts) + 1)
 
 
 def shapes(contexts: int, selectors: int) -> dict[str, tuple[Any, tuple[int, ...]]]:

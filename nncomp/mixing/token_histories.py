@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nncomp.machine import aligned
+from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.kernels import inlined
 from nncomp.machine.prefetch import prefetch
-from nncomp.mixing import tables
+from nncomp.mixing import tables, vectors
 from nncomp.mixing.arithmetic import LOGIT_LIMIT, adapt, combine, limited, packed_probability, probability, stretch
 from nncomp.mixing.bit_histories import BUCKET_BYTES, COUNT_LIMIT, STATES, bucket_of_two
 
-LINE_BYTES, LINE_RECORDS = 64, 8
+LINE_BYTES, LINE_RECORDS = aligned.LINE_BYTES, 8  # a line of the hash table is one of a cache
 RECORD_BYTES = 4
 _FIRST_BUCKET = LINE_RECORDS * RECORD_BYTES  # of a line, in bytes
 _SECOND_BUCKET = _FIRST_BUCKET + BUCKET_BYTES
@@ -54,28 +56,25 @@ class TokenHistories(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Scratch: what the token at hand has found. All are of N int64."""
+    """Scratch: what the token at hand has found. Rows of ROW int64, one after another: what belongs together is read together."""
 
-    # By context: where it was looked up last
-    record: Any  # the place of its record in `records`, or of its line's first
-    found: Any  # the record, or 0 for none
-    hash: Any
-    depth: Any  # of the node
-    # Contexts with a bucket, one after another
-    opened: Any  # the context
-    opened_hash: Any  # at the node of the next look-up
-    bucket: Any  # the first byte of its bucket
-    slot: Any  # its slot in `table`
-    state_map: Any  # its place in `state_maps`; modulo STATES it is the bit history
-    joint_map: Any  # its place in `joint_maps`
-    # Contexts that expect a token, which has the decisions so far
-    expecting: Any  # the context
-    expected: Any  # the token
-    expected_bit: Any
-    first_map: Any  # of the record at depth 0: the place in `record_maps`
-    record_map: Any  # the place in `record_maps`
-    record_joint: Any  # the place in `record_joint`
-    counts: Any  # how many have a bucket, and how many expect a token
+    looked_up: Any  # N rows, by context: where it was looked up last, see RECORD
+    opened: Any  # a row for each context with a bucket, see BUCKET
+    expecting: Any  # a row for each context that expects a token, which has the decisions so far, see EXPECTED
+    counts: Any  # see OPENED
+
+
+ROW = 8  # numbers of a row
+# Fields of a row of `looked_up`: the place of the record in `records`, or of the first of its line; the record, or 0 for none;
+# the hash and the depth of the node.
+RECORD, FOUND, HASH, DEPTH = range(4)
+# Fields of a row of `opened` and of `expecting`: the context; then the hash at the node of the next look-up, the first byte of
+# the bucket, the slot in `table`, the place in `state_maps` (modulo STATES it is the bit history) and in `joint_maps`;
+CONTEXT, NEXT_HASH, BUCKET, SLOT, STATE_MAP, JOINT_MAP = range(6)
+# or the token, the place in `record_maps` of depth 0, the expected bit, and the places in `record_maps` and `record_joint`.
+_, EXPECTED, FIRST_MAP, BIT, RECORD_MAP, RECORD_JOINT = range(6)
+# Fields of `Places.counts`: how many contexts have a bucket, how many expect a token, and the node that was asked for last.
+OPENED, EXPECTING, ASKED = range(3)
 
 
 def _middles() -> list[int]:
@@ -101,15 +100,13 @@ def new_record_maps(contexts: int) -> Any:
 
 def new_histories(lines: int, *maps: Any) -> TokenHistories:
     """Return an empty hash table of `lines` lines (< 2**26), with the last four fields of `TokenHistories`."""
-    room = np.zeros((lines + 1) * LINE_BYTES, np.uint8)
-    start = -room.ctypes.data % LINE_BYTES
-    table = room[start : start + lines * LINE_BYTES]
+    table = aligned_zeros(lines * LINE_BYTES, np.uint8)
     return TokenHistories(table.view(np.uint32), table, *maps)
 
 
 def new_places(contexts: int) -> Places:
     """Return scratch for N contexts."""
-    return Places(*(np.zeros(max(2, contexts), np.int64) for _ in Places._fields))
+    return Places(*(aligned_zeros(ROW * contexts, np.int64) for _ in Places._fields))
 
 
 @inlined
@@ -149,51 +146,57 @@ def _find_bucket(table: Any, h: int) -> int:
 
 
 @inlined
-def begin_contexts(histories: TokenHistories, places: Places, hashes: Any) -> None:
-    """Ask for the lines of all contexts at the root."""
+def ask_for_roots(histories: TokenHistories, hashes: Any) -> None:
+    """Ask for the lines of all contexts at the root, some time before `look_up` needs them."""
     for i in range(hashes.size):
         prefetch(histories.table, _line(histories.table, hashes[i]))
-        places.opened[i] = i
-        places.opened_hash[i] = hashes[i]
-    places.counts[0] = hashes.size
-    places.counts[1] = 0
+
+
+@inlined
+def begin_contexts(places: Places, hashes: Any) -> None:
+    """Begin a token with these contexts."""
+    for i in range(hashes.size):
+        places.opened[ROW * i + CONTEXT] = i
+        places.opened[ROW * i + NEXT_HASH] = hashes[i]
+    places.counts[OPENED], places.counts[EXPECTING], places.counts[ASKED] = hashes.size, 0, 1
 
 
 @inlined
 def ask_for_lines(histories: TokenHistories, places: Places, hashes: Any, node: int) -> None:
     """Ask for the lines of the contexts with a bucket at `node`, where a part begins, some time before `look_up` needs them."""
-    for k in range(places.counts[0]):
-        h = combine(hashes[places.opened[k]], node)
-        places.opened_hash[k] = h
+    if places.counts[ASKED] == node:
+        return
+    for k in range(places.counts[OPENED]):
+        h = combine(hashes[places.opened[ROW * k + CONTEXT]], node)
+        places.opened[ROW * k + NEXT_HASH] = h
         prefetch(histories.table, _line(histories.table, h))
+    places.counts[ASKED] = node
 
 
 @inlined
 def look_up(histories: TokenHistories, places: Places, inputs: Any, depth: int) -> None:
     """Find what the contexts that had a bucket so far have seen at the node, at `depth`, that was asked for."""
-    opened, expecting = 0, places.counts[1]
-    for k in range(places.counts[0]):
-        i, h = places.opened[k], places.opened_hash[k]
+    looked_up, opened, expecting = places.looked_up, np.int64(0), places.counts[EXPECTING]
+    for k in range(places.counts[OPENED]):
+        i, h = places.opened[ROW * k + CONTEXT], places.opened[ROW * k + NEXT_HASH]
         first = _line(histories.table, h) // RECORD_BYTES
-        mark, found, place = _mark(h), np.int64(0), first
-        for at in range(first, first + LINE_RECORDS):
-            record = np.int64(histories.records[at])
-            if record & _MARK_MASK == mark:  # nothing is stored here, so that no branch is needed
-                found, place = record, at
-        places.record[i], places.found[i], places.hash[i], places.depth[i] = place, found, h, depth
+        at = vectors.find_eight(histories.records, first, _MARK_MASK, _mark(h))
+        found, place = (np.int64(histories.records[first + at]), first + at) if at >= 0 else (np.int64(0), first)
+        row = ROW * i
+        looked_up[row + RECORD], looked_up[row + FOUND], looked_up[row + HASH], looked_up[row + DEPTH] = place, found, h, depth
         if found & HAS_BUCKET:
-            places.opened[opened] = i
-            places.bucket[opened] = _find_bucket(histories.table, h)
+            places.opened[ROW * opened + CONTEXT] = i
+            places.opened[ROW * opened + BUCKET] = _find_bucket(histories.table, h)
             opened += 1
         elif found:
-            places.expecting[expecting] = i
-            places.expected[expecting] = found >> 16
-            places.first_map[expecting] = i * RECORD_MAPS + 16 * (found & _COUNT_MASK)
+            row = ROW * expecting
+            places.expecting[row + CONTEXT], places.expecting[row + EXPECTED] = i, found >> 16
+            places.expecting[row + FIRST_MAP] = i * RECORD_MAPS + 16 * (found & _COUNT_MASK)
             expecting += 1
         else:
             inputs[2 * i] = 0
             inputs[2 * i + 1] = 0
-    places.counts[0], places.counts[1] = opened, expecting
+    places.counts[OPENED], places.counts[EXPECTING] = opened, expecting
 
 
 @inlined
@@ -211,19 +214,21 @@ def predict_histories(
     that knows nothing are 0; from then on it is left out.
     """
     one, zero = _network_bin(network), _network_bin(-network)
-    for k in range(places.counts[0]):
-        i = places.opened[k]
-        at = places.bucket[k] + slot
+    opened, expecting = places.opened, places.expecting
+    for k in range(places.counts[OPENED]):
+        row = ROW * k
+        i, at = opened[row + CONTEXT], opened[row + BUCKET] + slot
         state = np.int64(histories.table[at])
         place = i * STATES + state
         joint = place * NETWORK_BINS + one
-        places.slot[k], places.state_map[k], places.joint_map[k] = at, place, joint
+        opened[row + SLOT], opened[row + STATE_MAP], opened[row + JOINT_MAP] = at, place, joint
         inputs[2 * i] = stretch(probability(histories.state_maps[place]))
         apart = limited(stretch(probability(histories.joint_maps[joint])) - network)
         inputs[2 * i + 1] = apart if state else np.int64(0)
-    left = 0
-    for k in range(places.counts[1]):
-        i, token, first = places.expecting[k], places.expected[k], places.first_map[k]
+    left = np.int64(0)
+    for k in range(places.counts[EXPECTING]):
+        row = ROW * k
+        i, token, first = expecting[row + CONTEXT], expecting[row + EXPECTED], expecting[row + FIRST_MAP]
         path = token | 1 << bits
         if path >> (bits - depth) != node:
             inputs[2 * i] = 0
@@ -236,26 +241,29 @@ def predict_histories(
         y = stretch(probability(histories.record_joint[joint]))
         inputs[2 * i] = x if bit else -x
         inputs[2 * i + 1] = limited((y if bit else -y) - network)
-        places.expecting[left], places.expected[left], places.first_map[left] = i, token, first
-        places.expected_bit[left], places.record_map[left], places.record_joint[left] = bit, place, joint
+        row = ROW * left
+        expecting[row + CONTEXT], expecting[row + EXPECTED], expecting[row + FIRST_MAP] = i, token, first
+        expecting[row + BIT], expecting[row + RECORD_MAP], expecting[row + RECORD_JOINT] = bit, place, joint
         left += 1
-    places.counts[1] = left
+    places.counts[EXPECTING] = left
 
 
 @inlined
 def update_histories(histories: TokenHistories, places: Places, bit: int) -> None:
     """Teach the decision `bit` to all maps that predicted it and to the bit histories."""
-    for k in range(places.counts[0]):
-        place = places.state_map[k]
+    for k in range(places.counts[OPENED]):
+        row = ROW * k
+        place = places.opened[row + STATE_MAP]
         state = place & (STATES - 1)
         if state:  # an empty slot has predicted nothing
-            adapt(histories.joint_maps, places.joint_map[k], bit, COUNT_LIMIT)
+            adapt(histories.joint_maps, places.opened[row + JOINT_MAP], bit, COUNT_LIMIT)
             adapt(histories.state_maps, place, bit, COUNT_LIMIT)
-        histories.table[places.slot[k]] = _NEXT[2 * state + bit]
-    for k in range(places.counts[1]):
-        hit = np.int64(places.expected_bit[k] == bit)
-        adapt(histories.record_joint, places.record_joint[k], hit, COUNT_LIMIT)
-        adapt(histories.record_maps, places.record_map[k], hit, COUNT_LIMIT)
+        histories.table[places.opened[row + SLOT]] = _NEXT[2 * state + bit]
+    for k in range(places.counts[EXPECTING]):
+        row = ROW * k
+        hit = np.int64(places.expecting[row + BIT] == bit)
+        adapt(histories.record_joint, places.expecting[row + RECORD_JOINT], hit, COUNT_LIMIT)
+        adapt(histories.record_maps, places.expecting[row + RECORD_MAP], hit, COUNT_LIMIT)
 
 
 @inlined
@@ -322,9 +330,10 @@ def _open(histories: TokenHistories, context: int, h: int, depth: int, record: i
 @inlined
 def end_contexts(histories: TokenHistories, places: Places, hashes: Any, token: int, bits: int) -> None:
     """Teach the token to the records: first to those that stay, then to those that become buckets."""
-    opening = 0
+    looked_up, opening = places.looked_up, np.int64(0)
     for i in range(hashes.size):
-        record, h = places.found[i], places.hash[i]
+        row = ROW * i
+        record, h = looked_up[row + FOUND], looked_up[row + HASH]
         if record == 0:
             _put_record(histories, h, token, np.int64(1))
         elif record & HAS_BUCKET == 0:
@@ -332,10 +341,11 @@ def end_contexts(histories: TokenHistories, places: Places, hashes: Any, token: 
             if record >> 16 == token:
                 count = min((record & _COUNT_MASK) + 1, MOST)
             else:
-                places.opened[opening] = i
+                places.opened[ROW * opening + CONTEXT] = i
                 opening += 1
-                _ask_for_paths(histories, hashes[i], places.depth[i], record >> 16, token, bits)
-            histories.records[places.record[i]] = token << 16 | _mark(h) | count
+                _ask_for_paths(histories, hashes[i], looked_up[row + DEPTH], record >> 16, token, bits)
+            histories.records[looked_up[row + RECORD]] = token << 16 | _mark(h) | count
     for k in range(opening):
-        i = places.opened[k]
-        _open(histories, hashes[i], places.hash[i], places.depth[i], places.found[i], token, bits)
+        i = places.opened[ROW * k + CONTEXT]
+        row = ROW * i
+        _open(histories, hashes[i], looked_up[row + HASH], looked_up[row + DEPTH], looked_up[row + FOUND], token, bits)

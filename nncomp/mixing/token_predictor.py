@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.machine.kernels import inlined
+from nncomp.machine.prefetch import prefetch
 from nncomp.mixing import byte_contexts, match_model, mixer, start_values, token_contexts, token_histories
 from nncomp.mixing.arithmetic import BIAS, COUNT_BITS, combine, flat, limited, stretch
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
@@ -29,6 +30,7 @@ from nncomp.mixing.start_values import (
     APMS,
     BY_FORMAT,
     BY_LAST_BYTE,
+    BY_LAST_TOKEN,
     BY_MATCH,
     BY_NODE,
     FINAL_WEIGHT_SETS,
@@ -78,11 +80,12 @@ class TokenMemory(NamedTuple):
 
 
 class TokenScratch(NamedTuple):
-    """What `begin_token`, `fetch` and `predict` leave for the calls that follow."""
+    """What `prepare_token`, `fetch` and `predict` leave for the calls that follow."""
 
     sources: Any  # (SOURCES,) int64: what each source has for the token at hand
-    hashes: Any  # (N,) int64: the hash of each context in use
+    hashes: Any  # (L, N) int64: the hash of each context in use, for each lane's next token
     places: token_histories.Places
+    heads: Any  # (MATCHES,) int64: where each match's table has the last tokens
     network: Any  # (2,) int64: the context of `network_map`, and the network's prediction (logistic domain)
     mixing: MixerScratch
 
@@ -96,14 +99,27 @@ class TokenMixing(NamedTuple):
 
 
 @inlined
-def begin_token(m: TokenMixing, lane: int, data: Any, at: int) -> None:
-    """Set all contexts for the next token of the lane, which begins at byte `at` of the lane's bytes, `data`."""
-    memory, scratch = m.memory, m.scratch
+def prepare_token(m: TokenMixing, lane: int, bits: int, data: Any, at: int) -> None:
+    """Hash all contexts of the lane's next token, which begins at byte `at` of the lane's bytes, `data`; ask for what it needs.
+
+    That is done when the token before it has ended. Tokens of the other lanes come between, so the answers have time.
+    """
+    memory, scratch, hashes = m.memory, m.scratch, m.scratch.hashes[lane]
     text, matches = byte_contexts.text_of(memory.texts, lane), memory.matches.state[lane]
-    start = m.constants.starts[lane]
-    token_contexts.set_sources(scratch.sources, memory.tokens, text, matches, start, lane, data, at)
-    token_contexts.hash_contexts(scratch.hashes, scratch.sources, m.constants.contexts, lane, at)
-    token_histories.begin_contexts(memory.histories, scratch.places, scratch.hashes)
+    token_contexts.set_sources(scratch.sources, memory.tokens, text, matches, m.constants.starts[lane], lane, data, at)
+    token_contexts.hash_contexts(hashes, scratch.sources, m.constants.contexts, lane, at)
+    token_histories.ask_for_roots(memory.histories, hashes)
+    b1 = np.int64(data[at - 1]) if at > 0 else np.int64(0)
+    _ask_for_node(m, lane, np.int64(1), b1)
+    sets = memory.mixer.sets
+    mixer.ask_for_set(sets, SETS_START[BY_FORMAT] + _by_format(m, lane))
+    mixer.ask_for_set(sets, SETS_START[BY_LAST_TOKEN] + (_last_token(m, lane) >> max(bits - TOKENS_BITS, 0)))
+
+
+@inlined
+def begin_token(m: TokenMixing, lane: int) -> None:
+    """Set all contexts for the next token of the lane, which has been prepared."""
+    token_histories.begin_contexts(m.scratch.places, m.scratch.hashes[lane])
 
 
 @inlined
@@ -118,13 +134,30 @@ def _by_node(node: int, depth: int, nodes: int) -> int:
 
 
 @inlined
-def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
-    """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
+def _by_format(m: TokenMixing, lane: int) -> int:
+    return byte_contexts.format_hash(m.memory.texts.state[lane]) & (FORMATS - 1)
+
+
+@inlined
+def _ask_for_node(m: TokenMixing, lane: int, node: int, b1: int) -> None:
     mixer.ask_for_apm(m.memory.network_map, combine(node, _last_token(m, lane)) & m.constants.apm_mask)
     mixer.ask_for_apm(m.memory.apms[0], combine(node, b1) & m.constants.apm_mask)
+
+
+@inlined
+def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
+    """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
+    _ask_for_node(m, lane, node, b1)
     mixer.ask_for_set(m.memory.mixer.sets, SETS_START[BY_NODE] + _by_node(node, depth, NODES))
-    if depth > 0 and token_histories.depth_in_part(bits, depth) == 0:
-        token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes, node)
+    if token_histories.depth_in_part(bits, depth) == 0:
+        token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes[lane], node)
+
+
+@inlined
+def foresee(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> None:
+    """Ask for what `predict` will read at a node, at `depth`, that is likely to come after the next one."""
+    if token_histories.depth_in_part(bits, depth) == 0:
+        token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes[lane], node)
 
 
 @inlined
@@ -140,7 +173,7 @@ def _select(m: TokenMixing, lane: int, bits: int, depth: int, node: int, sure: i
         elif selector == BY_LAST_BYTE:
             own = first = b1 * 2 + np.int64(2 * depth >= bits)
         elif selector == BY_FORMAT:
-            own = byte_contexts.format_hash(m.memory.texts.state[lane]) & (FORMATS - 1)
+            own = _by_format(m, lane)
             first = own & (FIRST_FORMATS - 1)
         else:
             token = _last_token(m, lane)
@@ -196,13 +229,28 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
 @inlined
 def end_token(m: TokenMixing, lane: int, bits: int, token: int, data: Any, at: int, size: int) -> None:
     """Take note of the lane's token of `bits` decisions, whose bytes are data[at : at + size]."""
-    token_histories.end_contexts(m.memory.histories, m.scratch.places, m.scratch.hashes, token, bits)
+    place = token_contexts.append_token(m.memory.tokens, m.constants.starts[lane], lane, token)
+    for k in range(MATCHES):
+        _ask_for_head(m, lane, k, place)
+    token_histories.end_contexts(m.memory.histories, m.scratch.places, m.scratch.hashes[lane], token, bits)
     text = byte_contexts.text_of(m.memory.texts, lane)
     for t in range(at + 1, at + size + 1):
         byte_contexts.follow_text(text, data, t)
-    place = token_contexts.append_token(m.memory.tokens, m.constants.starts[lane], lane, token)
     for k in range(MATCHES):
         _follow_match(m, lane, k, token, place)
+    prepare_token(m, lane, bits, data, at + size)
+
+
+@inlined
+def _ask_for_head(m: TokenMixing, lane: int, k: int, place: int) -> None:
+    """Find where match k's table has the lane's last tokens, the last of which stands at `place`, and ask for it."""
+    ids, heads, h = m.memory.tokens.ids, m.memory.matches.heads, np.int64(0)
+    if m.memory.tokens.counts[lane] >= MATCH_LEAST[k]:
+        for i in range(MATCH_LEAST[k]):
+            h = combine(h, np.int64(ids[place - i]))
+        h = h * heads.shape[1] >> 32
+        prefetch(heads, 4 * (k * heads.shape[1] + h))
+    m.scratch.heads[k] = h
 
 
 @inlined
@@ -213,10 +261,7 @@ def _follow_match(m: TokenMixing, lane: int, k: int, token: int, place: int) -> 
     if s[EXPECTED] >= 0:
         match_model.count_hit(s, s[EXPECTED] == token)
     if count >= least:
-        h = np.int64(0)
-        for i in range(least):
-            h = combine(h, np.int64(ids[place - i]))
-        h = h * heads.shape[1] >> 32
+        h = m.scratch.heads[k]
         candidate = np.int64(heads[k, h])
         if s[LENGTH] < least and candidate > 0:
             length = 0
@@ -247,8 +292,8 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
     return {
         "contexts": m.constants.contexts.astype(np.uint8),
         "row_sets": m.constants.selectors.astype(np.uint8),
-        "weights": mixer.learned_first(memory.mixer.sets),
-        "final_weights": mixer.learned_first(memory.mixer.finals),
+        "weights": mixer.learned_first(memory.mixer.sets, start_values.input_count(m.constants.contexts.size)),
+        "final_weights": mixer.learned_first(memory.mixer.finals, m.constants.selectors.size),
         **{name: (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT)) for name, array in learned.items()},
     }
 
@@ -305,8 +350,9 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
         ),
         TokenScratch(
             sources=np.zeros(token_contexts.SOURCES, np.int64),
-            hashes=np.zeros(count, np.int64),
+            hashes=np.zeros((lanes, count), np.int64),
             places=token_histories.new_places(count),
+            heads=np.zeros(MATCHES, np.int64),
             network=np.zeros(2, np.int64),
             mixing=mixing,
         ),

@@ -115,7 +115,8 @@ class TokenReference:
         ]
         self.texts = [Text() for _ in range(lanes)]
         self.data = [bytearray() for _ in range(lanes)]
-        self.contexts, self.votes = list[int](), list[Vote]()
+        self.contexts: list[list[int]] = [[] for _ in range(lanes)]  # of each lane's next token
+        self.votes = list[Vote]()
         self.followers = dict[int, int]()  # by token: the last one that followed, and the one before it times 65536
         self.pair_followers = dict[int, int]()  # likewise, by the hash of two tokens
 
@@ -159,14 +160,19 @@ class TokenReference:
             chain(word, text.older_word, b1),
         ]
 
-    def begin_token(self, lane: int) -> None:
-        """Set all contexts for the next token of the lane."""
-        self.contexts, sources, data = [], self.sources(lane), self.data[lane]
+    def set_contexts(self, lane: int) -> None:
+        """Set all contexts for the next token of the lane: when the token before it has ended, or when the first one begins."""
+        self.contexts[lane], sources, data = [], self.sources(lane), self.data[lane]
         for number in self.chosen:
             reach, source = divmod(number, 32)
             where = 0 if reach == 0 else 1 + lane if reach == 1 else 1 + lane + 16 * (1 + len(data) // 2 ** (8 + reach))
-            self.contexts.append(combine(sources[source], number + 1 + 256 * where))
-        self.histories.begin(self.contexts)
+            self.contexts[lane].append(combine(sources[source], number + 1 + 256 * where))
+
+    def begin_token(self, lane: int) -> None:
+        """Begin the next token of the lane."""
+        if not self.data[lane]:
+            self.set_contexts(lane)
+        self.histories.begin(self.contexts[lane])
 
     def predict(self, lane: int, depth: int, node: int, network: int) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
@@ -215,3 +221,4 @@ class TokenReference:
         self.history.append(lane, token)
         for match in self.matches[lane]:
             match.follow_token(self.history, lane)
+        self.set_contexts(lane)

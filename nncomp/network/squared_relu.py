@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.machine.aligned import LINE_BYTES
 from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import compiled, inlined
-from nncomp.machine.prefetch import LINE_BYTES, prefetch
+from nncomp.machine.prefetch import prefetch
 from nncomp.network.model import SCALE_SHIFT
 from nncomp.network.products import multiply
 

@@ -32,8 +32,9 @@ Result = TypeVar("Result")
 _POLL_S = 0.2  # between two progress reports
 _PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers them
 _PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
-_SMALL_BYTES = 64_000  # done before a process would have started
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+_SMALL_BYTES = 256 * 1024  # done here: a process takes 0.2 s to start, and compiled loops on so little let Ctrl-C wait for 0.3 s
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_TOKENIZER_THREADS = "RAYON_NUM_THREADS"
 
 
 class Sized(Protocol):
@@ -220,7 +221,7 @@ class _Pool:
         """Start a worker; return None if the system does not allow another process."""
         try:
             here, there = self._context.Pipe()
-            process = self._context.Process(target=_work, args=(there,), daemon=True)
+            process = self._context.Process(target=_work, args=(there, self._limit), daemon=True)
             with _signals_held():
                 process.start()
         except OSError:
@@ -322,13 +323,14 @@ class _ToParent:
         os._exit(1)
 
 
-def _work(connection: Connection) -> None:
-    """Run the tasks that arrive, in one thread, until the parent closes its end."""
+def _work(connection: Connection, most_threads: int) -> None:
+    """Run the tasks that arrive until the parent closes its end. The tokenizer takes so many threads for a moment."""
     parent = _ToParent(connection)
     with suppress(RuntimeError):  # no more threads: then the parent's end is seen after the task
         threading.Thread(target=parent.keep_watch, daemon=True).start()
     for name in _THREAD_LIMITS:  # the numeric libraries read it when the first task imports them
         os.environ[name] = "1"
+    os.environ[_TOKENIZER_THREADS] = str(most_threads)
     while True:
         run, task = parent.next_task()
         try:

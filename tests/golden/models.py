@@ -106,7 +106,7 @@ def _extreme() -> Any:
     for name, array in values.items():
         if name in ("contexts", "row_sets"):
             continue
-        low, high = {"weights": (-(1 << 20), 1 << 20), "final_weights": (-(1 << 20), 1 << 20)}.get(name, (0, (1 << 22) - 1))
+        low, high = {"weights": (-(1 << 19), 1 << 19), "final_weights": (-(1 << 19), 1 << 19)}.get(name, (0, (1 << 22) - 1))
         values[name] = anywhere(array, low, (1 << 32) - 1 if array.dtype == np.uint32 else high).astype(array.dtype)
         if name == "weights":  # most rows as they are without training: what is far off predicts nothing
             values[name] = np.where(np.arange(len(array))[:, None] % 8 < 7, array, values[name])
