@@ -87,8 +87,9 @@ def any_start() -> dict[str, Any]:
 
 
 def test_what_is_taken_for_lanes_and_lines() -> None:
-    for size in (1, 65_535, 131_071, 131_072, 196_608, 262_143, 262_144, 40 * 65_536):
-        assert 1 << token_payload.lanes_log2(size) == max(k for k in (1, 2, 4) if k == 1 or 65_536 * k <= size)
+    for size in (1, 65_535, 131_071, 131_072, 196_608, 262_143, 262_144, (1 << 21) - 1, 1 << 21, 40 << 20):
+        wanted = max(k for k in (1, 2, 4, 8) if k == 1 or (65_536 if k < 8 else 262_144) * k <= size)
+        assert 1 << token_payload.lanes_log2(size) == wanted
     for size in (1, 63, 64, 65, 1000, 2**18, 2**18 + 1, 10**7):
         wanted = next(bits for bits in range(99) if 1 << bits >= 4 * size)
         assert levels.lines_log2(size) == min(max(wanted, MIN_LINES_LOG2), MAX_LINES_LOG2)

@@ -19,7 +19,7 @@ _LONG_BYTES = 8 << 20  # a longer block fills a table twice as large
 class Effort:
     """What a block may cost."""
 
-    max_lanes: int = 4  # fewer lanes are smaller, and slower
+    max_lanes: int = 8  # fewer lanes are smaller, and slower
     max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line; twice as many where it is long
     is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
     tried_codes: int = 1  # 1: a block has the likeliest code; more: a short block is coded with so many codes and with none
@@ -40,8 +40,8 @@ class Level:
 
 
 LEVELS = {
-    1: Level("fast", Effort(is_thorough=False, max_lines_log2=20)),
-    2: Level("fast", Effort(max_lines_log2=20)),
+    1: Level("fast", Effort(max_lanes=4, is_thorough=False, max_lines_log2=20)),
+    2: Level("fast", Effort(max_lanes=4, max_lines_log2=20)),
     3: Level("fast", Effort(max_lanes=2, max_lines_log2=20)),
     4: Level("default", Effort(is_thorough=False)),
     5: Level("default", Effort()),

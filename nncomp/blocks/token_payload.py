@@ -29,18 +29,20 @@ from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 
 _LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
+_FEW_LANES, _LONG_LANE_BYTES = 4, 262_144  # of more lanes each should have so many
 _NAMED_CODES = 4  # that the network tries for each that may be coded in full
 _TRIED_BYTES = 1 << 14  # of a block: with more effort, a block this short is coded with several codes
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
 def lanes_log2(raw_bytes: int, most: int = USUAL.max_lanes) -> int:
-    """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB.
+    """Return log2 of the lanes for a block: as many, up to `most`, as leave each at least 64 KiB, and of more than four 256 KiB.
 
-    >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 22)]
-    [1, 1, 2, 4]
+    >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 20, 1 << 22)]
+    [1, 1, 2, 4, 8]
     """
-    return max(0, min(most, raw_bytes // _LANE_BYTES).bit_length() - 1)
+    lanes = max(min(_FEW_LANES, raw_bytes // _LANE_BYTES), raw_bytes // _LONG_LANE_BYTES)
+    return max(0, min(most, lanes).bit_length() - 1)
 
 
 def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
