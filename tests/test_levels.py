@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import pydoc_data.topics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import nncomp
-from nncomp.blocks import codec, levels
+from nncomp.blocks import codec, levels, token_payload
 from nncomp.blocks.codec import Codec
-from nncomp.blocks.levels import LEVELS, Effort
-from nncomp.blocks.token_payload import lanes_log2
+from nncomp.blocks.levels import LEVELS, Effort, level
+from nncomp.blocks.token_payload import Encoded, lanes_log2
 from nncomp.errors import ModelError
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.numbers import MODEL_IDS as MODELS
@@ -92,7 +95,7 @@ def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) ->
     coded: list[tuple[BlockKind, int]] = []
     original = Codec._encode
 
-    def encode(self: Codec, kind: BlockKind, data: bytes, *rest: int) -> codec.CodedBlock:
+    def encode(self: Codec, kind: BlockKind, data: bytes, *rest: Any) -> codec.CodedBlock:
         coded.append((kind, len(data)))
         return original(self, kind, data, *rest)
 
@@ -112,3 +115,21 @@ def test_with_little_effort_a_sample_decides(monkeypatch: pytest.MonkeyPatch) ->
     coded.clear()
     Codec(open_model("fast")).encode_block(some_text(2_000))
     assert {kind for kind, _ in coded} >= {BlockKind.BYTES, BlockKind.TOKENS}
+
+
+def test_only_a_long_block_that_repeats_little_has_more_than_four_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    most: list[int] = []
+
+    def encode(network: object, data: bytes, threads: int, effort: Effort) -> Encoded:
+        most.append(effort.max_lanes)
+        return Encoded(b"payload", 1.0, np.zeros(levels.PARTS), {})
+
+    monkeypatch.setattr(token_payload, "encode_tokens", encode)
+    rng = np.random.default_rng(0)
+    words = rng.integers(97, 123, (3000, 6)).astype(np.uint8)
+    little, much = (words[rng.integers(0, count, 15_000)].tobytes() for count in (3000, 3))
+    for text, number, lanes in ((little, 5, 8), (much, 5, 4), (little, 6, 2), (much, 6, 2), (little, 1, 4), (much, 7, 1)):
+        Codec(open_model(level(number).model), replace(level(number).effort, is_thorough=True)).encode_block(text)
+        assert most.pop() == lanes and not most
+    for size, lanes in (((1 << 21) - 1, 4), (1 << 21, 8)):
+        assert 1 << lanes_log2(size, 8) == lanes

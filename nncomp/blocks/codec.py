@@ -75,7 +75,7 @@ class Codec:
             if kind == BlockKind.BYTES:
                 coded = _encode_bytes(data, partial(_is_lost, best, left_share, len(data)))
             else:
-                coded = self._encode(kind, data, threads)
+                coded = self._encode(kind, data, threads, self.effort.for_share(left_share))
             best = _smaller(best, coded) if coded else best
         best = _smaller(best, _encode_lzma(data)) if quick_bytes <= _LZMA_MARGIN * len(best.payload) else best
         for kind in kinds if primer and len(data) <= MAX_PRIMED_BYTES else []:
@@ -94,7 +94,7 @@ class Codec:
             coded = self._encode(kind, data)
             assert self.decode_block(kind, coded.payload, len(data)) == data
 
-    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1) -> CodedBlock:
+    def _encode(self, kind: BlockKind, data: bytes, threads: int = 1, effort: Effort | None = None) -> CodedBlock:
         if kind == BlockKind.LZMA:
             return _encode_lzma(data)
         if kind == BlockKind.BYTES:
@@ -103,7 +103,7 @@ class Codec:
             return coded
         from nncomp.blocks.token_payload import encode_tokens
 
-        found = encode_tokens(self._network, data, threads, self.effort)
+        found = encode_tokens(self._network, data, threads, effort or self.effort)
         return CodedBlock(BlockKind.TOKENS, found.payload, found.cost_bits, tuple(found.part_bits.tolist()))
 
     def _encode_primed(self, kind: BlockKind, data: bytes, primer: bytes, threads: int) -> CodedBlock:
