@@ -132,8 +132,7 @@ class Bytes:
         memory, scratch = model
         _close_matches(memory.matches.state[0], byte_predictor.MATCH_LEAST, off)
         finals = memory.mixer.finals
-        used = finals.first[:, : byte_predictor.SELECTORS]
-        used[:] = _spread(used, ~flags[1 + CONTEXTS :])
+        finals.first[:] = _spread(finals.first, ~flags[1 + CONTEXTS :])
         last = np.concatenate([scratch.mixing.last, flags.astype(np.int64)])
         model = model._replace(
             scratch=scratch._replace(mixing=scratch.mixing._replace(last=last)),

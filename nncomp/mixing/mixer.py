@@ -8,7 +8,7 @@ logistic domain, one a context. An APM can also refine an input.
 Knows nothing of where inputs and selectors come from. The definition is `byte_predictor_reference.Mixer` and `.Apm`.
 """
 
-# I inputs, R selectors, F final mixers, W weights of a set
+# I inputs, R selectors, F final mixers, W weights of a set: I or R, up to a multiple of 8
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class WeightSets(NamedTuple):
     A set has the weights of the first set that it begins as when it is used first: until then nothing is written there.
     """
 
-    weights: Any  # (sets, W) int32
+    weights: Any  # (sets, W) int32: those of a first set, and zeros
     uses: Any  # (sets,) uint16: how many decisions each has learned, up to USES_LIMIT
     begun_as: Any  # (sets,) int32: the first set that each began as
-    first: Any  # (first sets, W) int32
+    first: Any  # (first sets, I or R) int32
 
 
 class Mixer(NamedTuple):
     """What is learned: the weights."""
 
-    sets: WeightSets  # of the selectors, W = I
-    finals: WeightSets  # of the final mixers, W = R
+    sets: WeightSets  # of the selectors
+    finals: WeightSets  # of the final mixers
 
 
 class MixerScratch(NamedTuple):
@@ -75,26 +75,23 @@ def first_final_weights(final_sets: int, selectors: int) -> Any:
 
 
 def new_sets(sets: int, first: Any) -> WeightSets:
-    """Return so many weight sets, none of them used, that begin as those in `first`, int32, a row each; W is a multiple of 8."""
+    """Return so many weight sets, none of them used, that begin as those in `first`, int32, a row each."""
     width = vectors.padded(first.shape[1])
     begun_as = np.empty(sets, np.int32)  # it and the weights are written before they are read
     weights = aligned_empty(sets * width, np.int32).reshape(sets, width)
-    return WeightSets(weights, np.zeros(sets, np.uint16), begun_as, np.pad(first, ((0, 0), (0, width - first.shape[1]))))
+    return WeightSets(weights, np.zeros(sets, np.uint16), begun_as, first)
 
 
-def learned_first(sets: WeightSets, width: int) -> Any:
-    """Return the first sets, `width` weights of each, as the mean of the sets that began as each, by their uses.
-
-    A first set that none began as stays.
-    """
-    used = np.flatnonzero(sets.uses)
+def learned_first(sets: WeightSets) -> Any:
+    """Return the first sets as the mean of the sets that began as each, by their uses; one that none began as stays."""
+    used, width = np.flatnonzero(sets.uses), sets.first.shape[1]
     total, uses = np.zeros(sets.first.shape, np.int64), np.zeros(len(sets.first), np.int64)
-    np.add.at(total, sets.begun_as[used], sets.weights[used] * sets.uses[used, None].astype(np.int64))
+    np.add.at(total, sets.begun_as[used], sets.weights[used, :width] * sets.uses[used, None].astype(np.int64))
     np.add.at(uses, sets.begun_as[used], sets.uses[used])
     is_used = uses > 0
     result = sets.first.copy()
     result[is_used] = total[is_used] // uses[is_used, None]
-    return result[:, :width]
+    return result
 
 
 def new_mixer_scratch(inputs: int, selectors: int, finals: int, apms: int) -> MixerScratch:
@@ -127,7 +124,7 @@ def _sum(sets: WeightSets, chosen: int, first: int, inputs: Any) -> int:
     if sets.uses[chosen] == 0:
         sets.begun_as[chosen] = first
         for i in range(inputs.size):
-            sets.weights[chosen, i] = sets.first[first, i]
+            sets.weights[chosen, i] = sets.first[first, i] if i < sets.first.shape[1] else np.int32(0)
     return limited(vectors.dot(sets.weights, chosen, inputs) >> _SUM_SHIFT)
 
 

@@ -292,8 +292,8 @@ def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
     return {
         "contexts": m.constants.contexts.astype(np.uint8),
         "row_sets": m.constants.selectors.astype(np.uint8),
-        "weights": mixer.learned_first(memory.mixer.sets, start_values.input_count(m.constants.contexts.size)),
-        "final_weights": mixer.learned_first(memory.mixer.finals, m.constants.selectors.size),
+        "weights": mixer.learned_first(memory.mixer.sets),
+        "final_weights": mixer.learned_first(memory.mixer.finals),
         **{name: (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT)) for name, array in learned.items()},
     }
 
