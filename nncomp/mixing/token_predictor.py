@@ -145,19 +145,18 @@ def _ask_for_node(m: TokenMixing, lane: int, node: int, b1: int) -> None:
 
 
 @inlined
-def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
-    """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
-    _ask_for_node(m, lane, node, b1)
-    mixer.ask_for_set(m.memory.mixer.sets, SETS_START[BY_NODE] + _by_node(node, depth, NODES))
+def foresee(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> None:
+    """Ask for the lines of the hash table for a node, at `depth`, that is likely to come, if a part of the token begins there."""
     if token_histories.depth_in_part(bits, depth) == 0:
         token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes[lane], node)
 
 
 @inlined
-def foresee(m: TokenMixing, lane: int, bits: int, depth: int, node: int) -> None:
-    """Ask for what `predict` will read at a node, at `depth`, that is likely to come after the next one."""
-    if token_histories.depth_in_part(bits, depth) == 0:
-        token_histories.ask_for_lines(m.memory.histories, m.scratch.places, m.scratch.hashes[lane], node)
+def fetch(m: TokenMixing, lane: int, bits: int, depth: int, node: int, b1: int) -> None:
+    """Ask for what `predict` will read at the next node, some time before: between the two the last decision is learned."""
+    _ask_for_node(m, lane, node, b1)
+    mixer.ask_for_set(m.memory.mixer.sets, SETS_START[BY_NODE] + _by_node(node, depth, NODES))
+    foresee(m, lane, bits, depth, node)
 
 
 @inlined
