@@ -1,9 +1,9 @@
 """The exactness matrix: `python -m checks.matrix` lets many engines make files and read all of them, and prints a table.
 
 Each row is a Python process of its own, with another product, processor, number of threads, NumPy, or no compiler at all. The
-short texts are for all rows, the long one, with the shipped model, for those that are compiled. A row of the table tells
-the files it made by their SHA-256 and whether it read every file of every row. `--python PATH` adds a row for the Python of
-another virtual environment, with the versions of NumPy, Numba and the rest that are installed there, and pytest.
+short text, with a model of two networks, is for all rows; the long one, with the shipped model, for those that are compiled. A
+row of the table tells the files it made by their SHA-256 and whether it read every file of every row. `--python PATH` adds a row
+for the Python of another virtual environment, with the versions of NumPy, Numba and the rest that it has, and pytest.
 
 GPU: the rows of torch are its CPU device, and a GPU where there is one. AMX: NumKong uses it where there is one, and a row
 switches its units off. A file has 1 to 16 lanes; the engines are compared with 256 in tests/test_network.py.
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conftest import ROOT, environment
-from tests.golden.models import SMALL, model_bytes
+from tests.golden.models import TWO, model_bytes, second_bytes
 
 LANES = (0, 1, 4)  # as powers of two
 SHORT = b"<b>One,two</b>\nThree, 4;\tfive, one, two\n"
@@ -94,7 +94,9 @@ def _models(is_long: bool) -> Any:
     from nncomp.network.model import parse_model
     from nncomp.network.registry import shipped_path
 
-    return parse_model(shipped_path("default").read_bytes() if is_long else model_bytes(SMALL), "model")
+    if is_long:
+        return parse_model(shipped_path("default").read_bytes(), "default")
+    return parse_model(model_bytes(TWO), TWO, None, *second_bytes(TWO))
 
 
 def _made(row: Row, is_long: bool) -> Iterator[tuple[str, bytes]]:
@@ -144,7 +146,7 @@ def _reader(row: Row, is_long: bool) -> Callable[[str, bytes, int], bytes]:
         from checks.independent.decode import decode_tokens as tokens_of
         from checks.independent.model_file import parse_model
 
-        read = parse_model(model_bytes(SMALL))
+        read = parse_model(model_bytes(TWO), *second_bytes(TWO))
         return lambda name, payload, size: bytes_of(payload, size) if "bytes" in name else tokens_of(payload, size, read)
     model = _models(is_long)
     if row.engine == "reference":

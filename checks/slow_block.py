@@ -3,7 +3,7 @@
 Written beside docs/FORMAT.md, "Token blocks"; shares no compiled loop with the product. One decision at a time.
 """
 
-# L lanes, G groups, S tokens a group
+# N networks, L lanes, G groups, S tokens a group
 
 from __future__ import annotations
 
@@ -26,33 +26,39 @@ def bernoulli(p1: int) -> constriction.stream.model.Bernoulli:
     return constriction.stream.model.Bernoulli(p1 / 65536, perfect=False)
 
 
+def _network_p1(frequencies: list[int]) -> int:
+    """Return p1 of the decision between the two halves of some frequencies."""
+    half = len(frequencies) // 2
+    zeros, ones = sum(frequencies[:half]), sum(frequencies[half:])
+    return min(max((ones * 65536 + (zeros + ones) // 2) // (zeros + ones), 1), 65535)
+
+
 def run_block(model: Model, raw_bytes: int, header: bytes, decide: Decide, ids: Sequence[Sequence[int]] = ()) -> bytes:
     """Code all tokens of a block; `ids` are each lane's tokens, if they are known. Return the raw bytes."""
     lanes, bits = 1 << header[0], model.vocabulary.bits
     groups = model.sizes["group_count"]
     starts = [lane * raw_bytes // lanes for lane in range(lanes + 1)]
     given = {name.removeprefix("mixing."): a for name, a in model.extra.items() if name.startswith("mixing.")}
-    engine, mixing = ReferenceEngine(model, lanes, header[2]), TokenReference(bits, starts, 1 << header[1], given)
+    engines = [ReferenceEngine(model, lanes, header[2]), *([ReferenceEngine(model.second, lanes)] if model.second else [])]
+    mixing = TokenReference(bits, starts, 1 << header[1], given, len(engines))
     before = np.full(lanes, model.sizes["start_token"])
     widths = [high - low for low, high in pairwise(starts)]
     while any(len(data) < width for data, width in zip(mixing.data, widths, strict=True)):
-        groups_LG = engine.step(before).tolist()
+        groups_NLG = [engine.step(before).tolist() for engine in engines]
         for lane, width in enumerate(widths):
             if len(mixing.data[lane]) == width:
                 continue
             known = ids[lane][mixing.history.counts[lane]] if ids else 0
-            part, node = groups_LG[lane], 1
+            parts, node = [groups_LG[lane] for groups_LG in groups_NLG], 1
             mixing.begin_token(lane)
             for depth in range(bits):
                 if groups <= node < 2 * groups:
-                    part = engine.token_frequencies(lane, node - groups).tolist()
-                half = len(part) // 2
-                zeros, ones = sum(part[:half]), sum(part[half:])
-                network = min(max((ones * 65536 + (zeros + ones) // 2) // (zeros + ones), 1), 65535)
-                p1 = mixing.predict(lane, depth, node, network)
+                    parts = [engine.token_frequencies(lane, node - groups).tolist() for engine in engines]
+                half = len(parts[0]) // 2
+                p1 = mixing.predict(lane, depth, node, *(_network_p1(part) for part in parts))
                 bit = decide(p1, known >> (bits - 1 - depth) & 1)
                 mixing.update(bit)
-                part, node = part[half:] if bit else part[:half], 2 * node + bit
+                parts, node = [part[half:] if bit else part[:half] for part in parts], 2 * node + bit
             token = node - (1 << bits)
             mixing.end_token(lane, token, model.vocabulary.tokens[token])
             assert len(mixing.data[lane]) <= width

@@ -18,7 +18,7 @@ from numba.core import cgutils
 
 import nncomp
 from nncomp import range_coder
-from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks import token_payload, token_threads, token_ways
 from nncomp.blocks.byte_payload import decode_bytes, encode_bytes
 from nncomp.blocks.levels import Effort
 from nncomp.blocks.several_blocks import decode_several
@@ -55,8 +55,8 @@ def tokens() -> None:
     """Tokens in one, two and four lanes, in one and two threads; and what altered payloads make of them."""
     network, data = Network(coded_model()), TEXT[:3000]
     token_threads._TRIAL_TOKENS = 40
-    token_threads._LARGE_WEIGHTS, token_threads._HALVED_BYTES = 0, 1  # the mechanism of large models
-    token_payload._LANE_BYTES, token_threads._TRIED_BYTES = 512, 0
+    token_ways._LARGE_WEIGHTS, token_ways._HALVED_BYTES = 0, 1  # the mechanism of large models
+    token_payload._LANE_BYTES, token_ways._TRIED_BYTES = 512, 0
     for lanes in (1, 2, 4):
         for threads in (1, 2):
             payload = token_payload.encode_tokens(network, data, threads, Effort(max_lanes=lanes)).payload

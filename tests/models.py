@@ -64,6 +64,17 @@ def small_model(seed: int = 0) -> Model:
     return small_export(small_decoder(seed), small_vocabulary(), "untrained, for tests")
 
 
+NARROW = replace(SHAPE, width=16, layer_count=1, state_width=16, mlp_width=32, group_mlp_width=16)
+
+
+@functools.cache
+def two_networks() -> Model:
+    """Return the small model with codes and a narrower second network."""
+    start = start_extra(plain_values((0, 1, 2, 7, 12, 14, 17, 19), (0, 1), networks=2))
+    second = small_export(small_decoder(7, NARROW), small_vocabulary(), "untrained, for tests")
+    return replace(coded_model(), extra=start, second=second)
+
+
 def write_grown(path: Path) -> ModelFile:
     """Write a model that goes on from `default`: one layer more, the same as the first. Return its file."""
     base = open_model("default")

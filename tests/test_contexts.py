@@ -55,7 +55,7 @@ def sources_of_its_models() -> list[int]:
     for source in range(token_contexts.SOURCE_LIMIT):
         try:
             _expected_of_mixing(
-                {f"extra.mixing.{name}": np.array([n], np.uint8) for name, n in (("contexts", source), ("row_sets", 0))}
+                {f"extra.mixing.{name}": np.array([n], np.uint8) for name, n in (("contexts", source), ("row_sets", 0))}, 1
             )
         except RefusedError:
             continue

@@ -306,7 +306,7 @@ def test_limits() -> None:
         "lanes": 1 << numbers.MAX_LANES_LOG2,
         "hash table of kind 2, in bytes": 16 * buckets,
         "hash table of kind 3, in bytes": numbers.LINE_BYTES << numbers.MAX_LINES_LOG2,
-        "model file, with the file of its base, in bytes": registry.MAX_BYTES,
+        "model file, with the files that it names, in bytes": registry.MAX_BYTES,
         "footer entry, in bytes": sum(len(varint(each)) for each in most),
     }
     assert {name: value(limit) for name, limit in rows.items() if limit[0].isdigit()} == expected

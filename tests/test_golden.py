@@ -6,6 +6,7 @@ import hashlib
 import io
 import lzma
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from nncomp.stream.reference import Reference
 from tests.golden import texts
 from tests.golden.make import add_missing
 from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
-from tests.golden.models import FOLDER, model_bytes
+from tests.golden.models import FEW, FOLDER, TWO, model_bytes, second_bytes
 
 pytestmark = pytest.mark.golden
 GOOD, BAD = good_rows(), bad_rows()
@@ -44,6 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFile]:
         data = model_bytes(name)
         (folder / name).write_bytes(data)
         found[name] = ModelFile(folder / name, OWN_MODEL, bytes.fromhex(sha256(data)))
+    found[TWO] = replace(found[TWO], second=found[FEW])
     return found
 
 
@@ -82,7 +84,8 @@ def test_a_good_file_is_read(row: Good, models: dict[str, ModelFile]) -> None:
 
 @pytest.mark.parametrize("row", GOOD, ids=named)
 def test_a_good_file_is_read_by_the_independent_decoder(row: Good) -> None:
-    content = decode((FOLDER / row.file).read_bytes(), model_bytes(row.model) if row.model else None, reference=texts.base())
+    model = model_bytes(row.model) if row.model else None
+    content = decode((FOLDER / row.file).read_bytes(), model, second_bytes(row.model), texts.base())
     assert (len(content), sha256(content)) == (row.raw_bytes, row.raw_sha256)
 
 

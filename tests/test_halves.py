@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks import token_payload, token_threads, token_ways
 from nncomp.blocks.levels import Effort
 from nncomp.blocks.token_loop import run
 from nncomp.errors import FormatError
@@ -33,7 +33,7 @@ PLAIN = Network(small_model())
 
 @pytest.fixture(autouse=True)
 def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_threads, "_LARGE_WEIGHTS", 0)
+    monkeypatch.setattr(token_ways, "_LARGE_WEIGHTS", 0)
 
 
 def shipped(name: str) -> Model:
@@ -71,7 +71,7 @@ def test_halves_equal_the_whole(name: str) -> None:
     for number in range(len(ids)):
         feed(model.constants(1), state, b, alone, ids[number : number + 1], b.rows, np.uint64(0))
         expected.append((b.groups.tolist(), b.hidden.tolist()))
-    both = halves(model, code)
+    both = halves(model, 1, code)
     assert in_two_threads(both, ids) == [expected, expected]
     assert np.array_equal(np.concatenate([half.state.h for half in both], axis=2), state.h)
     assert both[0].state.h.shape[2] >= both[1].state.h.shape[2] >= state.h.shape[2] // 3
@@ -88,7 +88,7 @@ def result_of(model: Network, payload: bytes, raw_bytes: int, threads: int) -> b
 @pytest.mark.parametrize("model", [small_model(), extreme_model(2), coded_model()], ids=["small", "extreme", "told"])
 def test_threads_decode_one_lane_the_same(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """And altered bytes to the same errors: tokens that do not fit, words that end early."""
-    monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
+    monkeypatch.setattr(token_ways, "_HALVED_BYTES", 1)
     packed, code = Network(model), 3 if model.code else NO_CODE
     for size in (1, 2, 5000):
         payload = token_payload.encode_and_learn(packed, TEXT[:size], small_start(), 1, code)[0]
@@ -142,8 +142,8 @@ def test_on_one_core_it_goes_on() -> None:
 
 
 def test_what_cannot_be_halved_is_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_threads, "_HALVED_BYTES", 1)
+    monkeypatch.setattr(token_ways, "_HALVED_BYTES", 1)
     model = Network(export(small_decoder(0, replace(SHAPE, state_width=1)), small_vocabulary(), {}))
-    assert halves(model) == []
+    assert halves(model, 1) == []
     payload = token_payload.encode_tokens(model, TEXT[:500])[0]
     assert token_payload.decode_tokens(model, payload, 500, 2) == TEXT[:500]

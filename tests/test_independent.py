@@ -65,13 +65,19 @@ def test_the_probabilities_that_the_page_states() -> None:
     assert found == [int(number) for number in stated.rstrip(".").replace(",", " ").split()]
 
 
-@pytest.mark.parametrize("name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme", "reaches"])
+@pytest.mark.parametrize(
+    "name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme", "reaches", "two networks, lanes"]
+)
 def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) -> None:
     model_name, data, _ = CASES[name]
     model = packed(model_name)
-    save_model(model.model, tmp_path / "m.safetensors")
+    path, others = tmp_path / "m.safetensors", list[bytes]()
+    if model.model.second:
+        save_model(model.model.second, tmp_path / "second.safetensors")
+        others.append((tmp_path / "second.safetensors").read_bytes())
+    save_model(model.model, path, None, *others)
     payload = token_payload.encode_tokens(model, data).payload
-    assert decode_tokens(payload, len(data), parse_model((tmp_path / "m.safetensors").read_bytes())) == data
+    assert decode_tokens(payload, len(data), parse_model(path.read_bytes(), *others)) == data
 
 
 @pytest.mark.parametrize("name", small_start())

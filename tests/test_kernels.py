@@ -225,7 +225,7 @@ def test_a_prepared_machine_loads_no_compiler() -> None:
     warm = [sys.executable, "-m", "nncomp", "warmup"]
     subprocess.run(warm, env=environment(), check=True, capture_output=True)
     again = subprocess.run(warm, env=environment(), check=True, capture_output=True, text=True)
-    assert again.stdout.startswith("all kernels were there; models: default, fast; kept in ")
+    assert again.stdout.startswith("all kernels were there; models: default, fast, max; kept in ")
     code = (
         "import sys, nncomp\n"
         "text = b'the same words, and other words, ' * 9\n"

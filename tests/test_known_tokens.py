@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nncomp.blocks import token_payload, token_threads
+from nncomp.blocks import token_payload, token_threads, token_ways
 from nncomp.blocks.token_loop import take_rows
 from nncomp.format.payloads import TokensHead
 from nncomp.network.code import NO_CODE
@@ -128,7 +128,7 @@ def test_rows_and_threads_change_nothing(lanes_bits: int, size: int, monkeypatch
     short = [(1, 1, spell), (1, 2, spell), (5, 2, 20), (1, 2, 6), (3, 1, 2), (7, 2, 1)]
     monkeypatch.setattr(time, "perf_counter", clock.random)
     monkeypatch.setattr(token_threads, "_FEWEST_SPELLS", 1)
-    monkeypatch.setattr(token_threads, "_TRIED_BYTES", 0)
+    monkeypatch.setattr(token_ways, "_TRIED_BYTES", 0)
     for rows, threads, tokens in [*short, (most, 1, spell), (most, 2, spell), (most, 50, spell)]:
         monkeypatch.setattr(token_threads, "ROWS", rows)
         monkeypatch.setattr(token_threads, "_SPELL_TOKENS", tokens)

@@ -13,6 +13,7 @@ from collections import Counter
 from itertools import takewhile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nncomp
@@ -24,7 +25,7 @@ from nncomp.bench.peers import ARCHIVERS, FILTERS
 from nncomp.blocks.levels import LEVELS, STANDARD, lines_log2
 from nncomp.blocks.memory import DEFAULT_BYTES
 from nncomp.format.numbers import BLOCK_BYTES, LINE_BYTES, MODEL_IDS, OWN_MODEL, SPLIT_BYTES
-from nncomp.network.registry import shipped_path
+from nncomp.network.registry import open_model, shipped_path
 from tests.conftest import ROOT, environment
 from tests.golden.manifest import bad_rows, good_rows
 from tests.test_pages import PAGES, TEXT, TOP
@@ -282,6 +283,26 @@ def test_models_are_as_they_are_described(name: str) -> None:
     assert {row[0]: float(row[column]) for row in alone} == {
         kind.removesuffix(".txt"): figure for kind, figure in record["valid_bpb_integer"].items()
     }
+
+
+@pytest.mark.skipif(not shipped_path("max").exists(), reason="no shipped model")
+def test_the_model_of_two_networks_is_as_it_is_described() -> None:
+    from nncomp.network.model import read_model
+
+    file = open_model("max")
+    (row,) = (row for row in table("models/README.md", "| name | id in") if row[0] == "max")
+    assert row[3:] == [f"{file.path.stat().st_size:,}", file.content_hash.hex()]
+    assert file.base is not None and file.second is not None
+    assert [file.base.path, file.second.path] == [shipped_path("default"), shipped_path("fast")]
+    model, default = read_model(file), read_model(file.base)
+    assert model.networks == 2
+    reaches = Counter(min(number // 32, 2) for number in model.extra["mixing.contexts"].tolist())
+    said = "{} contexts: {} of all lanes, {} of one lane, {} of its last 1 to 32 KiB"
+    assert said.format(sum(reaches.values()), *(reaches[reach] for reach in range(3))) in PAGES["models/README.md"]
+    assert model.code is not None and default.code is not None
+    assert all(np.array_equal(a, b) for a, b in zip(model.code, default.code, strict=True))
+    assert model.record["second"]["command"].endswith("--mb 8")
+    assert f"learned on {model.record['second']['date']}" in PAGES["models/README.md"].split("## max")[1]
 
 
 # The site

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nncomp
-from nncomp.blocks import several_blocks, token_threads
+from nncomp.blocks import several_blocks, token_ways
 from nncomp.blocks.codec import Codec
 from nncomp.blocks.memory import MB, Memory
 from nncomp.blocks.several_blocks import decode_several, is_short
@@ -33,7 +33,7 @@ SIZES = 1, MAX_TOKEN_BYTES, 700, 1, 2500, 0, 300, 40, 1100, 5
 
 @pytest.fixture(autouse=True)
 def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_threads, "_LARGE_WEIGHTS", 0)
+    monkeypatch.setattr(token_ways, "_LARGE_WEIGHTS", 0)
 
 
 def payloads(network: Network) -> dict[Payload, bytes]:
@@ -55,7 +55,7 @@ def test_alone_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time, or with a small network, nothing is won."""
     network = NETWORKS["small"]
     assert decode_several(network, list(payloads(network)), 1) == {}
-    monkeypatch.setattr(token_threads, "_LARGE_WEIGHTS", 1 << 20)
+    monkeypatch.setattr(token_ways, "_LARGE_WEIGHTS", 1 << 20)
     assert decode_several(network, list(payloads(network)), 4) == {}
 
 

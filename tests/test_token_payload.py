@@ -26,7 +26,7 @@ from nncomp.network.engine import Network
 from nncomp.network.model import Model, load_model, save_model
 from nncomp.training.mixing_start import plain_values
 from tests.conftest import ROOT
-from tests.models import TEXT, extreme_model, small_model
+from tests.models import TEXT, extreme_model, small_model, two_networks
 from tests.test_byte_predictor import some_text
 
 EACH_SOURCE = plain_values(tuple(range(token_contexts.SOURCES)))
@@ -40,6 +40,8 @@ def packed(name: str) -> Network:
         return Network(replace(small_model(), extra=token_payload.start_extra(EACH_SOURCE)))
     if name == "extreme":
         return Network(extreme_model(3))
+    if name == "two networks":
+        return Network(replace(two_networks(), extra=of_two()))
     if name == "few":
         return Network(replace(small_model(1), extra=few()))
     if name == "reach":
@@ -60,6 +62,14 @@ def few() -> dict[str, Any]:
     """Return start values, as learned, of a model that uses some of the contexts and sets of weight rows."""
     values = plain_values((1, 2, 12, 17), (1, 3))
     return token_payload.start_extra(token_payload.encode_and_learn(packed("plain"), TEXT[:3000], values).learned)
+
+
+@functools.cache
+def of_two() -> dict[str, Any]:
+    """Return start values, as learned, of a model of two networks."""
+    plain = two_networks()
+    values = token_payload.encode_and_learn(Network(plain), TEXT[:3000], token_payload.start_of(plain.extra)).learned
+    return token_payload.start_extra(values)
 
 
 @functools.cache
@@ -140,6 +150,8 @@ CASES = {
     "some contexts, lanes": ("few", some_text(300, 3), 2),
     "any start": ("any", TEXT[:300] + MARKUP, 2),
     "reaches": ("reach", TEXT[3000:4400] + MARKUP, 0),
+    "two networks": ("two networks", TEXT[3000:3400] + MARKUP, 0),
+    "two networks, lanes": ("two networks", some_text(300, 3) + TEXT[:700], 2),
     "reaches, lanes": ("reach", some_text(300, 3) + TEXT[:4900], 1),
 }
 
@@ -179,7 +191,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("model_name", ["plain", "extreme", "any"])
+@pytest.mark.parametrize("model_name", ["plain", "extreme", "any", "two networks"])
 def test_round_trip(name: str, model_name: str) -> None:
     data, model = ODD[name], packed(model_name)
     payload, cost_bits = token_payload.encode_tokens(model, data)[:2]

@@ -6,13 +6,14 @@ import argparse
 import hashlib
 import lzma
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from checks.independent import layout
 from checks.independent.byte_model import decode_bytes
 from checks.independent.copies import Copy, parse_list, put_together
 from checks.independent.model_file import Model, parse_model
-from checks.independent.network import Lane
+from checks.independent.network import Networks
 from checks.independent.primer import cut_into_tokens
 from checks.independent.range_decoder import RangeDecoder
 from checks.independent.refused import RefusedError, demand
@@ -21,8 +22,11 @@ from checks.independent.token_tree import LaneText, TokenTree
 _FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "pb": 0}]
 
 
-def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"", reference: bytes = b"") -> bytes:
-    """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says."""
+def decode(data: bytes, model_data: bytes | None = None, others: Sequence[bytes] = (), reference: bytes = b"") -> bytes:
+    """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says.
+
+    `others` are the model files that the model file names.
+    """
     contents: list[bytearray] = []
     frames: list[layout.Frame] = []
     literals = b""  # of the frame
@@ -32,7 +36,7 @@ def decode(data: bytes, model_data: bytes | None = None, base_data: bytes = b"",
             contents.append(bytearray())
             literals = b""
         its_reference = _reference(block, reference)
-        new, copies = decode_block(block, len(literals), model_data, base_data, its_reference)
+        new, copies = decode_block(block, len(literals), model_data, others, its_reference)
         contents[-1] += put_together(literals, new, copies, block.frame.window_bytes, its_reference)
         literals += new
     for frame, content in zip(frames, contents, strict=True):
@@ -52,13 +56,13 @@ def _reference(block: layout.Block, reference: bytes) -> bytes:
 
 
 def decode_block(
-    block: layout.Block, before: int, model_data: bytes | None, base_data: bytes, reference: bytes = b""
+    block: layout.Block, before: int, model_data: bytes | None, others: Sequence[bytes], reference: bytes = b""
 ) -> tuple[bytes, list[Copy]]:
     """Return the literals and the copies of a block before which its frame has so many literals."""
     coded = block.copies
     listed = _decode_payload(coded.kind, coded.payload, coded.list_bytes, b"") if coded else b""
     if block.kind == 3:
-        literals = decode_tokens(block.payload, block.literal_bytes, _model(block, model_data, base_data), reference)
+        literals = decode_tokens(block.payload, block.literal_bytes, _model(block, model_data, others), reference)
     else:
         literals = _decode_payload(block.kind, block.payload, block.literal_bytes, reference)
     demand(layout.blake2b_8(listed + literals) == block.checksum, "a block with another checksum")
@@ -84,13 +88,13 @@ def _decode_payload(kind: int, payload: bytes, decoded_bytes: int, reference: by
     return data
 
 
-def _model(block: layout.Block, model_data: bytes | None, base_data: bytes) -> Model:
+def _model(block: layout.Block, model_data: bytes | None, others: Sequence[bytes]) -> Model:
     named = block.frame.model_hash
     if named is None:
         raise RefusedError("a block of tokens in a frame that names no model")
     if model_data is None or hashlib.sha256(model_data).digest()[:8] != named:
         raise RefusedError(f"the block needs the model whose hash begins with {named.hex()}")
-    return parse_model(model_data, base_data)
+    return parse_model(model_data, *others)
 
 
 def _decode_xz(payload: bytes, raw_bytes: int) -> bytes:
@@ -118,7 +122,7 @@ def decode_tokens(payload: bytes, raw_bytes: int, model: Model, reference: bytes
     count = 2**lanes_log2
     ends = [(i + 1) * raw_bytes // count for i in range(count)]
     texts = [LaneText(i, i * raw_bytes // count) for i in range(count)]
-    networks = [Lane(model, code) for _ in range(count)]
+    networks = [Networks(model, code) for _ in range(count)]
     tree = TokenTree(model, lines_log2, len(primer) + raw_bytes)
     _read_primer(primer, model, networks[0], tree, texts[0])
     rooms = [end - lane.first_byte for end, lane in zip(ends, texts, strict=True)]
@@ -136,23 +140,23 @@ def decode_tokens(payload: bytes, raw_bytes: int, model: Model, reference: bytes
     return b"".join(bytes(lane.text.bytes) for lane in texts)[len(primer) :]
 
 
-def _read_primer(primer: bytes, model: Model, network: Lane, tree: TokenTree, lane: LaneText) -> None:
+def _read_primer(primer: bytes, model: Model, network: Networks, tree: TokenTree, lane: LaneText) -> None:
     """Let the network and mixing learn the tokens of a primer."""
     for token in cut_into_tokens(primer, model):
         network.step(lane.tokens[-1] if lane.tokens else model.sizes["start_token"])
         tree.begin_token(lane)
         for depth in range(tree.bits):
             node = (1 << tree.bits | token) >> tree.bits - depth
-            tree.predict(node, network.p1(node))
+            tree.predict(node, *network.p1(node))
             tree.learn(token >> tree.bits - 1 - depth & 1)
         tree.end_token(token, model.tokens[token])
 
 
-def _decode_token(decoder: RangeDecoder, network: Lane, tree: TokenTree, lane: LaneText) -> int:
+def _decode_token(decoder: RangeDecoder, network: Networks, tree: TokenTree, lane: LaneText) -> int:
     tree.begin_token(lane)
     node = 1
     for _ in range(tree.bits):
-        bit = decoder.decide(tree.predict(node, network.p1(node)))
+        bit = decoder.decide(tree.predict(node, *network.p1(node)))
         tree.learn(bit)
         node = 2 * node + bit
     return node - (1 << tree.bits)
@@ -163,12 +167,12 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", type=Path, help="the model file, for blocks of tokens")
     parser.add_argument("--reference", type=Path, help="the reference that the file names, if it does")
-    parser.add_argument("--base", type=Path, help="the model file that it goes on from, if it does")
+    parser.add_argument("--other", type=Path, action="append", default=[], help="a model file that the model file names")
     asked = parser.parse_args()
     try:
-        base_data = asked.base.read_bytes() if asked.base else b""
+        others = [path.read_bytes() for path in asked.other]
         reference = asked.reference.read_bytes() if asked.reference else b""
-        content = decode(asked.file.read_bytes(), asked.model.read_bytes() if asked.model else None, base_data, reference)
+        content = decode(asked.file.read_bytes(), asked.model.read_bytes() if asked.model else None, others, reference)
     except (RefusedError, OSError) as error:
         sys.exit(f"{asked.file}: refused: {error}")
     sys.stdout.buffer.write(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -29,6 +30,7 @@ class Model:
     code: dict[str, NDArray[Any]]
     tokens: list[bytes]
     merges: list[tuple[int, int]]
+    second: Model | None = None
 
 
 def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
@@ -69,26 +71,44 @@ def _with_base(tensors: dict[str, NDArray[Any]], base: dict[str, NDArray[Any]]) 
     return found
 
 
-def parse_model(data: bytes, base: bytes = b"") -> Model:
-    """Return the model of a file's bytes, and of its base's; whatever is not as the page says is refused."""
+def parse_model(data: bytes, *others: bytes) -> Model:
+    """Return the model of a file's bytes and of those of the files that it names; what is not as the page says is refused."""
     metadata, tensors = read_safetensors(data)
     demand(metadata.get("format") == "nncomp-model-1", "not an nncomp-model-1")
     if "base" in metadata:
-        demand(metadata["base"] == sha256(base).hexdigest(), "not the base that the file names")
-        tensors = _with_base(tensors, read_safetensors(base)[1])
+        tensors = _with_base(tensors, read_safetensors(_named(metadata["base"], others))[1])
     claimed = json.loads(metadata["sizes"])
     sizes = _checked_sizes(claimed)
     arrays = {}
     for name, (dtype, shape, bound) in _expected(sizes).items():
         arrays[name] = _checked(tensors, name, dtype, shape, bound)
-    expected = _expected_of_mixing(tensors)
+    expected = _expected_of_mixing(tensors, 2 if "second" in metadata else 1)
     mixing = {name: tensors[_MIXING + name] for name in ("contexts", "row_sets")}  # they were looked at there
     for name, (dtype, shape, bound) in expected.items():
         mixing[name] = _checked(tensors, _MIXING + name, dtype, shape, bound)
     code = {}
     for name, (dtype, shape, bound) in _expected_of_code(claimed, sizes).items():
         code[name] = _checked(tensors, name, dtype, shape, bound)
-    return Model(sizes, arrays, mixing, code, _vocabulary(tensors, sizes["vocab_size"]), _merges(tensors, sizes["vocab_size"]))
+    tokens = _vocabulary(tensors, sizes["vocab_size"])
+    other = _second(_named(metadata["second"], others), sizes, tokens) if "second" in metadata else None
+    return Model(sizes, arrays, mixing, code, tokens, _merges(tensors, sizes["vocab_size"]), other)
+
+
+def _named(claimed: str, others: Sequence[bytes]) -> bytes:
+    found = [data for data in others if sha256(data).hexdigest() == claimed]
+    demand(len(found) > 0, "not the other file that the file names")
+    return found[0]
+
+
+def _second(data: bytes, sizes: dict[str, int], tokens: list[bytes]) -> Model:
+    metadata, _ = read_safetensors(data)
+    demand("base" not in metadata and "second" not in metadata, "a second network that names other files")
+    second = parse_model(data)
+    demand(second.tokens == tokens, "a second network with other tokens")
+    demand(
+        all(second.sizes[name] == sizes[name] for name in ("group_count", "start_token")), "a second network with other groups"
+    )
+    return second
 
 
 def _merges(tensors: dict[str, NDArray[Any]], tokens: int) -> list[tuple[int, int]]:
@@ -152,19 +172,19 @@ def _chosen(tensors: dict[str, NDArray[Any]], name: str, known: set[int]) -> int
     return int(tensor.size)
 
 
-def _expected_of_mixing(tensors: dict[str, NDArray[Any]]) -> _Expected:
+def _expected_of_mixing(tensors: dict[str, NDArray[Any]], networks: int) -> _Expected:
     weights, packed = (-(2**19), 2**19), (0, 2**32 - 1)
     known = {32 * reach + source for reach in range(8) for source in range(25)}
     contexts, sets = _chosen(tensors, "contexts", known), _chosen(tensors, "row_sets", {0, 1, 2, 3, 4})
     return {
-        "weights": ("i4", (2000, (2 * contexts + 8 + 7) // 8 * 8), weights),
+        "weights": ("i4", (2000, (2 * contexts + 7 + networks + 7) // 8 * 8), weights),
         "final_weights": ("i4", (17424, sets), weights),
         "histories": ("u4", (contexts * 256,), packed),
         "joint": ("u4", (contexts * 256 * 8,), packed),
         "records": ("u4", (contexts * 256,), packed),
         "record_joint": ("u4", (contexts * 256 * 8,), packed),
         "strength": ("u4", (2 * 64,), packed),
-        "map_1": ("u4", (1024 * 16,), packed),
+        "map_1": ("u4", (1024 * 4 ** (networks - 1) * 16,), packed),
     }
 
 

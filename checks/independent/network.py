@@ -30,6 +30,22 @@ def _table(table: Ints, z: Ints) -> Ints:
     return found
 
 
+class Networks:
+    """One lane of each network of a model. The first one has the code."""
+
+    def __init__(self, model: Model, code: int) -> None:
+        self.lanes = [Lane(model, code), *([Lane(model.second, 0)] if model.second else [])]
+
+    def step(self, token: int) -> None:
+        """Take a token; the probabilities are then those of the next one."""
+        for lane in self.lanes:
+            lane.step(token)
+
+    def p1(self, node: int) -> list[int]:
+        """Return each network's probability of the decision 1 at a node, after a step."""
+        return [lane.p1(node) for lane in self.lanes]
+
+
 class Lane:
     """The network's states in one lane, all 0 at first, or what the code says; 0 is no code."""
 

@@ -84,7 +84,7 @@ class TokenTree:
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
         ends = np.cumsum(_FIRST_ROWS)[:-1]
-        inputs = 2 * len(self.used) + 8
+        inputs = 2 * len(self.used) + (8 if model.second is None else 9)
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
         selectors = [Selector(weights[r], (800 if r else 2400, 160000, 5)) for r in self.row_sets]
         finals = np.split(start["final_weights"].astype(np.int64), [1024])
@@ -103,8 +103,8 @@ class TokenTree:
             lane.next_hashes = lane.contexts(self.used, self.followers, self.pair_followers)
         self.records.begin_token(lane.next_hashes)
 
-    def predict(self, node: int, n: int) -> int:
-        """Return the probability of the decision 1 at a node for which the network has `n`."""
+    def predict(self, node: int, n: int, of_second: int | None = None) -> int:
+        """Return the probability of the decision 1 at a node for which the network has `n`, and the second one `of_second`."""
         text = self.lane.text
         depth = node.bit_length() - 1
         from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
@@ -123,11 +123,15 @@ class TokenTree:
         by_token, by_last_byte = (combine(node, last) % self.apm_size for last in (t1, b1))
         told = int(STRETCH[self.network_map.correct(by_token, stretched) >> 4]) - stretched
         from_network = [stretched, (n - 32768) >> 5, min(max(told, -X_LIMIT), X_LIMIT)]
-        x = np.concatenate([self.records.predict(node, stretched), from_matches, from_network, [BIAS]])
+        from_second = STRETCH[[] if of_second is None else [of_second >> 4]].astype(np.int64)
+        x = np.concatenate([self.records.predict(node, stretched), from_matches, from_network, [BIAS], from_second])
         level = min(max((stretched + 2048) >> 8, 0), 15)
         finals = [16 * sure + depth, by_node]
         mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], finals)
-        return self.corrections.p1(mixed, [by_last_byte, 16 * sure + level])
+        context = 16 * sure + level
+        for y in from_second:
+            context = 4 * context + int(y - stretched >= -128) + int(y - stretched >= 0) + int(y - stretched >= 128)
+        return self.corrections.p1(mixed, [by_last_byte, context])
 
     def learn(self, bit: int) -> None:
         self.mixer.learn(bit)

@@ -161,10 +161,10 @@ class Codec:
         """The network of the model, which is read and checked against its hash when the network is first needed."""
         from nncomp.network.device import open_outside
         from nncomp.network.engine import Network
-        from nncomp.network.model import parse_model
+        from nncomp.network.model import read_model
 
         assert self.model is not None
-        model = parse_model(self.model.read(), str(self.model.path), self.model.read_base())
+        model = read_model(self.model)
         return open_outside(model, self.model.device) if self.model.device else Network(model)
 
     def decode_ahead(self, payloads: list[Payload], in_hand: int) -> None:

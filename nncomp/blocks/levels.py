@@ -55,10 +55,10 @@ LEVELS = {
     3: Level("fast", Effort(max_lanes=2, max_lines_log2=20)),
     4: Level("default", Effort(is_thorough=False)),
     5: Level("default", Effort()),
-    6: Level("default", Effort(max_lanes=2, tried_codes=2)),
-    7: Level("default", Effort(max_lanes=1, tried_codes=2)),
-    8: Level("default", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
-    9: Level("default", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
+    6: Level("max", Effort(max_lanes=4, tried_codes=2)),
+    7: Level("max", Effort(max_lanes=2, tried_codes=2)),
+    8: Level("max", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
+    9: Level("max", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
 }
 
 

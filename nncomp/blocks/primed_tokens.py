@@ -33,13 +33,13 @@ class Primed(NamedTuple):
 
     network: Network
     mixing: TokenMixing
-    state: State
+    states: tuple[State, ...]  # of each network
     last_token: int
     text: NDArray[np.uint8]  # P, the primer
 
     def begin(self) -> Begin:
         """Return how a block begins after it."""
-        return Begin(state=copied(self.state), before=self.last_token, done_bytes=len(self.text))
+        return Begin(states=copied(self.states), before=self.last_token, done_bytes=len(self.text))
 
 
 def prime(network: Network, primer: bytes, lines_log2: int) -> Primed:
@@ -50,11 +50,11 @@ def prime(network: Network, primer: bytes, lines_log2: int) -> Primed:
     network = Network(network.model) if type(network) is not Network else network
     ids = network.model.vocabulary.encode(primer)
     starts, first_ids = lane_starts(len(primer), 1), np.array([0, len(ids)])
-    mixing = new_mixing(len(primer), starts, 1 << lines_log2, model_start(network))
-    text, state = np.frombuffer(primer, np.uint8).copy(), new_state(network.model, 1)
-    for _ in token_threads.encode(network, mixing, text, ids, first_ids, Begin(state=state), 1):
+    mixing = new_mixing(len(primer), starts, 1 << lines_log2, model_start(network), network.model.networks)
+    text, states = np.frombuffer(primer, np.uint8).copy(), tuple(new_state(each.model, 1) for each in network.all)
+    for _ in token_threads.encode(network, mixing, text, ids, first_ids, Begin(states=states), 1):
         pass  # nothing is coded
-    return Primed(network, mixing, state, int(ids[-1]), text)
+    return Primed(network, mixing, states, int(ids[-1]), text)
 
 
 def encode_after(primed: Primed, data: bytes, head: TokensHead, threads: int = 1) -> Encoded:

@@ -18,9 +18,10 @@ import numpy as np
 
 from nncomp import range_coder
 from nncomp.blocks.levels import lines_log2
-from nncomp.blocks.token_loop import LEFT, STEPS, WRONG, Shared, Turns, run
+from nncomp.blocks.token_loop import LEFT, STEPS, WRONG, Fed, Shared, Turns, run
 from nncomp.blocks.token_payload import opened
-from nncomp.blocks.token_threads import Begin, is_large, rows_of, shared_of
+from nncomp.blocks.token_threads import Begin, shared_of
+from nncomp.blocks.token_ways import is_large, no_lead, rows_of
 from nncomp.errors import FormatError
 from nncomp.format.payloads import Payload, TokensHead
 from nncomp.machine.object_code import emptied
@@ -72,9 +73,10 @@ def is_short(payload: Payload) -> bool:
 def decode_several(network: Network, payloads: list[Payload], in_hand: int) -> dict[Payload, bytes]:
     """Return the raw bytes of the blocks that are short, if that is quicker than one after another.
 
-    A block that does not hold what it should is left out: decoded alone, it says what is wrong.
+    With two networks none is. A block that does not hold what it should is left out: decoded alone, it says what is wrong.
     """
-    if in_hand < 2 or isinstance(network, OutsideNetwork) or not is_large(network):
+    is_plain = not isinstance(network, OutsideNetwork) and network.second is None
+    if in_hand < 2 or not is_plain or not is_large(network):
         return {}
     found: dict[Payload, bytes] = {}
     waiting = _begun(network, filter(is_short, dict.fromkeys(payloads)))
@@ -155,4 +157,5 @@ class _Hand:
     def _bound(self, scratch: Scratch, mixing: TokenMixing, shared: Shared, is_mixing: bool) -> Callable[[], None]:
         rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.uint64(sleep_address()))
         of_rows = rows_of(self._network, rows, rows)
-        return run.bound(self._constants, self._state, scratch, no_exchange(), mixing, shared, turns, of_rows)
+        fed = Fed(self._constants, self._state, scratch, no_exchange())
+        return run.bound(no_lead(fed), fed, fed, mixing, shared, turns, of_rows)

@@ -14,9 +14,9 @@ import numpy as np
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
 from nncomp.mixing.arithmetic import HALF
-from nncomp.mixing.token_predictor import begin_token, end_token, fetch, foresee, predict, prepare_token, update
+from nncomp.mixing.token_predictor import begin_token, end_token, fetch, foresee, predict, prepare_token, told_by_second, update
 from nncomp.network.decisions import node_probability, path_probabilities, sum_up
-from nncomp.network.engine import feed, token_frequencies
+from nncomp.network.engine import feed, feed_here, token_frequencies
 from nncomp.network.state import stage_count
 from nncomp.range_coder import decode_decision, is_spent
 
@@ -38,11 +38,21 @@ class Shared(NamedTuple):
     p1: Any  # uint16, filled when encoding: the probability of each decision
     places: Any  # int32, filled when encoding: where in the block each token begins
     network_p1: Any  # N * bits uint16, the network's p1 when an outside network encodes; else empty
+    second_p1: Any  # likewise of the second network
     offsets: Any  # V + 1 int64, where the bytes of each token begin in `text`
     text: Any  # uint8, the bytes of all tokens of the vocabulary
     is_outside: Any  # bool, whether the network runs outside of this loop
     count: Any  # 4 int64: tokens so far (when encoding: of one call), bytes left, what is wrong, turns of one call
     position: Any  # 1 int64: bytes done, for whoever watches
+
+
+class Fed(NamedTuple):
+    """A network, or a part of one, as one thread feeds it."""
+
+    constants: Any  # `engine.Constants`
+    state: Any  # of its lanes
+    scratch: Any
+    exchange: Any  # with the other thread
 
 
 class Turns(NamedTuple):
@@ -57,24 +67,24 @@ class Turns(NamedTuple):
 class Rows(NamedTuple):
     """Scratch of one thread for the rows at hand."""
 
-    cumulative: Any  # max(G, S) + 1 int64
+    cumulative: Any  # 2 (max(G, S) + 1) int64, for each network
     walk: Any  # L + 1 int64: see `take_rows`, zeros at first
     lanes: Any  # R int64
     before: Any  # R int32, the token before
     after: Any  # R int32, the token itself if it is known
-    known: Any  # R bits uint16, the network's p1 of known tokens
+    known: Any  # 2 R bits uint16, each network's p1 of known tokens
 
 
 def new_rows(lanes: int, rows: int, groups: int, size: int) -> Rows:
     """Return scratch for R rows of a block of L lanes, for G groups of S tokens."""
     i32, i64, bits = np.int32, np.int64, (groups * size).bit_length() - 1
     return Rows(
-        cumulative=np.zeros(max(groups, size) + 1, i64),
+        cumulative=np.zeros((2, max(groups, size) + 1), i64),
         walk=np.zeros(lanes + 1, i64),
         lanes=np.zeros(rows, i64),
         before=np.zeros(rows, i32),
         after=np.zeros(rows, i32),
-        known=np.zeros((rows, bits), np.uint16),
+        known=np.zeros((2, rows, bits), np.uint16),
     )
 
 
@@ -126,25 +136,69 @@ def _predict_known(constants: Any, scratch: Any, after_R: Any, cumulative: Any, 
         path_probabilities(scratch.groups[i], scratch.tokens, after_R[i], cumulative, known_R[i])
 
 
+@inlined
+def _feed(n: Any, t: Any, before_R: Any, lanes_R: Any) -> None:
+    feed(n.constants, n.state, n.scratch, n.exchange, before_R, lanes_R, t.give_core_away)
+
+
+@inlined
+def _has_stages(n: Any) -> Any:
+    """Return whether this thread has stages of the network. Where tokens are known, the other thread may have all of them."""
+    return n.exchange.first < stage_count(n.state.h.shape[0])
+
+
+@inlined
+def _tell_known(n: Any, t: Any, after_R: Any, cumulative: Any, known_R: Any) -> Any:
+    """Set `known_R` to the network's p1 of known tokens, from the rows that were fed.
+
+    Where the other thread does so, return the place in `exchange.known` that has them; else -1.
+    """
+    exchange, stages, told = n.exchange, stage_count(n.state.h.shape[0]), np.int64(-1)
+    if exchange.first >= stages:  # the other thread passes on all that the network says of known tokens
+        taken = exchange.fed[1, 0]
+        wait_for(exchange.fed[0], taken + 1, t.give_core_away)
+        told = taken & 1
+        exchange.fed[1, 0] = taken + 1
+    elif t.mixes:
+        _predict_known(n.constants, n.scratch, after_R, cumulative, known_R)
+    elif exchange.end >= stages:
+        passed = exchange.fed[0, 0]
+        _predict_known(n.constants, n.scratch, after_R, cumulative, exchange.known[passed & 1])
+        pass_on(exchange.fed[0], passed + 1)
+    return told
+
+
+@inlined
+def _p1(cumulative: Any, low: int, count: int) -> int:
+    """Return p1 of the decision between `count` frequencies from `low` on and as many after them."""
+    middle = cumulative[low + count]
+    return node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)  # type: ignore[no-any-return]
+
+
 @compiled
-def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any, t: Any, r: Any) -> None:
+def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> None:
     """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns); `r` (Rows) is scratch. One thread does all of it. Or
     one mixes and codes, with the last part of the network, and the other has the first part; the order of coding is the same.
+
+    `first` and `second` (Fed) are the networks; where there is one, `second` is not read. `lead` are layers of the first one that
+    are fed before. All three are of the same types.
 
     When decoding, a turn is a step of a group of lanes; when encoding, the next rows of known tokens. A call ends after
     s.count[STEPS] turns, and another number of threads may go on.
 
     An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
     """
+    scratch, has_second = first.scratch, m.constants.networks > 1
     decoding, most = s.words.size > 0, scratch.rows.size
-    groups, size, stages = scratch.groups.shape[1], scratch.tokens.size, stage_count(state.h.shape[0])
+    groups, size = scratch.groups.shape[1], scratch.tokens.size
     group_bits, bits = 0, 0
     while 1 << group_bits < groups:
         group_bits += 1
     while 1 << bits < groups * size:
         bits += 1
     starts = m.constants.starts
-    cumulative, walk, before_R, lanes_R, after_R, known_R = r.cumulative, r.walk, r.before, r.lanes, r.after, r.known
+    sums, second_sums, known_R, second_R = r.cumulative[0], r.cumulative[1], r.known[0], r.known[1]
+    walk, before_R, lanes_R, after_R = r.walk, r.before, r.lanes, r.after
     for number in range(s.count[STEPS]):
         if not t.mixes:
             wait_for(t.turn, number + 1 - t.ahead, t.give_core_away)
@@ -159,20 +213,21 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             if is_done:
                 return
             continue
-        if not s.is_outside and exchange.first < stages:
-            feed(constants, state, scratch, exchange, before_R[:rows], lanes_R, t.give_core_away)
+        if not s.is_outside:
+            if lead.exchange.end > 0:
+                _feed(lead, t, before_R[:rows], lanes_R)
+            if has_second and not t.mixes:
+                _feed(second, t, before_R[:rows], lanes_R)
+            if _has_stages(first):
+                feed_here(first.constants, first.state, scratch, first.exchange, before_R[:rows], lanes_R, t.give_core_away)
+            if has_second and t.mixes and _has_stages(second):
+                _feed(second, t, before_R[:rows], lanes_R)
         if not decoding and not s.is_outside:
-            if exchange.first >= stages:  # the other thread passes on all that the network says of known tokens
-                taken = exchange.fed[1, 0]
-                wait_for(exchange.fed[0], taken + 1, t.give_core_away)
-                known_R = exchange.known[taken & 1]
-                exchange.fed[1, 0] = taken + 1
-            elif t.mixes:
-                _predict_known(constants, scratch, after_R[:rows], cumulative, known_R)
-            elif exchange.end >= stages:
-                passed = exchange.fed[0, 0]
-                _predict_known(constants, scratch, after_R[:rows], cumulative, exchange.known[passed & 1])
-                pass_on(exchange.fed[0], passed + 1)
+            told = _tell_known(first, t, after_R[:rows], sums, r.known[0])
+            known_R = first.exchange.known[told] if told >= 0 else r.known[0]
+            if has_second:
+                told = _tell_known(second, t, after_R[:rows], second_sums, r.known[1])
+                second_R = second.exchange.known[told] if told >= 0 else r.known[1]
         if not t.mixes:
             continue
         s.position[0] = s.data.size - s.count[LEFT]
@@ -191,6 +246,7 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             b1 = np.int64(lane_data[here - 1]) if here > 0 else np.int64(0)
             at = s.count[TOKENS] * bits
             known = s.network_p1[at : at + bits] if s.is_outside else known_R[i]
+            second_known = s.second_p1[at : at + bits] if s.is_outside else second_R[i]
             if not decoding:
                 s.places[s.count[TOKENS]] = starts[lane] + here
             if here == 0:
@@ -198,20 +254,28 @@ def run(constants: Any, state: Any, scratch: Any, exchange: Any, m: Any, s: Any,
             begin_token(m, lane)
             node, count, low, bit = np.int64(1), groups, np.int64(0), np.int64(0)
             if decoding:
-                sum_up(scratch.groups[i], cumulative)
+                sum_up(scratch.groups[i], sums)
+                if has_second:
+                    sum_up(second.scratch.groups[i], second_sums)
             for depth in range(bits):
                 if decoding:
                     if depth == group_bits:
-                        token_frequencies(constants, scratch, i, node - groups)
-                        sum_up(scratch.tokens, cumulative)
+                        token_frequencies(first.constants, scratch, i, node - groups)
+                        sum_up(scratch.tokens, sums)
+                        if has_second:
+                            token_frequencies(second.constants, second.scratch, i, node - groups)
+                            sum_up(second.scratch.tokens, second_sums)
                         count, low = size, np.int64(0)
                     count >>= 1
-                    middle = cumulative[low + count]
-                    network = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
+                    network = _p1(sums, low, count)
                     likely = np.int64(network >= HALF)
+                    if has_second:
+                        told_by_second(m, _p1(second_sums, low, count))
                 else:
                     network = np.int64(known[depth])
                     likely = token >> (bits - 1 - depth) & 1
+                    if has_second:
+                        told_by_second(m, np.int64(second_known[depth]))
                 if depth > 0:
                     if depth + 1 < bits:
                         foresee(m, lane, bits, depth + 1, node << 1 | likely)

@@ -138,7 +138,7 @@ def _known_tokens(
     starts = lane_starts(len(data), head.lanes)
     parts = lane_ids or [network.model.vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    mixing = new_mixing(len(data), starts, head.lines, start)
+    mixing = new_mixing(len(data), starts, head.lines, start, network.model.networks)
     return _Known(np.frombuffer(data, np.uint8).copy(), np.concatenate(parts), first_ids, mixing)
 
 
@@ -220,5 +220,6 @@ def opened(network: Network, payload: bytes, raw_bytes: int) -> Opened:
     words = range_coder.bytes_to_words(payload[TokensHead.SIZE :])
     vocabulary = network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
-    mixing = new_mixing(raw_bytes, lane_starts(raw_bytes, head.lanes), head.lines, model_start(network))
+    starts = lane_starts(raw_bytes, head.lanes)
+    mixing = new_mixing(raw_bytes, starts, head.lines, model_start(network), network.model.networks)
     return Opened(head, words, range_coder.first_state(words), mixing)

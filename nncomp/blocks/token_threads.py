@@ -13,31 +13,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Rows, Shared, Turns, new_rows, run
+from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared, Turns, run
+from nncomp.blocks.token_ways import Way, first_states, hand_over, in_halves, pipelines, whole_part, with_codes
 from nncomp.machine import watch
+from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.turns import FOREVER, sleep_address
 from nncomp.mixing.token_predictor import TokenMixing
 from nncomp.network.code import NO_CODE
-from nncomp.network.engine import Constants, Network, layer_weights
-from nncomp.network.halves import halves
+from nncomp.network.engine import Network
 from nncomp.network.outside_network import OutsideNetwork
-from nncomp.network.state import Exchange, Scratch, State, new_pipelines, new_scratch, new_state, no_exchange
+from nncomp.network.state import APART, State
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 ROWS = 32  # known tokens fed at once: a weight is read once for all of them, and the scratch stays in the cache of a core
-_HALVED_BYTES = 4096  # of a lane: from there on halving the network pays
-_LARGE_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of a slower way
 _FIRST_TOKENS, _FAR_SLOWER = 32, 8  # a trial ends after so few tokens if they take so many times as long as in the quickest way
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
-_TRIED_BYTES = 1 << 18  # of a block: a shorter one tries no more than one way to share the stages
 _SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
 _MOST_TOKENS = 1 << 14  # that are encoded at a time: the decisions of so many are in memory
 _NO_BYTES = np.zeros(0, np.uint8)
@@ -47,7 +45,7 @@ class Begin(NamedTuple):
     """How the lanes begin: with a code of the text or none; or, in a lane alone, after bytes that are not coded."""
 
     code: int = NO_CODE
-    state: State | None = None  # of the network after those bytes; it changes
+    states: tuple[State, ...] = ()  # of each network after those bytes; they change
     before: int = 0  # the last token of them
     done_bytes: int = 0  # how many they are
 
@@ -60,26 +58,6 @@ class Coded(NamedTuple):
     places: NDArray[np.int32]  # N: where in the block each token begins
 
 
-class _Part(NamedTuple):
-    """What one thread runs: a network, or its part of one."""
-
-    constants: Constants
-    state: State
-    scratch: Scratch
-    exchange: Exchange
-    rows: Rows
-    places: slice = slice(None)  # of the states of the whole network: those that the part has, if its state is its own
-    kept: Any = None  # `constants.packed` points into it
-
-
-class _Way(NamedTuple):
-    """A way to code: with one part, or with two, of which the first one mixes."""
-
-    parts: list[_Part]
-    ahead: int = 1  # see `token_loop.Turns`
-    is_split: bool = False  # whether the parts have states of their own
-
-
 def encode(
     network: Network,
     mixing: TokenMixing,
@@ -90,15 +68,16 @@ def encode(
     threads: int,
 ) -> Iterator[Coded]:
     """Yield the decisions of known tokens, some tokens at a time; what was yielded is overwritten by what comes next."""
-    model, rows, lanes = network.model, min(ROWS, len(ids)), len(mixing.constants.starts) - 1
-    bits, most, shared = model.vocabulary.bits, min(len(ids), _MOST_TOKENS), shared_of(network, mixing, data, begin)
+    rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
+    bits, most, shared = network.model.vocabulary.bits, min(len(ids), _MOST_TOKENS), shared_of(network, mixing, data, begin)
     if isinstance(network, OutsideNetwork):
-        shared, threads, most = shared._replace(network_p1=network.probabilities(ids, first_ids, begin.code)), 1, len(ids)
+        told = [each.probabilities(ids, first_ids, code) for each, code in with_codes(network, begin.code)]
+        shared, threads, most = shared._replace(network_p1=told[0], second_p1=told[-1]), 1, len(ids)
     shared = shared._replace(ids=ids, first_ids=first_ids, decisions=np.zeros((most + rows) * bits, np.uint8))
     shared = shared._replace(p1=np.zeros((most + rows) * bits, np.uint16), places=np.zeros(most + rows, np.int32))
-    state = begin.state or new_state(model, lanes, begin.code)
-    alone = _Way([_part(network, state, lanes, rows)])
-    ways = [alone, *(_pipelines(network, state, lanes, rows, len(data)) if threads > 1 and len(ids) > ROWS else [])]
+    states = begin.states or first_states(network, lanes, begin.code)
+    alone = Way([whole_part(network, states, lanes, rows)])
+    ways = [alone, *(pipelines(network, states, lanes, rows, len(data)) if threads > 1 and len(ids) > ROWS else [])]
     for _ in _spells(shared, mixing, ways, rows, most):
         done = int(shared.count[TOKENS])
         if not done:  # given tokens end before the bytes do
@@ -123,19 +102,21 @@ def decode(
     data, lanes = np.zeros(int(mixing.constants.starts[-1]), np.uint8), len(mixing.constants.starts) - 1
     data[: len(first)] = first
     shared = shared_of(network, mixing, data, begin)._replace(words=words, decoder=decoder)
-    state = begin.state or new_state(network.model, lanes, begin.code)
-    whole = _part(network, state, lanes, lanes)
+    states = begin.states or first_states(network, lanes, begin.code)
+    whole = whole_part(network, states, lanes, lanes)
     if isinstance(network, OutsideNetwork):
-        engine, shared.count[STEPS], go = network.start(lanes, begin.code), 1, _runner(shared, mixing)
+        shared.count[STEPS], go = 1, _runner(shared, mixing)
+        engines = [each.start(lanes, code) for each, code in with_codes(network, begin.code)]
         while _is_unfinished(shared):
-            whole.scratch.groups[:], whole.scratch.hidden[:] = engine.step(shared.before), engine.hidden
-            go(_Way([whole]))
+            for fed, engine in zip((whole.first, whole.second), engines, strict=False):
+                fed.scratch.groups[:], fed.scratch.hidden[:] = engine.step(shared.before), engine.hidden
+            go(Way([whole]))
         return data, int(shared.count[WRONG])
-    ways = [_Way([whole])]
+    ways = [Way([whole])]
     if threads > 1 and lanes > 1:
-        ways += _pipelines(network, state, lanes, lanes // 2, len(data), is_known=False)
-    elif threads > 1:
-        ways += _halves(network, begin, len(data))
+        ways += pipelines(network, states, lanes, lanes // 2, len(data), is_known=False)
+    if threads > 1:
+        ways += in_halves(network, states, lanes, len(data))
     for _ in _spells(shared, mixing, ways, lanes, len(data)):
         pass
     return data, int(shared.count[WRONG])
@@ -144,6 +125,8 @@ def decode(
 def shared_of(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begin: Begin) -> Shared:
     """Return what the threads share; what only encoding or only decoding needs is empty."""
     lanes, vocabulary = len(mixing.constants.starts) - 1, network.model.vocabulary
+    count = aligned_zeros(APART, np.int64)[:4]
+    count[:] = 0, data.size - begin.done_bytes, 0, FOREVER
     return Shared(
         data=data,
         filled=np.full(lanes, begin.done_bytes, np.int64),
@@ -156,69 +139,37 @@ def shared_of(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], be
         p1=np.zeros(0, np.uint16),
         places=np.zeros(0, np.int32),
         network_p1=np.zeros(0, np.uint16),
+        second_p1=np.zeros(0, np.uint16),
         offsets=vocabulary.offsets,
         text=vocabulary.text,
         is_outside=isinstance(network, OutsideNetwork),
-        count=np.array([0, data.size - begin.done_bytes, 0, FOREVER]),
+        count=count,
         position=watch.position(),
     )
 
 
-def _part(network: Network, state: State, lanes: int, rows: int) -> _Part:
-    """Return a part that has the whole network and feeds so many rows."""
-    scratch = new_scratch(network.model.sizes, rows)
-    return _Part(network.constants(rows), state, scratch, no_exchange(), rows_of(network, lanes, rows))
-
-
-def rows_of(network: Network, lanes: int, rows: int) -> Rows:
-    """Return scratch of one thread for so many rows of a block of so many lanes."""
-    groups, vocab_size = network.model.sizes["group_count"], network.model.sizes["vocab_size"]
-    return new_rows(lanes, rows, groups, vocab_size // groups)
-
-
-def _pipelines(network: Network, state: State, lanes: int, rows: int, raw_bytes: int, is_known: bool = True) -> list[_Way]:
-    """Return the ways in which two threads share the stages that are worth a try; of a short block one in the middle.
-
-    Where tokens are known, one of them leaves no stage to the thread that mixes. Else that thread needs the groups.
-    """
-    mixes, feeds = (_part(network, state, lanes, rows) for _ in range(2))
-    both = new_pipelines(network.model.sizes, rows)[: None if is_known else -1]
-    if raw_bytes < _TRIED_BYTES:
-        both = [both[len(both) // 2]]
-    return [_Way([mixes._replace(exchange=last), feeds._replace(exchange=first)], ahead=2) for last, first in both]
-
-
-def is_large(network: Network) -> bool:
-    """Return whether a step of one row waits for the network's weights."""
-    return sum(weight.size for weight in layer_weights(network.model.arrays)) >= _LARGE_WEIGHTS
-
-
-def _halves(network: Network, begin: Begin, raw_bytes: int) -> list[_Way]:
-    """Return the way in which two threads decode one lane; none for a block too small to gain by it."""
-    both = halves(network, begin.code) if is_large(network) and raw_bytes >= _HALVED_BYTES else []
-    parts = [_Part(*half[:4], rows_of(network, 1, 1), half.places, half.kept) for half in both]
-    return [_Way(parts, is_split=True)] if parts else []
-
-
-def _runner(shared: Shared, mixing: TokenMixing, pool: ThreadPoolExecutor | None = None) -> Callable[[_Way], None]:
+def _runner(shared: Shared, mixing: TokenMixing, pool: ThreadPoolExecutor | None = None) -> Callable[[Way], None]:
     """Return a function that codes `Shared.count[STEPS]` turns in one way, or until the block is done."""
-    turn, errors = np.zeros(1, np.int64), list[BaseException]()
+    turn, errors = aligned_zeros(APART, np.int64), list[BaseException]()  # others write in no cache line that a thread looks at
 
-    def work(way: _Way, number: int) -> None:
+    def work(way: Way, number: int) -> None:
         part = way.parts[number]
         try:
             turns = Turns(turn, number == 0, way.ahead, np.uint64(sleep_address()))
-            run(part.constants, part.state, part.scratch, part.exchange, mixing, shared, turns, part.rows)
+            run(part.lead, part.first, part.second, mixing, shared, turns, part.rows)
         except BaseException as error:  # the other thread must not wait for this one
             errors.append(error)
             shared.count[WRONG] = FAILED
-            for waited_for in (turn, part.exchange.fed[0], part.exchange.met[number : number + 1]):
-                waited_for.fill(FOREVER)
+            turn.fill(FOREVER)
+            for fed in part.fed:
+                fed.exchange.fed[0] = FOREVER
+                fed.exchange.met[number : number + 1] = FOREVER
 
-    def go(way: _Way) -> None:
+    def go(way: Way) -> None:
         turn.fill(0)
         for part in way.parts:
-            part.exchange.fed.fill(0)
+            for fed in part.fed:
+                fed.exchange.fed.fill(0)
             part.rows.walk[:] = way.parts[0].rows.walk
         others = [pool.submit(work, way, number) for number in range(1, len(way.parts))] if pool else []
         work(way, 0)
@@ -235,7 +186,7 @@ def _is_unfinished(shared: Shared) -> bool:
     return bool(shared.count[LEFT] and not shared.count[WRONG])
 
 
-def _spells(shared: Shared, mixing: TokenMixing, ways: list[_Way], rows: int, most: int) -> Iterator[None]:
+def _spells(shared: Shared, mixing: TokenMixing, ways: list[Way], rows: int, most: int) -> Iterator[None]:
     """Code a block, at most `most` tokens at a time; with several ways in spells. A step of `rows` tokens is one turn or two."""
     if len(ways) == 1:
         shared.count[STEPS], go = -(-most // rows), _runner(shared, mixing)
@@ -253,8 +204,9 @@ def _spells(shared: Shared, mixing: TokenMixing, ways: list[_Way], rows: int, mo
             """Code some tokens in one of the ways; return the seconds each took."""
             nonlocal last
             way, done = ways[number], int(shared.count[TOKENS])
-            _hand_over(last, way, ways[0].parts[0])
-            last, shared.count[STEPS] = way, -(-min(tokens, most) // rows) * (rows // len(way.parts[0].scratch.rows))
+            hand_over(last, way)
+            rows_at_once = len(way.parts[0].first.scratch.rows)
+            last, shared.count[STEPS] = way, -(-min(tokens, most) // rows) * (rows // rows_at_once)
             start = time.perf_counter()
             go(way)
             return (time.perf_counter() - start) / max(1, int(shared.count[TOKENS]) - done)
@@ -295,16 +247,3 @@ def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
         tried, spells, wait = tried + 1, 0, min(2 * wait, _MOST_SPELLS)
         if int(np.argmin(cost_s)) != best:
             best, wait = int(np.argmin(cost_s)), _FEWEST_SPELLS
-
-
-def _hand_over(last: _Way, way: _Way, whole: _Part) -> None:
-    """Let one way go on where another one has ended. What lanes remember is copied by way of the whole network's state."""
-    way.parts[0].rows.walk[:] = last.parts[0].rows.walk
-    if last is way:
-        return
-    for each in (last, way):
-        for part in each.parts if each.is_split else []:
-            of_whole = whole.state._replace(h=whole.state.h[:, :, part.places])
-            here, there = (part.state, of_whole) if each is last else (of_whole, part.state)
-            for name in State._fields:
-                getattr(there, name)[:] = getattr(here, name)

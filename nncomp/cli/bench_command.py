@@ -157,9 +157,9 @@ def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
     """Return the files that the model was trained on. Their figures say nothing about other text."""
     if model is None:
         return set()
-    from nncomp.network.model import parse_model, was_trained_on
+    from nncomp.network.model import read_model, was_trained_on
 
-    parsed = parse_model(model.read(), str(model.path), model.read_base())
+    parsed = read_model(model)
     return {path for path in files if was_trained_on(parsed, path.read_bytes())}
 
 

@@ -21,7 +21,7 @@ from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
-from nncomp.network.model import parse_model
+from nncomp.network.model import read_model
 from nncomp.network.registry import ModelFile
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def rounded(bits: float) -> float:
 @lru_cache(maxsize=2)
 def open_network(model: ModelFile) -> Network:
     """Return the network of a model file; raises ModelError when the file is damaged or was changed."""
-    return Network(parse_model(model.read(), str(model.path), model.read_base()))
+    return Network(read_model(model))
 
 
 @dataclass(frozen=True, eq=False)

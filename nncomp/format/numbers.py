@@ -37,7 +37,7 @@ TRAILER_BYTES = 4  # the footer's last field: its own length
 
 # Models
 NO_MODEL = 0  # this id names no model
-MODEL_IDS = {"default": 1, "fast": 2}  # the models that come with nncomp
+MODEL_IDS = {"default": 1, "fast": 2, "max": 3}  # the models that come with nncomp
 OWN_MODEL = 255  # any other model; its hash says which
 
 # Payloads

@@ -50,6 +50,7 @@ APMS = len(APM_NAMES)
 NODE_APM_CONTEXTS = 1 << 16
 NETWORK_LEVELS = 16  # of the network's prediction
 MATCH_APM_CONTEXTS = NETWORK_LEVELS * match_model.SURE_VALUES
+APART_CLASSES = 4  # how far the second network is from the first one, with its sign: the second APM has its contexts for each
 
 ALL_SELECTORS = tuple(range(len(SELECTOR_NAMES)))
 
@@ -60,28 +61,33 @@ def network_input(contexts: int) -> int:
 
 
 def bias_input(contexts: int) -> int:
-    """Return which input is the bias: the last one."""
+    """Return which input is the bias: the last one of a model of one network."""
     return network_input(contexts) + NETWORK_INPUTS
 
 
-def input_count(contexts: int) -> int:
+def input_count(contexts: int, networks: int = 1) -> int:
     """Return the length of a weight set."""
-    return vectors.padded(bias_input(contexts) + 1)
+    return vectors.padded(bias_input(contexts) + networks)
 
 
-def shapes(contexts: int, selectors: int) -> dict[str, tuple[Any, tuple[int, ...]]]:
-    """Return dtype and shape of each array that N contexts and R selectors have."""
+def match_apm_contexts(networks: int) -> int:
+    """Return how many contexts the second APM has."""
+    return MATCH_APM_CONTEXTS if networks == 1 else MATCH_APM_CONTEXTS * APART_CLASSES
+
+
+def shapes(contexts: int, selectors: int, networks: int = 1) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Return dtype and shape of each array that N contexts and R selectors have, in a model of so many networks."""
     return {
         "contexts": (np.uint8, (contexts,)),
         "row_sets": (np.uint8, (selectors,)),
-        "weights": (np.int32, (sum(FIRST_SETS), input_count(contexts))),
+        "weights": (np.int32, (sum(FIRST_SETS), input_count(contexts, networks))),
         "final_weights": (np.int32, (sum(FINAL_WEIGHT_SETS), selectors)),
         "histories": (np.uint32, (contexts * STATES,)),
         "joint": (np.uint32, (contexts * STATES * NETWORK_BINS,)),
         "records": (np.uint32, (contexts * RECORD_MAPS,)),
         "record_joint": (np.uint32, (contexts * RECORD_MAPS * NETWORK_BINS,)),
         "strength": (np.uint32, (MATCHES * match_model.CLASSES,)),
-        "map_1": (np.uint32, (MATCH_APM_CONTEXTS * mixer.APM_POINTS,)),
+        "map_1": (np.uint32, (match_apm_contexts(networks) * mixer.APM_POINTS,)),
     }
 
 
@@ -110,10 +116,13 @@ _GREATEST = {  # values; weights may be as far below 0. Any uint32 is a valid ad
 }
 
 
-def check_start(given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the start values of a model file; raises ModelError, with the part's name, for missing and damaged ones."""
+def check_start(given: dict[str, NDArray[Any]], networks: int = 1) -> dict[str, NDArray[Any]]:
+    """Return the start values of a model of so many networks.
+
+    Raises ModelError, with the part's name, for missing and damaged ones.
+    """
     contexts, selectors = chosen_parts(given)
-    for name, (dtype, shape) in shapes(len(contexts), len(selectors)).items():
+    for name, (dtype, shape) in shapes(len(contexts), len(selectors), networks).items():
         found = given.get(name)
         if found is None:
             raise ModelError(f"The model lacks the start value {name} of mixing; the file is damaged or of another version.")

@@ -27,6 +27,7 @@ from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import (
+    APART_CLASSES,
     APMS,
     BY_FORMAT,
     BY_LAST_BYTE,
@@ -40,6 +41,7 @@ from nncomp.mixing.start_values import (
     FIRST_TOKENS_BITS,
     FORMATS,
     MAX_BITS,
+    NETWORK_INPUTS,
     NETWORK_LEVELS,
     NODE_APM_CONTEXTS,
     NODES,
@@ -65,6 +67,7 @@ class TokenConstants(NamedTuple):
     rates: Any  # (1 + R, 3) int64: see mixer.update_mixer
     starts: Any  # (L + 1,) int64: where each lane's bytes begin in the block
     apm_mask: Any  # int64, the contexts less one of the APMs by node: a power of 2 less one
+    networks: Any  # int64, 1 or 2: how many predict
 
 
 class TokenMemory(NamedTuple):
@@ -86,8 +89,13 @@ class TokenScratch(NamedTuple):
     hashes: Any  # (L, N) int64: the hash of each context in use, for each lane's next token
     places: token_histories.Places
     heads: Any  # (MATCHES,) int64: where each match's table has the last tokens
-    network: Any  # (2,) int64: the context of `network_map`, and the network's prediction (logistic domain)
+    network: Any  # (3,) int64, see BY_TOKEN
     mixing: MixerScratch
+
+
+# Fields of `TokenScratch.network`: the context of `network_map`, the network's prediction (logistic domain), and the second
+# network's p1.
+BY_TOKEN, STRETCHED, SECOND = range(3)
 
 
 class TokenMixing(NamedTuple):
@@ -183,10 +191,23 @@ def _select(m: TokenMixing, lane: int, bits: int, depth: int, node: int, sure: i
 
 
 @inlined
+def _apart(difference: int) -> int:
+    """Return the class of how far the second network is from the first one (logistic domain)."""
+    return np.int64(difference >= -128) + np.int64(difference >= 0) + np.int64(difference >= 128)
+
+
+@inlined
+def told_by_second(m: TokenMixing, p1: int) -> None:
+    """Take the second network's p1 of the decision that is predicted next."""
+    m.scratch.network[SECOND] = p1
+
+
+@inlined
 def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network: int, b1: int) -> int:
     """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
 
-    `network` is the network's p1 of the decision, `b1` the lane's last byte. `fetch` has asked for the node.
+    `network` is the network's p1 of the decision, `b1` the lane's last byte. `fetch` has asked for the node. If there is a second
+    network, `told_by_second` has been called.
     """
     memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
     inputs, last, contexts = mixing.inputs, mixing.last, m.constants.contexts.size
@@ -203,14 +224,18 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     inputs[at] = stretched
     inputs[at + 1] = flat(network)
     inputs[at + 2] = limited(stretch(mixer.refine_by(memory.network_map, by_token, stretched)) - stretched)
-    _select(m, lane, bits, np.int64(depth), np.int64(node), sure, np.int64(b1))
     level = min(max((stretched + 2048) >> 8, 0), NETWORK_LEVELS - 1)
+    context = sure * NETWORK_LEVELS + level
+    if m.constants.networks > 1:
+        second = stretch(m.scratch.network[SECOND])
+        inputs[at + NETWORK_INPUTS + 1] = second
+        context = context * APART_CLASSES + _apart(second - stretched)
+    _select(m, lane, bits, np.int64(depth), np.int64(node), sure, np.int64(b1))
     mixing.final_chosen[0] = sure * MAX_BITS + depth
     mixing.final_chosen[1] = FINAL_WEIGHT_SETS[0] + _by_node(node, depth, NODES)
     mixer.mix(memory.mixer, mixing)
-    m.scratch.network[0], m.scratch.network[1] = by_token, stretched
-    last[APM_CONTEXT] = combine(node, b1) & m.constants.apm_mask
-    last[APM_CONTEXT + 1] = sure * NETWORK_LEVELS + level
+    m.scratch.network[BY_TOKEN], m.scratch.network[STRETCHED] = by_token, stretched
+    last[APM_CONTEXT], last[APM_CONTEXT + 1] = combine(node, b1) & m.constants.apm_mask, context
     return mixer.refine(memory.apms, mixing, _APM_SHARES)
 
 
@@ -221,7 +246,7 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     token_histories.update_histories(memory.histories, m.scratch.places, bit)
     mixer.update_mixer(memory.mixer, mixing, bit, m.constants.rates)
     mixer.update_apms(memory.apms, mixing, bit)
-    mixer.update_apm(memory.network_map, m.scratch.network[0], m.scratch.network[1], bit)
+    mixer.update_apm(memory.network_map, m.scratch.network[BY_TOKEN], m.scratch.network[STRETCHED], bit)
     match_model.update_matches(memory.matches, lane, bit)
 
 
@@ -315,18 +340,20 @@ def rates_of(selectors: Sequence[int]) -> NDArray[np.int64]:
     return np.array([_FINAL_RATES, *(_MATCH_RATES if k == BY_MATCH else _OTHER_RATES for k in selectors)], np.int64)
 
 
-def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]]) -> TokenMixing:
+def new_mixing(
+    raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]], networks: int = 1
+) -> TokenMixing:
     """Return the predictor of `raw_bytes` bytes in lanes that begin at `starts` (L + 1,), with `lines` lines of hash table.
 
-    The tables of matches have as many entries as there are lines.
+    The tables of matches have as many entries as there are lines. One or two networks predict.
 
     `given` are the start values of the model (`start_values.shapes`). Raises ModelError for missing and damaged ones.
     """
     lanes = len(starts) - 1
-    start = {name: array.copy() for name, array in start_values.check_start(given).items()}
+    start = {name: array.copy() for name, array in start_values.check_start(given, networks).items()}
     contexts, selectors = start_values.chosen_parts(start)
     count, by_node = len(contexts), min(lines, NODE_APM_CONTEXTS)
-    mixing = mixer.new_mixer_scratch(start_values.input_count(count), len(selectors), len(FINAL_WEIGHT_SETS), APMS)
+    mixing = mixer.new_mixer_scratch(start_values.input_count(count, networks), len(selectors), len(FINAL_WEIGHT_SETS), APMS)
     mixing.inputs[start_values.bias_input(count)] = BIAS
     return TokenMixing(
         TokenConstants(
@@ -335,6 +362,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
             rates=rates_of(selectors),
             starts=np.asarray(starts, np.int64),
             apm_mask=np.int64(by_node - 1),
+            networks=np.int64(networks),
         ),
         TokenMemory(
             texts=byte_contexts.new_text(lanes),
@@ -352,7 +380,7 @@ def new_mixing(raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dic
             hashes=np.zeros((lanes, count), np.int64),
             places=token_histories.new_places(count),
             heads=np.zeros(MATCHES, np.int64),
-            network=np.zeros(2, np.int64),
+            network=np.zeros(3, np.int64),
             mixing=mixing,
         ),
     )

@@ -89,10 +89,10 @@ class TokenReference:
 
     The tables of matches have as many entries.
 
-    `given` are the start values of a model (`start_values.shapes`).
+    `given` are the start values of a model (`start_values.shapes`) of one or two networks.
     """
 
-    def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any]) -> None:
+    def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any], networks: int = 1) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history = bits, History(starts)
         self.by_node = min(lines, NODE_APM_CONTEXTS)  # contexts of the APMs by node
@@ -100,7 +100,7 @@ class TokenReference:
         self.chosen, self.selectors = start["contexts"], start["row_sets"]
         count = len(self.chosen)
         self.histories = TokenHistories(bits, lines, start)
-        given_sets = [weights[: 2 * count + OTHER_INPUTS] for weights in start["weights"]]
+        given_sets = [weights[: 2 * count + OTHER_INPUTS + networks - 1] for weights in start["weights"]]
         ends = list(accumulate(FIRST_SETS, initial=0))
         selectors = [Selector(given_sets[ends[k] : ends[k + 1]], (800 if k else 2400, 160000, 5)) for k in self.selectors]
         finals, first = start["final_weights"], FINAL_WEIGHT_SETS[0]
@@ -174,10 +174,10 @@ class TokenReference:
             self.set_contexts(lane)
         self.histories.begin(self.contexts[lane])
 
-    def predict(self, lane: int, depth: int, node: int, network: int) -> int:
+    def predict(self, lane: int, depth: int, node: int, network: int, second: int | None = None) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
 
-        `network` is the network's p1 of it.
+        `network` is the network's p1 of it, `second` that of the second network if there is one.
         """
         more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
         net, late = stretch(network), int(2 * depth >= self.bits)
@@ -194,11 +194,15 @@ class TokenReference:
         ]
         level = min(max((net + 2048) // 256, 0), 15)
         self.network = combine(node, t1) % self.by_node, net
+        from_network = [net, (network - 32768) >> 5, limit(stretch(self.network_map.refine(*self.network)) - net)]
+        from_second, context = [] if second is None else [stretch(second)], 16 * sure + level
+        for x in from_second:
+            context = 4 * context + sum(x - net >= bound for bound in (-128, 0, 128))
         return self.mixer.predict(
-            [*inputs, *more, net, (network - 32768) >> 5, limit(stretch(self.network_map.refine(*self.network)) - net), 256],
+            [*inputs, *more, *from_network, 256, *from_second],
             [by[k] for k in self.selectors],
             [16 * sure + depth, by_node],
-            [combine(node, b1) % self.by_node, 16 * sure + level],
+            [combine(node, b1) % self.by_node, context],
         )
 
     def update(self, bit: int) -> None:

@@ -42,10 +42,13 @@ def joined(own: Tensors, base: Tensors) -> Tensors:
     return both
 
 
-def check_base(claimed: object, base: Any, name: str) -> Any:
-    """Return the bytes of the base; raises ModelError unless they have the hash that the file `name` claims."""
-    if base is None:
-        raise ModelError(f"{name} builds on a base model that was not found: its SHA-256 is {claimed!r:.80}.")
-    if hashlib.sha256(base).hexdigest() != claimed:
-        raise ModelError(f"{name} builds on another base model than the one that was found.")
-    return base
+def check_named(claimed: object, data: Any, which: str) -> Any:
+    """Return the bytes of a model file that another one names; raises ModelError unless they have the hash that it claims.
+
+    `which` says which model of which file is meant, for messages.
+    """
+    if data is None:
+        raise ModelError(f"{which} was not found: its SHA-256 is {claimed!r:.80}.")
+    if hashlib.sha256(data).hexdigest() != claimed:
+        raise ModelError(f"{which} is another one than was found.")
+    return data

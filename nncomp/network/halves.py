@@ -1,10 +1,10 @@
-"""The two halves of a network, for two threads that feed one lane together: each reads its half of the weights only.
+"""The two halves of a network, for two threads that feed the same lanes together: each reads its half of the weights only.
 
 A half has some of the states, of the inner outputs of each MLP and of those before the groups. A product with a half of them
 gives a part of each sum. `engine.feed` adds the parts, twice a layer and once for the groups: the sums of the whole network.
 """
 
-# D width, N layers, E state width, F mlp width, H group mlp width, G groups
+# L lanes, D width, N layers, E state width, F mlp width, H group mlp width, G groups
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _slices(sizes: dict[str, int], half: int) -> list[slice]:
     return slices
 
 
-def _constants(network: Network, half: int) -> Constants:
+def _constants(network: Network, half: int, lanes: int) -> Constants:
     """Return the arrays of a half; the weights are not packed yet."""
-    c = network.constants(1)
+    c = network.constants(lanes)
     a = c.arrays
     e, f, h = _slices(network.model.sizes, half)
 
@@ -58,7 +58,7 @@ def _constants(network: Network, half: int) -> Constants:
 
 
 class Half(NamedTuple):
-    """Half of a network as `engine.feed` takes it, and the first state of its one lane."""
+    """Half of a network as `engine.feed` takes it, and the first state of its lanes."""
 
     constants: Constants
     state: State
@@ -68,24 +68,24 @@ class Half(NamedTuple):
     kept: list[NDArray[np.uint8]]  # `constants.packed` points into them
 
 
-def halves(network: Network, code: int = NO_CODE) -> list[Half]:
-    """Return the halves of a network for one lane; an empty list for a network that is too narrow or whose sizes do not suit."""
-    both = [_constants(network, half) for half in range(2)]
+def halves(network: Network, lanes: int, code: int = NO_CODE) -> list[Half]:
+    """Return the halves of a network for L lanes; an empty list for a network that is too narrow or whose sizes do not suit."""
+    both = [_constants(network, half, lanes) for half in range(2)]
     weights = [layer_weights(constants.arrays) for constants in both]
     shapes = [weight.shape for of_half in weights for weight in of_half]
-    product = int(network.constants(1).product)
+    product = int(network.constants(lanes).product)
     if not all(map(min, shapes)) or (product == TILES and not all(tiles.fits(n, k) for n, k in shapes)):
         return []
-    sizes, whole, found = network.model.sizes, new_state(network.model, 1, code), list[Half]()
-    exchanges = new_exchanges(sizes)
+    sizes, whole, found = network.model.sizes, new_state(network.model, lanes, code), list[Half]()
+    exchanges = new_exchanges(sizes, lanes)
     for half, constants in enumerate(both):
         slices = _slices(sizes, half)
         own_sizes = {name: part.stop - part.start for name, part in zip(_HALVED, slices, strict=True)}
         pairs = [pack(product, weight) for weight in weights[half]]
         packed = np.array([address for address, _ in pairs], np.uint64)
         packed = np.concatenate([packed, constants.packed[len(pairs) :]])  # the tokens of a group are predicted by one thread
-        state = new_state(network.model, 1)
+        state = new_state(network.model, lanes)
         state = state._replace(h=np.ascontiguousarray(whole.h[:, :, slices[0]]), code=whole.code.copy())
-        scratch, kept = new_scratch(sizes | own_sizes, 1), [buffer for _, buffer in pairs]
+        scratch, kept = new_scratch(sizes | own_sizes, lanes), [buffer for _, buffer in pairs]
         found.append(Half(constants._replace(packed=packed), state, scratch, exchanges[half], slices[0], kept))
     return found

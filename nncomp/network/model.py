@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
-from nncomp.network.base_model import check_base, joined, own_tensors
+from nncomp.network.base_model import check_named, joined, own_tensors
 from nncomp.network.code import CodeTable, check_code, code_table
+from nncomp.network.registry import ModelFile
 from nncomp.network.tensors import read_tensors
 from nncomp.network.vocabulary import Vocabulary
 
@@ -134,9 +135,17 @@ def _check_values(arrays: Arrays) -> None:
             raise ModelError(f"The model's array {name} leaves its bounds {low}..{high}; the model file is damaged.")
 
 
+def _check_second(second: Model, model: Model) -> None:
+    ours, others = model.vocabulary, second.vocabulary
+    is_same = np.array_equal(ours.offsets, others.offsets) and np.array_equal(ours.text, others.text)
+    have_same_sizes = all(model.sizes[name] == second.sizes[name] for name in ("group_count", "start_token"))
+    if second.second is not None or not is_same or not have_same_sizes:
+        raise ModelError("The second network of the model has other tokens or groups, or another network beside it.")
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network, its vocabulary, and the record of how it was made."""
+    """A network, its vocabulary, and the record of how it was made; perhaps a second network."""
 
     arrays: Arrays
     vocabulary: Vocabulary
@@ -144,9 +153,12 @@ class Model:
     record: dict[str, Any] = field(repr=False, default_factory=dict)
     extra: dict[str, NDArray[Any]] = field(repr=False, default_factory=dict)  # arrays of other parts (mixing)
     code: CodeTable | None = field(repr=False, default=None)
+    second: Model | None = field(repr=False, default=None)  # whose network predicts too, for the same tokens and groups
 
     def __post_init__(self) -> None:
         _check_sizes(self.sizes, self.vocabulary)
+        if self.second:
+            _check_second(self.second, self)
         s = self.sizes
         names = ("vocab_size", "group_count", "width", "layer_count", "state_width", "mlp_width", "group_mlp_width")
         for name, (dtype, dims) in expected_arrays(*(s[name] for name in names)).items():
@@ -163,18 +175,26 @@ class Model:
     def group_size(self) -> int:
         return self.sizes["vocab_size"] // self.sizes["group_count"]
 
+    @property
+    def networks(self) -> int:
+        """How many networks predict: one or two."""
+        return 1 if self.second is None else 2
+
 
 def was_trained_on(model: Model, text: bytes) -> bool:
     """Return whether the text is one of the documents that the model was trained on; it keeps their hashes."""
     known = model.extra.get(TRAINED_ON)
     first = int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
-    return known is not None and known.dtype == np.uint64 and bool(np.isin(np.uint64(first), known))
+    if known is not None and known.dtype == np.uint64 and bool(np.isin(np.uint64(first), known)):
+        return True
+    return model.second is not None and was_trained_on(model.second, text)
 
 
-def save_model(model: Model, path: Path, base: bytes | None = None) -> str:
+def save_model(model: Model, path: Path, base: bytes | None = None, second: bytes | None = None) -> str:
     """Write the model to `path` and return the SHA-256 of the file, hexadecimal.
 
-    Beside a `base` (the bytes of its file) only what the base lacks is written.
+    Beside a `base` (the bytes of its file) only what the base lacks is written. `second` are the bytes of the file of the model's
+    second network, which the new file only names.
     """
     from safetensors.numpy import load, save
 
@@ -193,6 +213,9 @@ def save_model(model: Model, path: Path, base: bytes | None = None) -> str:
         more |= {n: a for n, a in tensors.items() if n.startswith("code_")}
         tensors = own_tensors(tensors, of_base) | more
         header["base"] = hashlib.sha256(base).hexdigest()
+    if model.second is not None:
+        assert second is not None
+        header["second"] = hashlib.sha256(second).hexdigest()
     data = save(tensors, metadata=header)
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(data)
@@ -204,8 +227,13 @@ def _is_same(a: NDArray[Any], b: NDArray[Any] | None) -> bool:
     return b is not None and a.dtype == b.dtype and np.array_equal(a, b)
 
 
+def read_model(file: ModelFile) -> Model:
+    """Read and check a model, with its base and its second network if it has them. Raises ModelError, naming what is wrong."""
+    return parse_model(file.read(), str(file.path), file.read_base(), file.read_second())
+
+
 def load_model(path: Path) -> Model:
-    """Read and check a model file that has no base. Raises ModelError, naming what is wrong."""
+    """Read and check a model file that names no other file. Raises ModelError, naming what is wrong."""
     try:
         size = path.stat().st_size
         if size > _MAX_FILE_BYTES:
@@ -216,15 +244,15 @@ def load_model(path: Path) -> Model:
     return parse_model(data, str(path))
 
 
-def parse_model(data: Any, name: str, base: Any = None) -> Model:
-    """Return the model in the bytes of a model file and of its base, if it has one; `name` is for messages. Raises ModelError.
+def parse_model(data: Any, name: str, base: Any = None, second: Any = None) -> Model:
+    """Return the model in the bytes of a model file, of its base and of its second network, if it has them. Raises ModelError.
 
-    `data` and `base` are anything with a buffer. The model's arrays are views of it, so it must stay as it is.
+    `name` is for messages. The others are anything with a buffer. The model's arrays are views of it, so it must stay as it is.
     """
     try:
         tensors, header = read_tensors(data)
         kind, sizes_text, record = header["format"], header["sizes"], json.loads(header["record"])
-        sizes, claimed = json.loads(sizes_text), header.get("base")
+        sizes, claimed, claimed_second = json.loads(sizes_text), header.get("base"), header.get("second")
         if not all(type(size) is int for size in sizes.values()):
             raise ValueError("its sizes are not all integers")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -233,11 +261,15 @@ def parse_model(data: Any, name: str, base: Any = None) -> Model:
         raise ModelError(f"{name} is a model of the kind {kind!r}; this version reads {MODEL_FORMAT!r}.")
     try:
         if claimed is not None:
-            tensors = joined(tensors, _tensors_of_base(check_base(claimed, base, name), name))
+            tensors = joined(tensors, _tensors_of_base(check_named(claimed, base, f"The base of the model {name}"), name))
         arrays = Arrays(**{field_name: tensors[field_name] for field_name in Arrays._fields})
         vocabulary = _read_vocabulary(tensors)
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
-        return Model(arrays, vocabulary, sizes, record, extra, code_table(tensors, sizes))
+        code, other = code_table(tensors, sizes), None
+        if claimed_second is not None:
+            which = f"The second network of the model {name}"
+            other = parse_model(check_named(claimed_second, second, which), which)
+        return Model(arrays, vocabulary, sizes, record, extra, code, other)
     except KeyError as error:
         raise ModelError(f"{name} lacks the array or size {error}; the model file is damaged or of another version.") from error
 

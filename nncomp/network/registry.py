@@ -1,7 +1,7 @@
 """Which model is which file: names, ids and hashes of models.
 
 A frame names its model by id and hash. Only a file with this SHA-256 is taken. Knows nothing of what is inside a model file, but
-for the hash of its base.
+for the hashes of the files that it names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Bytes = bytes | mmap.mmap
 MAX_BYTES = 1 << 30  # of a model file
 _REMEMBERED = 64  # versions of files whose hash is remembered
 _YOUNG_NS = 2 * 10**9  # a file that was written so short a time ago may be written again without a sign of it
-_MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find its base
+_MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find which other files it names
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class ModelFile:
     content_hash: bytes
     device: str = ""
     base: ModelFile | None = None  # the model whose layers this model builds on
+    second: ModelFile | None = None  # the model whose network predicts beside this one's
 
     @property
     def hash8(self) -> bytes:
@@ -44,15 +45,19 @@ class ModelFile:
 
     @property
     def size_bytes(self) -> int:
-        """The size of the file and of its base together; raises ModelError when a file cannot be read."""
+        """The size of the file and of those that it names together; raises ModelError when a file cannot be read."""
         try:
-            return self.path.stat().st_size + (self.base.size_bytes if self.base else 0)
+            return self.path.stat().st_size + sum(file.size_bytes for file in (self.base, self.second) if file)
         except OSError as error:
             raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
 
     def read_base(self) -> Bytes | None:
         """Return the bytes of the base, or None for a model without a base; raises ModelError as `read` does."""
         return self.base.read() if self.base else None
+
+    def read_second(self) -> Bytes | None:
+        """Return the bytes of the second network's file, or None where there is none; raises ModelError as `read` does."""
+        return self.second.read() if self.second else None
 
     def read(self) -> Bytes:
         """Return the bytes of the file; raises ModelError if they are too many, or changed since the hash was taken.
@@ -107,13 +112,14 @@ def open_model(name_or_path: str | Path) -> ModelFile:
 
 
 def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
-    """Return the model at a path. If its head names a base, this is searched among the models that come with nncomp."""
-    claimed, base = _claimed_base(path, *_version(path)), None
-    for name, base_id in MODEL_IDS.items() if claimed else ():
+    """Return the model at a path. Files that its head names are searched among the models that come with nncomp."""
+    claimed, others = _claimed_files(path, *_version(path)), dict[str, ModelFile]()
+    for name, other_id in MODEL_IDS.items() if any(claimed) else ():
         shipped = shipped_path(name)
-        if shipped.is_file() and (found := _content_hash(shipped)).hex() == claimed:
-            base = ModelFile(shipped, base_id, found)
-    return ModelFile(path, model_id, content_hash, base=base)
+        if shipped.is_file() and (found := _content_hash(shipped)).hex() in claimed:
+            others[found.hex()] = ModelFile(shipped, other_id, found)
+    base, second = (others.get(each) for each in claimed)
+    return ModelFile(path, model_id, content_hash, base=base, second=second)
 
 
 def _version(path: Path) -> tuple[int, ...]:
@@ -126,16 +132,16 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _claimed_base(path: Path, *version: int) -> str | None:
-    """Return the hash of the base that the head of a model file names; None for other files and models without a base."""
+def _claimed_files(path: Path, *version: int) -> tuple[str, str]:
+    """Return the hashes of the base and of the second network's file that the head of a model file names; "" for none."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             head = json.loads(file.read(size)) if size <= _MAX_HEAD_BYTES else {}
-        claimed = head["__metadata__"]["base"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return claimed if isinstance(claimed, str) else None
+        base, second = (head["__metadata__"].get(name) for name in ("base", "second"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return "", ""
+    return base if isinstance(base, str) else "", second if isinstance(second, str) else ""
 
 
 def installed_model(name: str) -> ModelFile | None:

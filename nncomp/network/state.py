@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.kernels import inlined
 from nncomp.network.code import NO_CODE, code_input, code_state
 from nncomp.network.model import Model
@@ -75,7 +76,7 @@ class Exchange(NamedTuple):
     """
 
     met: NDArray[np.int64]  # 2 16, the first of each row: how many sums a half has shown; no rows if there are no halves
-    shown: NDArray[np.int32]  # 2 2 (D or G or more): the last two sums of each half
+    shown: NDArray[np.int32]  # 2 2 R (D or G or more): the last two sums of each half
     half: np.int64  # 0 or 1: the half of this thread
     fed: NDArray[np.int64]  # 2 16, the first of each row: how many feeds were passed on, and how many were taken
     passed: NDArray[np.int32]  # 2 R D: the residual stream after the first stages of the last two feeds
@@ -152,14 +153,19 @@ def no_exchange() -> Exchange:
     """Return the exchange of a thread that has the whole network."""
     return Exchange(
         met=np.zeros((0, APART), np.int64),
-        shown=np.zeros((0, 0, 0), np.int32),
+        shown=np.zeros((0, 0, 0, 0), np.int32),
         half=np.int64(0),
-        fed=np.zeros((2, APART), np.int64),
+        fed=_counters(),
         passed=np.zeros((2, 0, 0), np.int32),
         known=np.zeros((2, 0, 0), np.uint16),
         first=np.int64(0),
         end=np.int64(ALL_STAGES),
     )
+
+
+def _counters() -> NDArray[np.int64]:
+    """Return two counters, each with a cache line to itself: a thread that looks at one disturbs no other writing."""
+    return aligned_zeros(2 * APART, np.int64).reshape(2, APART)
 
 
 def new_pipelines(sizes: dict[str, int], rows: int) -> list[tuple[Exchange, Exchange]]:
@@ -174,8 +180,8 @@ def new_pipelines(sizes: dict[str, int], rows: int) -> list[tuple[Exchange, Exch
     return [(both._replace(first=cut), both._replace(end=cut)) for cut in cuts]
 
 
-def new_exchanges(sizes: dict[str, int]) -> list[Exchange]:
-    """Return the exchanges of the two threads that have half of a network of these sizes each; they share the arrays."""
+def new_exchanges(sizes: dict[str, int], rows: int) -> list[Exchange]:
+    """Return the exchanges of two threads that each feed R rows to half of a network of these sizes; they share the arrays."""
     widest = max(sizes["width"], sizes["group_count"]) + APART  # so that the sums of two threads have no cache line in common
-    met, shown = np.zeros((2, APART), np.int64), np.zeros((2, 2, widest), np.int32)
+    met, shown = _counters(), np.zeros((2, 2, rows, widest), np.int32)
     return [no_exchange()._replace(met=met, shown=shown, half=np.int64(half)) for half in range(2)]

@@ -133,6 +133,7 @@ class TorchNetwork(OutsideNetwork):
     def __init__(self, model: Model, device: str) -> None:
         super().__init__(model)
         self.device = open_device(device)
+        self.second = TorchNetwork(model.second, device) if model.second else None
         a, size = model.arrays, model.group_size
         layers = ("gates_weight", "state_out_weight", "mlp_in_weight", "mlp_out_weight")
         weights = {name: list(getattr(a, name)) for name in layers}

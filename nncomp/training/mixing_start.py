@@ -23,10 +23,10 @@ from nncomp.mixing.start_values import (
     ALL_SELECTORS,
     FINAL_WEIGHT_SETS,
     FIRST_SETS,
-    MATCH_APM_CONTEXTS,
     bias_input,
     chosen_parts,
     input_count,
+    match_apm_contexts,
 )
 from nncomp.mixing.token_contexts import context
 from nncomp.mixing.token_histories import RECORD_MAPS, new_joint_maps, new_record_maps
@@ -35,12 +35,19 @@ from nncomp.network.model import Model
 from nncomp.training.corpus import Corpus, Span
 
 _PIECE_BYTES = 30_000
-_ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB = range(6)  # reaches
-# The contexts of the token tree that a model uses, by source and reach: a usual model, then a quick model and its selectors.
+_ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB, _16_KIB, _32_KIB = range(8)  # reaches
+# The contexts of the token tree that a model uses, by source and reach: a usual model; a model of two networks, which has time
+# for more of them; a quick model and its selectors.
 _USUAL = (
     *((source, _ALL) for source in (2, 3, 4, 7, 9, 11, 14, 21, 22, 23, 24)),
     *((source, _LANE) for source in (0, 1, 6, 10, 12, 13, 15, 17, 19)),
     *((0, _KIB), (17, _2_KIB), (1, _4_KIB), (19, _8_KIB)),
+)
+_MANY = (
+    *((source, _ALL) for source in (2, 3, 4, 7, 11, 14, 21, 22, 23, 24)),
+    *((source, _LANE) for source in (0, 1, 10, 12, 13, 15, 17, 19)),
+    *((0, _KIB), (6, _KIB), (17, _2_KIB), (1, _4_KIB), (2, _4_KIB), (11, _4_KIB), (12, _8_KIB), (19, _8_KIB)),
+    *((8, _16_KIB), (16, _16_KIB), (18, _32_KIB), (19, _32_KIB)),
 )
 _QUICK = (
     *((source, _ALL) for source in (0, 1, 2, 12, 22)),
@@ -56,13 +63,15 @@ _NETWORK_WEIGHTS = (45000, 0, 0)
 _STRENGTH_SLOPE = 2
 
 
-def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SELECTORS) -> dict[str, NDArray[Any]]:
+def plain_values(
+    contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SELECTORS, networks: int = 1
+) -> dict[str, NDArray[Any]]:
     """Return start values (`start_values.shapes`) that nothing was learned for.
 
     `contexts` (N) and `selectors` (R) are the numbers of those in use, upwards.
     """
     count = len(contexts)
-    first = np.zeros(input_count(count), np.int32)
+    first = np.zeros(input_count(count, networks), np.int32)
     first[: bias_input(count)] = (*_CONTEXT_WEIGHTS * count, *_MATCH_WEIGHTS * MATCHES, *_NETWORK_WEIGHTS)
     return {
         "contexts": np.array(contexts, np.uint8),
@@ -74,7 +83,7 @@ def plain_values(contexts: tuple[int, ...], selectors: tuple[int, ...] = ALL_SEL
         "records": new_record_maps(count),
         "record_joint": new_joint_maps(count, RECORD_MAPS),
         "strength": match_model.first_strength(_STRENGTH_SLOPE),
-        "map_1": mixer.new_apm(MATCH_APM_CONTEXTS),
+        "map_1": mixer.new_apm(match_apm_contexts(networks)),
     }
 
 
@@ -87,6 +96,11 @@ def first_values(init: Model | None = None, is_quick: bool = False) -> dict[str,
         return plain_values(*chosen_parts(start_of(init.extra)))
     chosen, selectors = (_QUICK, _QUICK_SELECTORS) if is_quick else (_USUAL, ALL_SELECTORS)
     return plain_values(tuple(sorted(context(*one) for one in chosen)), selectors)
+
+
+def values_of_two() -> dict[str, NDArray[Any]]:
+    """Return plain values for a model of two networks."""
+    return plain_values(tuple(sorted(context(*one) for one in _MANY)), networks=2)
 
 
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:

@@ -82,13 +82,13 @@ def plan_of(data: str, work: Path, training: Training, command: str) -> RunPlan:
 def _begun_with(init: str, wanted: NetworkShape | None, plan: RunPlan) -> RunPlan:
     """Return the plan with the model `init` as its beginning, which grows to the shape that is wanted, if there is one."""
     from nncomp.format.numbers import OWN_MODEL
-    from nncomp.network.model import parse_model
+    from nncomp.network.model import read_model
     from nncomp.network.registry import open_model
     from nncomp.training.float_network import load_config
     from nncomp.training.grow import grown_shape, has_only_more_layers
 
     file = open_model(init)
-    model = parse_model(file.read(), init, file.read_base())
+    model = read_model(file)
     old = load_config(model.sizes)
     grown = old if wanted is None else grown_shape(model.sizes, wanted)
     is_taller = has_only_more_layers(old, grown)

@@ -17,7 +17,8 @@ CODED = "coded.safetensors"  # 256 tokens, with codes
 FEW = "few.safetensors"  # 256 tokens, some of the contexts and sets of weight rows
 REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach
 WORDS = "words.safetensors"  # 256 tokens, contexts of three words
-NAMES = SMALL, EXTREME, CODED, FEW, REACH, WORDS
+TWO = "two.safetensors"  # 256 tokens, a second network: that of FEW
+NAMES = SMALL, EXTREME, CODED, FEW, REACH, WORDS, TWO
 
 
 def model_bytes(name: str) -> bytes:
@@ -25,15 +26,20 @@ def model_bytes(name: str) -> bytes:
     return lzma.decompress((FOLDER / f"{name}.xz").read_bytes())
 
 
+def second_bytes(name: str) -> list[bytes]:
+    """Return the file of the second network of a golden model, if it has one."""
+    return [model_bytes(FEW)] if name == TWO else []
+
+
 def make_missing(folder: Path = FOLDER) -> None:
     """Write the model files that are not there, as .xz."""
     from nncomp.network.model import save_model
     from tests.models import small_model
 
-    makers: tuple[Callable[[], Any], ...] = (small_model, _extreme, _coded, _few, _reach, _words)
+    makers: tuple[Callable[[], Any], ...] = (small_model, _extreme, _coded, _few, _reach, _words, _two)
     for name, make in zip(NAMES, makers, strict=True):
         if not (folder / f"{name}.xz").exists():
-            save_model(make(), folder / name)
+            save_model(make(), folder / name, None, *second_bytes(name))
             packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
             (folder / f"{name}.xz").write_bytes(packed)
             (folder / name).unlink()
@@ -74,14 +80,24 @@ def _words() -> Any:
     return _with_start(values, "untrained, with contexts of three words, for tests")
 
 
-def _with_start(values: dict[str, Any], note: str) -> Any:
+def _two() -> Any:
+    """Return the same with a second network."""
+    from nncomp.network.model import parse_model
+    from nncomp.training.mixing_start import plain_values
+
+    values = plain_values((0, 1, 2, 12, 19), (0, 1, 4), networks=2)
+    model = _with_start(values, "untrained, of two networks, for tests", 6)
+    return replace(model, second=parse_model(model_bytes(FEW), FEW))
+
+
+def _with_start(values: dict[str, Any], note: str, seed: int = 5) -> Any:
     from nncomp.blocks.token_payload import start_extra
     from nncomp.network.vocabulary import byte_vocabulary
     from nncomp.training.export import export
     from nncomp.training.float_network import NetworkShape
     from tests.models import small_decoder
 
-    decoder = small_decoder(5, NetworkShape(256, 16, 16, 1, 16, 16, 12))
+    decoder = small_decoder(seed, NetworkShape(256, 16, 16, 1, 16, 16, 12))
     return replace(export(decoder, byte_vocabulary(), {"note": note}), extra=start_extra(values))
 
 

@@ -1,0 +1,160 @@
+"""A model of two networks: its file names both others, mixing has both predictions, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from checks.independent.model_file import parse_model as parse_independently
+from checks.independent.refused import RefusedError
+from nncomp.blocks import token_payload
+from nncomp.blocks.codec import Codec
+from nncomp.errors import ModelError
+from nncomp.network import registry
+from nncomp.network.engine import Network
+from nncomp.network.model import TRAINED_ON, load_model, parse_model, read_model, save_model, was_trained_on
+from nncomp.network.registry import open_model
+from nncomp.training.corpus import find_corpus
+from nncomp.training.second_network import with_second
+from tests.conftest import environment
+from tests.models import NARROW, TEXT, coded_model, small_decoder, small_export, small_model, small_vocabulary, two_networks
+
+Files = tuple[bytes, bytes, bytes]  # of the model, of its base, of the second network
+
+
+def saved(folder: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of a model of two networks, of its base and of its second network."""
+    model = two_networks()
+    assert model.second is not None
+    paths = folder / "both.safetensors", folder / "first.safetensors", folder / "second.safetensors"
+    save_model(coded_model(), paths[1])
+    save_model(model.second, paths[2])
+    save_model(model, paths[0], paths[1].read_bytes(), paths[2].read_bytes())
+    return paths
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    both, first, second = (path.read_bytes() for path in saved(tmp_path))
+    return both, first, second
+
+
+def test_the_file_has_no_weights(files: Files) -> None:
+    both, first, second = files
+    tensors = load(both)
+    assert not any("embedding" in name or name == "token_weight" for name in tensors)
+    assert all(len(tensors[name]) == 0 for name in ("gates_weight", "mlp_in_weight"))
+    model, expected = parse_model(both, "both", first, second), two_networks()
+    assert model.networks == 2 and model.second is not None and expected.second is not None
+    for found, given in ((model, expected), (model.second, expected.second)):
+        assert all(np.array_equal(getattr(found.arrays, name), a) for name, a in given.arrays._asdict().items())
+    assert model.extra.keys() == expected.extra.keys()
+    read = parse_independently(both, second, first)
+    assert read.second is not None and read.second.sizes["width"] == NARROW.width
+
+
+def test_the_second_network_counts(files: Files) -> None:
+    """Text is coded with both: with another second network the payload is another one."""
+    model = two_networks()
+    other = replace(model, second=small_export(small_decoder(8, NARROW), small_vocabulary(), ""))
+    payloads = [token_payload.encode_tokens(Network(each), TEXT[:3000]).payload for each in (model, other)]
+    assert payloads[0] != payloads[1]
+    assert token_payload.decode_tokens(Network(model), payloads[0], 3000) == TEXT[:3000]
+
+
+def test_files_that_are_missing_or_others(files: Files) -> None:
+    both, first, second = files
+    with pytest.raises(ModelError, match="The second network of the model both was not found: its SHA-256 is"):
+        parse_model(both, "both", first)
+    with pytest.raises(ModelError, match="The second network of the model both is another one"):
+        parse_model(both, "both", first, first)
+    with pytest.raises(RefusedError, match="not the other file"):
+        parse_independently(both, first)
+    own = hashlib.sha256(second).hexdigest().encode()
+    for chain in (both, first):  # the second network may not name other files; here it has another width of mixing
+        altered = both.replace(own, hashlib.sha256(chain).hexdigest().encode())
+        if chain is both:
+            with pytest.raises(ModelError, match="was not found"):
+                parse_model(altered, "both", first, chain)
+            with pytest.raises(RefusedError):
+                parse_independently(altered, first, chain)
+        else:
+            assert parse_model(altered, "both", first, chain).networks == 2
+
+
+def test_networks_that_do_not_fit_together() -> None:
+    model = two_networks()
+    with pytest.raises(ModelError, match="other tokens or groups, or another network beside it"):
+        replace(small_model(), second=model)
+    for sizes in (replace(NARROW, group_count=32), replace(NARROW, start_token=11)):
+        with pytest.raises(ModelError, match="other tokens or groups"):
+            replace(small_model(), second=small_export(small_decoder(0, sizes), small_vocabulary(), ""))
+    one = replace(small_model(), second=model.second)  # with start values for one network
+    with pytest.raises(ModelError, match="weights of mixing is of another type or shape"):
+        token_payload.encode_tokens(Network(one), b"text")
+
+
+def test_altered_files_are_read_or_refused(files: Files) -> None:
+    both, first, second = files
+    random_ = random.Random(3)
+    head = 8 + int.from_bytes(both[:8], "little")
+    for _ in range(150):
+        altered = bytearray(both)
+        altered[random_.randrange(8, head)] ^= 1 << random_.randrange(8)
+        try:
+            parse_model(bytes(altered), "both", first, second)
+        except ModelError:
+            continue
+
+
+def test_documents_of_both_are_known() -> None:
+    digests = [np.frombuffer(hashlib.sha256(text).digest()[:8], "<u8").copy() for text in (b"one", b"two")]
+    model = two_networks()
+    assert model.second is not None
+    second = replace(model.second, extra=model.second.extra | {TRAINED_ON: digests[1]})
+    model = replace(model, extra=model.extra | {TRAINED_ON: digests[0]}, second=second)
+    assert [was_trained_on(model, text) for text in (b"one", b"two", b"three")] == [True, True, False]
+
+
+def test_a_codec_finds_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among the models that come with nncomp; the memory of all three files is counted."""
+    monkeypatch.setattr(registry, "models_folder", lambda: tmp_path)
+    paths = saved(tmp_path)
+    paths[1].rename(tmp_path / "default.safetensors")
+    paths[2].rename(tmp_path / "fast.safetensors")
+    file = open_model(paths[0])
+    assert file.base is not None and file.second is not None
+    assert file.size_bytes == sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert read_model(file).networks == 2
+    codec = Codec(file)
+    coded = codec.encode_block(TEXT[:2000])
+    assert codec.decode_block(coded.kind, coded.payload, 2000) == TEXT[:2000]
+    (tmp_path / "fast.safetensors").unlink()
+    with pytest.raises(ModelError, match="The second network of the model"):
+        read_model(open_model(paths[0]))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """The same start values as from Python, learned on both networks."""
+    paths = saved(tmp_path)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_bytes(TEXT)
+    arguments = [str(path) for path in (paths[1], paths[2], tmp_path / "new.safetensors", tmp_path / "text")]
+    command = [sys.executable, "-m", "nncomp.training.second_network", *arguments, "--mb", "0.05"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert result.returncode == 0, result.stderr
+    data = (tmp_path / "new.safetensors").read_bytes()
+    assert hashlib.sha256(data).hexdigest() in result.stdout
+    model = parse_model(data, "new", None, paths[2].read_bytes())
+    again = with_second(load_model(paths[1]), load_model(paths[2]), find_corpus(str(tmp_path / "text")), 50_000)
+    assert model.networks == 2 and model.code is not None
+    assert all(np.array_equal(model.extra[name], array) for name, array in again.extra.items())
+    assert "second_network" in model.record["second"]["command"]
