@@ -1,6 +1,6 @@
 """Tokens a second of training, on this machine's GPU if it has one: new networks, random tokens, no text needed.
 
-    python -m benchmarks.training_speed [--shape default max,width=384] [--lanes 256 512] [--seconds 15]
+    python -m benchmarks.training_speed [--shape default large,width=384] [--lanes 256 512] [--seconds 15]
 
 Each shape is trained with each number of lanes, in float and rounded. A line says how the kernels are launched: as a recorded
 graph, or one by one, and why. The first 25 steps, in which kernels are compiled, do not count; at least 25 more do. With

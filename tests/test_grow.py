@@ -72,9 +72,17 @@ def test_all_that_is_new_learns() -> None:
 
 
 def test_shapes_by_name() -> None:
-    assert named_shape("max") == NetworkShape(layer_count=6)
+    assert named_shape("large") == NetworkShape(layer_count=6)
     assert named_shape("default,mlp_width=1536,layer_count=5") == NetworkShape(mlp_width=1536, layer_count=5)
-    for wrong in ("huge", "max,", "max,width", "max,width=0", "max,width=4097", "max,layer_count=65", "max,vocab_size=512"):
+    for wrong in (
+        "huge",
+        "large,",
+        "large,width",
+        "large,width=0",
+        "large,width=4097",
+        "large,layer_count=65",
+        "large,vocab_size=512",
+    ):
         with pytest.raises(DataError, match=r"There is no shape|is no size of a network"):
             named_shape(wrong)
 

@@ -25,7 +25,7 @@ from nncomp.network.vocabulary import MAX_TOKEN_BYTES
 from nncomp.stream import pipeline, small_files
 from nncomp.stream.small_files import Batch, CompressTask, SmallFile, batches, decompress_task
 from tests.golden.models import SMALL, model_bytes
-from tests.models import TEXT, coded_model, small_model
+from tests.models import TEXT, coded_model, small_model, two_networks
 
 NETWORKS = {"small": Network(small_model()), "told": Network(coded_model())}
 SIZES = 1, MAX_TOKEN_BYTES, 700, 1, 2500, 0, 300, 40, 1100, 5
@@ -52,9 +52,11 @@ def test_the_same_bytes(name: str, in_hand: int) -> None:
 
 
 def test_alone_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One at a time, or with a small network, nothing is won."""
+    """One at a time, or with a small network, nothing is won; two networks are not decoded so."""
     network = NETWORKS["small"]
     assert decode_several(network, list(payloads(network)), 1) == {}
+    both = Network(two_networks())
+    assert decode_several(both, list(payloads(both)), 4) == {}
     monkeypatch.setattr(token_ways, "_LARGE_WEIGHTS", 1 << 20)
     assert decode_several(network, list(payloads(network)), 4) == {}
 

@@ -32,7 +32,7 @@ def train(
     shape: Annotated[
         str | None,
         Option(
-            help="Size of the network: fast, default or max, also with other sizes: max,width=384. "
+            help="Size of the network: fast, default or large, also with other sizes: large,width=384. "
             "The model of --init grows to it. If it only has more layers, only these are trained.",
             metavar="SHAPE",
             show_default=False,

@@ -12,8 +12,8 @@ To add a source, in this order; tests/test_contexts.py names the place that is m
    checks/independent/token_tree.py, and the number of sources in checks/independent/model_file.py.
 
 Then tests/test_token_payload.py compares kernel and twin in a block that uses every source, and needs no change.
-Older files and models do not use the new source, so their bytes stay. A new model uses it when `_USUAL` or `_QUICK` in
-nncomp/training/mixing_start.py lists it.
+Older files and models do not use the new source, so their bytes stay. A new model uses it when `_USUAL`, `_MANY` or
+`_QUICK` in nncomp/training/mixing_start.py lists it.
 """
 
 # L lanes, N contexts

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Training:
     """What decides a training run; docs/TRAINING.md describes each.
 
-    shape: the size of the network: "fast", "default" or "max", also with sizes of its own: "max,width=384". None: that of `init`,
-        or "default". The model `init` grows to a larger shape.
+    shape: the size of the network: "fast", "default" or "large", also with sizes of its own: "large,width=384". None: that of
+        `init`, or "default". The model `init` grows to a larger shape.
     seconds: how long to train. tokens: train on so many instead, however long it takes; 0 for the time.
     valid: other text to measure on; None holds out a part of the text.
     init: a model to go on from: a name or a path.
