@@ -237,7 +237,7 @@ def body(function: Any) -> list[ast.stmt]:
 
 def test_the_profile_times_every_part_of_a_layer() -> None:
     """What it does not time alone: the second product of the MLP, and waiting for another thread."""
-    (layers,) = (node for node in body(engine.feed) if isinstance(node, ast.For) and ast.unparse(node.target) == "n")
+    (layers,) = (node for node in body(engine.feed_here) if isinstance(node, ast.For) and ast.unparse(node.target) == "n")
     nodes = (node for statement in body(profile._part) for node in ast.walk(statement))
     (timed,) = (node for node in nodes if isinstance(node, ast.For) and ast.unparse(node.target) == "n")
     not_timed = {"mlp_out", "_add_other_half", "wait_for", "pass_on"}

@@ -32,7 +32,7 @@ SIZES = "width", "layer_count", "state_width", "mlp_width", "group_mlp_width"  #
 def named_shape(text: str) -> NetworkShape:
     """Return the shape that a name and sizes say. Raises DataError for another name, or a size that no network has.
 
-    >>> named_shape("max,mlp_width=1536").to_json()["mlp_width"]
+    >>> named_shape("large,mlp_width=1536").to_json()["mlp_width"]
     1536
     """
     name, *changes = text.split(",")
