@@ -2,9 +2,9 @@
 
 One thread mixes, so that its caches keep what mixing has learned. The other one has the first stages of the network. It works
 on the next rows of known tokens, or when decoding on half of the lanes, while the first thread mixes what came before. Where one
-lane is decoded, each thread has half of the network. Two threads wait for each other several times a token. If another program
-wants their cores, they may be slower than one thread alone; and how many stages each should have depends on processor and model.
-So the work goes in spells, in the way that was the quickest. Knows nothing of payloads.
+lane is decoded, or two, each thread may have half of the network. Two threads wait for each other several times a token. If
+another program wants their cores, they may be slower than one thread alone; and which way is the quickest depends on processor
+and model. So the work goes in spells, in the way that was the quickest (`token_ways`). Knows nothing of payloads.
 """
 
 # L lanes, N tokens of the block

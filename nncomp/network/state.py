@@ -70,9 +70,9 @@ class Scratch(NamedTuple):
 class Exchange(NamedTuple):
     """What two threads that feed lanes together hand each other, and which part of the network is this thread's.
 
-    They share in one of two ways. Each has half of every weight, and shows its sums to the other one. Or the first one has the
-    first stages (`stage_count`), and passes the residual stream on to the second one. Nothing is handed over by a thread that has
-    all of the network.
+    They share in one of these ways. Each has half of every weight, and shows its sums to the other one. Or the first one has the
+    first stages (`stage_count`), and passes the residual stream on to the second one. Or one follows the other: halves of what
+    comes after the first stages. Nothing is handed over by a thread that has all of the network.
     """
 
     met: NDArray[np.int64]  # 2 16, the first of each row: how many sums a half has shown; no rows if there are no halves
