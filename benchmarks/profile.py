@@ -30,7 +30,7 @@ from nncomp.machine.kernels import compiled
 from nncomp.mixing import byte_predictor
 from nncomp.network import engine
 from nncomp.network.engine import Network
-from nncomp.network.model import parse_model
+from nncomp.network.model import read_model
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args(argv)
     file = open_model(arguments.model)
-    model = Network(parse_model(file.read(), str(file.path)))
+    model = Network(read_model(file))
     data = arguments.file.read_bytes()[: arguments.first]
     lanes, vocabulary = 1 << lanes_log2(len(data)), model.model.vocabulary
     tokens = len(vocabulary.encode(data))

@@ -18,7 +18,7 @@ from nncomp.blocks import levels, token_payload
 from nncomp.format.numbers import MAX_LITERAL_BYTES
 from nncomp.format.payloads import TokensHead
 from nncomp.network.engine import Network
-from nncomp.network.model import parse_model
+from nncomp.network.model import read_model
 from nncomp.network.registry import open_model
 
 _BYTES = 60_000
@@ -34,7 +34,7 @@ def payload_of(model: Network, data: bytes, ids: NDArray[np.int32]) -> bytes:
 def main() -> None:
     data = Path(sys.argv[1]).read_bytes()[:_BYTES]
     file = open_model("default")
-    model = Network(parse_model(file.read(), "default", file.read_base()))
+    model = Network(read_model(file))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)
     payload = payload_of(model, data, ids)

@@ -21,9 +21,10 @@ from nncomp.errors import ModelError
 from nncomp.network import registry
 from nncomp.network.engine import Network
 from nncomp.network.model import TRAINED_ON, load_model, parse_model, read_model, save_model, was_trained_on
-from nncomp.network.registry import open_model
+from nncomp.network.registry import open_model, shipped_path
 from nncomp.training.corpus import find_corpus
 from nncomp.training.second_network import with_second
+from nncomp.training.wanted import Training, plan_of
 from tests.conftest import environment
 from tests.models import NARROW, TEXT, coded_model, small_decoder, small_export, small_model, small_vocabulary, two_networks
 
@@ -140,6 +141,15 @@ def test_a_codec_finds_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "fast.safetensors").unlink()
     with pytest.raises(ModelError, match="The second network of the model"):
         read_model(open_model(paths[0]))
+
+
+@pytest.mark.skipif(not shipped_path("max").is_file(), reason="no shipped model")
+def test_a_model_that_grows_from_it_is_whole(tmp_path: Path) -> None:
+    """Its file has a base, so it is none itself."""
+    grown = Training(shape="large", init="max")
+    assert plan_of(str(tmp_path), tmp_path, grown, "").base is None
+    assert plan_of(str(tmp_path), tmp_path, replace(grown, init="default"), "").base is not None
+    assert [open_model(name).can_be_base for name in ("default", "fast", "max")] == [True, True, False]
 
 
 def test_the_command(tmp_path: Path) -> None:

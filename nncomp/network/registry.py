@@ -44,6 +44,11 @@ class ModelFile:
         return self.content_hash[:MODEL_HASH_BYTES]
 
     @property
+    def can_be_base(self) -> bool:
+        """Whether another file may name this one as its base: nncomp finds it by its hash, and it has no base itself."""
+        return self.model_id != OWN_MODEL and self.base is None
+
+    @property
     def size_bytes(self) -> int:
         """The size of the file and of those that it names together; raises ModelError when a file cannot be read."""
         try:

@@ -16,7 +16,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from nncomp.format.numbers import OWN_MODEL
 from nncomp.network.model import Model, read_model, save_model
 from nncomp.network.registry import open_model
 from nncomp.training.corpus import Corpus, find_corpus
@@ -42,7 +41,7 @@ def main() -> None:
     files = open_model(asked.model), open_model(asked.second)
     first, second = (read_model(file) for file in files)
     model = with_second(first, second, find_corpus(asked.text), int(asked.mb * 1e6))
-    base = bytes(files[0].read()) if files[0].model_id != OWN_MODEL else None
+    base = bytes(files[0].read()) if files[0].can_be_base else None
     command = shlex.join(["python", "-m", "nncomp.training.second_network", *sys.argv[1:]])
     made = {"command": command, "date": time.strftime("%Y-%m-%d")}
     record = {"networks": [first.record, second.record], "second": made}

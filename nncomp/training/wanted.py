@@ -81,7 +81,6 @@ def plan_of(data: str, work: Path, training: Training, command: str) -> RunPlan:
 
 def _begun_with(init: str, wanted: NetworkShape | None, plan: RunPlan) -> RunPlan:
     """Return the plan with the model `init` as its beginning, which grows to the shape that is wanted, if there is one."""
-    from nncomp.format.numbers import OWN_MODEL
     from nncomp.network.model import read_model
     from nncomp.network.registry import open_model
     from nncomp.training.float_network import load_config
@@ -97,6 +96,5 @@ def _begun_with(init: str, wanted: NetworkShape | None, plan: RunPlan) -> RunPla
         start=model,
         config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_taller else 2)),
         grown=grown if grown != old else None,
-        # A file of new layers alone needs a base that nncomp finds by its hash (registry.model_file): a shipped model.
-        base=bytes(file.read()) if is_taller and file.model_id != OWN_MODEL else None,
+        base=bytes(file.read()) if is_taller and file.can_be_base else None,
     )
