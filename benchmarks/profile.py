@@ -5,7 +5,7 @@
 The whole is encoding and decoding the block. The network is timed alone, with the block's lanes and as many steps, and its
 parts again one by one (each of them in a loop of its own, so with warmer caches than in the step); mixing alone is the loop
 with a network that is known from outside; tokenizer and the coder's writing alone too. What remains of the whole is what the
-parts cost each other. Then the same text as a block of bytes, and LZMA.
+parts cost each other, and a second network. Then the same text as a block of bytes, and LZMA.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nncomp.machine.kernels import compiled
 from nncomp.mixing import byte_predictor
 from nncomp.network import engine
 from nncomp.network.engine import Network
-from nncomp.network.model import read_model
+from nncomp.network.model import Model, read_model
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.products import multiply
 from nncomp.network.registry import open_model
@@ -112,6 +112,10 @@ def network_parts(network: Network, lanes: int) -> dict[str, float]:
 
 class _Silent(OutsideNetwork):
     """A network that takes no time and says nothing: what remains of the loop is mixing."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.second = _Silent(model.second) if model.second else None
 
     def probabilities(self, ids_N: Any, first_ids: Any, code: Any) -> Any:
         return np.full(len(ids_N) * self.model.vocabulary.bits, 1 << 15, np.uint16)
