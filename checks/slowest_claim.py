@@ -1,6 +1,6 @@
 """How long a byte that a file claims can take to decode at most: `python -m checks.slowest_claim TEXT`.
 
-One lane, the model default, one thread, and a token for each byte: a writer may choose that. So may a file that lies
+One lane, the model max, one thread, and a token for each byte: a writer may choose that. So may a file that lies
 about 18 MiB.
 """
 
@@ -33,7 +33,7 @@ def payload_of(model: Network, data: bytes, ids: NDArray[np.int32]) -> bytes:
 
 def main() -> None:
     data = Path(sys.argv[1]).read_bytes()[:_BYTES]
-    file = open_model("default")
+    file = open_model("max")
     model = Network(read_model(file))
     number = {token: i for i, token in enumerate(model.model.vocabulary.tokens)}
     ids = np.array([number[data[i : i + 1]] for i in range(len(data))], np.int32)

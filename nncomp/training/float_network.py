@@ -52,7 +52,7 @@ SHAPES = {
     "fast": NetworkShape(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
     "default": NetworkShape(),
     "large": NetworkShape(layer_count=6),
-}  # of the models that come with nncomp
+}  # "fast" and "default" are those of the models with these names
 
 State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
 
