@@ -1,6 +1,6 @@
 """What the codes of a model are worth, by size and kind of text: with the code that is sent, none, one for all, another text's.
 
-    python -m benchmarks.codes MODEL.safetensors... --text FOLDER [--json FILE] [--plot FILE.svg]
+    python -m benchmarks.codes MODEL... --text FOLDER [--json FILE] [--plot FILE.svg]
 
 Texts of each size are cut from each file of the folder at random lines, the same each time. Every payload is decoded and
 compared. Sizes are those of the payloads. A payload with a code has no byte more: its head has the byte in any case.
@@ -24,7 +24,8 @@ from nncomp.blocks.levels import Effort
 from nncomp.network.choice import likely_codes
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model
+from nncomp.network.model import read_model
+from nncomp.network.registry import open_model
 from nncomp.plots.picture import encode, kind_of
 from nncomp.version import commit
 
@@ -66,7 +67,7 @@ def measure(network: Network, texts: list[bytes]) -> np.ndarray[tuple[int, int, 
 
 def measure_sizes(path: Path, folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
     """Return what each size comes to with a model: bytes and surprisal without a code, and the change by each way and kind."""
-    network, found = Network(load_model(path)), list[dict[str, Any]]()
+    network, found = Network(read_model(open_model(path))), list[dict[str, Any]]()
     for size in sizes:
         names, texts = list[str](), list[bytes]()
         for file in sorted(folder.glob("*.txt")):
@@ -126,7 +127,7 @@ def draw(models: dict[str, list[dict[str, Any]]], kind: str) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the codes of models.")
-    parser.add_argument("models", type=Path, nargs="+", help="model files")
+    parser.add_argument("models", type=Path, nargs="+", help="names or files")
     parser.add_argument("--text", type=Path, required=True, help="a folder of *.txt, one of each kind")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--json", type=Path)

@@ -1,6 +1,6 @@
 """What each part of mixing is worth: total surprisal with one part off at a time, for the token tree and for bytes.
 
-    python -m benchmarks.mixing_ablation FOLDER_OR_FILE... [--model FILE] [--plain-start] [--first 60000]
+    python -m benchmarks.mixing_ablation FOLDER_OR_FILE... [--model MODEL] [--plain-start] [--first 60000]
 
 Figures are surprisal / 8, not files: the coder adds a few bytes a block. One lane, tables as for a block of that size.
 The product's own loops run here. Most parts are off because the loop gets other inputs:
@@ -8,6 +8,7 @@ The product's own loops run here. Most parts are off because the loop gets other
 - a context or a selector of mixing on tokens is cut out of the start values, as if the model did not use it; the final weight
   of a selector goes to the others evenly;
 - a match is long from the start and points nowhere, so that it never looks for a place to follow;
+- the n-gram table is one without entries;
 - the network, which runs once a text, always says one half.
 
 For the rest a loop is compiled once more with another `predict` or `update` (`with_other`), which calls the product's and then:
@@ -36,17 +37,18 @@ from nncomp import range_coder
 from nncomp.blocks import levels, token_loop, token_payload, token_threads
 from nncomp.format.numbers import MAX_TABLE_BITS
 from nncomp.machine.kernels import inlined
-from nncomp.mixing import byte_predictor, match_model, mixer, start_values, token_predictor
+from nncomp.mixing import byte_predictor, match_model, mixer, start_values, token_predictor, token_start
 from nncomp.mixing.arithmetic import squash
 from nncomp.mixing.byte_contexts import CONTEXT_NAMES, CONTEXTS
 from nncomp.mixing.copies_of import copied
 from nncomp.mixing.token_contexts import context_name
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model
+from nncomp.network.model import read_model
 from nncomp.network.outside_network import OutsideNetwork
+from nncomp.network.registry import open_model
 from nncomp.training.mixing_start import plain_values
 
-LONG_MATCH, SHORT_MATCH, NETWORK, MAPS = "long match", "short match", "network", "APMs"
+LONG_MATCH, SHORT_MATCH, NGRAMS, NETWORK, MAPS = "long match", "short match", "n-gram table", "network", "APMs"
 TOKEN_SELECTORS = tuple(f"weight sets by {name}" for name in start_values.SELECTOR_NAMES)
 BYTE_SELECTORS = tuple(f"weight sets by {name}" for name in byte_predictor.SELECTOR_NAMES)
 
@@ -160,7 +162,8 @@ class TokenTree:
         self.numbers, self.selector_numbers = np.array(numbers, np.uint8), np.array(selectors, np.uint8)
         self.contexts = tuple(context_name(number) for number in numbers)
         self.selectors = tuple(TOKEN_SELECTORS[number] for number in selectors)
-        self.names = (*self.contexts, LONG_MATCH, SHORT_MATCH, NETWORK, MAPS, *self.selectors)
+        ngrams = [NGRAMS] if model.model.ngrams else []
+        self.names = (*self.contexts, LONG_MATCH, SHORT_MATCH, *ngrams, NETWORK, MAPS, *self.selectors)
         self.known_p1: dict[bytes, NDArray[np.uint16]] = {}
 
     def __call__(self, data: bytes, off: frozenset[str]) -> Coded:
@@ -172,7 +175,9 @@ class TokenTree:
 
     def _run(self, loop: Any, model: Network, data: bytes, off: frozenset[str]) -> Coded:
         ids, starts = model.model.vocabulary.encode(data), token_payload.lane_starts(len(data), 1)
-        m = token_predictor.new_mixing(len(data), starts, 1 << levels.lines_log2(len(data)), self._start_without(off))
+        lines, (networks, ngrams) = 1 << levels.lines_log2(len(data)), token_payload.knowledge(model)
+        ngrams = None if NGRAMS in off else ngrams
+        m = token_start.new_mixing(len(data), starts, lines, self._start_without(off), networks, ngrams)
         _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
         with patch.object(token_threads, "run", loop):
@@ -188,7 +193,7 @@ class TokenTree:
         padding = (0, 0), (0, start_values.input_count(len(chosen)) - len(columns))
         return {
             **self.start,
-            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in token_predictor.CONTEXT_MAPS},
+            **{name: self.start[name].reshape(count, -1)[is_on].ravel() for name in token_start.CONTEXT_MAPS},
             "contexts": self.numbers[is_on],
             "row_sets": self.selector_numbers[selector_is_on],
             "weights": np.pad(self.start["weights"][:, columns], padding),
@@ -221,7 +226,7 @@ def main() -> None:
     """Run over the files of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--model", type=Path, help="also the token tree, with this model")
+    parser.add_argument("--model", help="also the token tree, with this model: a name or a file")
     parser.add_argument("--plain-start", action="store_true", help="mixing starts from plain values, not the model's")
     parser.add_argument("--first", type=int, default=60_000, help="bytes taken of each file")
     arguments = parser.parse_args()
@@ -231,7 +236,9 @@ def main() -> None:
         sys.exit("There is no text in these paths.")
     print(f"{len(texts)} texts, {sum(map(len, texts)):,} bytes; surprisal / 8.")
     if arguments.model:
-        model = Network(load_model(arguments.model))
+        model = Network(read_model(open_model(arguments.model)))
+        if model.second:
+            sys.exit("The ablation is of models of one network.")
         learned = token_payload.model_start(model)
         plain = plain_values(*start_values.chosen_parts(learned))
         print_table("token tree", texts, TokenTree(model, plain if arguments.plain_start else learned))

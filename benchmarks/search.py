@@ -30,7 +30,7 @@ from benchmarks.paper.tables import spread, table
 from benchmarks.search_arms import ARMS, BASE, Arm, new_network, train
 from nncomp.machine.kernels import compiled
 from nncomp.network.engine import Network, step, token_frequencies
-from nncomp.network.model import Model, parse_model
+from nncomp.network.model import Model, read_model
 from nncomp.network.registry import open_model
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES, Vocabulary, from_tokenizer_json, train_vocabulary
@@ -96,8 +96,7 @@ class Texts:
 
 def default_model() -> Model:
     """Return the default model."""
-    file = open_model("default")
-    return parse_model(file.read(), str(file.path))
+    return read_model(open_model("default"))
 
 
 def word_vocabulary(samples: list[bytes], size: int) -> Vocabulary:

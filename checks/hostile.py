@@ -35,7 +35,7 @@ from nncomp.stream import pipeline
 from nncomp.stream.reference import Reference
 from tests.golden import texts
 from tests.golden.manifest import good_rows
-from tests.golden.models import FOLDER, NAMES, model_bytes, second_bytes
+from tests.golden.models import FOLDER, NAMES, model_bytes, named_bytes
 
 if sys.platform != "win32":
     import resource
@@ -52,14 +52,15 @@ LIMIT_S, LIMIT_BYTES_S = 5.0, 20_000.0  # a case may take that, and a second for
 class Model(ModelFile):
     """A model file that is in memory only."""
 
-    def __new__(cls, data: bytes, second: bytes = b"") -> Model:
+    def __new__(cls, data: bytes, *named: bytes) -> Model:
         made = super().__new__(cls)
         object.__setattr__(made, "data", data)
         return made
 
-    def __init__(self, data: bytes, second: bytes = b"") -> None:
-        other = Model(second) if second else None
-        super().__init__(Path("hostile"), 255, hashlib.sha256(data).digest(), second=other)
+    def __init__(self, data: bytes, *named: bytes) -> None:
+        """Take the file's bytes, and those of its n-gram table and of its second network, if it has them."""
+        ngrams, second, *_ = [*map(Model, named), None, None]
+        super().__init__(Path("hostile"), 255, hashlib.sha256(data).digest(), second=second, ngrams=ngrams)
 
     @property
     def size_bytes(self) -> int:
@@ -92,7 +93,7 @@ def read_corpus() -> Corpus:
     """Return the corpus; each golden file is decoded once, so that what its blocks hold is known."""
     corpus = Corpus()
     for name in NAMES:
-        model = Model(model_bytes(name), *second_bytes(name))
+        model = Model(model_bytes(name), *named_bytes(name))
         corpus.models[model.hash8] = model
     for row in good_rows():
         if row.raw_bytes > LARGEST_BYTES:
@@ -137,7 +138,7 @@ def _mutated(corpus: Corpus, chance: random.Random) -> tuple[str, bytes, pipelin
     """Return the name of what was done, the file, and how its model is found."""
     if chance.random() < MODEL_SHARE:
         data, name = chance.choice(corpus.tokens)
-        model = Model(lie_in_model(chance, model_bytes(name)), *second_bytes(name))
+        model = Model(lie_in_model(chance, model_bytes(name)), *named_bytes(name))
         known = hashlib.sha256(model_bytes(name)).digest()[:8]
         return "model", data.replace(known, model.hash8), finder(corpus.models | {model.hash8: model})
     mutate = chance.choice(MUTATIONS)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conftest import ROOT, environment
-from tests.golden.models import TWO, model_bytes, second_bytes
+from tests.golden.models import TWO, model_bytes, named_bytes
 
 LANES = (0, 1, 4)  # as powers of two
 SHORT = b"<b>One,two</b>\nThree, 4;\tfive, one, two\n"
@@ -91,12 +91,12 @@ def _packed(row: Row, model: Any) -> Any:
 
 
 def _models(is_long: bool) -> Any:
-    from nncomp.network.model import parse_model
-    from nncomp.network.registry import shipped_path
+    from nncomp.network.model import by_hash, parse_model, read_model
+    from nncomp.network.registry import open_model
 
     if is_long:
-        return parse_model(shipped_path("default").read_bytes(), "default")
-    return parse_model(model_bytes(TWO), TWO, None, *second_bytes(TWO))
+        return read_model(open_model("default"))
+    return parse_model(model_bytes(TWO), TWO, by_hash(*named_bytes(TWO)))
 
 
 def _made(row: Row, is_long: bool) -> Iterator[tuple[str, bytes]]:
@@ -146,7 +146,7 @@ def _reader(row: Row, is_long: bool) -> Callable[[str, bytes, int], bytes]:
         from checks.independent.decode import decode_tokens as tokens_of
         from checks.independent.model_file import parse_model
 
-        read = parse_model(model_bytes(TWO), *second_bytes(TWO))
+        read = parse_model(model_bytes(TWO), *named_bytes(TWO))
         return lambda name, payload, size: bytes_of(payload, size) if "bytes" in name else tokens_of(payload, size, read)
     model = _models(is_long)
     if row.engine == "reference":

@@ -40,7 +40,8 @@ def run_block(model: Model, raw_bytes: int, header: bytes, decide: Decide, ids: 
     starts = [lane * raw_bytes // lanes for lane in range(lanes + 1)]
     given = {name.removeprefix("mixing."): a for name, a in model.extra.items() if name.startswith("mixing.")}
     engines = [ReferenceEngine(model, lanes, header[2]), *([ReferenceEngine(model.second, lanes)] if model.second else [])]
-    mixing = TokenReference(bits, starts, 1 << header[1], given, len(engines))
+    ngrams = [] if model.ngrams is None else [model.ngrams.entries.reshape(-1).tolist()]
+    mixing = TokenReference(bits, starts, 1 << header[1], given, len(engines), *ngrams)
     before = np.full(lanes, model.sizes["start_token"])
     widths = [high - low for low, high in pairwise(starts)]
     while any(len(data) < width for data, width in zip(mixing.data, widths, strict=True)):

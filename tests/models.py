@@ -12,11 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import start_extra
+from nncomp.mixing.ngram_table import ORDERS
 from nncomp.network.base_model import LAYERS
 from nncomp.network.code import CodeTable
-from nncomp.network.model import Arrays, Model, parse_model, save_model
+from nncomp.network.model import Arrays, Model, read_model, save_model
+from nncomp.network.ngram_file import NgramTable
 from nncomp.network.registry import ModelFile, open_model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
+from nncomp.training.count_ngrams import Entries, context_keys, table
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.mixing_start import plain_values
@@ -64,6 +67,17 @@ def small_model(seed: int = 0) -> Model:
     return small_export(small_decoder(seed), small_vocabulary(), "untrained, for tests")
 
 
+@functools.cache
+def small_ngrams() -> NgramTable:
+    """Return an n-gram table for the small vocabulary: what follows in TEXT, with any class."""
+    rng, ids = np.random.default_rng(9), small_vocabulary().encode(TEXT[:12000]).astype(np.uint16)
+    keys = np.concatenate([context_keys(ids, order) >> np.uint64(8) for order in ORDERS])
+    tokens, odds = np.concatenate([ids[order:] for order in ORDERS]), 2.0 ** rng.uniform(-4, 7, len(keys))
+    entries = table(Entries(keys, tokens, odds / (1 + odds), rng.random(len(keys))), 100, small_vocabulary().bits)
+    entries.flags.writeable = False
+    return NgramTable(entries, SHAPE.vocab_size, "0" * 64, {})
+
+
 NARROW = replace(SHAPE, width=16, layer_count=1, state_width=16, mlp_width=32, group_mlp_width=16)
 
 
@@ -78,7 +92,7 @@ def two_networks() -> Model:
 def write_grown(path: Path) -> ModelFile:
     """Write a model that goes on from `default`: one layer more, the same as the first. Return its file."""
     base = open_model("default")
-    model = parse_model(base.read(), "default")
+    model = read_model(base)
     arrays = model.arrays._asdict()
     arrays |= {name: np.concatenate([arrays[name], arrays[name][:1]]) for name in LAYERS}
     sizes = model.sizes | {"layer_count": model.sizes["layer_count"] + 1, "code_entries": 0}  # the codes are of the base's layers

@@ -11,7 +11,7 @@ import numpy as np
 import nncomp
 from nncomp.network.engine import Network
 from nncomp.network.likeliest import likeliest
-from nncomp.network.model import parse_model
+from nncomp.network.model import read_model
 from nncomp.network.registry import default_model
 from nncomp.network.surprisal import surprisal_bits
 
@@ -22,7 +22,7 @@ def main() -> None:
     model = default_model()
     assert nncomp.decompress(nncomp.compress(text, model=None if model is None else "default")) == text
     if model:
-        network = Network(parse_model(model.read(), "default"))
+        network = Network(read_model(model))
         likeliest(network, np.zeros(2, np.int32), 1)
         surprisal_bits(network, np.zeros(2, np.int32), 1)
 

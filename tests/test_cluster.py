@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nncomp.blocks.levels import level
@@ -24,12 +25,14 @@ from nncomp.errors import DataError, FormatError, ModelError, NncompError, Worke
 from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import BlockKind
+from nncomp.network.model import read_model, save_model
+from nncomp.network.ngram_file import save_ngrams
 from nncomp.network.registry import ModelFile, find, open_model, shipped_path
 from nncomp.stream import pipeline
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.repeats import Cut
 from tests.conftest import Run
-from tests.models import write_grown
+from tests.models import small_model, small_ngrams, write_grown
 from tests.test_json import tables, words
 
 pytest.importorskip("distributed")
@@ -122,7 +125,7 @@ def test_a_model_that_comes_altered_is_refused(cluster: Cluster, tmp_path: Path)
     path.write_bytes(b"a model")
     sent = SentModel(open_model(path))
     sent.install(tmp_path)
-    assert (tmp_path / f"{sent.name}.safetensors").read_bytes() == b"a model"
+    assert (tmp_path / sent.name / "model.safetensors").read_bytes() == b"a model"
     sent.data = b"another"
     with pytest.raises(ModelError, match="altered"):
         cluster.client.register_plugin(sent)
@@ -243,7 +246,18 @@ def test_a_model_that_goes_on_from_another_finds_it_on_the_worker(tmp_path: Path
     sent = SentModel(grown)
     sent.install(tmp_path)
     here = work_module._models[sent.name]
-    assert here.base == open_model("default") and here.read() == grown.read()
+    assert here.base and here.base.content_hash == open_model("default").content_hash and here.read() == grown.read()
+
+
+def test_an_ngram_table_of_ones_own_is_sent_too(tmp_path: Path) -> None:
+    table = save_ngrams(small_ngrams().entries, small_ngrams().vocab_size, {}, tmp_path / "ngrams.safetensors")
+    save_model(replace(small_model(), ngrams=table), tmp_path / "m.safetensors")
+    sent = SentModel(open_model(tmp_path / "m.safetensors"))
+    for name in ("m.safetensors", "ngrams.safetensors"):
+        (tmp_path / name).unlink()
+    sent.install(tmp_path)
+    model = read_model(work_module._models[sent.name])
+    assert model.ngrams is not None and np.array_equal(model.ngrams.entries, table.entries)
 
 
 def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from nncomp.errors import ModelError
-from nncomp.mixing import byte_predictor, start_values, tables, token_predictor
+from nncomp.mixing import byte_predictor, start_values, tables, token_predictor, token_start
 from nncomp.mixing.byte_contexts import CONTEXTS
 from nncomp.mixing.byte_contexts_reference import Text, chain, combine, last_bytes, pack
 from nncomp.mixing.byte_predictor_reference import probabilities
@@ -64,7 +64,7 @@ def page_model() -> dict[str, NDArray[Any]]:
 
 
 def packed(tensors: dict[str, NDArray[Any]], **sizes: int) -> bytes:
-    (kind,) = re.findall(r"MUST be `(\S+)`", section("Model file"))
+    (kind,) = re.findall(r"MUST be `(nncomp-model\S+)`", section("Model file"))
     return save(tensors, metadata={"format": kind, "sizes": json.dumps(page_sizes() | sizes), "record": "{}"})
 
 
@@ -263,7 +263,7 @@ def test_numbers_of_the_token_tree() -> None:
     of_others, of_finals = r"of the others (\d+), (\d+), (\d+); ", r"of the final mixers (\d+), (\d+), (\d+)\."
     pattern = r"Least, extra and shift: of selector 0 (\d+), (\d+), (\d+); "
     rates = stated("The token tree", pattern + of_others + of_finals)
-    made = token_predictor.rates_of(start_values.ALL_SELECTORS).tolist()
+    made = token_start.rates_of(start_values.ALL_SELECTORS).tolist()
     assert made == [list(rates[6:]), list(rates[:3]), *[list(rates[3:6])] * (len(rows) - 1)]
     finals = stated("The token tree", r"picks 16 sure \+ depth, of (\d+)\. The second picks as selector 1 does, of (\d+)\.")
     assert finals == start_values.FINAL_WEIGHT_SETS and sum(finals) == shapes["final_weights"][0]
@@ -277,7 +277,7 @@ def test_numbers_of_the_token_tree() -> None:
 @pytest.mark.parametrize("selectors", [(0, 1, 2, 3, 4), (1, 3)])
 def test_start_values(contexts: tuple[int, ...], selectors: tuple[int, ...]) -> None:
     n, r = len(contexts), len(selectors)
-    letters = {"n": n, "R": r, "I": -(-(2 * n + 8) // 8) * 8}
+    letters = {"n": n, "R": r, "I": -(-(2 * n + 10) // 8) * 8}
     made = plain_values(contexts, selectors)
     rows = {name: cells for name, *cells in table("Start values", "`extra.mixing.`")}
     assert set(rows) == set(made)

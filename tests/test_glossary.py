@@ -9,10 +9,10 @@ import pytest
 from tests.conftest import ROOT
 
 WORDS = """adaptive probability, APM, bit history, bits per byte, block, bound, bucket, bytes, code, container, context,
-copy, cross-entropy, decision, final mixer, frame, front, gap, golden file, hash table, index, kernel, lane, level,
-literal, LZMA, match model, mixer, mixing, model, network, network map, order-N context, payload, primer, range coder, ratio,
-record, reference, sample, second network, selector, slot, squash, stage, start values, StateMap, stored, stretch, surprisal,
-token, tokens, vocabulary, weight set, window, worker"""
+copy, cross-entropy, decision, final mixer, frame, front, gap, golden file, hash table, index, kernel, lane, level, literal,
+LZMA, match model, mixer, mixing, model, n-gram table, network, network map, order-N context, payload, primer, range coder,
+ratio, record, reference, sample, second network, selector, slot, squash, stage, start values, StateMap, stored, stretch,
+surprisal, token, tokens, vocabulary, weight set, window, worker"""
 ENTRIES = dict(
     re.findall(r"^\| \*(.+?)\* \| (.+) \|$", (ROOT / "docs" / "GLOSSARY.md").read_text(encoding="utf-8"), re.MULTILINE)
 )

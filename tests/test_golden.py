@@ -16,7 +16,7 @@ from checks.independent.refused import RefusedError
 from nncomp import errors
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import ModelReference
-from nncomp.format.numbers import OWN_MODEL, BlockKind
+from nncomp.format.numbers import NO_MODEL, OWN_MODEL, BlockKind
 from nncomp.format.payloads import asked_primer_bytes
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
@@ -26,7 +26,7 @@ from nncomp.stream.reference import Reference
 from tests.golden import texts
 from tests.golden.make import add_missing
 from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
-from tests.golden.models import FEW, FOLDER, TWO, model_bytes, second_bytes
+from tests.golden.models import FEW, FOLDER, GRAMS, NGRAMS, TWO, model_bytes, named_bytes
 
 pytestmark = pytest.mark.golden
 GOOD, BAD = good_rows(), bad_rows()
@@ -45,7 +45,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFile]:
         data = model_bytes(name)
         (folder / name).write_bytes(data)
         found[name] = ModelFile(folder / name, OWN_MODEL, bytes.fromhex(sha256(data)))
-    found[TWO] = replace(found[TWO], second=found[FEW])
+    (folder / NGRAMS).write_bytes(model_bytes(NGRAMS))
+    ngrams = ModelFile(folder / NGRAMS, NO_MODEL, bytes.fromhex(sha256(model_bytes(NGRAMS))))
+    found[GRAMS] = replace(found[GRAMS], ngrams=ngrams)
+    found[TWO] = replace(found[TWO], second=found[FEW], ngrams=ngrams)
     return found
 
 
@@ -85,7 +88,7 @@ def test_a_good_file_is_read(row: Good, models: dict[str, ModelFile]) -> None:
 @pytest.mark.parametrize("row", GOOD, ids=named)
 def test_a_good_file_is_read_by_the_independent_decoder(row: Good) -> None:
     model = model_bytes(row.model) if row.model else None
-    content = decode((FOLDER / row.file).read_bytes(), model, second_bytes(row.model), texts.base())
+    content = decode((FOLDER / row.file).read_bytes(), model, named_bytes(row.model), texts.base())
     assert (len(content), sha256(content)) == (row.raw_bytes, row.raw_sha256)
 
 

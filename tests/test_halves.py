@@ -21,7 +21,7 @@ from nncomp.machine.turns import sleep_address
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network, feed
 from nncomp.network.halves import Half, halves
-from nncomp.network.model import Model, parse_model
+from nncomp.network.model import Model, read_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from nncomp.training.export import export
@@ -39,8 +39,7 @@ def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
 def shipped(name: str) -> Model:
     if not shipped_path(name).exists():
         pytest.skip("no shipped model")
-    file = open_model(name)
-    return parse_model(file.read(), name, file.read_base())
+    return read_model(open_model(name))
 
 
 def in_two_threads(both: list[Half], ids: NDArray[np.int32]) -> list[list[Any]]:

@@ -23,8 +23,9 @@ from nncomp.blocks import token_payload
 from nncomp.format.copies import pack_copies
 from nncomp.format.frames import Block, CopyList, FrameWriter, block_checksum
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model, save_model
-from nncomp.network.registry import shipped_path
+from nncomp.network.model import read_model, save_model
+from nncomp.network.ngram_file import save_ngrams
+from nncomp.network.registry import open_model, shipped_path
 from nncomp.stream.repeats import cuts
 from tests.conftest import ROOT, environment
 from tests.golden.models import FOLDER, SMALL, model_bytes
@@ -66,17 +67,22 @@ def test_the_probabilities_that_the_page_states() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme", "reaches", "two networks, lanes"]
+    "name", ["matches", "fields", "tags", "any start", "learned, lanes", "extreme", "reaches", "n-grams", "two networks, lanes"]
 )
 def test_what_the_product_codes_as_tokens_comes_back(name: str, tmp_path: Path) -> None:
     model_name, data, _ = CASES[name]
-    model = packed(model_name)
-    path, others = tmp_path / "m.safetensors", list[bytes]()
-    if model.model.second:
-        save_model(model.model.second, tmp_path / "second.safetensors")
-        others.append((tmp_path / "second.safetensors").read_bytes())
-    save_model(model.model, path, None, *others)
-    payload = token_payload.encode_tokens(model, data).payload
+    network = packed(model_name)
+    model, path, second, others = network.model, tmp_path / "m.safetensors", None, list[bytes]()
+    if model.second:
+        save_model(model.second, tmp_path / "second.safetensors")
+        second = (tmp_path / "second.safetensors").read_bytes()
+        others.append(second)
+    if ngrams := model.ngrams:
+        table = tmp_path / "ngrams.safetensors"
+        model = replace(model, ngrams=save_ngrams(ngrams.entries, ngrams.vocab_size, ngrams.record, table))
+        others.append(table.read_bytes())
+    save_model(model, path, None, second)
+    payload = token_payload.encode_tokens(network, data).payload
     assert decode_tokens(payload, len(data), parse_model(path.read_bytes(), *others)) == data
 
 
@@ -90,9 +96,10 @@ def test_a_model_that_lacks_a_start_value(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shipped_path("default").is_file(), reason="no model is installed")
 def test_what_the_shipped_model_codes_comes_back(english: bytes) -> None:
-    path, data = shipped_path("default"), english[:300]
-    payload = token_payload.encode_tokens(Network(load_model(path)), data).payload
-    assert decode_tokens(payload, len(data), parse_model(path.read_bytes())) == data
+    file, data = open_model("default"), english[:300]
+    payload = token_payload.encode_tokens(Network(read_model(file)), data).payload
+    independent = parse_model(*map(bytes, (file.read(), *file.read_named().values())))
+    assert decode_tokens(payload, len(data), independent) == data
 
 
 def stored_frame(content: bytes) -> bytes:

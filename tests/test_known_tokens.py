@@ -20,7 +20,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.decisions import node_probability, path_probabilities
 from nncomp.network.engine import Network, feed, token_frequencies
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import Model, parse_model
+from nncomp.network.model import Model, read_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.state import new_scratch, new_state, no_exchange
 from tests.conftest import called_from_python, environment
@@ -106,8 +106,7 @@ def test_at_once_equals_step_by_step(name: str, lanes: int) -> None:
 @pytest.mark.parametrize("is_grown", [False, True])
 def test_at_once_equals_step_by_step_with_the_shipped_model(tmp_path: Path, is_grown: bool) -> None:
     """Also with a model that goes on from it."""
-    file = write_grown(tmp_path / "grown.safetensors") if is_grown else open_model("default")
-    model = parse_model(file.read(), "a model", file.read_base())
+    model = read_model(write_grown(tmp_path / "grown.safetensors") if is_grown else open_model("default"))
     lane_ids = random_lanes(model, 3, 20, 1)
     state, expected = by_steps(model, lane_ids, NO_CODE)
     for rows in (7, token_threads.ROWS):

@@ -24,8 +24,8 @@ from nncomp.machine import processor
 from nncomp.network import products, tiles
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine, squared_relu
-from nncomp.network.model import Model, load_model, parse_model, save_model
-from nncomp.network.registry import shipped_path
+from nncomp.network.model import Model, load_model, parse_model, read_model, save_model
+from nncomp.network.registry import open_model, shipped_path
 from nncomp.network.squared_relu import first_sums, mlp_out
 from nncomp.network.state import new_scratch
 from nncomp.network.tiles_intrinsics import generate_tile
@@ -59,7 +59,7 @@ def test_engines_agree_at_the_bounds_of_the_format(seed: int) -> None:
 @pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 @pytest.mark.parametrize("lanes", [1, 2, 16, 256])
 def test_engines_agree_on_the_shipped_model(lanes: int) -> None:
-    assert_engines_agree(load_model(shipped_path("default")), lanes, 12 if lanes < 256 else 2)
+    assert_engines_agree(read_model(open_model("default")), lanes, 12 if lanes < 256 else 2)
 
 
 def test_reference_stays_in_int64() -> None:
@@ -146,9 +146,9 @@ def test_every_product_gives_the_same_integers() -> None:
     code = (
         "import hashlib, numpy as np\n"
         "from nncomp.network.engine import FastEngine, Network\n"
-        "from nncomp.network.model import load_model\n"
-        "from nncomp.network.registry import shipped_path\n"
-        "packed, h = Network(load_model(shipped_path('default'))), hashlib.sha256()\n"
+        "from nncomp.network.model import read_model\n"
+        "from nncomp.network.registry import open_model\n"
+        "packed, h = Network(read_model(open_model('default'))), hashlib.sha256()\n"
         "engine = FastEngine(packed, 7)\n"
         "for i in range(9):\n"
         "    h.update(engine.step(np.arange(7) * 31 + i).tobytes())\n"

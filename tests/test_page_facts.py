@@ -252,12 +252,12 @@ def test_models_are_as_they_are_described(name: str) -> None:
     """Size, hash, shape, contexts, and what the record in the file says of the training and of the validation."""
     from nncomp.blocks.token_payload import start_of
     from nncomp.mixing.start_values import WEIGHT_SETS, chosen_parts
-    from nncomp.network.model import parse_model
+    from nncomp.network.model import read_model
 
     data = shipped_path(name).read_bytes()
     (row,) = (row for row in table("models/README.md", "| name | id in") if row[0] == name)
     assert row[3:] == [f"{len(data):,}", hashlib.sha256(data).hexdigest()]
-    model = parse_model(data, name)
+    model = read_model(open_model(name))
     rows = table("models/README.md", "| | default | fast |")
     told = {row[0]: row[1 + ("default", "fast").index(name)] for row in rows}
     sizes, record = model.sizes, model.record
@@ -294,15 +294,31 @@ def test_the_model_of_two_networks_is_as_it_is_described() -> None:
     assert row[3:] == [f"{file.path.stat().st_size:,}", file.content_hash.hex()]
     assert file.base is not None and file.second is not None
     assert [file.base.path, file.second.path] == [shipped_path("default"), shipped_path("fast")]
-    model, default = read_model(file), read_model(file.base)
+    model, default = read_model(file), read_model(open_model("default"))
     assert model.networks == 2
     reaches = Counter(min(number // 32, 2) for number in model.extra["mixing.contexts"].tolist())
     said = "{} contexts: {} of all lanes, {} of one lane, {} of its last 1 to 32 KiB"
     assert said.format(sum(reaches.values()), *(reaches[reach] for reach in range(3))) in PAGES["models/README.md"]
     assert model.code is not None and default.code is not None
     assert all(np.array_equal(a, b) for a, b in zip(model.code, default.code, strict=True))
-    assert model.record["second"]["command"].endswith("--mb 8")
-    assert f"learned on {model.record['second']['date']}" in PAGES["models/README.md"].split("## max")[1]
+    made = model.record["assembled"]
+    part = PAGES["models/README.md"].split("## max")[1]
+    assert f"learned on {made['date']}" in part and f"`{made['command']}`" in part
+
+
+@pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
+def test_the_ngram_table_is_as_it_is_described() -> None:
+    from nncomp.network.model import read_model
+
+    file, page = open_model("default").ngrams, PAGES["models/README.md"]
+    assert file is not None and f"{file.size_bytes:,} bytes, SHA-256 {file.content_hash.hex()}" in page
+    assert {open_model(name).ngrams for name in SHIPPED} | {open_model("max").ngrams} == {file}
+    ngrams = read_model(open_model("fast")).ngrams
+    assert ngrams is not None
+    record, count = ngrams.record, int((ngrams.entries > 0).sum())
+    assert f"{count:,} entries in {len(ngrams.entries):,} lines" in page and record["entries"] == count
+    assert f"{record['documents']:,} documents, {record['tokens']:,} tokens" in page
+    assert f"Counted on {record['date']} by `{record['command']}`" in page
 
 
 # The site

@@ -44,6 +44,7 @@ NOT_RUN = {
     r"dask ": "does not end",
     r"python -m (benchmarks|checks)\.": "takes minutes to hours",
     r"python -m nncomp\.cli\.prepare": "takes minutes; tests/test_prepared.py makes object code of one kernel",
+    r"python -m nncomp\.training\.(count_ngrams|assemble)": "takes minutes; tests/test_ngrams.py runs both on a small text",
     r"python -m tests\.golden\.make": "writes into the repository; tests/test_golden.py makes all files anew",
     r"(python -m )?(NNCOMP_FULL=1 )?pytest ": "make test runs all tests",
 }

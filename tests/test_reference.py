@@ -28,8 +28,8 @@ from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import BytesHead, TokensHead, asked_primer_bytes
 from nncomp.mixing import byte_predictor
-from nncomp.network.model import parse_model
-from nncomp.network.registry import ModelFile, shipped_path
+from nncomp.network.model import read_model
+from nncomp.network.registry import ModelFile, open_model, shipped_path
 from nncomp.stream import pipeline, reference, repeats
 from nncomp.stream.pipeline import Coding, Finder
 from nncomp.stream.recovery import recover
@@ -180,7 +180,7 @@ def test_a_primed_block_of_tokens_is_the_end_of_a_longer_one() -> None:
 @pytest.mark.skipif(not shipped_path("default").is_file(), reason="no model is installed")
 def test_a_primer_is_cut_as_the_page_says(english: bytes) -> None:
     """By the second decoder as by the vocabulary: lines, runs of line feeds, odd bytes, the end of a piece within a line."""
-    data = shipped_path("default").read_bytes()
+    file = open_model("default")
     texts_to_cut = [
         english[:2000],
         b"\n\n a\n\n\n  b" * 9,
@@ -189,7 +189,7 @@ def test_a_primer_is_cut_as_the_page_says(english: bytes) -> None:
         (b"ab aaaa " * 12 + b"\n") * 680,
         OLD[:1500],
     ]
-    vocabulary, model = parse_model(data, "default").vocabulary, independent_model(data)
+    vocabulary, model = read_model(file).vocabulary, independent_model(*map(bytes, (file.read(), *file.read_named().values())))
     for text in texts_to_cut:
         assert cut_into_tokens(text, model) == vocabulary.encode(text).tolist()
 

@@ -20,10 +20,10 @@ from nncomp.blocks.codec import Codec
 from nncomp.errors import ModelError
 from nncomp.network import registry
 from nncomp.network.engine import Network
-from nncomp.network.model import TRAINED_ON, load_model, parse_model, read_model, save_model, was_trained_on
+from nncomp.network.model import TRAINED_ON, by_hash, parse_model, read_model, save_model, was_trained_on
 from nncomp.network.registry import open_model, shipped_path
+from nncomp.training.assemble import assembled
 from nncomp.training.corpus import find_corpus
-from nncomp.training.second_network import with_second
 from nncomp.training.wanted import Training, plan_of
 from tests.conftest import environment
 from tests.models import NARROW, TEXT, coded_model, small_decoder, small_export, small_model, small_vocabulary, two_networks
@@ -53,7 +53,7 @@ def test_the_file_has_no_weights(files: Files) -> None:
     tensors = load(both)
     assert not any("embedding" in name or name == "token_weight" for name in tensors)
     assert all(len(tensors[name]) == 0 for name in ("gates_weight", "mlp_in_weight"))
-    model, expected = parse_model(both, "both", first, second), two_networks()
+    model, expected = parse_model(both, "both", by_hash(first, second)), two_networks()
     assert model.networks == 2 and model.second is not None and expected.second is not None
     for found, given in ((model, expected), (model.second, expected.second)):
         assert all(np.array_equal(getattr(found.arrays, name), a) for name, a in given.arrays._asdict().items())
@@ -74,19 +74,19 @@ def test_the_second_network_counts(files: Files) -> None:
 def test_files_that_are_missing_or_others(files: Files) -> None:
     both, first, second = files
     with pytest.raises(ModelError, match="The second network of the model both was not found: its SHA-256 is"):
-        parse_model(both, "both", first)
-    with pytest.raises(ModelError, match="The second network of the model both is another one"):
-        parse_model(both, "both", first, first)
+        parse_model(both, "both", by_hash(first))
+    with pytest.raises(ModelError, match="The base of the model both was not found: its SHA-256 is"):
+        parse_model(both, "both", by_hash(second))
     with pytest.raises(RefusedError, match="not the other file"):
         parse_independently(both, first)
     own = hashlib.sha256(second).hexdigest().encode()
     again = both.replace(own, hashlib.sha256(both).hexdigest().encode())  # a second network that names other files itself
     with pytest.raises(ModelError, match="was not found"):
-        parse_model(again, "again", first, both)
+        parse_model(again, "again", by_hash(first, both))
     with pytest.raises(RefusedError, match="a second network that names other files"):
         parse_independently(again, first, both)
     twice = both.replace(own, hashlib.sha256(first).hexdigest().encode())  # one model as base and as second network
-    assert parse_model(twice, "twice", first, first).networks == 2
+    assert parse_model(twice, "twice", by_hash(first)).networks == 2
 
 
 def test_networks_that_do_not_fit_together() -> None:
@@ -97,7 +97,7 @@ def test_networks_that_do_not_fit_together() -> None:
         with pytest.raises(ModelError, match="other tokens or groups"):
             replace(small_model(), second=small_export(small_decoder(0, sizes), small_vocabulary(), ""))
     one = replace(small_model(), second=model.second)  # with start values for one network
-    with pytest.raises(ModelError, match="weights of mixing is of another type or shape"):
+    with pytest.raises(ModelError, match="of mixing is of another type or shape"):
         token_payload.encode_tokens(Network(one), b"text")
 
 
@@ -109,7 +109,7 @@ def test_altered_files_are_read_or_refused(files: Files) -> None:
         altered = bytearray(both)
         altered[random_.randrange(8, head)] ^= 1 << random_.randrange(8)
         try:
-            parse_model(bytes(altered), "both", first, second)
+            parse_model(bytes(altered), "both", by_hash(first, second))
         except ModelError:
             continue
 
@@ -150,19 +150,20 @@ def test_a_model_that_grows_from_it_is_whole(tmp_path: Path) -> None:
     assert [open_model(name).can_be_base for name in ("default", "fast", "max")] == [True, True, False]
 
 
+@pytest.mark.skipif(not shipped_path("max").is_file(), reason="no shipped model")
 def test_the_command(tmp_path: Path) -> None:
-    """The same start values as from Python, learned on both networks."""
-    paths = saved(tmp_path)
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text" / "a.txt").write_bytes(TEXT)
-    arguments = [str(path) for path in (paths[1], paths[2], tmp_path / "new.safetensors", tmp_path / "text")]
-    command = [sys.executable, "-m", "nncomp.training.second_network", *arguments, "--mb", "0.05"]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    """The same start values as from Python, learned on both networks. A second model that no reader would find is refused."""
+    (tmp_path / "a.txt").write_bytes(TEXT[:6000])
+    new, text = str(tmp_path / "new.safetensors"), str(tmp_path / "a.txt")
+    command = [sys.executable, "-m", "nncomp.training.assemble", "default", new, text, "--mb", "0.005", "--second"]
+    result = subprocess.run([*command, "fast"], capture_output=True, text=True, env=environment(), check=False)
     assert result.returncode == 0, result.stderr
-    data = (tmp_path / "new.safetensors").read_bytes()
+    data = Path(new).read_bytes()
     assert hashlib.sha256(data).hexdigest() in result.stdout
-    model = parse_model(data, "new", None, paths[2].read_bytes())
-    again = with_second(load_model(paths[1]), load_model(paths[2]), find_corpus(str(tmp_path / "text")), 50_000)
+    model, default, fast = (read_model(open_model(name)) for name in (new, "default", "fast"))
+    again = assembled(default, default.ngrams, fast, find_corpus(text), 5000)
     assert model.networks == 2 and model.code is not None
     assert all(np.array_equal(model.extra[name], array) for name, array in again.extra.items())
-    assert "second_network" in model.record["second"]["command"]
+    assert "assemble" in model.record["assembled"]["command"]
+    result = subprocess.run([*command, new], capture_output=True, text=True, env=environment(), check=False)
+    assert result.returncode == 1 and "does not come with nncomp" in result.stderr and "Traceback" not in result.stderr

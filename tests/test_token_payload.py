@@ -26,7 +26,7 @@ from nncomp.network.engine import Network
 from nncomp.network.model import Model, load_model, save_model
 from nncomp.training.mixing_start import plain_values
 from tests.conftest import ROOT
-from tests.models import TEXT, extreme_model, small_model, two_networks
+from tests.models import TEXT, extreme_model, small_model, small_ngrams, two_networks
 from tests.test_byte_predictor import some_text
 
 EACH_SOURCE = plain_values(tuple(range(token_contexts.SOURCES)))
@@ -41,7 +41,9 @@ def packed(name: str) -> Network:
     if name == "extreme":
         return Network(extreme_model(3))
     if name == "two networks":
-        return Network(replace(two_networks(), extra=of_two()))
+        return Network(replace(two_networks(), extra=of_two(), ngrams=small_ngrams()))
+    if name == "ngrams":
+        return Network(replace(small_model(1), extra=few(), ngrams=small_ngrams()))
     if name == "few":
         return Network(replace(small_model(1), extra=few()))
     if name == "reach":
@@ -150,6 +152,8 @@ CASES = {
     "some contexts, lanes": ("few", some_text(300, 3), 2),
     "any start": ("any", TEXT[:300] + MARKUP, 2),
     "reaches": ("reach", TEXT[3000:4400] + MARKUP, 0),
+    "n-grams": ("ngrams", TEXT[3000:4000] + MARKUP, 0),
+    "n-grams, lanes": ("ngrams", some_text(200, 3) + TEXT[:1700], 2),
     "two networks": ("two networks", TEXT[3000:3400] + MARKUP, 0),
     "two networks, lanes": ("two networks", some_text(300, 3) + TEXT[:700], 2),
     "reaches, lanes": ("reach", some_text(300, 3) + TEXT[:4900], 1),
@@ -191,7 +195,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("model_name", ["plain", "extreme", "any", "two networks"])
+@pytest.mark.parametrize("model_name", ["plain", "extreme", "any", "two networks", "ngrams"])
 def test_round_trip(name: str, model_name: str) -> None:
     data, model = ODD[name], packed(model_name)
     payload, cost_bits = token_payload.encode_tokens(model, data)[:2]

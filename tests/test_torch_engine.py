@@ -30,7 +30,7 @@ from nncomp.network.code import NO_CODE
 from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import Model, save_model
+from nncomp.network.model import Model, read_model, save_model
 from nncomp.network.registry import ModelFile, default_model
 from nncomp.network.torch_engine import TorchNetwork, integer_sqrt
 from nncomp.network.torch_products import PRODUCTS, Product, choose_product, is_exact
@@ -110,9 +110,7 @@ def test_all_integers_are_those_of_the_definition(name: str, device: str, monkey
 def test_the_shipped_model_in_many_lanes(device: str) -> None:
     file = default_model()
     assert file is not None
-    from nncomp.network.model import parse_model
-
-    model = parse_model(file.read(), "model")
+    model = read_model(file)
     slow, fast = ReferenceEngine(model, 70), TorchNetwork(model, device).start(70, NO_CODE)
     for t in range(2):
         tokens = np.arange(70) * 101 + t

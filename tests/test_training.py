@@ -18,7 +18,7 @@ from nncomp.blocks.codec import Codec
 from nncomp.errors import DataError
 from nncomp.format.numbers import BlockKind
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model, parse_model
+from nncomp.network.model import load_model, read_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.training import whole_run
@@ -192,7 +192,7 @@ def test_training_goes_on_where_the_model_is(tmp_path: Path) -> None:
 
     A chunk of one lane that begins with the start token, so that the coder and the trainer see the same steps.
     """
-    model = parse_model(open_model("fast").read(), "fast")
+    model = read_model(open_model("fast"))
     start = model.sizes["start_token"]
     ids = np.concatenate([[start], model.vocabulary.encode(TEXT[:4000])]).astype(np.uint16)
     config = TrainingConfig(time_s=1, lanes=1, steps=len(ids) - 1, reset_probability=0)

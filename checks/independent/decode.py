@@ -25,7 +25,7 @@ _FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 8 << 20, "lc": 3, "lp": 0, "p
 def decode(data: bytes, model_data: bytes | None = None, others: Sequence[bytes] = (), reference: bytes = b"") -> bytes:
     """Return what a file holds; raises RefusedError for whatever is not as docs/FORMAT.md says.
 
-    `others` are the model files that the model file names.
+    `others` are the files that the model file names.
     """
     contents: list[bytearray] = []
     frames: list[layout.Frame] = []
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", type=Path, help="the model file, for blocks of tokens")
     parser.add_argument("--reference", type=Path, help="the reference that the file names, if it does")
-    parser.add_argument("--other", type=Path, action="append", default=[], help="a model file that the model file names")
+    parser.add_argument("--other", type=Path, action="append", default=[], help="a file that the model file names")
     asked = parser.parse_args()
     try:
         others = [path.read_bytes() for path in asked.other]

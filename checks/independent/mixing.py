@@ -164,11 +164,18 @@ class Match:
         recent = 0 if self.misses == 0 else 1 if self.misses % 4 == 0 else 2 if self.misses % 2 == 0 else 3
         return 4 * self.length_class() + recent
 
-    def expected_bit(self, node: int, depth: int, bits: int) -> int | None:
-        """Return the bit that the expected symbol of `bits` decisions has at a node, if it leads there."""
-        if self.expected is None or (1 << bits | self.expected) >> (bits - depth) != node:
-            return None
-        return self.expected >> (bits - depth - 1) & 1
+
+def expected_bit(expected: int | None, node: int, depth: int, bits: int) -> int | None:
+    """Return the bit that an expected symbol of `bits` decisions has at a node, if there is one and it leads there."""
+    if expected is None or (1 << bits | expected) >> (bits - depth) != node:
+        return None
+    return expected >> (bits - depth - 1) & 1
+
+
+def inputs_of(p: int, bit: int) -> list[int]:
+    """Return the two inputs of an expected bit that comes with the probability p."""
+    sign = 1 if bit else -1
+    return [sign * int(STRETCH[p >> 4]), sign * ((p - 32768) >> 5)]
 
 
 class MatchVoices:
@@ -183,14 +190,12 @@ class MatchVoices:
         sure = 0
         self.heard: list[tuple[Adaptive, int, int]] = []
         for k, match in enumerate(matches):
-            bit = match.expected_bit(node, depth, self.bits)
+            bit = expected_bit(match.expected, node, depth, self.bits)
             if bit is None:
                 inputs += [0, 0]
                 continue
             match_class = match.match_class()
-            p = int(self.adaptives[k].p(match_class))
-            sign = 1 if bit else -1
-            inputs += [sign * int(STRETCH[p >> 4]), sign * ((p - 32768) >> 5)]
+            inputs += inputs_of(int(self.adaptives[k].p(match_class)), bit)
             sure = sure or 2 * (1 + match.length_class() // 2) + bit + 32 * k
             self.heard.append((self.adaptives[k], match_class, bit))
         return inputs, sure

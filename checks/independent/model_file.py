@@ -21,8 +21,8 @@ _MIXING = "extra.mixing."
 
 @dataclass
 class Model:
-    """Sizes by their names, arrays by theirs (those of mixing without the prefix; those of a code, or none), and the tokens'
-    strings."""
+    """Sizes by their names, arrays by theirs (those of mixing without the prefix; those of a code, or none), the tokens'
+    strings, and the entries of the n-gram table."""
 
     sizes: dict[str, int]
     arrays: dict[str, NDArray[Any]]
@@ -30,6 +30,7 @@ class Model:
     code: dict[str, NDArray[Any]]
     tokens: list[bytes]
     merges: list[tuple[int, int]]
+    ngrams: NDArray[Any]
     second: Model | None = None
 
 
@@ -73,6 +74,17 @@ def _with_base(tensors: dict[str, NDArray[Any]], base: dict[str, NDArray[Any]]) 
 
 def parse_model(data: bytes, *others: bytes) -> Model:
     """Return the model of a file's bytes and of those of the files that it names; what is not as the page says is refused."""
+    metadata, _ = read_safetensors(data)
+    model = _parse_alone(data, others)
+    if "second" in metadata:
+        model.second = _second(_named(metadata["second"], others), model)
+    if "ngrams" in metadata:
+        model.ngrams = _ngrams(_named(metadata["ngrams"], others), model.sizes["vocab_size"])
+    return model
+
+
+def _parse_alone(data: bytes, others: Sequence[bytes]) -> Model:
+    """Return the model of a file and of its base, without a second network and with an empty n-gram table."""
     metadata, tensors = read_safetensors(data)
     demand(metadata.get("format") == "nncomp-model-1", "not an nncomp-model-1")
     if "base" in metadata:
@@ -90,8 +102,7 @@ def parse_model(data: bytes, *others: bytes) -> Model:
     for name, (dtype, shape, bound) in _expected_of_code(claimed, sizes).items():
         code[name] = _checked(tensors, name, dtype, shape, bound)
     tokens = _vocabulary(tensors, sizes["vocab_size"])
-    other = _second(_named(metadata["second"], others), sizes, tokens) if "second" in metadata else None
-    return Model(sizes, arrays, mixing, code, tokens, _merges(tensors, sizes["vocab_size"]), other)
+    return Model(sizes, arrays, mixing, code, tokens, _merges(tensors, sizes["vocab_size"]), np.zeros((1, 16), np.int64))
 
 
 def _named(claimed: str, others: Sequence[bytes]) -> bytes:
@@ -100,15 +111,26 @@ def _named(claimed: str, others: Sequence[bytes]) -> bytes:
     return found[0]
 
 
-def _second(data: bytes, sizes: dict[str, int], tokens: list[bytes]) -> Model:
+def _second(data: bytes, model: Model) -> Model:
+    """Return the second network of a model; the n-gram table that its file may name has no meaning."""
     metadata, _ = read_safetensors(data)
     demand("base" not in metadata and "second" not in metadata, "a second network that names other files")
-    second = parse_model(data)
-    demand(second.tokens == tokens, "a second network with other tokens")
-    demand(
-        all(second.sizes[name] == sizes[name] for name in ("group_count", "start_token")), "a second network with other groups"
-    )
+    second = _parse_alone(data, [])
+    demand(second.tokens == model.tokens, "a second network with other tokens")
+    same = (second.sizes[name] == model.sizes[name] for name in ("group_count", "start_token"))
+    demand(all(same), "a second network with other groups")
     return second
+
+
+def _ngrams(data: bytes, vocab_size: int) -> NDArray[Any]:
+    """Return the entries of an n-gram table's file, (lines, 16)."""
+    metadata, tensors = read_safetensors(data)
+    demand(metadata.get("format") == "nncomp-ngrams-1", "not an nncomp-ngrams-1")
+    demand(metadata.get("vocab_size") == str(vocab_size), "an n-gram table of another vocabulary")
+    demand(list(tensors) == ["entries"], "an n-gram table has one tensor, entries")
+    lines = len(tensors["entries"]) if tensors["entries"].ndim else 0
+    demand(1 <= lines <= 2**22, "an n-gram table of too few lines, or too many")
+    return _checked(tensors, "entries", "u4", (lines, 16), (0, 2**32 - 1))
 
 
 def _merges(tensors: dict[str, NDArray[Any]], tokens: int) -> list[tuple[int, int]]:
@@ -177,13 +199,14 @@ def _expected_of_mixing(tensors: dict[str, NDArray[Any]], networks: int) -> _Exp
     known = {32 * reach + source for reach in range(8) for source in range(25)}
     contexts, sets = _chosen(tensors, "contexts", known), _chosen(tensors, "row_sets", {0, 1, 2, 3, 4})
     return {
-        "weights": ("i4", (2000, (2 * contexts + 7 + networks + 7) // 8 * 8), weights),
+        "weights": ("i4", (2000, (2 * contexts + 9 + networks + 7) // 8 * 8), weights),
         "final_weights": ("i4", (17424, sets), weights),
         "histories": ("u4", (contexts * 256,), packed),
         "joint": ("u4", (contexts * 256 * 8,), packed),
         "records": ("u4", (contexts * 256,), packed),
         "record_joint": ("u4", (contexts * 256 * 8,), packed),
         "strength": ("u4", (2 * 64,), packed),
+        "ngram_strength": ("u4", (32 * 16,), packed),
         "map_1": ("u4", (1024 * 4 ** (networks - 1) * 16,), packed),
     }
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from checks.independent.mixing import BIAS, Apm, Corrections, Match, MatchVoices, Mixer, Selector
 from checks.independent.model_file import Model
+from checks.independent.ngrams import Ngrams
 from checks.independent.records import Records
 from checks.independent.tables import STRETCH, X_LIMIT, Adaptive, Ints, combine
 from checks.independent.text import Text
@@ -83,8 +84,9 @@ class TokenTree:
         self.followers, self.pair_followers = np.zeros(65536, np.int64), np.zeros(2**18, np.int64)
         strength = start["strength"].reshape(2, 64)
         self.voices = MatchVoices([Adaptive.unpacked(row, 255) for row in strength], self.bits)
+        self.ngrams = Ngrams(model.ngrams, Adaptive.unpacked(start["ngram_strength"], 255), self.bits)
         ends = np.cumsum(_FIRST_ROWS)[:-1]
-        inputs = 2 * len(self.used) + (8 if model.second is None else 9)
+        inputs = 2 * len(self.used) + (10 if model.second is None else 11)
         weights = [rows[:, :inputs].astype(np.int64) for rows in np.split(start["weights"], ends)]
         selectors = [Selector(weights[r], (800 if r else 2400, 160000, 5)) for r in self.row_sets]
         finals = np.split(start["final_weights"].astype(np.int64), [1024])
@@ -102,12 +104,14 @@ class TokenTree:
         if lane.next_hashes is None:
             lane.next_hashes = lane.contexts(self.used, self.followers, self.pair_followers)
         self.records.begin_token(lane.next_hashes)
+        self.ngrams.begin_token([lane.last_token(i) for i in range(1, 6)])
 
     def predict(self, node: int, n: int, of_second: int | None = None) -> int:
         """Return the probability of the decision 1 at a node for which the network has `n`, and the second one `of_second`."""
         text = self.lane.text
         depth = node.bit_length() - 1
         from_matches, sure = self.voices.predict(self.lane.matches, node, depth)
+        from_ngrams, sure = self.ngrams.predict(node, depth, sure)
         b1, t1 = text.last(1), self.lane.last_token(1)
         stretched = int(STRETCH[n >> 4])
         by_byte = 2 * b1 + int(2 * depth >= self.bits)
@@ -124,7 +128,8 @@ class TokenTree:
         told = int(STRETCH[self.network_map.correct(by_token, stretched) >> 4]) - stretched
         from_network = [stretched, (n - 32768) >> 5, min(max(told, -X_LIMIT), X_LIMIT)]
         from_second = STRETCH[[] if of_second is None else [of_second >> 4]].astype(np.int64)
-        x = np.concatenate([self.records.predict(node, stretched), from_matches, from_network, [BIAS], from_second])
+        from_contexts = self.records.predict(node, stretched)
+        x = np.concatenate([from_contexts, from_matches, from_ngrams, from_network, [BIAS], from_second])
         level = min(max((stretched + 2048) >> 8, 0), 15)
         finals = [16 * sure + depth, by_node]
         mixed = self.mixer.mix(x, [rows[r] for r in self.row_sets], finals)
@@ -139,6 +144,7 @@ class TokenTree:
         self.network_map.learn(bit)
         self.records.learn(bit)
         self.voices.learn(bit)
+        self.ngrams.learn(bit)
 
     def end_token(self, token: int, its_bytes: bytes) -> None:
         lane = self.lane

@@ -21,7 +21,7 @@ DEFAULT_BYTES = 1200 * MB  # the limit for each worker where none is given
 _COMMAND_BYTES = 60 * MB  # the process that reads, copies and writes, beside blocks
 _FINDER_BYTES = 60 * MB  # of it, where it finds repeats
 _WORKER_BYTES = 110 * MB  # one that decodes or codes, with its libraries, beside blocks and models
-_MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file
+_MODEL_FACTOR = 8  # bytes that a loaded model and its lanes take for each of its file, but for the n-gram table
 _TORCH_BYTES = 700 * MB  # torch (340 MB on its CPU device; CUDA's libraries are larger), and p1 of a block from the network there
 _LZMA_BYTES, _LZMA_ENCODER_BYTES = 20 * MB, 120 * MB  # the dictionary, and what searches it
 _BYTES_BYTES = 11 * (1 << 22) + 27 * MB  # slots and maps of mixing on bytes, at most
@@ -126,7 +126,9 @@ def _table_bytes(head: bytes) -> int:
 
 
 def _model_bytes(model: ModelFile | None) -> int:
-    return _MODEL_FACTOR * model.size_bytes + _device_bytes(model) if model else 0
+    if model is None:
+        return 0
+    return _MODEL_FACTOR * (model.size_bytes - model.ngram_bytes) + model.ngram_bytes + _device_bytes(model)
 
 
 def _device_bytes(model: ModelFile | None) -> int:

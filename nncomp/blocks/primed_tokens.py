@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.blocks import token_threads
 from nncomp.blocks.token_loop import OVERFLOW
-from nncomp.blocks.token_payload import Encoded, Predicted, collected, encoded, lane_starts, model_start
+from nncomp.blocks.token_payload import Encoded, Predicted, collected, encoded, knowledge, lane_starts, model_start
 from nncomp.blocks.token_threads import Begin, Coded
 from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.copies_of import copied
 from nncomp.mixing.token_contexts import tokens_of_lanes
-from nncomp.mixing.token_predictor import TokenMixing, learned_values, new_mixing, resumed
+from nncomp.mixing.token_predictor import TokenMixing
+from nncomp.mixing.token_start import learned_values, new_mixing, resumed
 from nncomp.network.engine import Network
 from nncomp.network.state import State, new_state
 
@@ -50,7 +51,7 @@ def prime(network: Network, primer: bytes, lines_log2: int) -> Primed:
     network = Network(network.model) if type(network) is not Network else network
     ids = network.model.vocabulary.encode(primer)
     starts, first_ids = lane_starts(len(primer), 1), np.array([0, len(ids)])
-    mixing = new_mixing(len(primer), starts, 1 << lines_log2, model_start(network), network.model.networks)
+    mixing = new_mixing(len(primer), starts, 1 << lines_log2, model_start(network), *knowledge(network))
     text, states = np.frombuffer(primer, np.uint8).copy(), tuple(new_state(each.model, 1) for each in network.all)
     for _ in token_threads.encode(network, mixing, text, ids, first_ids, Begin(states=states), 1):
         pass  # nothing is coded

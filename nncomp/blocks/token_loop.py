@@ -251,7 +251,7 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
                 s.places[s.count[TOKENS]] = starts[lane] + here
             if here == 0:
                 prepare_token(m, lane, bits, lane_data, here)
-            begin_token(m, lane)
+            begin_token(m, lane, bits)
             node, count, low, bit = np.int64(1), groups, np.int64(0), np.int64(0)
             if decoding:
                 sum_up(scratch.groups[i], sums)

@@ -23,7 +23,8 @@ from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
-from nncomp.mixing.token_predictor import TokenMixing, learned_values, new_mixing
+from nncomp.mixing.token_predictor import TokenMixing
+from nncomp.mixing.token_start import learned_values, new_mixing
 from nncomp.network.choice import Choice, likely_codes
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
@@ -78,6 +79,12 @@ def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effor
 def model_start(network: Network) -> dict[str, NDArray[Any]]:
     """Return the start values of mixing of a model, unchecked."""
     return start_of(network.model.extra)
+
+
+def knowledge(network: Network) -> tuple[int, NDArray[np.uint32] | None]:
+    """Return what `new_mixing` asks for last: how many networks predict, and the entries of the n-gram table if there is one."""
+    ngrams = network.model.ngrams
+    return network.model.networks, None if ngrams is None else ngrams.entries.reshape(-1)
 
 
 def start_of(extra: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -138,7 +145,7 @@ def _known_tokens(
     starts = lane_starts(len(data), head.lanes)
     parts = lane_ids or [network.model.vocabulary.encode(data[low:high]) for low, high in pairwise(starts.tolist())]
     first_ids = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    mixing = new_mixing(len(data), starts, head.lines, start, network.model.networks)
+    mixing = new_mixing(len(data), starts, head.lines, start, *knowledge(network))
     return _Known(np.frombuffer(data, np.uint8).copy(), np.concatenate(parts), first_ids, mixing)
 
 
@@ -221,5 +228,5 @@ def opened(network: Network, payload: bytes, raw_bytes: int) -> Opened:
     vocabulary = network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
     starts = lane_starts(raw_bytes, head.lanes)
-    mixing = new_mixing(raw_bytes, starts, head.lines, model_start(network), network.model.networks)
+    mixing = new_mixing(raw_bytes, starts, head.lines, model_start(network), *knowledge(network))
     return Opened(head, words, range_coder.first_state(words), mixing)

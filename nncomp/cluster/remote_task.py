@@ -17,7 +17,7 @@ from typing import Any
 from distributed import WorkerPlugin
 
 from nncomp.errors import ModelError, NncompError, WorkerError
-from nncomp.network.registry import ModelFile, model_file
+from nncomp.network.registry import NGRAMS, ModelFile, model_file, models_folder, shipped_path
 from nncomp.stream.pipeline import Decoded, DecodeTask, EncodeTask
 from nncomp.version import VERSION, source_digest
 
@@ -81,7 +81,8 @@ def _run(order: Order) -> Any:
 
 
 class SentModel(WorkerPlugin):
-    """A model that Dask sends once to each worker, also to workers that join later.
+    """A model that Dask sends once to each worker, also to workers that join later; with its n-gram table if that does not come
+    with nncomp.
 
     The worker checks the model's hash, and again whenever it loads the model. `name` comes from the hash.
     """
@@ -91,6 +92,8 @@ class SentModel(WorkerPlugin):
     def __init__(self, model: ModelFile) -> None:
         self.model_id, self.content_hash, self.data = model.model_id, model.content_hash, bytes(model.read())
         self.name = f"nncomp-model-{self.content_hash.hex()[:32]}"
+        is_own = model.ngrams is not None and model.ngrams.path.parent != models_folder()
+        self.ngrams = bytes(model.ngrams.read()) if model.ngrams and is_own else None
 
     def setup(self, worker: Any) -> None:
         """Write the model into the worker's own folder. Raises ModelError when its data were altered."""
@@ -99,8 +102,12 @@ class SentModel(WorkerPlugin):
     def install(self, folder: Path) -> None:
         if hashlib.sha256(self.data).digest() != self.content_hash:
             raise ModelError("A model arrived altered at a worker: its hash is not that of the model that was sent.")
-        path = folder / f"{self.name}.safetensors"
+        place = folder / self.name
+        place.mkdir(exist_ok=True)
+        path = place / "model.safetensors"
         path.write_bytes(self.data)
+        if self.ngrams is not None:
+            (place / shipped_path(NGRAMS).name).write_bytes(self.ngrams)  # where it is looked for, by its hash
         _models[self.name] = model_file(path, self.model_id, self.content_hash)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
-from nncomp.mixing import match_model, mixer, vectors
+from nncomp.mixing import match_model, mixer, ngram_table, vectors
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT, STATES
 from nncomp.mixing.match_model import INPUTS_PER_MATCH, MATCHES
 from nncomp.mixing.token_contexts import all_contexts
@@ -23,7 +23,7 @@ from nncomp.mixing.token_histories import NETWORK_BINS, RECORD_MAPS
 
 MAX_BITS = 16  # decisions of a token
 NETWORK_INPUTS = 3
-OTHER_INPUTS = INPUTS_PER_MATCH * MATCHES + NETWORK_INPUTS + 1  # beside those of contexts: matches, network, bias
+OTHER_INPUTS = INPUTS_PER_MATCH * MATCHES + ngram_table.INPUTS + NETWORK_INPUTS + 1  # beside those of contexts; 1: the bias
 
 # What each selector picks its weight set by, and how many weight sets it has.
 SELECTOR_NAMES = "match", "node", "last byte", "format", "last token"
@@ -55,9 +55,14 @@ APART_CLASSES = 4  # how far the second network is from the first one, with its 
 ALL_SELECTORS = tuple(range(len(SELECTOR_NAMES)))
 
 
-def network_input(contexts: int) -> int:
-    """Return which input is the network's first one: contexts and matches come before."""
+def ngram_input(contexts: int) -> int:
+    """Return which input is the first one of the n-gram table: contexts and matches come before."""
     return INPUTS_PER_CONTEXT * contexts + INPUTS_PER_MATCH * MATCHES
+
+
+def network_input(contexts: int) -> int:
+    """Return which input is the network's first one."""
+    return ngram_input(contexts) + ngram_table.INPUTS
 
 
 def bias_input(contexts: int) -> int:
@@ -87,6 +92,7 @@ def shapes(contexts: int, selectors: int, networks: int = 1) -> dict[str, tuple[
         "records": (np.uint32, (contexts * RECORD_MAPS,)),
         "record_joint": (np.uint32, (contexts * RECORD_MAPS * NETWORK_BINS,)),
         "strength": (np.uint32, (MATCHES * match_model.CLASSES,)),
+        "ngram_strength": (np.uint32, (ngram_table.CLASSES * MAX_BITS,)),
         "map_1": (np.uint32, (match_apm_contexts(networks) * mixer.APM_POINTS,)),
     }
 

@@ -1,4 +1,4 @@
-"""Mixing on tokens: the network's probability of each decision, sharpened by what the block itself has shown.
+"""Mixing on tokens: the network's probability of each decision, sharpened by what the block itself and the n-gram table show.
 
 A token of a vocabulary of 2**bits is `bits` decisions, most significant first: a path down a tree. All lanes of a block share
 what is learned, and are coded in lane order within a step. The caller walks the tree. For each token of a lane it calls
@@ -12,23 +12,19 @@ the network's inside, of files or of the coder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nncomp.machine.kernels import inlined
 from nncomp.machine.prefetch import prefetch
-from nncomp.mixing import byte_contexts, match_model, mixer, start_values, token_contexts, token_histories
-from nncomp.mixing.arithmetic import BIAS, COUNT_BITS, combine, flat, limited, stretch
+from nncomp.mixing import byte_contexts, match_model, mixer, ngram_table, token_contexts, token_histories
+from nncomp.mixing.arithmetic import combine, flat, limited, stretch
 from nncomp.mixing.bit_histories import INPUTS_PER_CONTEXT
-from nncomp.mixing.copies_of import copied
 from nncomp.mixing.match_model import COMPARED, EXPECTED, LENGTH, MATCHES, MISSES, POINTER
 from nncomp.mixing.mixer import APM_CONTEXT, Mixer, MixerScratch
 from nncomp.mixing.start_values import (
     APART_CLASSES,
-    APMS,
     BY_FORMAT,
     BY_LAST_BYTE,
     BY_LAST_TOKEN,
@@ -43,20 +39,14 @@ from nncomp.mixing.start_values import (
     MAX_BITS,
     NETWORK_INPUTS,
     NETWORK_LEVELS,
-    NODE_APM_CONTEXTS,
     NODES,
     SETS_START,
     TOKENS_BITS,
-    WEIGHT_SETS,
 )
 
 MATCH_LEAST = (5, 2)  # tokens that must agree before a match is followed
 _MISSES_TO_LEAVE = 0xF  # four in a row: a match is followed no more
 _APM_SHARES = (4, 2, 2)  # eighths: of the mixed prediction, and of each APM
-# Rates of learning, see mixer.learn: of the final mixers, of the selector by match, of the other selectors.
-_FINAL_RATES, _MATCH_RATES, _OTHER_RATES = (100, 20_000, 5), (2400, 160_000, 5), (800, 160_000, 5)
-CONTEXT_MAPS = "histories", "joint", "records", "record_joint"  # the start values of the maps of `TokenHistories`, in its order
-_START_COUNT = 60  # of an adaptive probability in a model file, at most: so it goes on learning
 
 
 class TokenConstants(NamedTuple):
@@ -76,6 +66,7 @@ class TokenMemory(NamedTuple):
     texts: byte_contexts.Text  # of each lane
     tokens: token_contexts.Tokens
     matches: match_model.Matches
+    ngrams: ngram_table.Ngrams
     histories: token_histories.TokenHistories
     mixer: Mixer
     apms: Any  # see start_values.APM_NAMES
@@ -88,6 +79,8 @@ class TokenScratch(NamedTuple):
     sources: Any  # (SOURCES,) int64: what each source has for the token at hand
     hashes: Any  # (L, N) int64: the hash of each context in use, for each lane's next token
     places: token_histories.Places
+    ngram_hashes: Any  # (L, 4) int64: the hash of each order, for each lane's next token
+    ngram: Any  # (4,) int64, see ngram_table.TOKEN
     heads: Any  # (MATCHES,) int64: where each match's table has the last tokens
     network: Any  # (3,) int64, see BY_TOKEN
     mixing: MixerScratch
@@ -117,6 +110,9 @@ def prepare_token(m: TokenMixing, lane: int, bits: int, data: Any, at: int) -> N
     token_contexts.set_sources(scratch.sources, memory.tokens, text, matches, m.constants.starts[lane], lane, data, at)
     token_contexts.hash_contexts(hashes, scratch.sources, m.constants.contexts, lane, at)
     token_histories.ask_for_roots(memory.histories, hashes)
+    t4 = token_contexts.token_before(memory.tokens, m.constants.starts[lane], lane, np.int64(4))
+    ngram_table.hash_ngrams(scratch.ngram_hashes[lane], scratch.sources, t4)
+    ngram_table.ask_for_entries(memory.ngrams, scratch.ngram_hashes[lane])
     b1 = np.int64(data[at - 1]) if at > 0 else np.int64(0)
     _ask_for_node(m, lane, np.int64(1), b1)
     sets = memory.mixer.sets
@@ -125,9 +121,10 @@ def prepare_token(m: TokenMixing, lane: int, bits: int, data: Any, at: int) -> N
 
 
 @inlined
-def begin_token(m: TokenMixing, lane: int) -> None:
-    """Set all contexts for the next token of the lane, which has been prepared."""
+def begin_token(m: TokenMixing, lane: int, bits: int) -> None:
+    """Set all contexts for the next token of the lane, of `bits` decisions, which has been prepared."""
     token_histories.begin_contexts(m.scratch.places, m.scratch.hashes[lane])
+    ngram_table.look_up(m.memory.ngrams, m.scratch.ngram, m.scratch.ngram_hashes[lane], bits)
 
 
 @inlined
@@ -221,6 +218,9 @@ def predict(m: TokenMixing, lane: int, bits: int, depth: int, node: int, network
     at = INPUTS_PER_CONTEXT * contexts
     sure = match_model.predict_matches(memory.matches, lane, inputs, at, bits, depth, node)
     at += match_model.INPUTS_PER_MATCH * MATCHES
+    sure_of_ngram = ngram_table.predict_ngrams(memory.ngrams, m.scratch.ngram, inputs, at, bits, depth, node)
+    sure = sure if sure > 0 else sure_of_ngram
+    at += ngram_table.INPUTS
     inputs[at] = stretched
     inputs[at + 1] = flat(network)
     inputs[at + 2] = limited(stretch(mixer.refine_by(memory.network_map, by_token, stretched)) - stretched)
@@ -248,6 +248,7 @@ def update(m: TokenMixing, lane: int, bit: int) -> None:
     mixer.update_apms(memory.apms, mixing, bit)
     mixer.update_apm(memory.network_map, m.scratch.network[BY_TOKEN], m.scratch.network[STRETCHED], bit)
     match_model.update_matches(memory.matches, lane, bit)
+    ngram_table.update_ngrams(memory.ngrams, m.scratch.ngram, bit)
 
 
 @inlined
@@ -303,84 +304,3 @@ def _follow_match(m: TokenMixing, lane: int, k: int, token: int, place: int) -> 
         if starts[other] < s[POINTER] <= starts[other] + counts[other]:
             s[EXPECTED] = np.int64(ids[s[POINTER]])
     match_model.set_class(s, k)
-
-
-def learned_values(m: TokenMixing) -> dict[str, NDArray[Any]]:
-    """Return the start values (`start_values.shapes`) as a block has left them.
-
-    Counts are lowered, so that they go on learning.
-    """
-    memory, mask = m.memory, np.uint32((1 << COUNT_BITS) - 1)
-    learned = dict(zip(CONTEXT_MAPS, memory.histories[-len(CONTEXT_MAPS) :], strict=True))
-    learned["strength"], learned["map_1"] = memory.matches.strength, memory.apms[1]
-    return {
-        "contexts": m.constants.contexts.astype(np.uint8),
-        "row_sets": m.constants.selectors.astype(np.uint8),
-        "weights": mixer.learned_first(memory.mixer.sets),
-        "final_weights": mixer.learned_first(memory.mixer.finals),
-        **{name: (array & ~mask) | np.minimum(array & mask, np.uint32(_START_COUNT)) for name, array in learned.items()},
-    }
-
-
-def resumed(m: TokenMixing, raw_bytes: int) -> TokenMixing:
-    """Return a copy of the predictor of one lane whose bytes are all there, with room for `raw_bytes` more."""
-    fields = m.memory._asdict()
-    old = fields.pop("histories")
-    histories = token_histories.new_histories(old.table.size // token_histories.LINE_BYTES, *copied(old[2:]))
-    histories.table[:] = old.table
-    memory = TokenMemory(histories=histories, **{name: copied(part) for name, part in fields.items()})
-    ids = np.concatenate([memory.tokens.ids, np.zeros(raw_bytes, np.int32)])
-    memory = memory._replace(tokens=memory.tokens._replace(ids=ids))
-    starts = m.constants.starts + np.array([0, raw_bytes])
-    return TokenMixing(m.constants._replace(starts=starts), memory, copied(m.scratch))
-
-
-def rates_of(selectors: Sequence[int]) -> NDArray[np.int64]:
-    """Return the rates of learning of the final mixers and of each of these selectors, shape (1 + R, 3)."""
-    return np.array([_FINAL_RATES, *(_MATCH_RATES if k == BY_MATCH else _OTHER_RATES for k in selectors)], np.int64)
-
-
-def new_mixing(
-    raw_bytes: int, starts: NDArray[np.int64], lines: int, given: dict[str, NDArray[Any]], networks: int = 1
-) -> TokenMixing:
-    """Return the predictor of `raw_bytes` bytes in lanes that begin at `starts` (L + 1,), with `lines` lines of hash table.
-
-    The tables of matches have as many entries as there are lines. One or two networks predict.
-
-    `given` are the start values of the model (`start_values.shapes`). Raises ModelError for missing and damaged ones.
-    """
-    lanes = len(starts) - 1
-    start = {name: array.copy() for name, array in start_values.check_start(given, networks).items()}
-    contexts, selectors = start_values.chosen_parts(start)
-    count, by_node = len(contexts), min(lines, NODE_APM_CONTEXTS)
-    mixing = mixer.new_mixer_scratch(start_values.input_count(count, networks), len(selectors), len(FINAL_WEIGHT_SETS), APMS)
-    mixing.inputs[start_values.bias_input(count)] = BIAS
-    return TokenMixing(
-        TokenConstants(
-            contexts=np.array(contexts, np.int64),
-            selectors=np.array(selectors, np.int64),
-            rates=rates_of(selectors),
-            starts=np.asarray(starts, np.int64),
-            apm_mask=np.int64(by_node - 1),
-            networks=np.int64(networks),
-        ),
-        TokenMemory(
-            texts=byte_contexts.new_text(lanes),
-            tokens=token_contexts.new_tokens(raw_bytes, lanes),
-            matches=match_model.new_matches(lanes, lines, start["strength"]),
-            histories=token_histories.new_histories(lines, *(start[name] for name in CONTEXT_MAPS)),
-            mixer=Mixer(
-                mixer.new_sets(sum(WEIGHT_SETS), start["weights"]), mixer.new_sets(sum(FINAL_WEIGHT_SETS), start["final_weights"])
-            ),
-            apms=(mixer.new_apm(by_node), start["map_1"]),
-            network_map=mixer.new_apm(by_node),
-        ),
-        TokenScratch(
-            sources=np.zeros(token_contexts.SOURCES, np.int64),
-            hashes=np.zeros((lanes, count), np.int64),
-            places=token_histories.new_places(count),
-            heads=np.zeros(MATCHES, np.int64),
-            network=np.zeros(3, np.int64),
-            mixing=mixing,
-        ),
-    )

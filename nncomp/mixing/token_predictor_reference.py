@@ -22,6 +22,7 @@ from nncomp.mixing.byte_predictor_reference import (
     predict_matches,
     stretch,
 )
+from nncomp.mixing.ngram_table_reference import NgramTable
 from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, FIRST_SETS, NODE_APM_CONTEXTS, OTHER_INPUTS
 from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
@@ -89,10 +90,19 @@ class TokenReference:
 
     The tables of matches have as many entries.
 
-    `given` are the start values of a model (`start_values.shapes`) of one or two networks.
+    `given` are the start values of a model (`start_values.shapes`) of one or two networks, `ngrams` the entries of its n-gram
+    table.
     """
 
-    def __init__(self, bits: int, starts: Sequence[int], lines: int, given: Mapping[str, Any], networks: int = 1) -> None:
+    def __init__(
+        self,
+        bits: int,
+        starts: Sequence[int],
+        lines: int,
+        given: Mapping[str, Any],
+        networks: int = 1,
+        ngrams: Sequence[int] = (0,) * 16,
+    ) -> None:
         lanes, matches = len(starts) - 1, len(MATCH_LEAST)
         self.bits, self.history = bits, History(starts)
         self.by_node = min(lines, NODE_APM_CONTEXTS)  # contexts of the APMs by node
@@ -113,6 +123,7 @@ class TokenReference:
         self.matches = [
             [TokenMatch(lines, *part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)
         ]
+        self.ngrams = NgramTable(bits, ngrams, start["ngram_strength"])
         self.texts = [Text() for _ in range(lanes)]
         self.data = [bytearray() for _ in range(lanes)]
         self.contexts: list[list[int]] = [[] for _ in range(lanes)]  # of each lane's next token
@@ -173,13 +184,16 @@ class TokenReference:
         if not self.data[lane]:
             self.set_contexts(lane)
         self.histories.begin(self.contexts[lane])
+        self.ngrams.begin(self.history.last_tokens(lane, 5))
 
     def predict(self, lane: int, depth: int, node: int, network: int, second: int | None = None) -> int:
         """Return p1 (1..65535) of the decision at `node` (a 1 and the token's `depth` decisions so far).
 
         `network` is the network's p1 of it, `second` that of the second network if there is one.
         """
-        more, sure, self.votes = predict_matches(self.matches[lane], self.bits, depth, node)
+        more, sure, votes = predict_matches(self.matches[lane], self.bits, depth, node)
+        from_ngrams, sure_of_ngrams, more_votes = self.ngrams.predict(depth, node)
+        sure, self.votes = sure or sure_of_ngrams, votes + more_votes
         net, late = stretch(network), int(2 * depth >= self.bits)
         inputs = self.histories.inputs(node, depth, net)
         (b1,), (t1,) = last_bytes(self.data[lane], 1), self.history.last_tokens(lane, 1)
@@ -199,7 +213,7 @@ class TokenReference:
         for x in from_second:
             context = 4 * context + sum(x - net >= bound for bound in (-128, 0, 128))
         return self.mixer.predict(
-            [*inputs, *more, *from_network, 256, *from_second],
+            [*inputs, *more, *from_ngrams, *from_network, 256, *from_second],
             [by[k] for k in self.selectors],
             [16 * sure + depth, by_node],
             [combine(node, b1) % self.by_node, context],

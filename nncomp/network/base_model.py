@@ -6,7 +6,6 @@ other arrays from it. Knows nothing of where files are.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -40,15 +39,3 @@ def joined(own: Tensors, base: Tensors) -> Tensors:
             raise ModelError(f"The model's array {name} does not fit the array of its base; the model file is damaged.")
         both[name] = np.concatenate([base[name], own[name]])
     return both
-
-
-def check_named(claimed: object, data: Any, which: str) -> Any:
-    """Return the bytes of a model file that another one names; raises ModelError unless they have the hash that it claims.
-
-    `which` says which model of which file is meant, for messages.
-    """
-    if data is None:
-        raise ModelError(f"{which} was not found: its SHA-256 is {claimed!r:.80}.")
-    if hashlib.sha256(data).hexdigest() != claimed:
-        raise ModelError(f"{which} is another one than was found.")
-    return data

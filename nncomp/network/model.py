@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
-from nncomp.network.base_model import check_named, joined, own_tensors
+from nncomp.network.base_model import joined, own_tensors
 from nncomp.network.code import CodeTable, check_code, code_table
+from nncomp.network.ngram_file import NgramTable, parse_ngrams
 from nncomp.network.registry import ModelFile
 from nncomp.network.tensors import read_tensors
 from nncomp.network.vocabulary import Vocabulary
@@ -44,6 +46,7 @@ LOGIT_MAX = 1 << 20
 FREQUENCY_BITS = 23
 _MAX_WIDTH, _MAX_LAYERS, _MAX_FILE_BYTES = 4096, 64, 1 << 30
 _BIAS_MAX = 1 << 52
+_NO_FILES: dict[str, Any] = {}
 
 _I8, _I32, _I64, _U8 = np.int8, np.int32, np.int64, np.uint8
 
@@ -145,7 +148,7 @@ def _check_second(second: Model, model: Model) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network, its vocabulary, and the record of how it was made; perhaps a second network."""
+    """A network, its vocabulary, and the record of how it was made; perhaps a second network and an n-gram table."""
 
     arrays: Arrays
     vocabulary: Vocabulary
@@ -154,11 +157,14 @@ class Model:
     extra: dict[str, NDArray[Any]] = field(repr=False, default_factory=dict)  # arrays of other parts (mixing)
     code: CodeTable | None = field(repr=False, default=None)
     second: Model | None = field(repr=False, default=None)  # whose network predicts too, for the same tokens and groups
+    ngrams: NgramTable | None = field(repr=False, default=None)  # of the same tokens
 
     def __post_init__(self) -> None:
         _check_sizes(self.sizes, self.vocabulary)
         if self.second:
             _check_second(self.second, self)
+        if self.ngrams and self.ngrams.vocab_size != self.vocabulary.size:
+            raise ModelError(f"The n-gram table of the model is for {self.ngrams.vocab_size} tokens, not for its own.")
         s = self.sizes
         names = ("vocab_size", "group_count", "width", "layer_count", "state_width", "mlp_width", "group_mlp_width")
         for name, (dtype, dims) in expected_arrays(*(s[name] for name in names)).items():
@@ -194,7 +200,7 @@ def save_model(model: Model, path: Path, base: bytes | None = None, second: byte
     """Write the model to `path` and return the SHA-256 of the file, hexadecimal.
 
     Beside a `base` (the bytes of its file) only what the base lacks is written. `second` are the bytes of the file of the model's
-    second network, which the new file only names.
+    second network, which the new file only names, as it does the file of the n-gram table.
     """
     from safetensors.numpy import load, save
 
@@ -216,6 +222,8 @@ def save_model(model: Model, path: Path, base: bytes | None = None, second: byte
     if model.second is not None:
         assert second is not None
         header["second"] = hashlib.sha256(second).hexdigest()
+    if model.ngrams is not None:
+        header["ngrams"] = model.ngrams.content_hash
     data = save(tensors, metadata=header)
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(data)
@@ -228,8 +236,8 @@ def _is_same(a: NDArray[Any], b: NDArray[Any] | None) -> bool:
 
 
 def read_model(file: ModelFile) -> Model:
-    """Read and check a model, with its base and its second network if it has them. Raises ModelError, naming what is wrong."""
-    return parse_model(file.read(), str(file.path), file.read_base(), file.read_second())
+    """Read and check a model, with the files that it names. Raises ModelError, naming what is wrong."""
+    return parse_model(file.read(), str(file.path), file.read_named())
 
 
 def load_model(path: Path) -> Model:
@@ -244,15 +252,26 @@ def load_model(path: Path) -> Model:
     return parse_model(data, str(path))
 
 
-def parse_model(data: Any, name: str, base: Any = None, second: Any = None) -> Model:
-    """Return the model in the bytes of a model file, of its base and of its second network, if it has them. Raises ModelError.
+def by_hash(*files: bytes) -> dict[str, bytes]:
+    """Return the bytes of files by their SHA-256, hexadecimal, as `parse_model` takes those that a model file may name."""
+    return {hashlib.sha256(data).hexdigest(): data for data in files}
 
-    `name` is for messages. The others are anything with a buffer. The model's arrays are views of it, so it must stay as it is.
+
+def parse_model(data: Any, name: str, others: Mapping[str, Any] = _NO_FILES) -> Model:
+    """Return the model in the bytes of a model file and of the files that it names: its base, its second network's, its n-gram
+    table's. Raises ModelError.
+
+    `name` is for messages. `others` are the bytes of files by their SHA-256, hexadecimal. The bytes of a file are anything with
+    a buffer. The model's arrays are views of it, so it must stay as it is.
     """
+    return _parse(data, name, others, is_second=False)
+
+
+def _parse(data: Any, name: str, others: Mapping[str, Any], is_second: bool) -> Model:
     try:
         tensors, header = read_tensors(data)
         kind, sizes_text, record = header["format"], header["sizes"], json.loads(header["record"])
-        sizes, claimed, claimed_second = json.loads(sizes_text), header.get("base"), header.get("second")
+        sizes = json.loads(sizes_text)
         if not all(type(size) is int for size in sizes.values()):
             raise ValueError("its sizes are not all integers")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -260,18 +279,27 @@ def parse_model(data: Any, name: str, base: Any = None, second: Any = None) -> M
     if kind != MODEL_FORMAT:
         raise ModelError(f"{name} is a model of the kind {kind!r}; this version reads {MODEL_FORMAT!r}.")
     try:
-        if claimed is not None:
-            tensors = joined(tensors, _tensors_of_base(check_named(claimed, base, f"The base of the model {name}"), name))
+        if "base" in header:
+            tensors = joined(tensors, _tensors_of_base(_named(header["base"], others, f"The base of the model {name}"), name))
         arrays = Arrays(**{field_name: tensors[field_name] for field_name in Arrays._fields})
         vocabulary = _read_vocabulary(tensors)
         extra = {key.removeprefix("extra."): value for key, value in tensors.items() if key.startswith("extra.")}
-        code, other = code_table(tensors, sizes), None
-        if claimed_second is not None:
+        code, second, ngrams = code_table(tensors, sizes), None, None
+        if "second" in header:
             which = f"The second network of the model {name}"
-            other = parse_model(check_named(claimed_second, second, which), which)
-        return Model(arrays, vocabulary, sizes, record, extra, code, other)
+            second = _parse(_named(header["second"], others, which), which, others, is_second=True)
+        if "ngrams" in header and not is_second:  # of a second network only its predictions are used
+            ngrams = parse_ngrams(_named(header["ngrams"], others, f"The n-gram table of the model {name}"), header["ngrams"])
+        return Model(arrays, vocabulary, sizes, record, extra, code, second, ngrams)
     except KeyError as error:
         raise ModelError(f"{name} lacks the array or size {error}; the model file is damaged or of another version.") from error
+
+
+def _named(claimed: str, others: Mapping[str, Any], which: str) -> Any:
+    """Return the bytes of a file that a model file names. `which` says which file of which model is meant, for the message."""
+    if claimed not in others:
+        raise ModelError(f"{which} was not found: its SHA-256 is {claimed!r:.80}.")
+    return others[claimed]
 
 
 def _tensors_of_base(data: Any, name: str) -> dict[str, NDArray[Any]]:

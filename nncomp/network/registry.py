@@ -16,12 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from nncomp.errors import ModelError
-from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, OWN_MODEL
+from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, NO_MODEL, OWN_MODEL
 from nncomp.machine import kernel_cache
 from nncomp.version import PACKAGE
 
 Bytes = bytes | mmap.mmap
 MAX_BYTES = 1 << 30  # of a model file
+NGRAMS = "ngrams"  # the name of the file of the n-gram table
+NAMED = "base", "second", "ngrams"  # in the head of a model file: the hashes of other files
 _REMEMBERED = 64  # versions of files whose hash is remembered
 _YOUNG_NS = 2 * 10**9  # a file that was written so short a time ago may be written again without a sign of it
 _MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find which other files it names
@@ -29,7 +31,7 @@ _MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find which other f
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file: its id, the SHA-256 of its bytes, the device of torch that runs its network ("": none), its base."""
+    """A model file: its id, the SHA-256 of its bytes, the device of torch that runs its network ("": none), what it names."""
 
     path: Path
     model_id: int
@@ -37,11 +39,16 @@ class ModelFile:
     device: str = ""
     base: ModelFile | None = None  # the model whose layers this model builds on
     second: ModelFile | None = None  # the model whose network predicts beside this one's
+    ngrams: ModelFile | None = None  # the file of the n-gram table
 
     @property
     def hash8(self) -> bytes:
         """The part of the hash that a frame holds."""
         return self.content_hash[:MODEL_HASH_BYTES]
+
+    @property
+    def _named(self) -> list[ModelFile]:
+        return [file for file in (self.base, self.second, self.ngrams) if file]
 
     @property
     def can_be_base(self) -> bool:
@@ -52,17 +59,18 @@ class ModelFile:
     def size_bytes(self) -> int:
         """The size of the file and of those that it names together; raises ModelError when a file cannot be read."""
         try:
-            return self.path.stat().st_size + sum(file.size_bytes for file in (self.base, self.second) if file)
+            return self.path.stat().st_size + sum(file.size_bytes for file in self._named)
         except OSError as error:
             raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
 
-    def read_base(self) -> Bytes | None:
-        """Return the bytes of the base, or None for a model without a base; raises ModelError as `read` does."""
-        return self.base.read() if self.base else None
+    @property
+    def ngram_bytes(self) -> int:
+        """The size of the n-gram table's file, which is read where it is used and never copied; 0 where there is none."""
+        return self.ngrams.size_bytes if self.ngrams else 0
 
-    def read_second(self) -> Bytes | None:
-        """Return the bytes of the second network's file, or None where there is none; raises ModelError as `read` does."""
-        return self.second.read() if self.second else None
+    def read_named(self) -> dict[str, Bytes]:
+        """Return the bytes of the files that this one names, by their SHA-256, hexadecimal; raises ModelError as `read` does."""
+        return {file.content_hash.hex(): file.read() for file in self._named}
 
     def read(self) -> Bytes:
         """Return the bytes of the file; raises ModelError if they are too many, or changed since the hash was taken.
@@ -117,14 +125,18 @@ def open_model(name_or_path: str | Path) -> ModelFile:
 
 
 def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
-    """Return the model at a path. Files that its head names are searched among the models that come with nncomp."""
-    claimed, others = _claimed_files(path, *_version(path)), dict[str, ModelFile]()
-    for name, other_id in MODEL_IDS.items() if any(claimed) else ():
-        shipped = shipped_path(name)
-        if shipped.is_file() and (found := _content_hash(shipped)).hex() in claimed:
-            others[found.hex()] = ModelFile(shipped, other_id, found)
-    base, second = (others.get(each) for each in claimed)
-    return ModelFile(path, model_id, content_hash, base=base, second=second)
+    """Return the model at a path. Files that its head names are searched among those that come with nncomp; an n-gram table of
+    the name NGRAMS may be beside the model, too."""
+    claimed, found = _claimed_files(path, *_version(path)), dict[str, ModelFile]()
+    ids = MODEL_IDS | {NGRAMS: NO_MODEL} if any(claimed) else {}
+    places = [(shipped_path(name), number) for name, number in ids.items()]
+    if claimed[-1]:
+        places.append((path.with_name(shipped_path(NGRAMS).name), NO_MODEL))
+    for place, number in places:
+        if place.is_file() and (digest := _content_hash(place)).hex() in claimed:
+            found.setdefault(digest.hex(), ModelFile(place, number, digest))
+    base, second, ngrams = (found.get(each) for each in claimed)
+    return ModelFile(path, model_id, content_hash, base=base, second=second, ngrams=ngrams)
 
 
 def _version(path: Path) -> tuple[int, ...]:
@@ -137,16 +149,16 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _claimed_files(path: Path, *version: int) -> tuple[str, str]:
-    """Return the hashes of the base and of the second network's file that the head of a model file names; "" for none."""
+def _claimed_files(path: Path, *version: int) -> tuple[str, ...]:
+    """Return the hashes of the files that the head of a model file names, by NAMED; "" for none."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             head = json.loads(file.read(size)) if size <= _MAX_HEAD_BYTES else {}
-        base, second = (head["__metadata__"].get(name) for name in ("base", "second"))
+        claimed = [head["__metadata__"].get(name) for name in NAMED]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return "", ""
-    return base if isinstance(base, str) else "", second if isinstance(second, str) else ""
+        return ("",) * len(NAMED)
+    return tuple(each if isinstance(each, str) else "" for each in claimed)
 
 
 def installed_model(name: str) -> ModelFile | None:

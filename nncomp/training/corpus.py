@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,6 +186,18 @@ def joined(pieces: Iterable[bytes], least_bytes: int) -> Iterator[bytes]:
             together.clear()
     if together:
         yield bytes(together)
+
+
+def together(corpora: Sequence[Corpus]) -> Corpus:
+    """Return the documents of several corpora as one corpus."""
+    first = np.cumsum([0, *(len(corpus.paths) for corpus in corpora)])
+    return Corpus(
+        paths=tuple(path for corpus in corpora for path in corpus.paths),
+        files=np.concatenate([corpus.files + begin for corpus, begin in zip(corpora, first, strict=False)]),
+        offsets=np.concatenate([corpus.offsets for corpus in corpora]),
+        sizes=np.concatenate([corpus.sizes for corpus in corpora]),
+        digests=np.concatenate([corpus.digests for corpus in corpora]),
+    )
 
 
 def _changed(path: str) -> DataError:

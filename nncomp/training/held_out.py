@@ -1,7 +1,8 @@
 """Which text a training learns from, and which it is measured on.
 
 Without text given for measuring, some of the training text is held out: documents where there are many, else pieces of the
-documents. The choice is the same each time. Knows nothing of networks.
+documents. The choice is the same each time. Likewise some documents are left out where n-grams are counted. Knows nothing of
+networks.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncomp.errors import DataError
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.text_files import Report
 
 _SHARE = 50  # one document in 50 is held out, or one byte in 50
+_LEFT_OUT_SHARE = 16  # one document in so many is not counted for an n-gram table
 _MOST_BYTES = 3_000_000
 _PIECE_BYTES, _LEAST_BYTES = 40_000, 1_000
 _READ_BYTES = 1 << 20
@@ -49,6 +52,21 @@ def hold_out(corpus: Corpus) -> Texts:
     if held.any():
         return Texts(corpus.part(~held), corpus.part(held), corpus.part(~held))
     return hold_out_pieces(corpus)
+
+
+def left_out(corpus: Corpus) -> Corpus:
+    """Return the documents that are not counted for an n-gram table, chosen by their hashes; all where there would be none."""
+    chosen = _is_left_out(corpus)
+    return corpus.part(chosen) if chosen.any() else corpus
+
+
+def counted(corpus: Corpus) -> Corpus:
+    """Return the documents that are counted for an n-gram table."""
+    return corpus.part(~_is_left_out(corpus))
+
+
+def _is_left_out(corpus: Corpus) -> NDArray[np.bool_]:
+    return np.asarray(np.ascontiguousarray(corpus.digests[:, 4:8]).view("<u4").ravel() % _LEFT_OUT_SHARE == 0)
 
 
 def hold_out_pieces(corpus: Corpus) -> Texts:

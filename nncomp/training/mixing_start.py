@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.blocks.token_payload import encode_and_learn, start_extra, start_of
-from nncomp.mixing import match_model, mixer
+from nncomp.mixing import match_model, mixer, ngram_table
 from nncomp.mixing.arithmetic import COUNT_BITS
 from nncomp.mixing.bit_histories import STATES, new_state_maps
 from nncomp.mixing.match_model import MATCHES
@@ -33,15 +33,16 @@ from nncomp.mixing.token_histories import RECORD_MAPS, new_joint_maps, new_recor
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
 from nncomp.training.corpus import Corpus, Span
+from nncomp.training.held_out import left_out
 
 _PIECE_BYTES = 30_000
 _ALL, _LANE, _KIB, _2_KIB, _4_KIB, _8_KIB, _16_KIB, _32_KIB = range(8)  # reaches
 # The contexts of the token tree that a model uses, by source and reach: a usual model; a model of two networks, which has time
 # for more of them; a quick model and its selectors.
 _USUAL = (
-    *((source, _ALL) for source in (2, 3, 4, 7, 9, 11, 14, 21, 22, 23, 24)),
-    *((source, _LANE) for source in (0, 1, 6, 10, 12, 13, 15, 17, 19)),
-    *((0, _KIB), (17, _2_KIB), (1, _4_KIB), (19, _8_KIB)),
+    *((source, _ALL) for source in (2, 3, 4, 7, 11, 14, 21, 22, 23, 24)),
+    *((source, _LANE) for source in (0, 1, 10, 12, 13, 15, 17, 19)),
+    *((0, _KIB), (6, _KIB), (17, _2_KIB), (1, _4_KIB), (12, _8_KIB), (19, _8_KIB)),
 )
 _MANY = (
     *((source, _ALL) for source in (2, 3, 4, 7, 11, 14, 21, 22, 23, 24)),
@@ -51,14 +52,15 @@ _MANY = (
 )
 _QUICK = (
     *((source, _ALL) for source in (0, 1, 2, 12, 22)),
-    *((source, _LANE) for source in (6, 12, 13, 17, 19)),
-    *((1, _4_KIB), (19, _8_KIB)),
+    *((source, _LANE) for source in (13, 17, 19)),
+    *((6, _KIB), (1, _4_KIB), (19, _8_KIB)),
 )
 _QUICK_SELECTORS = (1, 3, 4)
 
 # Plain weights; mixer.WEIGHT_ONE is 1.
 _CONTEXT_WEIGHTS = (4000, 1000)  # of a context's two inputs
 _MATCH_WEIGHTS = (8000, 0)
+_NGRAM_WEIGHTS = (4000, 0)
 _NETWORK_WEIGHTS = (45000, 0, 0)
 _STRENGTH_SLOPE = 2
 
@@ -72,7 +74,7 @@ def plain_values(
     """
     count = len(contexts)
     first = np.zeros(input_count(count, networks), np.int32)
-    first[: bias_input(count)] = (*_CONTEXT_WEIGHTS * count, *_MATCH_WEIGHTS * MATCHES, *_NETWORK_WEIGHTS)
+    first[: bias_input(count)] = (*_CONTEXT_WEIGHTS * count, *_MATCH_WEIGHTS * MATCHES, *_NGRAM_WEIGHTS, *_NETWORK_WEIGHTS)
     return {
         "contexts": np.array(contexts, np.uint8),
         "row_sets": np.array(selectors, np.uint8),
@@ -83,6 +85,7 @@ def plain_values(
         "records": new_record_maps(count),
         "record_joint": new_joint_maps(count, RECORD_MAPS),
         "strength": match_model.first_strength(_STRENGTH_SLOPE),
+        "ngram_strength": ngram_table.first_strength(),
         "map_1": mixer.new_apm(match_apm_contexts(networks)),
     }
 
@@ -98,18 +101,25 @@ def first_values(init: Model | None = None, is_quick: bool = False) -> dict[str,
     return plain_values(tuple(sorted(context(*one) for one in chosen)), selectors)
 
 
-def values_of_two() -> dict[str, NDArray[Any]]:
-    """Return plain values for a model of two networks."""
-    return plain_values(tuple(sorted(context(*one) for one in _MANY)), networks=2)
+def values_anew(model: Model) -> dict[str, NDArray[Any]]:
+    """Return plain values for a model that is made of parts: with the contexts and selectors that a new model would have.
+
+    It has few of them where the model has few selectors, and more where it has two networks.
+    """
+    if model.second is not None:
+        return plain_values(tuple(sorted(context(*one) for one in _MANY)), networks=2)
+    return first_values(is_quick=len(chosen_parts(start_of(model.extra))[1]) < len(ALL_SELECTORS))
 
 
 def learn_start_values(model: Model, corpus: Corpus, total_bytes: int, seed: int, plain: dict[str, NDArray[Any]]) -> Model:
     """Return the model with start values of mixing, learned from `plain` values on about `total_bytes` of the corpus.
 
-    Each file of the corpus gives as many documents as each other file. What a document leaves suits documents of its kind. So the
-    start values are the mean of what each document left, without the first quarter of them.
+    Each file of the corpus gives as many documents as each other file; of a model with an n-gram table, documents that were not
+    counted for it. What a document leaves suits documents of its kind. So the start values are the mean of what each document
+    left, without the first quarter of them.
     """
     packed, values = Network(model), plain
+    corpus = left_out(corpus) if model.ngrams else corpus  # an n-gram table is surer of texts that were counted for it
     spans, mean = _draw(corpus, total_bytes, np.random.default_rng(seed)), _Mean()
     for i, piece in enumerate(corpus.spans(spans)):
         values = encode_and_learn(packed, piece, values).learned

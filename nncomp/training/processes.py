@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import time
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from nncomp.errors import DataError
 
 _PATIENCE = timedelta(days=1)  # of a process that waits for another: the others wait while the first one reads the corpus
+_LET_GO_S = 0.2
 
 
 def use_threads(count: int) -> None:
@@ -107,6 +109,7 @@ class Processes:
         if self.count > 1:
             dist.destroy_process_group()
             gc.collect()  # takes the group away with its threads: one that let go of a tensor while Python ends would abort it
+            time.sleep(_LET_GO_S)  # a thread that waits for Python's lock to let go of one has it now
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 

@@ -256,7 +256,8 @@ def finish(plan: RunPlan, out: Path, report: Report) -> str:
     report(f"integer model, bits per byte without mixing: {record['valid_bpb_integer']['all']:.4f}")
     if plan.codes:
         model = learn_codes(model, [texts.learned], CodePlan(plan.codes), report)
-    model = replace(model, extra={TRAINED_ON: np.load(plan.folder / "documents.npy")})
+    ngrams = plan.init.ngrams if plan.init else None
+    model = replace(model, extra={TRAINED_ON: np.load(plan.folder / "documents.npy")}, ngrams=ngrams)
     plain = first_values(plan.init, plan.has_quick_mixing)
     start_bytes = min(_START_BYTES, texts.learned.total_bytes)
     return save_model(learn_start_values(model, texts.learned, start_bytes, 0, plain), out, plan.base)

@@ -21,9 +21,9 @@ from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, 
 from nncomp.format.payloads import BytesHead, TokensHead, primer_bytes
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
-from nncomp.network.model import parse_model
+from nncomp.network.model import by_hash, parse_model
 from tests.golden import texts
-from tests.golden.models import CODED, EXTREME, FEW, REACH, SMALL, TWO, WORDS, model_bytes, second_bytes
+from tests.golden.models import CODED, EXTREME, FEW, GRAMS, REACH, SMALL, TWO, WORDS, model_bytes, named_bytes
 from tests.models import TEXT, small_start
 
 File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content
@@ -38,7 +38,7 @@ BASE = texts.base()  # the reference of the files that name one
 
 @cache
 def packed(model: str) -> Network:
-    return Network(parse_model(model_bytes(model), model, None, *second_bytes(model)))
+    return Network(parse_model(model_bytes(model), model, by_hash(*named_bytes(model))))
 
 
 def reference(model: str, model_id: int = 255) -> ModelReference:
@@ -223,7 +223,7 @@ def referring_files() -> dict[str, File]:
 
 def files() -> dict[str, File]:
     """Return each golden file by its name."""
-    small, extreme, coded, few, reach, words, two = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS, TWO))
+    small, extreme, coded, few, reach, words, grams, two = map(reference, (SMALL, EXTREME, CODED, FEW, REACH, WORDS, GRAMS, TWO))
     two_lanes = (TEXT[:900] * 5)[:4096]  # in the tokens that the small model has
     part, repeated, short = MIXED[:700], texts.prose(4, 120) * 12, b"A short frame after others.\n"
     all_kinds: list[Piece] = [(stored, b"x", []), (lzma_block, b"xz " * 99, []), (in_bytes, part[:300], []), (tokens, part, [])]
@@ -256,6 +256,8 @@ def files() -> dict[str, File]:
         "tokens-extreme": ("numbers at their bounds", EXTREME, frame([tokens(repeated, EXTREME, 1)], extreme), repeated),
         "tokens-code": ("a code, one lane", CODED, frame([coded_tokens(repeated, 1)], coded), repeated),
         "tokens-code-lanes": ("a code, four lanes", CODED, frame([coded_tokens(repeated, 5, 2)], coded), repeated),
+        "tokens-ngrams": ("n-gram table", GRAMS, frame([tokens(MIXED, GRAMS)], grams), MIXED),
+        "tokens-ngrams-lanes": ("n-gram table, 4 lanes", GRAMS, frame([tokens(MIXED * 2, GRAMS, 2)], grams), MIXED * 2),
         "tokens-two-networks": ("two networks", TWO, frame([tokens(MIXED, TWO)], two), MIXED),
         "tokens-two-networks-lanes": ("two networks, 4 lanes", TWO, frame([tokens(MIXED * 2, TWO, 2)], two), MIXED * 2),
         "tokens-reaches": ("contexts of each reach", REACH, frame([tokens(MIXED * 2, REACH, 1)], reach), MIXED * 2),

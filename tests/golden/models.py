@@ -17,8 +17,10 @@ CODED = "coded.safetensors"  # 256 tokens, with codes
 FEW = "few.safetensors"  # 256 tokens, some of the contexts and sets of weight rows
 REACH = "reach.safetensors"  # 256 tokens, contexts of each source and each reach
 WORDS = "words.safetensors"  # 256 tokens, contexts of three words
-TWO = "two.safetensors"  # 256 tokens, a second network: that of FEW
-NAMES = SMALL, EXTREME, CODED, FEW, REACH, WORDS, TWO
+GRAMS = "grams.safetensors"  # 256 tokens, with the n-gram table
+TWO = "two.safetensors"  # 256 tokens, a second network, that of FEW, and the n-gram table
+NAMES = SMALL, EXTREME, CODED, FEW, REACH, WORDS, GRAMS, TWO
+NGRAMS = "ngrams.safetensors"  # the n-gram table: sequences of bytes of the texts, with any class
 
 
 def model_bytes(name: str) -> bytes:
@@ -26,9 +28,9 @@ def model_bytes(name: str) -> bytes:
     return lzma.decompress((FOLDER / f"{name}.xz").read_bytes())
 
 
-def second_bytes(name: str) -> list[bytes]:
-    """Return the file of the second network of a golden model, if it has one."""
-    return [model_bytes(FEW)] if name == TWO else []
+def named_bytes(name: str) -> list[bytes]:
+    """Return the files that a golden model names: that of its n-gram table and that of its second network."""
+    return [model_bytes(each) for each in {GRAMS: (NGRAMS,), TWO: (NGRAMS, FEW)}.get(name, ())]
 
 
 def make_missing(folder: Path = FOLDER) -> None:
@@ -36,13 +38,38 @@ def make_missing(folder: Path = FOLDER) -> None:
     from nncomp.network.model import save_model
     from tests.models import small_model
 
-    makers: tuple[Callable[[], Any], ...] = (small_model, _extreme, _coded, _few, _reach, _words, _two)
+    makers: tuple[Callable[[], Any], ...] = (small_model, _extreme, _coded, _few, _reach, _words, _grams, _two)
+    if not (folder / f"{NGRAMS}.xz").exists():
+        _write_ngrams(folder / NGRAMS)
+        _pack(folder / NGRAMS)
     for name, make in zip(NAMES, makers, strict=True):
         if not (folder / f"{name}.xz").exists():
-            save_model(make(), folder / name, None, *second_bytes(name))
-            packed = lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
-            (folder / f"{name}.xz").write_bytes(packed)
-            (folder / name).unlink()
+            save_model(make(), folder / name, None, model_bytes(FEW) if name == TWO else None)
+            _pack(folder / name)
+
+
+def _pack(path: Path) -> None:
+    """Replace a file by its .xz."""
+    path.with_name(f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes(), preset=9 | lzma.PRESET_EXTREME))
+    path.unlink()
+
+
+def _write_ngrams(path: Path) -> None:
+    """Write a table of 90 lines with sequences of two to five bytes of the texts, the byte that follows, and any class."""
+    from nncomp.mixing.ngram_table import CLASSES, ORDERS
+    from nncomp.network.ngram_file import save_ngrams
+    from nncomp.training.count_ngrams import Entries, context_keys, table
+    from tests.golden.good_files import MIXED
+
+    rng, ids = np.random.default_rng(12), np.frombuffer(MIXED, np.uint8).astype(np.uint16)
+    keys = np.concatenate([context_keys(ids, order) >> np.uint64(8) for order in ORDERS])
+    tokens = np.concatenate([ids[order:] for order in ORDERS])
+    chosen = rng.permutation(len(keys))[:1500]
+    odds = 2.0 ** rng.uniform(-4, 7, len(chosen))
+    entries = Entries(keys[chosen], tokens[chosen], odds / (1 + odds), rng.random(len(chosen)))
+    lines = table(entries, 90, 8)
+    assert len(set((lines[lines > 0] >> 19 & CLASSES - 1).tolist())) == CLASSES
+    save_ngrams(lines, 256, {"note": "for tests"}, path)
 
 
 def _coded() -> Any:
@@ -80,14 +107,31 @@ def _words() -> Any:
     return _with_start(values, "untrained, with contexts of three words, for tests")
 
 
+def _grams() -> Any:
+    """Return the same with the n-gram table."""
+    from nncomp.training.mixing_start import plain_values
+
+    values = plain_values((0, 1, 3, 10, 17), (0, 1, 3))
+    return _with_ngrams(_with_start(values, "untrained, with n-grams, for tests", 8))
+
+
 def _two() -> Any:
-    """Return the same with a second network."""
+    """Return the same with a second network and the n-gram table."""
     from nncomp.network.model import parse_model
     from nncomp.training.mixing_start import plain_values
 
     values = plain_values((0, 1, 2, 12, 19), (0, 1, 4), networks=2)
     model = _with_start(values, "untrained, of two networks, for tests", 6)
-    return replace(model, second=parse_model(model_bytes(FEW), FEW))
+    return _with_ngrams(replace(model, second=parse_model(model_bytes(FEW), FEW)))
+
+
+def _with_ngrams(model: Any) -> Any:
+    from hashlib import sha256
+
+    from nncomp.network.ngram_file import parse_ngrams
+
+    data = model_bytes(NGRAMS)
+    return replace(model, ngrams=parse_ngrams(data, sha256(data).hexdigest()))
 
 
 def _with_start(values: dict[str, Any], note: str, seed: int = 5) -> Any:
@@ -108,7 +152,7 @@ def _extreme() -> Any:
     from nncomp.network.vocabulary import byte_vocabulary
     from nncomp.training.mixing_start import plain_values
 
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(13)
 
     def anywhere(array: Any, low: int, high: int) -> Any:
         few = rng.integers(low, high + 1, 16)  # few values, so that the file is small
