@@ -247,6 +247,23 @@ def test_a_model_names_it(tmp_path: Path) -> None:
         assert open_model(tmp_path / "m.safetensors").ngrams is not None
 
 
+def test_a_table_is_written_beside_a_model_where_no_reader_would_find_it(tmp_path: Path) -> None:
+    """Several tables may be in a folder, and a link leads to its model's table. One that cannot be read is none."""
+    model, there = with_ngrams(small_model(), tmp_path), tmp_path / "there"
+    there.mkdir()
+    (there / "ngrams.safetensors").write_bytes(b"another one")
+    save_model(model, there / "m.safetensors")
+    assert len(list(there.glob("ngrams-*.safetensors"))) == 1
+    (there / "ngrams-loop.safetensors").symlink_to("ngrams-loop.safetensors")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "m.safetensors").symlink_to(there / "m.safetensors")
+    for folder in (there, tmp_path / "link"):
+        read = read_model(open_model(folder / "m.safetensors"))
+        assert read.ngrams is not None and np.array_equal(read.ngrams.entries, small_ngrams().entries)
+    save_model(model, tmp_path / "m.safetensors")
+    assert not list(tmp_path.glob("ngrams-*.safetensors"))
+
+
 def test_tokens_that_do_not_fit() -> None:
     with pytest.raises(ModelError, match="for 1024 tokens, not for its own"):
         replace(small_model(), ngrams=small_ngrams()._replace(vocab_size=1024))
@@ -308,6 +325,10 @@ def test_the_command(tmp_path: Path) -> None:
         command = [sys.executable, "-m", f"nncomp.training.{module}", *arguments]
         result = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
         assert result.returncode == 0, result.stderr
+    for arguments in ([out, "--lines", "30"], [str(tmp_path / "no" / "n")], [str(tmp_path / "n"), "--lines", "0"]):
+        command = [sys.executable, "-m", "nncomp.training.count_ngrams", model, arguments[0], str(folder), *arguments[1:]]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        assert result.returncode == 2 and "Traceback" not in result.stderr, "before anything is counted"
     read = read_model(open_model(new))
     assert read.ngrams is not None and read.ngrams.entries.shape == (30, NGRAM_SLOTS)
     record = read.ngrams.record

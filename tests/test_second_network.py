@@ -81,8 +81,8 @@ def test_files_that_are_missing_or_others(files: Files) -> None:
         parse_independently(both, first)
     own = hashlib.sha256(second).hexdigest().encode()
     again = both.replace(own, hashlib.sha256(both).hexdigest().encode())  # a second network that names other files itself
-    with pytest.raises(ModelError, match="was not found"):
-        parse_model(again, "again", by_hash(first, both))
+    with pytest.raises(ModelError, match="names other files itself"):
+        parse_model(again, "again", by_hash(first, second, both))
     with pytest.raises(RefusedError, match="a second network that names other files"):
         parse_independently(again, first, both)
     twice = both.replace(own, hashlib.sha256(first).hexdigest().encode())  # one model as base and as second network

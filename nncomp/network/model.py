@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from nncomp.errors import ModelError
 from nncomp.network.base_model import joined, own_tensors
 from nncomp.network.code import CodeTable, check_code, code_table
-from nncomp.network.ngram_file import NgramTable, parse_ngrams
-from nncomp.network.registry import ModelFile
+from nncomp.network.ngram_file import NgramTable, parse_ngrams, write_whole
+from nncomp.network.registry import NGRAMS, ModelFile, open_model
 from nncomp.network.tensors import read_tensors
 from nncomp.network.vocabulary import Vocabulary
 
@@ -200,7 +200,8 @@ def save_model(model: Model, path: Path, base: bytes | None = None, second: byte
     """Write the model to `path` and return the SHA-256 of the file, hexadecimal.
 
     Beside a `base` (the bytes of its file) only what the base lacks is written. `second` are the bytes of the file of the model's
-    second network, which the new file only names, as it does the file of the n-gram table.
+    second network, which the new file only names, as it does the n-gram table. Where no reader would find that, it is written
+    beside the model.
     """
     from safetensors.numpy import load, save
 
@@ -225,9 +226,9 @@ def save_model(model: Model, path: Path, base: bytes | None = None, second: byte
     if model.ngrams is not None:
         header["ngrams"] = model.ngrams.content_hash
     data = save(tensors, metadata=header)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_whole(data, path)
+    if model.ngrams is not None and model.ngrams.data and open_model(path).ngrams is None:
+        write_whole(model.ngrams.data, path.with_name(f"{NGRAMS}-{model.ngrams.content_hash[:8]}.safetensors"))
     return hashlib.sha256(data).hexdigest()
 
 
@@ -276,6 +277,8 @@ def _parse(data: Any, name: str, others: Mapping[str, Any], is_second: bool) -> 
             raise ValueError("its sizes are not all integers")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{name} is not an nncomp model: {error}.") from error
+    if is_second and ("base" in header or "second" in header):
+        raise ModelError(f"{name} names other files itself, as no second network may.")
     if kind != MODEL_FORMAT:
         raise ModelError(f"{name} is a model of the kind {kind!r}; this version reads {MODEL_FORMAT!r}.")
     try:
@@ -298,7 +301,10 @@ def _parse(data: Any, name: str, others: Mapping[str, Any], is_second: bool) -> 
 def _named(claimed: str, others: Mapping[str, Any], which: str) -> Any:
     """Return the bytes of a file that a model file names. `which` says which file of which model is meant, for the message."""
     if claimed not in others:
-        raise ModelError(f"{which} was not found: its SHA-256 is {claimed!r:.80}.")
+        raise ModelError(
+            f"{which} was not found: its SHA-256 is {claimed!r:.80}. Such files come with nncomp (then install it again); "
+            "an n-gram table may be beside the model, too, as ngrams*.safetensors."
+        )
     return others[claimed]
 
 

@@ -28,28 +28,30 @@ class NgramTable(NamedTuple):
     vocab_size: int
     content_hash: str  # SHA-256 of the file, hexadecimal
     record: dict[str, Any]
+    data: Any = b""  # the bytes of the file
 
 
 def parse_ngrams(data: Any, content_hash: str) -> NgramTable:
     """Return the table in the bytes of a file, anything with a buffer, that have this hash. Raises ModelError."""
     try:
         tensors, header = read_tensors(data)
-        kind, vocab_size, record = header["format"], int(header["vocab_size"]), json.loads(header["record"])
+        kind = header.get("format")
+        if kind != NGRAMS_FORMAT:
+            raise ValueError(f"it is of the kind {kind!r:.80}, and this version reads {NGRAMS_FORMAT!r}")
+        vocab_size, record = int(header["vocab_size"]), json.loads(header["record"])
         entries = tensors.pop("entries")
         if tensors or header["vocab_size"] != str(vocab_size):
             raise ValueError("its head has more, or another form, than it may have")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"The n-gram table of the model is damaged: {error}.") from error
-    if kind != NGRAMS_FORMAT:
-        raise ModelError(f"The n-gram table of the model is of the kind {kind!r:.80}; this version reads {NGRAMS_FORMAT!r}.")
     is_right = entries.dtype == np.uint32 and entries.ndim == 2 and entries.shape[1] == NGRAM_SLOTS
     if not is_right or not 1 <= len(entries) <= MAX_NGRAM_LINES:
         raise ModelError("The n-gram table of the model has entries of another type or shape; the file is damaged.")
-    return NgramTable(entries, vocab_size, content_hash, record)
+    return NgramTable(entries, vocab_size, content_hash, record, data)
 
 
 def save_ngrams(entries: NDArray[np.uint32], vocab_size: int, record: dict[str, Any], path: Path) -> NgramTable:
-    """Write a table (lines, 16) to `path`, each line on a multiple of 64 bytes; return it as it is read."""
+    """Write a table (lines, 16) to `path`, each line on a multiple of 64 bytes; return it as it is read. Raises ModelError."""
     from safetensors.numpy import save
 
     header = {"format": NGRAMS_FORMAT, "vocab_size": str(vocab_size), "record": json.dumps(record)}
@@ -57,7 +59,13 @@ def save_ngrams(entries: NDArray[np.uint32], vocab_size: int, record: dict[str, 
     head_bytes = int.from_bytes(data[:8], "little")
     head = data[8 : 8 + head_bytes] + b" " * (-(8 + head_bytes) % _ALIGNMENT)  # the layout allows spaces after the head
     data = len(head).to_bytes(8, "little") + head + data[8 + head_bytes :]
+    table = parse_ngrams(data, hashlib.sha256(data).hexdigest())
+    write_whole(data, path)
+    return table
+
+
+def write_whole(data: Any, path: Path) -> None:
+    """Write a file that is complete under its name, or not there."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(data)
     temporary.replace(path)
-    return parse_ngrams(data, hashlib.sha256(data).hexdigest())

@@ -11,6 +11,7 @@ import json
 import mmap
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -125,18 +126,24 @@ def open_model(name_or_path: str | Path) -> ModelFile:
 
 
 def model_file(path: Path, model_id: int, content_hash: bytes) -> ModelFile:
-    """Return the model at a path. Files that its head names are searched among those that come with nncomp; an n-gram table of
-    the name NGRAMS may be beside the model, too."""
+    """Return the model at a path. Files that its head names are searched among those that come with nncomp; an n-gram table
+    may be beside the model, too, as ngrams*.safetensors."""
     claimed, found = _claimed_files(path, *_version(path)), dict[str, ModelFile]()
-    ids = MODEL_IDS | {NGRAMS: NO_MODEL} if any(claimed) else {}
-    places = [(shipped_path(name), number) for name, number in ids.items()]
-    if claimed[-1]:
-        places.append((path.with_name(shipped_path(NGRAMS).name), NO_MODEL))
-    for place, number in places:
-        if place.is_file() and (digest := _content_hash(place)).hex() in claimed:
-            found.setdefault(digest.hex(), ModelFile(place, number, digest))
+    for name, number in (MODEL_IDS | {NGRAMS: NO_MODEL}).items() if any(claimed) else ():
+        _find_claimed(claimed, shipped_path(name), number, found)
+    if claimed[-1] and claimed[-1] not in found:
+        for folder in dict.fromkeys((path.parent, path.resolve().parent)):
+            for place in sorted(folder.glob(f"{NGRAMS}*.safetensors")):
+                _find_claimed(claimed[-1:], place, NO_MODEL, found)
     base, second, ngrams = (found.get(each) for each in claimed)
     return ModelFile(path, model_id, content_hash, base=base, second=second, ngrams=ngrams)
+
+
+def _find_claimed(claimed: tuple[str, ...], place: Path, number: int, found: dict[str, ModelFile]) -> None:
+    """Add the file at a place to those found if it is one of the claimed ones; one that cannot be read is none."""
+    with suppress(ModelError):
+        if place.is_file() and (digest := _content_hash(place)).hex() in claimed:
+            found.setdefault(digest.hex(), ModelFile(place, number, digest))
 
 
 def _version(path: Path) -> tuple[int, ...]:

@@ -2,8 +2,8 @@
 
 Two networks that were trained apart err in other places. Mixing has both predictions, and knows by how they differ how sure it
 can be. What the n-gram table expects is one more opinion. The new file names the table and the second model. The second model
-must come with nncomp; the table does, or is beside the new file as ngrams.safetensors. A model with a second network names the
-first model, too, in place of having its weights, if that comes with nncomp. Also a command:
+must come with nncomp; the table does, or it is beside the new file as ngrams*.safetensors. A model with a second network names
+the first model, too, in place of having its weights, if that comes with nncomp. Also a command:
 
     python -m nncomp.training.assemble default new.safetensors TEXT... --ngrams ngrams.safetensors --second fast --mb 8
 """
@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from nncomp.errors import ModelError
 from nncomp.format.numbers import OWN_MODEL
 from nncomp.network.model import Model, read_model, save_model
 from nncomp.network.ngram_file import NgramTable, parse_ngrams
@@ -38,6 +39,14 @@ def assembled(
     return learn_start_values(whole, corpus, total_bytes, seed, values_anew(whole))
 
 
+def _read_ngrams(path: Path) -> NgramTable:
+    try:
+        data = path.read_bytes()
+        return parse_ngrams(data, hashlib.sha256(data).hexdigest())
+    except (OSError, ModelError) as error:
+        sys.exit(f"{path}: {error}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a model of parts that exist.")
     parser.add_argument("model", help="a name or a file: whose network and codes the new one has")
@@ -51,8 +60,7 @@ def main() -> None:
     if other is not None and other.model_id == OWN_MODEL:
         sys.exit(f"{other.path} does not come with nncomp, so no reader would find it; give the name of a model.")
     model, second = read_model(file), read_model(other) if other else None
-    data = asked.ngrams.read_bytes() if asked.ngrams else None
-    ngrams = model.ngrams if data is None else parse_ngrams(data, hashlib.sha256(data).hexdigest())
+    ngrams = _read_ngrams(asked.ngrams) if asked.ngrams else model.ngrams
     new = assembled(model, ngrams, second, together([find_corpus(text) for text in asked.text]), int(asked.mb * 1e6))
     base = bytes(file.read()) if second and file.can_be_base else None
     made = {"command": shlex.join(["python", "-m", "nncomp.training.assemble", *sys.argv[1:]]), "date": time.strftime("%Y-%m-%d")}

@@ -246,6 +246,10 @@ def main() -> None:
     parser.add_argument("text", nargs="+", help="a file, a folder or a glob pattern")
     parser.add_argument("--lines", type=int, default=196_608, help=f"of the table, 64 bytes each; at most {MAX_NGRAM_LINES}")
     asked = parser.parse_args()
+    if not 1 <= asked.lines <= MAX_NGRAM_LINES:
+        parser.error(f"--lines is 1 to {MAX_NGRAM_LINES}")
+    if asked.out.exists() or not asked.out.parent.is_dir():
+        parser.error(f"{asked.out} is there already, and models may name it" if asked.out.exists() else f"no {asked.out.parent}")
 
     def report(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
