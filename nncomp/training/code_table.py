@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nncomp.network.code import FADE_SHIFT, STEPS_BITS, STEPS_MAX, CodeTable
-from nncomp.network.model import Model, load_model, save_model
+from nncomp.network.model import Model, read_model, save_model
+from nncomp.network.registry import open_model
 from nncomp.training.code_encoder import with_encoder
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.float_network import FloatNetwork, Linear
@@ -206,7 +207,7 @@ def _in_steps(table: Tensor) -> NDArray[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Give a model a table of codes, learned on text.")
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="a name or a file")
     parser.add_argument("out", type=Path)
     parser.add_argument("text", nargs="+", help="files, folders or glob patterns; files of the same name are of one kind")
     parser.add_argument("--codes", type=int, default=64)
@@ -218,7 +219,7 @@ def main() -> None:
     use_threads(1)
     corpora = [find_corpus(text) for text in asked.text]
     plan = CodePlan(asked.codes, asked.steps, asked.seed, asked.texts, 7 * asked.tokens, asked.tokens)
-    model = learn_codes(load_model(asked.model), corpora, plan, lambda line: print(line, flush=True))
+    model = learn_codes(read_model(open_model(asked.model)), corpora, plan, lambda line: print(line, flush=True))
     command = shlex.join(["python", "-m", "nncomp.training.code_table", *sys.argv[1:]])
     made = {"command": command, "date": time.strftime("%Y-%m-%d"), "steps": plan.steps}
     digest = save_model(replace(model, record=model.record | {"codes": made}), asked.out)
