@@ -20,7 +20,7 @@ from nncomp.format.numbers import MAX_NGRAM_LINES, NGRAM_SLOTS
 from nncomp.mixing import ngram_table
 from nncomp.mixing.byte_contexts_reference import chain, combine
 from nncomp.mixing.ngram_table import CLASSES, ORDERS, class_of
-from nncomp.mixing.ngram_table_reference import NgramTable as SlowTable
+from nncomp.mixing.ngram_table_reference import NgramReference
 from nncomp.network import registry
 from nncomp.network.engine import Network
 from nncomp.network.model import Model, by_hash, parse_model, read_model, save_model
@@ -75,7 +75,7 @@ def test_the_surest_entry_is_found() -> None:
     """Kernel and definition take the same entry at each token of a text, and often the token that follows."""
     entries, ids = small_ngrams().entries.reshape(-1), small_vocabulary().encode(TEXT[:12000]).tolist()
     fast = ngram_table.Ngrams(entries, ngram_table.first_strength())
-    slow = SlowTable(BITS, entries.tolist(), fast.strength.tolist())
+    slow = NgramReference(BITS, entries.tolist(), fast.strength.tolist())
     found, hashes = np.zeros(ngram_table.FIELDS, np.int64), np.zeros(len(ORDERS), np.int64)
     hits, orders = 0, set()
     for n in range(5, len(ids)):

@@ -42,8 +42,8 @@ from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
 from nncomp.stream.workers import usable_cores
 
-PREPARING = "nncomp: preparing kernels, on the first run only (18 to 40 seconds)."
-UNKEPT = "nncomp: preparing kernels (18 to 40 seconds, on every run: the cache folder cannot be written)."
+PREPARING = "nncomp: preparing kernels, on the first run only (20 to 40 seconds)."
+UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written)."
 
 
 @dataclass

@@ -8,7 +8,7 @@ from nncomp.mixing.byte_contexts_reference import chain, combine
 from nncomp.mixing.byte_predictor_reference import Adaptive, Vote, stretch
 
 
-class NgramTable:
+class NgramReference:
     """A table of lines of 16 entries for tokens of `bits` decisions, and an adaptive probability for each class and depth."""
 
     def __init__(self, bits: int, entries: Sequence[int], strength: Sequence[int]) -> None:

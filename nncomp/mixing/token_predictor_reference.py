@@ -22,7 +22,7 @@ from nncomp.mixing.byte_predictor_reference import (
     predict_matches,
     stretch,
 )
-from nncomp.mixing.ngram_table_reference import NgramTable
+from nncomp.mixing.ngram_table_reference import NgramReference
 from nncomp.mixing.start_values import FINAL_WEIGHT_SETS, FIRST_SETS, NODE_APM_CONTEXTS, OTHER_INPUTS
 from nncomp.mixing.token_histories_reference import TokenHistories
 from nncomp.mixing.token_predictor import MATCH_LEAST
@@ -123,7 +123,7 @@ class TokenReference:
         self.matches = [
             [TokenMatch(lines, *part) for part in zip(MATCH_LEAST, places, strength, strict=True)] for _ in range(lanes)
         ]
-        self.ngrams = NgramTable(bits, ngrams, start["ngram_strength"])
+        self.ngrams = NgramReference(bits, ngrams, start["ngram_strength"])
         self.texts = [Text() for _ in range(lanes)]
         self.data = [bytearray() for _ in range(lanes)]
         self.contexts: list[list[int]] = [[] for _ in range(lanes)]  # of each lane's next token
