@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.paper import float_encoder
+from benchmarks.paper.code_groups import NO_TARGET, GroupShape, chunk_of, draw_groups
+from benchmarks.paper.coded_trainer import CodedTrainer
+from benchmarks.paper.runner import Text, block_bits, new_small_encoder
 from nncomp.errors import DataError
-from nncomp.training.code_groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
-from nncomp.training.coded_trainer import CodedTrainer, add_code, coded_bits, new_encoder
 from nncomp.training.float_network import NetworkShape, new_network
 from nncomp.training.trainer import TrainingConfig
 from tests.topics import LANES, STEPS, ideal_bits, texts
@@ -26,13 +29,15 @@ def test_groups_are_pieces_of_one_document() -> None:
     for first, tokens in draw_groups(ends, shape, 300, np.random.default_rng(0)):
         assert np.searchsorted(ends, first, "right") == np.searchsorted(ends, first + tokens - 1, "right")
         assert 7 <= tokens <= 20
-    groups = all_groups(ends, shape)
-    assert [first for first, _ in groups] == [0, 7, 27, 47, 50, 70, 90] and sum(tokens for _, tokens in groups) == 100
-    fed, targets = zip(*(chunk_of(ids, groups[:2], shape, number, 999) for number in range(2)), strict=True)
+    fed, targets = zip(*(chunk_of(ids, [(0, 7), (7, 20)], shape, number, 999) for number in range(2)), strict=True)
     assert np.concatenate(targets).T.tolist()[0] == [0, 1, 2, *[NO_TARGET] * 7], "the first lane of a document of 7 tokens"
     assert np.concatenate(targets).T.tolist()[3] == list(range(17, 27))
     assert np.concatenate(fed).T.tolist()[3] == [999, *range(17, 26)], "each lane begins with the start token"
     assert sorted(t for t in np.concatenate(targets).flat if t != NO_TARGET) == list(range(27)), "every token once"
+
+
+def test_examples_of_the_encoder() -> None:
+    assert doctest.testmod(float_encoder) == (0, 2)
 
 
 @pytest.mark.slow
@@ -41,35 +46,34 @@ def test_a_code_earns_what_it_can(tmp_path: Path) -> None:
     that against the best there is without a code, which no causal model of a lane can be better than."""
     torch.set_num_threads(1)
     ids, ends, _ = texts(4000, 1)
-    network = new_network(TINY, 0)
-    add_code(network, 4, 4, 0)
+    network = new_network(replace(TINY, code_dimensions=4, code_levels=4), 0)
     config = TrainingConfig(
         time_s=1, tokens=820_000, lanes=256, steps=STEPS, group_lanes=LANES, group_chunks=1, learning_rate=6e-3, warmup_steps=20,
         quantized_share=0.3,
     )  # fmt: skip
-    trainer = CodedTrainer(network, new_encoder(network, 0, width=32), config, ids, ends, tmp_path / "c.pt")
+    trainer = CodedTrainer(network, new_small_encoder(network, 0), config, ids, ends, tmp_path / "c.pt")
     losses = [row["bits_per_token"] for row in trainer.run()]
     ids, ends, topics = texts(100, 2)
     told, untold = ideal_bits(ids, topics)
     assert untold - told > 0.04 * untold, "60 bits of a text of 256 tokens"
-    shape = GroupShape(LANES, 1, STEPS)
-    own, none, other = (coded_bits(network, trainer.encoder, ids, ends, shape, codes) for codes in ("own", "none", "shuffled"))
-    assert untold - own.total_bits > 0.5 * (untold - told)
-    assert told < own.total_bits < untold < min(none.token_bits, other.token_bits), (
+    text = Text(ids, ends, len(ids))
+    own, none, other = (block_bits(network, trainer.encoder, text, LANES, code) for code in ("own", "none", "shuffled"))
+    assert untold - own.net.sum() > 0.5 * (untold - told)
+    assert told < own.net.sum() < untold < min(none.tokens.sum(), other.tokens.sum()), (
         "nothing is better than the truth; another text's code misleads"
     )
-    assert 3.5 * 100 < own.code_bits < 10 * 100, "the topic takes 4 bits, and the price is near it"
+    assert 3.5 * 100 < own.code.sum() < 10 * 100, "the topic takes 4 bits, and the price is near it"
     assert losses[-1] < 0.85 * losses[0]
 
 
 def small_run(folder: Path, name: str, **changes: Any) -> CodedTrainer:
     ids, ends, _ = texts(200, 4)
-    decoder = new_network(replace(TINY, width=16, state_width=16, mlp_width=16, group_mlp_width=16), 0)
-    add_code(decoder, 3, 3, 0)
+    sizes = {"width": 16, "state_width": 16, "mlp_width": 16, "group_mlp_width": 16, "code_dimensions": 3, "code_levels": 3}
+    decoder = new_network(replace(TINY, **sizes), 0)
     config = TrainingConfig(
         time_s=1, tokens=110 * 64, lanes=8, steps=8, group_lanes=4, group_chunks=3, warmup_steps=5, quantized_share=0.5
     )
-    return CodedTrainer(decoder, new_encoder(decoder, 0, width=8), replace(config, **changes), ids, ends, folder / name)
+    return CodedTrainer(decoder, new_small_encoder(decoder, 0), replace(config, **changes), ids, ends, folder / name)
 
 
 def test_a_run_with_a_code_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -115,10 +119,8 @@ def test_what_a_code_is_worth_is_charged(tmp_path: Path) -> None:
     trainer = small_run(tmp_path, "c")
     ids, ends, _ = texts(5, 5)
     assert trainer.encoder is not None and trainer.network.code is not None
-    shape = GroupShape(4, 8, 8)
-    found = {codes: coded_bits(trainer.network, trainer.encoder, ids, ends, shape, codes, 2) for codes in ("own", "none")}
-    assert found["none"].code_bits == 0 and found["own"].code_bits == pytest.approx(5 * 3 * np.log2(3)), "an untrained prior"
-    assert found["own"].tokens == found["none"].tokens == len(ids)
-    assert found["own"].total_bits == found["own"].token_bits + found["own"].code_bits
-    alone = coded_bits(trainer.network, None, ids, ends, shape, batch=2)
-    assert alone == found["none"]
+    text = Text(ids, ends, len(ids))
+    own, none = (block_bits(trainer.network, trainer.encoder, text, 4, code) for code in ("own", "none"))
+    assert none.code.tolist() == [0] * 5 and own.code == pytest.approx(np.full(5, 3 * np.log2(3))), "an untrained prior"
+    assert (own.net == own.tokens + own.code).all() and (own.tokens != none.tokens).all()
+    assert (block_bits(trainer.network, None, text, 4).net == none.net).all()

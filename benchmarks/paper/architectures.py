@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.paper.float_encoder import Encoder
 from benchmarks.paper.runner import (
     Text,
     block_bits,
@@ -30,7 +31,6 @@ from benchmarks.paper.runner import (
 )
 from benchmarks.paper.transformer import Transformer
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.float_encoder import Encoder
 from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.trainer import TrainingConfig
 

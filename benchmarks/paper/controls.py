@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.paper import architectures as setting
+from benchmarks.paper.float_encoder import Encoder
 from benchmarks.paper.runner import (
     NoisyEncoder,
     Text,
@@ -30,7 +31,6 @@ from benchmarks.paper.runner import (
     train,
 )
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.float_encoder import Encoder
 from nncomp.training.float_network import FloatNetwork
 
 LANES = 1, 16, 64, 256

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.paper.code_groups import NO_TARGET, GroupShape, chunk_of
+from benchmarks.paper.coded_trainer import CodedTrainer, conditioned, read_groups
+from benchmarks.paper.float_encoder import Encoder, EncoderConfig, shares_of_values
 from nncomp.bench.measure import surroundings
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
-from nncomp.training.code_groups import NO_TARGET, GroupShape, chunk_of
-from nncomp.training.coded_trainer import CodedTrainer, conditioned, read_groups
 from nncomp.training.float_code_tables import one_hot
-from nncomp.training.float_encoder import Encoder, EncoderConfig, shares_of_values
 from nncomp.training.float_network import FloatNetwork, State
 from nncomp.training.trainer import Trainer, TrainingConfig
 

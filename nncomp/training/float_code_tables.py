@@ -3,7 +3,7 @@
 A code has C digits, each of K values. Each value of each digit has a row in two tables. The sum of the digits' rows in the
 first table is added to the input of each step; the sum in the second table is the initial state of each layer. The prior gives
 each value a probability. A code costs -log2 of its probability, in the loss and in the file.
-Knows nothing of where a code comes from (`nncomp.training.float_encoder`).
+Knows nothing of where a code comes from (`benchmarks.paper.float_encoder`).
 """
 
 # G groups (texts with a code each), C dimensions of the code (digits), K values of a digit, D width, N layers, E state width

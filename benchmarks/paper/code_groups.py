@@ -44,14 +44,6 @@ def draw_groups(ends: NDArray[np.int64], shape: GroupShape, count: int, random: 
     return groups
 
 
-def all_groups(ends: NDArray[np.int64], shape: GroupShape) -> list[tuple[int, int]]:
-    """Return the groups that cover every document once; the last group of a document has the rest."""
-    groups = []
-    for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-        groups += [(first, min(shape.tokens, end - first)) for first in range(begin, end, shape.tokens)]
-    return groups
-
-
 def chunk_of(
     ids: NDArray[Any], groups: list[tuple[int, int]], shape: GroupShape, number: int, start_token: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,6 +1,6 @@
-"""Training of a network together with its encoder, and the bits of a text with a code: the network's and the code's.
+"""Training of a network together with its encoder.
 
-The lanes of a group (`nncomp.training.code_groups`) are parts of one document and share one code. Their state begins with what
+The lanes of a group (`benchmarks.paper.code_groups`) are parts of one document and share one code. Their state begins with what
 the code says. Some groups get no code, and their state begins with zeros. The loss is the cross-entropy of the tokens, plus
 the bits of each code under the prior, spread over the tokens of the group. For the experiments of docs/PAPER.md: such a code has
 no place in a file. Knows nothing of the coder or the file format.
@@ -11,7 +11,6 @@ no place in a file. Knows nothing of the coder or the file format.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,31 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.paper.code_groups import NO_TARGET, GroupShape, chunk_of, draw_groups
+from benchmarks.paper.float_encoder import NO_TOKEN, Encoder, sample
 from nncomp.errors import DataError
-from nncomp.training.code_groups import NO_TARGET, GroupShape, all_groups, chunk_of, draw_groups
-from nncomp.training.float_code_tables import CodeTables, one_hot
-from nncomp.training.float_encoder import NO_TOKEN, Encoder, EncoderConfig, sample
 from nncomp.training.float_network import FloatNetwork, State
 from nncomp.training.processes import autocast
 from nncomp.training.trainer import Trainer, TrainingConfig
 
 Groups = list[tuple[int, int]]
-CODE_VALUES = 4  # of each digit of a new code
-
-
-def add_code(network: FloatNetwork, dimensions: int, values: int, seed: int) -> None:
-    """Give a network without a code untrained tables for a code, the same for the same seed."""
-    torch.manual_seed(seed + 2)
-    c = network.config = replace(network.config, code_dimensions=dimensions, code_levels=values)
-    network.code = CodeTables(dimensions, values, c.width, c.layer_count, c.state_width)
-    network.set_quantization(network.quantization)
-
-
-def new_encoder(network: FloatNetwork, seed: int, width: int = 128) -> Encoder:
-    """Return an untrained encoder for a network with a code, the same for the same seed."""
-    torch.manual_seed(seed + 1)
-    c = network.config
-    return Encoder(EncoderConfig(c.vocab_size, c.code_dimensions, c.code_levels, width))
 
 
 def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:
@@ -66,16 +48,6 @@ def conditioned(network: FloatNetwork, choice_GCK: Tensor, told_G: Tensor, lanes
     row, states = network.code(choice_GCK * told_G[:, None, None])
     state = network.coded_state(states.repeat_interleave(lanes, 1))
     return state, row.repeat_interleave(lanes, 0)
-
-
-def network_loss(
-    network: FloatNetwork, fed: Tensor, targets: Tensor, state: State, code_LD: Tensor | None
-) -> tuple[Tensor, State]:
-    """Return the summed cross-entropy in nats of the targets that are not NO_TARGET, and the state after the last step."""
-    with autocast(fed.device):
-        hidden, after = network.hidden(fed, state, code_LD)
-        known = targets != NO_TARGET
-        return network.loss_sum(hidden[known], targets[known]), after
 
 
 class CodedTrainer(Trainer):
@@ -127,7 +99,10 @@ class CodedTrainer(Trainer):
         if self.chunk == 0:
             self.state = start
         fed_TL, targets_TL = torch.from_numpy(fed).to(device), torch.from_numpy(targets).to(device)
-        loss, self.state = network_loss(network, fed_TL, targets_TL, self.state, code_LD)
+        with autocast(device):
+            hidden, self.state = network.hidden(fed_TL, self.state, code_LD)
+            is_known = targets_TL != NO_TARGET
+            loss = network.loss_sum(hidden[is_known], targets_TL[is_known])
         self.chunk += 1
         return loss + price, int(known.sum())
 
@@ -149,55 +124,3 @@ class CodedTrainer(Trainer):
         groups = document["groups"]
         self.groups = [(int(first), int(tokens)) for first, tokens in groups["spans"]]
         self.told, self.chunk = groups["told"], groups["chunk"]
-
-
-@dataclass(frozen=True)
-class CodedBits:
-    """The bits of a text: the network's bits for the tokens, and the bits of the codes."""
-
-    tokens: int
-    token_bits: float
-    code_bits: float
-
-    @property
-    def total_bits(self) -> float:
-        return self.token_bits + self.code_bits
-
-
-@torch.no_grad()
-def coded_bits(
-    network: FloatNetwork,
-    encoder: Encoder | None,
-    ids: NDArray[Any],
-    ends: NDArray[np.int64],
-    shape: GroupShape,
-    codes: str = "own",
-    batch: int = 16,
-) -> CodedBits:
-    """Return the bits of all documents, cut into groups. `codes` is "own", "none" or "shuffled" (the next group's code).
-
-    A code costs its bits under the prior; no code costs nothing.
-    """
-    groups = all_groups(ends, shape)
-    token_bits, code_bits, device = 0.0, 0.0, network.device
-    digits_GC = torch.zeros(len(groups), network.config.code_dimensions, dtype=torch.long, device=device)
-    if encoder is not None and codes != "none":
-        encoder.eval()
-        parts = [read_groups(ids, groups[i : i + batch]).to(device) for i in range(0, len(groups), batch)]
-        digits_GC = torch.cat([encoder.digits(part) for part in parts])
-        encoder.train()
-        if codes == "shuffled":
-            digits_GC = digits_GC.roll(1, 0)
-    for i in range(0, len(groups), batch):
-        part = groups[i : i + batch]
-        state, code_LD = network.initial_state(len(part) * shape.lanes), None
-        if encoder is not None and codes != "none" and network.code is not None:
-            choice = one_hot(digits_GC[i : i + batch], network.config.code_levels)
-            state, code_LD = conditioned(network, choice, torch.ones(len(part), device=device), shape.lanes)
-            code_bits += float(network.code.bits(choice).sum())
-        for number in range(-(-max(-(-tokens // shape.lanes) for _, tokens in part) // shape.steps)):
-            fed, targets = chunk_of(ids, part, shape, number, network.config.start_token)
-            fed_TL, targets_TL = torch.from_numpy(fed).to(device), torch.from_numpy(targets).to(device)
-            loss, state = network_loss(network, fed_TL, targets_TL, state, code_LD)
-            token_bits += float(loss) / math.log(2)
-    return CodedBits(sum(tokens for _, tokens in groups), token_bits, code_bits)
