@@ -98,30 +98,26 @@ def train(
         raise WrongUse("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
         from nncomp.cli.fetched import written_here
-        from nncomp.cli.train_command import Wanted
+        from nncomp.cli.train_command import parse_time
         from nncomp.cli.train_command import train as command
+        from nncomp.training.wanted import Training
 
         folder = work or Path(out.rpartition("/")[2] if "://" in out else out).with_suffix(".work")
         with written_here(out) as path:
-            command(
-                Wanted(
-                    data,
-                    valid,
-                    shape,
-                    time,
-                    path,
-                    folder,
-                    threads,
-                    seed,
-                    init,
-                    tokens,
-                    lanes,
-                    code,
-                    objective.value,
-                    targets,
-                    plot,
-                )
+            training = Training(
+                shape=shape,
+                seconds=parse_time(time),
+                tokens=tokens,
+                valid=valid,
+                init=init,
+                lanes=lanes,
+                threads=threads,
+                seed=seed,
+                objective=objective.value,
+                targets=targets,
+                code=code,
             )
+            command(data, path, folder, training, plot)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from nncomp.cli.failures import say
@@ -27,60 +27,23 @@ def parse_time(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The options of the command. `out` is a local path and `work` the work folder."""
-
-    data: str
-    valid: str | None
-    shape: str | None
-    time: str
-    out: Path
-    work: Path
-    threads: int
-    seed: int
-    init: str | None
-    tokens: int
-    lanes: int
-    code: int
-    objective: str
-    targets: Path | None
-    plot: str | None
-
-    def training(self, time_s: float) -> Training:
-        """Return what decides the run."""
-        from nncomp.cli.fetched import model_path
-
-        return Training(
-            shape=self.shape,
-            seconds=time_s,
-            tokens=self.tokens,
-            valid=self.valid,
-            threads=self.threads,
-            seed=self.seed,
-            init=None if self.init is None else model_path(self.init),
-            lanes=self.lanes,
-            code=self.code,
-            objective=self.objective,
-            targets=self.targets,
-        )
-
-
-def train(wanted: Wanted) -> None:
-    """Train a model and write its file. Of several processes that torchrun started, only the first one writes."""
-    time_s, out = parse_time(wanted.time), wanted.out
+def train(data: str, out: Path, folder: Path, training: Training, plot: str | None) -> None:
+    """Train a model and write its file. `folder` is the work folder. Of several processes that torchrun started, only the
+    first one writes."""
     check_output(out)
-    _check_plot(wanted.plot)
+    _check_plot(plot)
     try:
         from nncomp.training.processes import join_processes, use_threads
     except ImportError as error:
         raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
     from nncomp.training.whole_run import finish
     from nncomp.training.whole_run import train as run
 
-    use_threads(wanted.threads)
-    plan = plan_of(wanted.data, wanted.work, wanted.training(time_s), shlex.join(["nncomp", *sys.argv[1:]]))
+    use_threads(training.threads)
+    training = replace(training, init=None if training.init is None else model_path(training.init))
+    plan = plan_of(data, folder, training, shlex.join(["nncomp", *sys.argv[1:]]))
     processes = join_processes()
     with Display(plan.config, is_silent=not processes.is_first) as display:
         run(plan, display.report, processes, display.on_row)
@@ -89,8 +52,8 @@ def train(wanted: Wanted) -> None:
             return
         display.end_training()
         digest = finish(plan, out, display.report)
-    if wanted.plot is not None:
-        _write_plot(wanted.plot, plan.folder, out.name)
+    if plot is not None:
+        _write_plot(plot, plan.folder, out.name)
     say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {plan.folder}")
 
 
