@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conftest import ROOT, environment
-from tests.golden.models import TWO, model_bytes, named_bytes
+from tests.golden.models import TWO, by_hash, model_bytes, named_bytes
 
 LANES = (0, 1, 4)  # as powers of two
 SHORT = b"<b>One,two</b>\nThree, 4;\tfive, one, two\n"
@@ -91,7 +91,7 @@ def _packed(row: Row, model: Any) -> Any:
 
 
 def _models(is_long: bool) -> Any:
-    from nncomp.network.model import by_hash, parse_model, read_model
+    from nncomp.network.model import parse_model, read_model
     from nncomp.network.registry import open_model
 
     if is_long:

@@ -1,4 +1,4 @@
-"""Small models for tests: untrained, quick to make, the same every time."""
+"""Small models for tests: untrained, quick to make, the same every time; and what reads a model or a corpus at once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from nncomp.network.model import Arrays, Model, read_model, save_model
 from nncomp.network.ngram_file import NgramTable
 from nncomp.network.registry import ModelFile, open_model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
+from nncomp.training.corpus import find_corpus
 from nncomp.training.count_ngrams import Entries, context_keys, table
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.mixing_start import plain_values
+from nncomp.training.text_files import Document, Report, encode_pieces
 
 TEXT = "".join(
     f"The {adjective} {noun} number {i} went over the hill, and <b>{noun}</b> said: {i * 37 % 1009}.\n"
@@ -33,6 +35,21 @@ TEXT = "".join(
 SHAPE = NetworkShape(
     vocab_size=512, group_count=16, width=32, layer_count=2, state_width=48, mlp_width=64, group_mlp_width=32, start_token=10
 )
+
+
+def load_model(path: Path) -> Model:
+    """Read and check a model file, with the files that it names."""
+    return read_model(open_model(path))
+
+
+def read_documents(location: str, report: Report = lambda line: None) -> list[Document]:
+    """Return all documents at a location, in memory."""
+    return list(find_corpus(location, report).documents())
+
+
+def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
+    """Return the tokens of all documents in random order, as a training run takes them, uint16."""
+    return np.concatenate(encode_pieces(documents, vocabulary, seed))
 
 
 @functools.cache

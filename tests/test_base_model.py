@@ -18,7 +18,7 @@ from nncomp.errors import ModelError
 from nncomp.format.numbers import OWN_MODEL
 from nncomp.network import registry
 from nncomp.network.base_model import LAYERS
-from nncomp.network.model import Model, by_hash, load_model, parse_model, save_model
+from nncomp.network.model import Model, parse_model, save_model
 from nncomp.network.registry import model_file, open_model
 from nncomp.training import whole_run
 from nncomp.training.checkpoint import load_checkpoint
@@ -27,7 +27,8 @@ from nncomp.training.float_network import NetworkShape, load_config
 from nncomp.training.grow import grow
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.trainer import TrainingConfig
-from tests.models import TEXT, small_model
+from tests.golden.models import by_hash
+from tests.models import TEXT, load_model, small_model
 
 
 def taller(model: Model, layers: int) -> NetworkShape:

@@ -131,8 +131,9 @@ from pathlib import Path
 from benchmarks.mixing_ablation import Bytes, TokenTree
 from nncomp.blocks.token_payload import model_start
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model
-network = Network(load_model(Path(sys.argv[1])))
+from nncomp.network.model import read_model
+from nncomp.network.registry import open_model
+network = Network(read_model(open_model(Path(sys.argv[1]))))
 tree = TokenTree(network, model_start(network))
 found = {{"bytes" + str(off): Bytes()({SHORT!r}, frozenset(off)) for off in {BYTES_OFF!r}}}
 found |= {{"tokens" + str(off): tree({SHORT!r}, frozenset(off)) for off in {TOKENS_OFF!r}}}

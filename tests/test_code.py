@@ -23,9 +23,9 @@ from nncomp.network.choice import Choice, likely_codes
 from nncomp.network.code import CodeTable, code_input, code_state, named_codes
 from nncomp.network.engine import FastEngine, Network
 from nncomp.network.engine_reference import ReferenceEngine
-from nncomp.network.model import Model, load_model, parse_model, save_model
+from nncomp.network.model import Model, parse_model, save_model
 from nncomp.network.surprisal import surprisal_bits
-from tests.models import TEXT, coded_model, extreme_code, extreme_model, small_model, small_start, with_codes
+from tests.models import TEXT, coded_model, extreme_code, extreme_model, load_model, small_model, small_start, with_codes
 
 CODE = 3
 

@@ -14,14 +14,14 @@ from nncomp.blocks import token_payload
 from nncomp.network.choice import code_bits, likely_codes
 from nncomp.network.code import named_codes
 from nncomp.network.engine import Network
-from nncomp.network.model import Model, load_model
+from nncomp.network.model import Model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.training import whole_run
 from nncomp.training.code_table import CodePlan, _first_entries, learn_codes
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.trainer import TrainingConfig
-from tests.models import SHAPE, TEXT, small_model
+from tests.models import SHAPE, TEXT, load_model, small_model
 
 LETTERS = bytes(range(97, 123)) * 400
 PLAN = CodePlan(4, steps=120, texts=20, text_bytes=300, tokens=40, tried_tokens=10)

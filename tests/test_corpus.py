@@ -13,9 +13,9 @@ import pytest
 
 from nncomp.errors import DataError
 from nncomp.training import text_files
-from nncomp.training.corpus import Corpus, find_corpus, read_documents
+from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.text_files import encode_pieces
-from tests.models import TEXT, small_vocabulary
+from tests.models import TEXT, read_documents, small_vocabulary
 
 
 @pytest.fixture

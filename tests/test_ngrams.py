@@ -23,7 +23,7 @@ from nncomp.mixing.ngram_table import CLASSES, ORDERS, class_of
 from nncomp.mixing.ngram_table_reference import NgramReference
 from nncomp.network import registry
 from nncomp.network.engine import Network
-from nncomp.network.model import Model, by_hash, parse_model, read_model, save_model
+from nncomp.network.model import Model, parse_model, read_model, save_model
 from nncomp.network.ngram_file import parse_ngrams, save_ngrams
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits, token_bits
@@ -32,6 +32,7 @@ from nncomp.training.assemble import assembled
 from nncomp.training.corpus import Corpus, find_corpus, together
 from nncomp.training.count_ngrams import Entries, Text, context_keys
 from tests.conftest import environment
+from tests.golden.models import by_hash
 from tests.models import TEXT, small_model, small_ngrams, small_vocabulary, two_networks
 
 BITS = small_vocabulary().bits

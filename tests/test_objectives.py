@@ -21,10 +21,10 @@ from nncomp.training import whole_run
 from nncomp.training.float_network import new_network
 from nncomp.training.objectives import distance, read_estimates, token_estimates
 from nncomp.training.run_plan import RunPlan
-from nncomp.training.text_files import Document, encode_shuffled, shuffled_pieces
+from nncomp.training.text_files import Document, shuffled_pieces
 from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import Run
-from tests.models import SHAPE, TEXT, small_model, small_vocabulary
+from tests.models import SHAPE, TEXT, encode_shuffled, small_model, small_vocabulary
 
 CONFIG = TrainingConfig(time_s=1, tokens=25 * 4 * 16, lanes=4, steps=16, warmup_steps=5, quantized_share=0.1)
 

@@ -20,12 +20,13 @@ from nncomp.blocks.codec import Codec
 from nncomp.errors import ModelError
 from nncomp.network import registry
 from nncomp.network.engine import Network
-from nncomp.network.model import TRAINED_ON, by_hash, parse_model, read_model, save_model, was_trained_on
+from nncomp.network.model import TRAINED_ON, parse_model, read_model, save_model, was_trained_on
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.training.assemble import assembled
 from nncomp.training.corpus import find_corpus
 from nncomp.training.wanted import Training, plan_of
 from tests.conftest import environment
+from tests.golden.models import by_hash
 from tests.models import NARROW, TEXT, coded_model, small_decoder, small_export, small_model, small_vocabulary, two_networks
 
 Files = tuple[bytes, bytes, bytes]  # of the model, of its base, of the second network

@@ -23,10 +23,10 @@ from nncomp.format.numbers import MAX_LINES_LOG2, MIN_LINES_LOG2
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor, tables, token_contexts
 from nncomp.network.engine import Network
-from nncomp.network.model import Model, load_model, save_model
+from nncomp.network.model import Model, save_model
 from nncomp.training.mixing_start import plain_values
 from tests.conftest import ROOT
-from tests.models import TEXT, extreme_model, small_model, small_ngrams, two_networks
+from tests.models import TEXT, extreme_model, load_model, small_model, small_ngrams, two_networks
 from tests.test_byte_predictor import some_text
 
 EACH_SOURCE = plain_values(tuple(range(token_contexts.SOURCES)))

@@ -16,7 +16,7 @@ import torch
 
 from nncomp.cli import train_display
 from nncomp.cli.train_display import Display
-from nncomp.network.model import TRAINED_ON, load_model, save_model
+from nncomp.network.model import TRAINED_ON, save_model
 from nncomp.plots.training_run import draw
 from nncomp.training.corpus import find_corpus
 from nncomp.training.float_network import new_network
@@ -26,7 +26,7 @@ from nncomp.training.run_log import read_log
 from nncomp.training.trainer import Trainer, TrainingConfig
 from tests.conftest import Run, environment
 from tests.kinds.commands import Commands
-from tests.models import SHAPE, TEXT, small_model
+from tests.models import SHAPE, TEXT, load_model, small_model
 
 SMALL = ["--init", "m.safetensors", "--tokens", "1024", "--lanes", "2", "--threads", "1", "-o", "own.safetensors"]
 MORE = ["--valid", "text", *SMALL]

@@ -18,12 +18,12 @@ from nncomp.blocks.codec import Codec
 from nncomp.errors import DataError
 from nncomp.format.numbers import BlockKind
 from nncomp.network.engine import Network
-from nncomp.network.model import load_model, read_model
+from nncomp.network.model import read_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.training import whole_run
 from nncomp.training.checkpoint import load_checkpoint
-from nncomp.training.corpus import find_corpus, read_documents
+from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, new_network
 from nncomp.training.held_out import Texts, hold_out, hold_out_pieces
@@ -31,9 +31,9 @@ from nncomp.training.lanes import lane_streams
 from nncomp.training.recurrence import scan, scan_naive
 from nncomp.training.restore import restore
 from nncomp.training.run_plan import RunPlan
-from nncomp.training.text_files import Document, encode_shuffled
+from nncomp.training.text_files import Document
 from nncomp.training.trainer import Trainer, TrainingConfig
-from tests.models import SHAPE, TEXT, small_model, small_vocabulary
+from tests.models import SHAPE, TEXT, encode_shuffled, load_model, read_documents, small_model, small_vocabulary
 
 
 def test_scan_is_its_definition() -> None:

@@ -44,7 +44,7 @@ RESIDUAL_MAX = 1 << 23
 LOGIT_BITS = 10  # fraction bits of a logit, in doublings of probability
 LOGIT_MAX = 1 << 20
 FREQUENCY_BITS = 23
-_MAX_WIDTH, _MAX_LAYERS, _MAX_FILE_BYTES = 4096, 64, 1 << 30
+_MAX_WIDTH, _MAX_LAYERS = 4096, 64
 _BIAS_MAX = 1 << 52
 _NO_FILES: dict[str, Any] = {}
 
@@ -239,23 +239,6 @@ def _is_same(a: NDArray[Any], b: NDArray[Any] | None) -> bool:
 def read_model(file: ModelFile) -> Model:
     """Read and check a model, with the files that it names. Raises ModelError, naming what is wrong."""
     return parse_model(file.read(), str(file.path), file.read_named())
-
-
-def load_model(path: Path) -> Model:
-    """Read and check a model file that names no other file. Raises ModelError, naming what is wrong."""
-    try:
-        size = path.stat().st_size
-        if size > _MAX_FILE_BYTES:
-            raise ModelError(f"{path} has {size:,} bytes; no model of this format is that large.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"The model file {path} cannot be read: {error.strerror}.") from error
-    return parse_model(data, str(path))
-
-
-def by_hash(*files: bytes) -> dict[str, bytes]:
-    """Return the bytes of files by their SHA-256, hexadecimal, as `parse_model` takes those that a model file may name."""
-    return {hashlib.sha256(data).hexdigest(): data for data in files}
 
 
 def parse_model(data: Any, name: str, others: Mapping[str, Any] = _NO_FILES) -> Model:

@@ -276,8 +276,3 @@ def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Place]:
             if min(size, total - offset) > 0:
                 found.append((offset, min(size, total - offset), sha.digest()))
     return found
-
-
-def read_documents(location: str, report: Report = lambda line: None) -> list[Document]:
-    """Return all documents at a location, in memory."""
-    return list(find_corpus(location, report).documents())

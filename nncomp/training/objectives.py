@@ -79,7 +79,7 @@ def read_estimates(path: Path, documents: list[Document]) -> NDArray[np.float64]
 def token_estimates(
     summed_bits: NDArray[np.float64], documents: list[Document], vocabulary: Vocabulary, seed: int
 ) -> NDArray[np.float32]:
-    """Return the estimate of each token that `encode_shuffled` gives with the same seed, in nats, float32."""
+    """Return the estimate of each token that `encode_pieces` gives with the same seed, in nats, float32."""
     sizes, parts = np.diff(vocabulary.offsets), []
     for start, piece in shuffled_pieces(documents, seed):
         ends = start + np.cumsum(np.concatenate([[0], sizes[vocabulary.encode(piece)]]))

@@ -110,13 +110,8 @@ def shuffled_pieces(documents: list[Document], seed: int) -> list[tuple[int, byt
 
 
 def encode_pieces(documents: list[Document], vocabulary: Vocabulary, seed: int) -> list[NDArray[np.uint16]]:
-    """Return the tokens of each piece of at most 400,000 bytes of the documents, uint16, in random order."""
-    return [vocabulary.encode(piece).astype(np.uint16) for _, piece in shuffled_pieces(documents, seed)]
-
-
-def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
-    """Return the tokens of all documents in random order, cut into pieces of at most 400,000 bytes, uint16.
+    """Return the tokens of each piece of at most 400,000 bytes of the documents, uint16, in random order.
 
     `Corpus.write_tokens` does the same without holding the documents in memory.
     """
-    return np.concatenate(encode_pieces(documents, vocabulary, seed))
+    return [vocabulary.encode(piece).astype(np.uint16) for _, piece in shuffled_pieces(documents, seed)]

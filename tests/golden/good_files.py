@@ -21,9 +21,9 @@ from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, 
 from nncomp.format.payloads import BytesHead, TokensHead, primer_bytes
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
-from nncomp.network.model import by_hash, parse_model
+from nncomp.network.model import parse_model
 from tests.golden import texts
-from tests.golden.models import CODED, EXTREME, FEW, GRAMS, REACH, SMALL, TWO, WORDS, model_bytes, named_bytes
+from tests.golden.models import CODED, EXTREME, FEW, GRAMS, REACH, SMALL, TWO, WORDS, by_hash, model_bytes, named_bytes
 from tests.models import TEXT, small_start
 
 File = tuple[str, str, bytes, bytes]  # what it is about, its model or "", the file, the content

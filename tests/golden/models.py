@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +32,11 @@ def model_bytes(name: str) -> bytes:
 def named_bytes(name: str) -> list[bytes]:
     """Return the files that a golden model names: that of its n-gram table and that of its second network."""
     return [model_bytes(each) for each in {GRAMS: (NGRAMS,), TWO: (NGRAMS, FEW)}.get(name, ())]
+
+
+def by_hash(*files: bytes) -> dict[str, bytes]:
+    """Return the bytes of files by their SHA-256, hexadecimal, as `parse_model` takes those that a model file may name."""
+    return {hashlib.sha256(data).hexdigest(): data for data in files}
 
 
 def make_missing(folder: Path = FOLDER) -> None:
