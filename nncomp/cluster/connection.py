@@ -19,13 +19,14 @@ import distributed
 from nncomp.cluster.remote_task import Order, SentModel, run_order
 from nncomp.errors import NncompError, WorkerError
 from nncomp.network.registry import ModelFile
+from nncomp.stream.workers import THREAD_LIMITS, TOKENIZER_THREADS
 
 LOCAL = "local"
 _engine: Any = distributed  # whose functions have no types
 _CONNECT_S = 20.0
 _FIRST_WORKER_S = 60.0
 _LOOPBACK = "127.0.0.1"
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+_ONE_THREAD = dict.fromkeys((*THREAD_LIMITS, TOKENIZER_THREADS), "1")
 
 
 @dataclass

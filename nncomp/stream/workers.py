@@ -33,8 +33,8 @@ _POLL_S = 0.2  # between two progress reports
 _PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers them
 _PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
 _SMALL_BYTES = 256 * 1024  # done here: a process takes 0.2 s to start, and compiled loops on so little let Ctrl-C wait for 0.3 s
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_TOKENIZER_THREADS = "RAYON_NUM_THREADS"
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")  # of a worker: 1
+TOKENIZER_THREADS = "RAYON_NUM_THREADS"
 
 
 class Sized(Protocol):
@@ -328,9 +328,9 @@ def _work(connection: Connection, most_threads: int) -> None:
     parent = _ToParent(connection)
     with suppress(RuntimeError):  # no more threads: then the parent's end is seen after the task
         threading.Thread(target=parent.keep_watch, daemon=True).start()
-    for name in _THREAD_LIMITS:  # the numeric libraries read it when the first task imports them
+    for name in THREAD_LIMITS:  # the numeric libraries read it when the first task imports them
         os.environ[name] = "1"
-    os.environ[_TOKENIZER_THREADS] = str(most_threads)
+    os.environ[TOKENIZER_THREADS] = str(most_threads)
     while True:
         run, task = parent.next_task()
         try:
