@@ -39,7 +39,7 @@ from nncomp.entropy.estimate import (
 from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block
 from nncomp.format.numbers import BlockKind
-from nncomp.format.payloads import BytesHead, TokensHead
+from nncomp.format.payloads import HEAD_SIZES, BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Coding, Finder, FindModel
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
 _SMALL_BYTES = 64_000  # a smaller text is done before worker processes have started
 WHOLE_BYTES = 16 << 20  # a text of several blocks is also estimated as one piece, up to this size
-_HEAD_BYTES = {BlockKind.BYTES: BytesHead.SIZE, BlockKind.TOKENS: TokensHead.SIZE}  # of a payload, before the coder's words
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]  # called with how many bytes are done, and of how many
@@ -276,7 +275,7 @@ def _estimates(tasks_by_text: Sequence[Sequence[EstimateTask]], workers: int, co
 def _figures(task: DecodeTask, decoded: Decoded, found: Sequence[Estimate]) -> BlockFigures:
     """Return the figures of a block, of which `found` are the estimates."""
     kind, payload_bytes = BlockKind(task.block.kind), len(task.block.payload)
-    stream_bits = 8.0 * max(0, payload_bytes - _HEAD_BYTES.get(kind, 0)) + decoded.code_bits
+    stream_bits = 8.0 * max(0, payload_bytes - HEAD_SIZES.get(kind, 0)) + decoded.code_bits
     coded_bits = min(rounded(decoded.bits), stream_bits)
     own = [(each.total_bits, each.code_bits) for each in found if each.kind == kind and each.model == task.model]
     own_bits, own_code_bits = min([*own, (coded_bits, decoded.code_bits)])

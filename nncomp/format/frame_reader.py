@@ -25,6 +25,7 @@ from nncomp.format.frames import (
     ModelReference,
     Readable,
     Start,
+    content_of,
 )
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
@@ -39,7 +40,6 @@ from nncomp.format.numbers import (
     MIN_WINDOW_LOG2,
     MODEL_HASH_BYTES,
     REFERENCE_HASH_BYTES,
-    TRAILER_BYTES,
     VERSION,
     BlockKind,
 )
@@ -250,10 +250,13 @@ def take_footer(source: ByteSource, index: FrameIndex) -> bytes:
 
     Raises FormatError unless the footer is the one that the blocks give.
     """
-    size = len(index.footer(bytes(CHECKSUM_BYTES)))
-    footer = source.take(size)
-    at = size - TRAILER_BYTES - 2 * CHECKSUM_BYTES
-    content = footer[at : at + CHECKSUM_BYTES]
+    footer = source.take(len(index.footer(bytes(CHECKSUM_BYTES))))
+    content = content_of(footer)
     if footer != index.footer(content):
-        raise FormatError("The index at the end does not describe the blocks before it; the file is altered.")
+        raise wrong_index()
     return content
+
+
+def wrong_index() -> FormatError:
+    """Return the error for an index that is not the one of its blocks."""
+    return FormatError("The index at the end does not describe the blocks before it; the file is altered.")

@@ -214,6 +214,11 @@ class FrameIndex:
         return index + (len(index) + TRAILER_BYTES).to_bytes(TRAILER_BYTES, "little")
 
 
+def content_of(footer: bytes) -> bytes:
+    """Return the checksum of the content in a footer, of which the end is enough; no bytes in one of no bytes."""
+    return footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES]
+
+
 def frame_header(model: ModelReference | None, window_log2: int, reference: bytes = b"") -> FrameHeader:
     """Return the header of a frame; `window_log2` is 0 for a frame of one block, `reference` empty for a frame without one."""
     assert len(reference) in (0, REFERENCE_HASH_BYTES)

@@ -12,20 +12,26 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nncomp.errors import FormatError
-from nncomp.format.frame_reader import ByteSource, check_magic, check_start, read_block_header, read_frame_header, read_headers
-from nncomp.format.frames import Block, BlockHeader, FrameHeader, FrameIndex, ModelReference
+from nncomp.format.frame_reader import (
+    ByteSource,
+    check_magic,
+    check_start,
+    read_block_header,
+    read_frame_header,
+    read_headers,
+    wrong_index,
+)
+from nncomp.format.frames import Block, BlockHeader, FrameHeader, FrameIndex, ModelReference, content_of
 from nncomp.format.numbers import (
-    BLOCK_MAGIC,
     CHECKSUM_BYTES,
     KIND_BITS,
+    LEAST_BLOCK_BYTES,
     MAGIC,
     MAX_LITERAL_BYTES,
     MAX_RAW_BYTES,
     MAX_TOTAL_BYTES,
     TRAILER_BYTES,
 )
-
-_LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES  # every block but the first has more
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ def _take_entries(source: ByteSource, limit: int) -> list[Entry]:
     Raises FormatError unless they add up to the total, at the first one that is too much: what is no footer is soon left.
     """
     left, _ = source.take_varint(MAX_TOTAL_BYTES, "a content")
-    count, _ = source.take_varint(limit // _LEAST_BLOCK_BYTES, "an index")
+    count, _ = source.take_varint(limit // LEAST_BLOCK_BYTES, "an index")
     entries: list[Entry] = []
     for _ in range(count):
         entry, _ = source.take_varint(limit << KIND_BITS, "a block")
@@ -161,9 +167,9 @@ def _take_entries(source: ByteSource, limit: int) -> list[Entry]:
         entries.append((entry & (1 << KIND_BITS) - 1, entry >> KIND_BITS, literal_bytes, copied_bytes))
         left -= literal_bytes + copied_bytes
         if left < 0:
-            raise _wrong()
+            raise wrong_index()
     if left:
-        raise _wrong()
+        raise wrong_index()
     if count < 2:
         raise FormatError("An index is of fewer than two blocks; the file is altered.")
     return entries
@@ -175,7 +181,7 @@ def read_entries(source: ByteSource, limit: int) -> tuple[list[Entry], int]:
     entries = _take_entries(source, limit)
     source.take(2 * CHECKSUM_BYTES)
     if int.from_bytes(source.take(TRAILER_BYTES), "little") != source.position - start:
-        raise _wrong()
+        raise wrong_index()
     return entries, source.position
 
 
@@ -185,9 +191,8 @@ def _check_digest(stream: BinaryIO, places: list[Place], footer: bytes) -> None:
         header = _read_header(stream, place)[0]
         check_start(header, index)
         index.add(header)
-    content = footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES]
-    if index.footer(content) != footer:
-        raise _wrong()
+    if index.footer(content_of(footer)) != footer:
+        raise wrong_index()
 
 
 def _jumps_are_cheap(stream: BinaryIO) -> bool:
@@ -212,9 +217,5 @@ def _read_header(stream: BinaryIO, place: Place) -> tuple[BlockHeader, ByteSourc
     sizes = len(header.data) + header.body_bytes, header.start.literal_bytes, header.literal_bytes, header.raw_bytes
     expected = place.block_bytes, place.literal_start, place.literal_bytes, place.raw_bytes
     if (header.kind, header.is_last, *sizes) != (place.kind, place.is_last, *expected):
-        raise _wrong()
+        raise wrong_index()
     return header, source
-
-
-def _wrong() -> FormatError:
-    return FormatError("The index at the end does not describe the blocks before it; the file is altered.")

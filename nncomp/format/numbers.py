@@ -25,6 +25,7 @@ BLOCK_BYTES = 12 << 20  # the literals that a writer takes, if it is not asked f
 SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when so many are there, half as many again; else all are the last block
 MIN_BLOCK_BYTES = 1 << 16  # the fewest that it is asked for
 KIND_BITS = 3
+LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES  # every block but the first of a frame has more
 
 # Copies
 MIN_COPY_BYTES = 32

@@ -23,8 +23,6 @@ from nncomp.format.numbers import (
     BlockKind,
 )
 
-HEAD_BYTES = 3  # the longest head
-
 
 class Payload(NamedTuple):
     """A payload, and how many raw bytes its block says that it holds."""
@@ -113,6 +111,10 @@ class TokensHead:
         return cls(lanes_log2, lines_log2, code, primer)
 
 
+HEAD_SIZES = {BlockKind.BYTES: BytesHead.SIZE, BlockKind.TOKENS: TokensHead.SIZE}  # of a payload, before the coder's words
+HEAD_BYTES = max(HEAD_SIZES.values())
+
+
 def primer_bytes(primer: int) -> int:
     """Return how many of the last bytes of the reference a block begins with, at most, by what its head says; 0 for none.
 
@@ -132,7 +134,7 @@ def may_begin(kind: int, head: bytes, payload_bytes: int) -> bool:
     """Return whether a payload of this kind and size may begin with `head`, its first HEAD_BYTES; a quick look."""
     if kind == BlockKind.LZMA:
         return head[:1] == b"\0"  # the first byte of LZMA's own range coder
-    size = {BlockKind.BYTES: BytesHead.SIZE, BlockKind.TOKENS: TokensHead.SIZE}.get(BlockKind(kind))
+    size = HEAD_SIZES.get(BlockKind(kind))
     if size is None:
         return True
     try:

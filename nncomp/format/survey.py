@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 from nncomp.errors import FormatError
 from nncomp.format.frame_reader import ByteSource, check_magic, read_block_header, read_frame_header, take_footer
-from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, Start, frame_header
+from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex, ModelReference, Start, content_of, frame_header
 from nncomp.format.index import Entry, Place, read_entries, read_places
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
     CHECKSUM_BYTES,
+    LEAST_BLOCK_BYTES,
     MAGIC,
     MAX_RAW_BYTES,
     MAX_WINDOW_LOG2,
@@ -36,9 +37,8 @@ _HEADERS = [
     for model in (_ANY_MODEL, None)
 ]
 _FIRST_WINDOW_BYTES, _WINDOW_BYTES = 1 << 12, 1 << 20  # what is read at a time to find something: twice as much each time
-# The most that a footer has, and a block in it; and the least that a block has, the first of a frame left out.
+# The most that a footer has, and a block in it.
 _FOOTER_BYTES, _ENTRY_BYTES = 2 * MAX_VARINT_BYTES + 2 * CHECKSUM_BYTES + TRAILER_BYTES, 12
-_LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,6 @@ class Content:
 
     frame: int
     checksum: bytes
-
-    @classmethod
-    def of(cls, frame: int, footer: bytes) -> Content:
-        """Return that in a footer, of which the end is enough."""
-        return cls(frame, footer[-TRAILER_BYTES - 2 * CHECKSUM_BYTES : -TRAILER_BYTES - CHECKSUM_BYTES])
 
 
 Piece = Found | Gap | Content
@@ -187,7 +182,7 @@ class Survey:
             except FormatError:
                 continue
             if self._fits(at, places):
-                return [*(self._indexed(at, place) for place in places), Content.of(at, footer)], end
+                return [*(self._indexed(at, place) for place in places), Content(at, content_of(footer))], end
         return None
 
     def _ends_of(self, start: int) -> list[int]:
@@ -276,7 +271,7 @@ class Survey:
         end = place
         if footer:
             end = footer[1]
-            pieces.append(Content.of(frame, self._read(place, end - place)))
+            pieces.append(Content(frame, content_of(self._read(place, end - place))))
         if not self._is_followed(end):
             junk, end = end, self._next(MAGIC, end)
             if footer or end - junk > _most_footer_bytes(found, any(isinstance(piece, Gap) for piece in pieces)):
@@ -376,6 +371,6 @@ def _is_confirmed(end: Start, block: Found, after: Found | None, total: Start | 
 def _gap(frame: int, end: Start, start: Start, file_bytes: int) -> Gap:
     """Return the gap between two places; of unknown size if no blocks in so many bytes of the file can have been so large."""
     raw_bytes, literal_bytes = start.raw_bytes - end.raw_bytes, start.literal_bytes - end.literal_bytes
-    most = (file_bytes // _LEAST_BLOCK_BYTES + 1) * MAX_RAW_BYTES
+    most = (file_bytes // LEAST_BLOCK_BYTES + 1) * MAX_RAW_BYTES
     is_possible = 0 <= literal_bytes <= most and 0 <= raw_bytes <= most
     return Gap(frame, raw_bytes, literal_bytes) if is_possible else Gap(frame)
