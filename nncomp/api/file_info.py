@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, cast
 
 from nncomp.api.file_objects import FileName
 from nncomp.errors import FormatError
-from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import FrameBlock, Readable
+from nncomp.format.frame_reader import ByteSource, read_headers
+from nncomp.format.frames import Block, Readable
 from nncomp.format.numbers import MODEL_IDS, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.stream.patience import PatientReader
@@ -63,63 +63,48 @@ def info(file: FileName) -> Info:
     with ExitStack() as stack:
         if isinstance(file, (str, bytes, os.PathLike)):
             opened: Any = stack.enter_context(builtins.open(file, "rb"))  # noqa: PTH123 (a name may be bytes)
+            name = os.fsdecode(file)
         else:
-            opened = file
+            opened, name = file, str(getattr(file, "name", ""))
         source = opened if isinstance(opened, io.BytesIO) else cast(BinaryIO, PatientReader(opened))
-        return read_info(source, os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else str(file_name(file)))
+        return read_info(source, name)
 
 
-def file_name(file: object) -> object:
-    """Return the name of a file object, or nothing where it has none."""
-    return getattr(file, "name", "")
-
-
-def read_info(source: Readable, name: str) -> Info:
+def read_info(stream: Readable, name: str) -> Info:
     """Return what a stream says of itself; raises FormatError if it is not laid out as a .nnc file."""
     found, kinds = Info(name), Counter[str]()
     models: dict[str, None] = {}  # in order of appearance
     references: dict[str, None] = {}
-    counted = _Counted(source)
-    for block in read_blocks(counted):
-        found.frames = block.frame + 1
-        found.raw_bytes += block.block.raw_bytes
-        found.payload_bytes += len(block.block.payload) + (len(block.block.copies.payload) if block.block.copies else 0)
+    source = ByteSource(stream)
+    for at in read_headers(source):
+        head, header = at.head, at.header
+        block = header.block(source.take(header.body_bytes))
+        found.frames = at.frame + 1
+        found.raw_bytes += block.raw_bytes
+        found.payload_bytes += header.body_bytes
         kinds[_kind_name(block)] += 1
         found.codes += _has_code(block)
-        if block.model:
-            models[f"{_model_name(block.model.model_id)} {block.model.content_hash.hex()}"] = None
-        if block.head.reference:
-            references[block.head.reference.hex()] = None
-    found.packed_bytes = counted.position
+        if head.model:
+            models[f"{_model_name(head.model.model_id)} {head.model.content_hash.hex()}"] = None
+        if head.reference:
+            references[head.reference.hex()] = None
+    found.packed_bytes = source.position
     found.blocks, found.models, found.references = dict(kinds), list(models), list(references)
     return found
 
 
-def _has_code(found: FrameBlock) -> bool:
+def _has_code(block: Block) -> bool:
     """Return whether a block has a code, a byte of its payload's head; a damaged head has none."""
     try:
-        return found.block.kind == BlockKind.TOKENS and TokensHead.parse(found.block.payload).code != 0
+        return block.kind == BlockKind.TOKENS and TokensHead.parse(block.payload).code != 0
     except FormatError:
         return False
 
 
-def _kind_name(found: FrameBlock) -> str:
+def _kind_name(block: Block) -> str:
     kinds = {kind.value: kind.name.lower() for kind in BlockKind}
-    return kinds.get(found.block.kind, f"kind {found.block.kind}")
+    return kinds.get(block.kind, f"kind {block.kind}")
 
 
 def _model_name(model_id: int) -> str:
     return next((name for name, known in MODEL_IDS.items() if known == model_id), "own")
-
-
-class _Counted:
-    """A stream that counts the bytes it gave."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self.position = 0
-
-    def read(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        self.position += len(data)
-        return data
