@@ -99,7 +99,8 @@ def test_a_good_file_is_read_with_any_number_of_threads(row: Good, threads: int,
     finder = pipeline.Finder(lambda _: models[row.model], base)
     assembly, content = Assembly(base), hashlib.sha256()
     for found in read_blocks(io.BytesIO((FOLDER / row.file).read_bytes()), assembly.expect):
-        for part in assembly.add(found, *decode_task(found.block, found.head, finder, threads).run()):
+        decoded = decode_task(found.block, found.head, finder, threads).run()
+        for part in assembly.add(found.frame, found.head, *decoded):
             content.update(part)
     assembly.check()
     assert content.hexdigest() == row.raw_sha256

@@ -100,7 +100,7 @@ class _PassingBlocks:
             raw_start = self._raw_end
             self._raw_end += found.block.raw_bytes
             decoded = decode_task(found.block, found.head, self._find_model).run()
-            data = b"".join(self._assembly.add(found, *decoded))
+            data = b"".join(self._assembly.add(found.frame, found.head, *decoded))
             if position < self._raw_end:
                 return raw_start, data
         self._assembly.check()

@@ -17,7 +17,7 @@ from nncomp.format.frame_reader import (
     read_frame_header,
     take_footer,
 )
-from nncomp.format.frames import BlockHeader, FrameBlock, FrameHeader, FrameIndex
+from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.pipeline import Coding, FrameAssembly, Summary, decode_task, reference_of
@@ -166,7 +166,7 @@ class Decompressor:
                 check_start(header, self._index)
                 if is_full and header.raw_bytes:
                     return False
-                self._ready = memoryview(self._decoded(header, self._head, self._index.blocks, source))
+                self._ready = memoryview(self._decoded(header, self._head, source))
                 self._index.add(header)
                 self._has_last = header.is_last
         except TruncatedError:
@@ -175,15 +175,14 @@ class Decompressor:
         del self._held[: source.position]
         return True
 
-    def _decoded(self, header: BlockHeader, head: FrameHeader, number: int, source: ByteSource) -> bytes:
+    def _decoded(self, header: BlockHeader, head: FrameHeader, source: ByteSource) -> bytes:
         start = source.position
         if len(self._held) < start + header.body_bytes:
             raise TruncatedError
         source.position += header.body_bytes
         block = header.block(bytes(self._held[start : source.position]))
         decoded = decode_task(block, head, self._find_model).run()
-        found = FrameBlock(0, number, 0, source.position, head, block)
-        return b"".join(self._assembly.add(found, *decoded))
+        return b"".join(self._assembly.add(0, head, *decoded))
 
 
 _LONGEST_HEADER = 64  # bytes; a frame's has at most 23, a block's less than 64

@@ -119,7 +119,8 @@ class Decompressing:
             return
         with work.open_sink() as sink:
             while (decoded := (yield)) is not None:
-                for part in work.assembly.add(work.found.popleft(), *decoded):
+                found = work.found.popleft()
+                for part in work.assembly.add(found.frame, found.head, *decoded):
                     work.summary.raw_bytes += sink.write(part)
             work.assembly.check()
 

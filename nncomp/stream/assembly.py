@@ -12,7 +12,7 @@ from typing import Protocol
 
 from nncomp.errors import FormatError
 from nncomp.format.copies import Copy
-from nncomp.format.frames import FrameBlock
+from nncomp.format.frames import FrameHeader
 from nncomp.format.numbers import CHECKSUM_BYTES
 from nncomp.stream.history import History
 from nncomp.stream.reference import Reference, needed_reference
@@ -188,16 +188,16 @@ class Assembly:
         """Take the checksum of a frame's content, before the next frame's first block is added."""
         self._expected[frame] = content
 
-    def add(self, found: FrameBlock, literals: bytes, copies: Sequence[Copy]) -> Iterator[bytes]:
-        """Yield the raw bytes of the next block, which has these literals and copies.
+    def add(self, frame: int, head: FrameHeader, literals: bytes, copies: Sequence[Copy]) -> Iterator[bytes]:
+        """Yield the raw bytes of the next block: of the frame with this number and header, with these literals and copies.
 
         Raises FormatError, and NoReferenceError if its frame names a reference that is not given.
         """
-        reference = needed_reference(found.head, self._reference)
-        if found.frame != self._frame:
+        reference = needed_reference(head, self._reference)
+        if frame != self._frame:
             self.check()
-            self._frame, self._hash = found.frame, content_hash()
-            self._history = History(1 << found.head.window_log2) if found.head.window_log2 else None
+            self._frame, self._hash = frame, content_hash()
+            self._history = History(1 << head.window_log2) if head.window_log2 else None
         for part in joined(put_together(literals, copies, self._history, reference=reference)):
             if self._history:
                 self._hash.update(part)

@@ -274,7 +274,7 @@ def decompress(
     begun = _part(progress, lambda: summary.packed_bytes)
     for decoded in run_in_order(tasks(), DecodeTask.run, workers, begun):
         found = found_blocks.popleft()
-        for part in assembly.add(found, *decoded):
+        for part in assembly.add(found.frame, found.head, *decoded):
             summary.raw_bytes += sink.write(part)
         summary.packed_bytes = found.end
         summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
