@@ -40,8 +40,8 @@ pytest.importorskip("distributed")
 from nncomp.cluster import remote_task as work_module
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
-from nncomp.cluster.remote_task import Order, SentModel, model_count, run_order
-from nncomp.cluster.window import Window
+from nncomp.cluster.remote_task import Order, SentModel, run_order
+from nncomp.cluster.window import Flight, Window
 
 MB = 1_000_000
 BLOCK_BYTES = 14 << 18  # of the long corpora here
@@ -91,6 +91,10 @@ def hashes(files: dict[str, bytes]) -> dict[str, str]:
 
 def kill_one(cluster: Cluster) -> None:
     os.kill(next(iter(cluster.client.run(os.getpid).values())), signal.SIGKILL)
+
+
+def model_count() -> int:
+    return len(work_module._models)
 
 
 def test_the_same_bytes_from_one_process_and_from_workers_one_of_which_is_killed(cluster: Cluster, english: bytes) -> None:
@@ -217,10 +221,26 @@ def test_memory_is_bounded_while_a_corpus_is_not(
     sink = Counted()
     source = io.BufferedReader(Made(40, kind))
     long = Work("long", lambda: nullcontext(source), (lambda: nullcontext(sink)) if is_written else None)
-    window = run([long], Decompressing(cluster, find_model, Memory()), cluster, nobody)
+    held: list[tuple[int, int]] = []
+
+    class Noted(Window):
+        def send(self, order: Order) -> Flight:
+            flight = super().send(order)
+            self.note()
+            return flight
+
+        def wait(self, timeout_s: float) -> None:
+            super().wait(timeout_s)
+            self.note()
+
+        def note(self) -> None:
+            held.append((self._working_bytes + self._waiting_bytes, 2 * self.limit_bytes))
+
+    monkeypatch.setattr("nncomp.cluster.many_files.Window", Noted)
+    run([long], Decompressing(cluster, find_model, Memory()), cluster, nobody)
     assert long.error is None and long.summary.raw_bytes == 40 * BLOCK_BYTES
     assert sink.count == (long.summary.raw_bytes if is_written else 0)
-    assert BLOCK_BYTES <= window.most_bytes <= 2 * window.limit_bytes < 40 * MB
+    assert max(held)[0] >= BLOCK_BYTES and all(count <= limit < 40 * MB for count, limit in held)
     after = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}
     assert {name for name in after if after[name] - before.get(name, 0) > 90 * MB} == set()
 

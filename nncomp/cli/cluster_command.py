@@ -202,7 +202,7 @@ class _Report:
         elif not self.options.is_quiet:
             print_table(rows, elapsed_s, self._workers)
 
-    def progress(self, work: Work, done_bytes: int) -> None:
+    def progress(self, done_bytes: int) -> None:
         self._bar.update(self._done_bytes + done_bytes)
 
     def over(self, work: Work) -> None:

@@ -36,7 +36,7 @@ class Work:
     """One file: how its source and its result are opened, and what happened to it.
 
     `is_finished` is called first and returns whether a valid result exists already. `open_sink` is called for the first part
-    of the result; it is None if results are only checked. `is_over` is true once the file is complete or has failed.
+    of the result; it is None if results are only checked.
     """
 
     name: str
@@ -44,7 +44,6 @@ class Work:
     open_sink: Callable[[], Sink] | None
     is_finished: Callable[[], bool] = lambda: False
     is_skipped: bool = False
-    is_over: bool = False
     summary: Summary = field(default_factory=Summary)
     assembly: Assembly = field(default_factory=Assembly)  # of what is decompressed, and the blocks in work for it
     found: deque[FrameBlock] = field(default_factory=deque)
@@ -133,11 +132,12 @@ def run(
     kind: Kind,
     cluster: Cluster,
     over: Callable[[Work], None],
-    progress: Callable[[Work, int], None] | None = None,
-) -> Window:
+    progress: Callable[[int], None] | None = None,
+) -> None:
     """Compress or decompress all files. `over` gets each file when it is complete or has failed, in the files' order.
 
-    `progress` gets the number of input bytes of a file that are done. Raises WorkerError when the cluster itself fails.
+    `progress` gets the number of input bytes that are done of the file whose turn it is. Raises WorkerError when the cluster
+    itself fails.
     """
     window = Window(cluster)
     queue: _Queue = deque()
@@ -151,7 +151,7 @@ def run(
                     work, order = found
                     queue.append((work, window.send(order) if order else None))
             if not queue:
-                return window
+                return
             work, flight = queue[0]
             if flight and flight.done is None and work.error is None:
                 window.wait(_WAIT_S)
@@ -172,10 +172,10 @@ def run(
                 assembly.close()  # removes the incomplete result
                 assembly = None
             if flight is None:
-                assembly, work.is_over = None, True
+                assembly = None
                 over(work)
             elif progress and work.error is None:
-                progress(work, done_bytes)
+                progress(done_bytes)
     finally:
         if assembly is not None:
             assembly.close()

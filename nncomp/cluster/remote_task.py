@@ -114,8 +114,3 @@ class SentModel(WorkerPlugin):
 def dask_setup(_worker: Any) -> None:
     """Make a local worker process ignore Ctrl-C, which the command handles. Dask calls this function at the start of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def model_count() -> int:
-    """Return the number of models that this process has received."""
-    return len(_models)

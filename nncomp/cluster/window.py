@@ -42,7 +42,6 @@ class Window:
         self._working_bytes = self._waiting_bytes = self._waiting = 0
         self.workers = max(1, cluster.workers())
         self._looked_s = self._seen_s = time.monotonic()
-        self.most_bytes = 0  # the largest sum at any time
 
     @property
     def limit_bytes(self) -> int:
@@ -58,7 +57,6 @@ class Window:
         flight = Flight(self._cluster.submit(order), order.task.input_bytes, order.held_bytes)
         self._working[flight.future.key] = flight
         self._working_bytes += flight.held_bytes
-        self._note()
         flight.future.add_done_callback(self._finished.put)
         return flight
 
@@ -110,7 +108,6 @@ class Window:
         flight.done, flight.held_bytes = done, _size(done.result)
         self._waiting_bytes += flight.held_bytes
         self._waiting += 1
-        self._note()
         flight.future = None  # releases the result that the scheduler holds
 
     def _look(self) -> None:
@@ -122,9 +119,6 @@ class Window:
             self.workers, self._seen_s = count, now_s
         elif now_s - self._seen_s > _ALONE_S:
             raise WorkerError("The cluster has had no workers for five minutes; start some, and go on with --resume.")
-
-    def _note(self) -> None:
-        self.most_bytes = max(self.most_bytes, self._working_bytes + self._waiting_bytes)
 
 
 def _size(result: Any) -> int:
