@@ -70,7 +70,11 @@ def test_halves_equal_the_whole(name: str) -> None:
     for number in range(len(ids)):
         feed(model.constants(1), state, b, alone, ids[number : number + 1], b.rows, np.uint64(0))
         expected.append((b.groups.tolist(), b.hidden.tolist()))
-    both = halves(model, 1, code)
+    start = new_state(plain, 1, code)
+    both = [
+        half._replace(state=half.state._replace(h=np.ascontiguousarray(start.h[:, :, half.places]), code=start.code.copy()))
+        for half in halves(model, 1)
+    ]
     assert in_two_threads(both, ids) == [expected, expected]
     assert np.array_equal(np.concatenate([half.state.h for half in both], axis=2), state.h)
     assert both[0].state.h.shape[2] >= both[1].state.h.shape[2] >= state.h.shape[2] // 3

@@ -39,7 +39,7 @@ def opened_reference(text: ReferenceText) -> Reference | None:
     return None if text is None else Reference.of(text)
 
 
-def find_with(name: ModelName, reference: ReferenceText = None) -> FindModel:
+def find_with(name: ModelName, reference: ReferenceText) -> FindModel:
     """Return what finds the model of a frame among the models of nncomp and this model, and has the reference."""
     is_own = name is not None and name not in (OF_LEVEL, *numbers.MODEL_IDS)
     given = [registry.open_model(_as_given(name))] if is_own and name is not None else []

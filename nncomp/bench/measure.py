@@ -20,7 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nncomp.bench.machine import this_machine
-from nncomp.blocks.levels import STANDARD
 from nncomp.errors import DataError, NncompError
 from nncomp.stream.storage import is_url
 from nncomp.version import VERSION, commit
@@ -156,7 +155,7 @@ def bound_bits(path: Path, model: str | None, workers: int) -> float:
     return float(json.loads(result.stdout)["bound_bits"])
 
 
-def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int = STANDARD) -> Compressor:
+def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int) -> Compressor:
     """Return nncomp as a compressor, with a `--model`, `-T` and level."""
     command = list(_NNCOMP)
     options = ["-q", "-T", str(workers)]

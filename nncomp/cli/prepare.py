@@ -16,11 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nncomp.blocks.codec import Codec
+from nncomp.cli.warmup_command import prepare_all
 from nncomp.machine import kernel_cache, llvm, object_code, prepared, watch
-from nncomp.network.registry import installed_models
 
-_TEXT = b"nncomp"
 Call = tuple[str, str, tuple[Any, ...]]  # module and name of a kernel, and arguments of the types that it is called with
 
 
@@ -32,8 +30,7 @@ def calls() -> list[Call]:
         found.append((kernel.__module__, kernel.__name__, object_code.emptied(arguments)))
 
     watch.on_loaded(note)
-    for codec in [Codec(model) for model in installed_models()] or [Codec()]:
-        codec.prepare(_TEXT)
+    prepare_all()
     watch.on_loaded(None)
     return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from nncomp.blocks.codec import Codec
 from nncomp.cli.progress import Bar
 from nncomp.errors import OutputError
 from nncomp.machine import kernel_cache
-from nncomp.network.registry import installed_models
+from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream.pipeline import Summary
 
 _TEXT = b"nncomp"
@@ -20,16 +21,21 @@ def warm_up() -> None:
     folder = kernel_cache.cache_folder()
     if folder is None or not kernel_cache.is_kept():
         raise OutputError("The cache folder cannot be written, so nothing can be kept for later runs. Set XDG_CACHE_HOME.")
-    before, begun, names = _kernels(folder), time.monotonic(), list[str]()
+    before, begun = _kernels(folder), time.monotonic()
     with Bar("kernels", None, False, Summary()):
-        for model in installed_models():
-            Codec(model).prepare(_TEXT)
-            names.append(model.path.stem)
-        if not names:
-            Codec().prepare(_TEXT)
+        names = prepare_all()
     made = len(_kernels(folder) - before)
     what = f"{made} kernels compiled in {time.monotonic() - begun:.0f} s" if made else "all kernels were there"
     print(f"{what}; models: {', '.join(names) or 'none'}; kept in {folder}")
+
+
+def prepare_all() -> list[str]:
+    """Code a word with each model, or without one where there is none. Return the names of the models."""
+    models = installed_models()
+    chosen: Sequence[ModelFile | None] = models or [None]
+    for model in chosen:
+        Codec(model).prepare(_TEXT)
+    return [model.path.stem for model in models]
 
 
 def _kernels(folder: Path) -> set[str]:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.network import tiles
-from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Constants, Network, layer_weights
 from nncomp.network.products import TILES, pack
 from nncomp.network.state import Exchange, Scratch, State, new_exchanges, new_scratch, new_state
@@ -68,7 +67,7 @@ class Half(NamedTuple):
     kept: list[NDArray[np.uint8]]  # `constants.packed` points into them
 
 
-def halves(network: Network, lanes: int, code: int = NO_CODE) -> list[Half]:
+def halves(network: Network, lanes: int) -> list[Half]:
     """Return the halves of a network for L lanes; an empty list for a network that is too narrow or whose sizes do not suit."""
     both = [_constants(network, half, lanes) for half in range(2)]
     weights = [layer_weights(constants.arrays) for constants in both]
@@ -76,7 +75,7 @@ def halves(network: Network, lanes: int, code: int = NO_CODE) -> list[Half]:
     product = int(network.constants(lanes).product)
     if not all(map(min, shapes)) or (product == TILES and not all(tiles.fits(n, k) for n, k in shapes)):
         return []
-    sizes, whole, found = network.model.sizes, new_state(network.model, lanes, code), list[Half]()
+    sizes, found = network.model.sizes, list[Half]()
     exchanges = new_exchanges(sizes, lanes)
     for half, constants in enumerate(both):
         slices = _slices(sizes, half)
@@ -85,7 +84,7 @@ def halves(network: Network, lanes: int, code: int = NO_CODE) -> list[Half]:
         packed = np.array([address for address, _ in pairs], np.uint64)
         packed = np.concatenate([packed, constants.packed[len(pairs) :]])  # the tokens of a group are predicted by one thread
         state = new_state(network.model, lanes)
-        state = state._replace(h=np.ascontiguousarray(whole.h[:, :, slices[0]]), code=whole.code.copy())
+        state = state._replace(h=np.ascontiguousarray(state.h[:, :, slices[0]]))
         scratch, kept = new_scratch(sizes | own_sizes, lanes), [buffer for _, buffer in pairs]
         found.append(Half(constants._replace(packed=packed), state, scratch, exchanges[half], slices[0], kept))
     return found

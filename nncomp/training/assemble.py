@@ -27,16 +27,14 @@ from nncomp.training.corpus import Corpus, find_corpus, together
 from nncomp.training.mixing_start import learn_start_values, values_anew
 
 
-def assembled(
-    model: Model, ngrams: NgramTable | None, second: Model | None, corpus: Corpus, total_bytes: int, seed: int = 0
-) -> Model:
+def assembled(model: Model, ngrams: NgramTable | None, second: Model | None, corpus: Corpus, total_bytes: int) -> Model:
     """Return the model with this n-gram table and the network of `second` beside its own, if there is one.
 
     The start values of mixing are learned on about `total_bytes` of the corpus. Raises ModelError for models and tables of other
     tokens.
     """
     whole = replace(model, ngrams=ngrams, second=second and replace(second, ngrams=None))
-    return learn_start_values(whole, corpus, total_bytes, seed, values_anew(whole))
+    return learn_start_values(whole, corpus, total_bytes, 0, values_anew(whole))
 
 
 def _read_ngrams(path: Path) -> NgramTable:

@@ -64,7 +64,7 @@ def has_only_more_layers(old: NetworkShape, new: NetworkShape) -> bool:
     return new.layer_count > old.layer_count and replace(new, layer_count=old.layer_count) == old
 
 
-def _reading(new: Tensor, old: Tensor, factor: float = 1.0, parts: int = 1) -> None:
+def _reading(new: Tensor, old: Tensor, factor: float, parts: int = 1) -> None:
     """Fill a weight that reads, shape (R, K): the old weight times `factor`, and random numbers of its size elsewhere.
 
     The rows have `parts` equal parts, and each grows by itself. No new number of an old row is larger than the row's largest, so

@@ -78,7 +78,7 @@ class Progress:
 
 
 @torch.no_grad()
-def evaluate(network: FloatNetwork, ids: NDArray[np.uint16], lanes: int = 32) -> float:
+def evaluate(network: FloatNetwork, ids: NDArray[np.uint16], lanes: int) -> float:
     """Return the summed cross-entropy in bits. The first token of each lane is not measured; the sum is scaled up for it."""
     streams = lane_streams(ids, lanes, 1)
     state, total, steps = network.initial_state(lanes), 0.0, 256
