@@ -205,12 +205,7 @@ def _check_suffix(name: str, options: Options) -> None:
 
 def kind_of(source: Source) -> str | None:
     """Return the kind of compressed file that a source is already; None for any other, and for what can be read only once."""
-    if source.status is None:
-        return None
-    try:
-        return compressed_kind(source.stream, source.status.st_size)
-    except OSError as error:
-        raise DataError(f"The file cannot be read: {error.strerror or error}.") from error
+    return compressed_kind(source.stream, source.status.st_size) if source.status else None
 
 
 def coding_of(kind: str | None, model: ModelFile | None, options: Options) -> pipeline.Coding:
