@@ -34,13 +34,13 @@ from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
 from nncomp.format.frame_reader import TrailingError
 from nncomp.machine import watch
+from nncomp.machine.limits import usable_cores
 from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline, storage
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.ranges import Range
 from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
-from nncomp.stream.workers import usable_cores
 
 PREPARING = "nncomp: preparing kernels, on the first run only (20 to 40 seconds)."
 UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written)."

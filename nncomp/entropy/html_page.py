@@ -27,7 +27,7 @@ from nncomp.entropy.gap import Analysis
 from nncomp.entropy.report import PART_SAYS, bits_along, code_of, model_name, tenths, titled, visible
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
-from nncomp.stream import pipeline
+from nncomp.stream.workers import run_in_order
 
 SHOWN_BYTES = 1 << 20  # of the text; a browser is slow with more
 ALTERNATIVES = 5
@@ -142,7 +142,7 @@ def _alternatives(estimates: list[Estimate], workers: int, progress: Callable[[i
         for each in estimates
         if each.model and each.kind == BlockKind.TOKENS
     ]
-    results = iter(pipeline.run_in_order(tasks, LikeliestTask.run, workers))
+    results = iter(run_in_order(tasks, LikeliestTask.run, workers))
     total_bytes, done_bytes = sum(task.raw_bytes for task in tasks), 0
     names: dict[bytes, int] = {}
     places: list[NDArray[np.int64]] = []

@@ -35,8 +35,7 @@ from nncomp.format.payloads import asked_primer_bytes, primer_bytes
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.reference import Reference, needed_reference
-from nncomp.stream.workers import Progress
-from nncomp.stream.workers import run_in_order as run_in_order
+from nncomp.stream.workers import Progress, run_in_order
 
 if TYPE_CHECKING:
     from nncomp.stream.repeats import Cut

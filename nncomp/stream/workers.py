@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from nncomp.errors import NncompError, WorkerError
 from nncomp.machine import watch
 from nncomp.machine.limits import refused
-from nncomp.machine.limits import usable_cores as usable_cores
 
 if TYPE_CHECKING:  # where no process is started, multiprocessing is not loaded
     from multiprocessing.connection import Connection
