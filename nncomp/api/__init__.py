@@ -43,7 +43,7 @@ def compress(
     """Return `data` compressed: the bytes of a .nnc file, the same bytes as the command writes.
 
     `level` is 1 (quickest) to 9 (smallest); None is 5. `model` replaces the model of the level: the name of a model of nncomp
-    ("default", "fast"), the path of a model file, or None for mixing without a network (quicker and larger).
+    ("default", "fast", "max"), the path of a model file, or None for mixing without a network (quicker and larger).
     `reference` is a text that is like `data`, as bytes or the path of a file: `data` is coded knowing it, and `decompress`
     needs the same text. `block_size` is how many bytes a block has, 65,536 to 12,582,912, the usual size: smaller blocks are
     read in parts sooner, and make a larger file. `workers` is the number of processes, each with one block at a time; 0 works in

@@ -14,10 +14,12 @@ from nncomp.cli.names import shown
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import ModelReference
-from nncomp.format.numbers import BlockKind
+from nncomp.format.numbers import MODEL_NAMES, BlockKind
 from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
 from nncomp.stream.pipeline import Finder, FindModel, reference_of
 from nncomp.stream.reference import Reference, needed_reference
+
+_CHOICE = f"{MODEL_NAMES}, none, or the path of a .safetensors file"
 
 
 def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = "") -> ModelFile | None:
@@ -31,10 +33,10 @@ def choose_model(asked: str | None, level: int = levels.STANDARD, device: str = 
 def _opened(asked: str) -> ModelFile:
     """Return the model of a name, a path or a URL; raises ModelError when there is none."""
     if not asked.strip():
-        raise ModelError("The name of the model is empty. Give default, fast, none, or the path of a .safetensors file.")
+        raise ModelError(f"The name of the model is empty. Give {_CHOICE}.")
     path = model_path(asked)
     if path != shown(path) and not Path(path).is_file():
-        raise ModelError(f"There is no model {shown(path)}: give default, fast, none, or the path of a .safetensors file.")
+        raise ModelError(f"There is no model {shown(path)}: give {_CHOICE}.")
     return open_model(path)
 
 

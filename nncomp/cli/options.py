@@ -6,6 +6,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
+from nncomp.format.numbers import MODEL_NAMES
+
 
 class WrongUse(Exception):  # noqa: N818 (its text is for the user)
     """Arguments that are wrong, or do not go together: a message and exit status 2."""
@@ -139,7 +141,7 @@ Model = Annotated[
     str | None,
     Option(
         "--model",
-        help="Model to use instead of the level's: default, fast, a model file, or none.",
+        help=f"Model to use instead of the level's: {MODEL_NAMES}, a model file, or none.",
         metavar="MODEL",
         show_default=False,
     ),

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nncomp.errors import ModelError
-from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, NO_MODEL, OWN_MODEL
+from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, MODEL_NAMES, NO_MODEL, OWN_MODEL
 from nncomp.machine import kernel_cache
 from nncomp.version import PACKAGE
 
@@ -115,8 +115,7 @@ def open_model(name_or_path: str | Path) -> ModelFile:
         return model_file(path, MODEL_IDS[name], _content_hash(path))
     path = Path(name_or_path)
     if not path.is_file():
-        names = ", ".join(MODEL_IDS)
-        raise ModelError(f"There is no model {name}: give a name ({names}) or the path of a .safetensors file.")
+        raise ModelError(f"There is no model {name}: give a name ({MODEL_NAMES}) or the path of a .safetensors file.")
     content_hash = _content_hash(path)
     for shipped_name, model_id in MODEL_IDS.items():
         shipped = shipped_path(shipped_name)
