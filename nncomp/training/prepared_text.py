@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import DataError
-from nncomp.network.vocabulary import Vocabulary, from_tokenizer_json, train_vocabulary
+from nncomp.network.vocabulary import Vocabulary, train_vocabulary
 from nncomp.training.corpus import Corpus
 from nncomp.training.text_files import Report
 
@@ -25,10 +25,8 @@ def vocabulary_to_json(vocabulary: Vocabulary) -> str:
 
 
 def vocabulary_from_json(text: str) -> Vocabulary:
-    """Return the vocabulary that `vocabulary_to_json` wrote, or that the `tokenizers` library saved."""
+    """Return the vocabulary that `vocabulary_to_json` wrote."""
     document = json.loads(text)
-    if "model" in document:
-        return from_tokenizer_json(document)
     return Vocabulary(tuple(bytes.fromhex(token) for token in document["tokens"]), tuple((a, b) for a, b in document["merges"]))
 
 
