@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nncomp.errors import DataError
 from nncomp.training.wanted import Training as Training
-from nncomp.training.wanted import check_output, plan_of
+from nncomp.training.wanted import check_output, plan_of, require_torch
 
 Row = dict[str, float]
 
@@ -43,10 +42,8 @@ def train(
     """
     path, training = Path(out), training or Training()
     check_output(path)
-    try:
-        from nncomp.training.processes import use_threads
-    except ImportError as error:
-        raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    require_torch()
+    from nncomp.training.processes import use_threads
     from nncomp.training.whole_run import finish
     from nncomp.training.whole_run import train as run
 

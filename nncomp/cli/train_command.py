@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nncomp.cli.failures import say
 from nncomp.errors import DataError
-from nncomp.training.wanted import Training, check_output, check_writable, plan_of
+from nncomp.training.wanted import Training, check_output, check_writable, plan_of, require_torch
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -32,12 +32,10 @@ def train(data: str, out: Path, folder: Path, training: Training, plot: str | No
     first one writes."""
     check_output(out)
     _check_plot(plot)
-    try:
-        from nncomp.training.processes import join_processes, use_threads
-    except ImportError as error:
-        raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
+    require_torch()
     from nncomp.cli.fetched import model_path
     from nncomp.cli.train_display import Display
+    from nncomp.training.processes import join_processes, use_threads
     from nncomp.training.whole_run import finish
     from nncomp.training.whole_run import train as run
 

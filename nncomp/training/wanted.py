@@ -1,4 +1,4 @@
-"""What a training run is asked for, and the plan that it makes. Loads torch only when a plan is made."""
+"""What a training run is asked for, and the plan that it makes. Loads torch only when it is asked for, or a plan is made."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ class Training:
     objective: str = "cross-entropy"
     targets: Path | None = None
     code: int = 0
+
+
+def require_torch() -> None:
+    """Raise DataError if torch is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise DataError("Training needs torch: install nncomp with its train extra, pip install 'nncomp[train]'.") from error
 
 
 def check_output(out: Path) -> None:
