@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from nncomp.machine import processor
 from nncomp.machine.kernels import IS_COMPILED, compiled, intrinsic
+from nncomp.machine.llvm import library_folder
 from nncomp.network import tiles
 
 LOOP, TILES = 0, 1  # products; any other number is the address of NumKong's function
@@ -66,8 +65,7 @@ def _numkong() -> ctypes.CDLL | None:
     try:
         if processor.has_matrix_unit():
             import numkong._numkong  # noqa: F401
-        folders = importlib.util.find_spec("numkong").submodule_search_locations  # type: ignore[union-attr]
-        (path,) = (path for folder in folders or () for path in Path(folder).glob("_numkong*") if path.suffix in (".so", ".pyd"))
+        (path,) = (path for path in library_folder("numkong").glob("_numkong*") if path.suffix in (".so", ".pyd"))
         library = ctypes.CDLL(str(path))
         library.nk_dots_packed_size_i8.restype = ctypes.c_size_t
         library.nk_dots_packed_size_i8.argtypes = [ctypes.c_size_t] * 2
