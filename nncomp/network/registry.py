@@ -10,8 +10,8 @@ import hashlib
 import json
 import mmap
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,15 @@ NAMED = "base", "second", "ngrams"  # in the head of a model file: the hashes of
 _REMEMBERED = 64  # versions of files whose hash is remembered
 _YOUNG_NS = 2 * 10**9  # a file that was written so short a time ago may be written again without a sign of it
 _MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find which other files it names
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Make a ModelError of a failure to read a model."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,8 @@ class ModelFile:
     @property
     def size_bytes(self) -> int:
         """The size of the file and of those that it names together; raises ModelError when a file cannot be read."""
-        try:
+        with _reading(self.path):
             return self.path.stat().st_size + sum(file.size_bytes for file in self._named)
-        except OSError as error:
-            raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
 
     @property
     def ngram_bytes(self) -> int:
@@ -80,14 +87,10 @@ class ModelFile:
         """
         if self.size_bytes > MAX_BYTES:
             raise ModelError(f"The model {self.path} has {self.size_bytes:,} bytes; a model has at most {MAX_BYTES:,}.")
-        try:
-            with self.path.open("rb") as file:
-                is_shipped = self.path.parent == models_folder()
-                data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if is_shipped else file.read()
-        except ValueError:  # an empty file
-            data = b""
-        except OSError as error:
-            raise ModelError(f"The model {self.path} cannot be read: {error.strerror}.") from error
+        is_shipped = self.path.parent == models_folder()
+        data: Bytes = b""
+        with _reading(self.path), suppress(ValueError), self.path.open("rb") as file:  # ValueError: an empty file
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if is_shipped else file.read()
         found = _content_hash(self.path) if is_shipped else hashlib.sha256(data).digest()
         if found != self.content_hash:
             raise ModelError(f"The model {self.path} was changed while it was in use; run the command again.")
@@ -147,10 +150,8 @@ def _find_claimed(claimed: tuple[str, ...], place: Path, number: int, found: dic
 
 def _version(path: Path) -> tuple[int, ...]:
     """Return what tells this version of a file from others: what is read of it once need not be read again."""
-    try:
+    with _reading(path):
         status = path.stat()
-    except OSError as error:
-        raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -216,11 +217,8 @@ def _hash_of(path: Path, *version: int) -> bytes:
     found = kernel_cache.read(name)
     if found is not None:
         return found
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
+    with _reading(path), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
     if time.time_ns() - max(version[-2:]) > _YOUNG_NS:  # version ends with the times of the last changes
         kernel_cache.write(name, digest)
     return digest
