@@ -44,7 +44,7 @@ RESIDUAL_MAX = 1 << 23
 LOGIT_BITS = 10  # fraction bits of a logit, in doublings of probability
 LOGIT_MAX = 1 << 20
 FREQUENCY_BITS = 23
-_MAX_WIDTH, _MAX_LAYERS = 4096, 64
+MAX_WIDTH, MAX_LAYERS = 4096, 64
 _BIAS_MAX = 1 << 52
 _NO_FILES: dict[str, Any] = {}
 
@@ -116,7 +116,7 @@ def _check_sizes(sizes: dict[str, int], vocabulary: Vocabulary) -> None:
     widths = [sizes[name] for name in ("width", "state_width", "mlp_width", "group_mlp_width")]
     if v != vocabulary.size or g < 2 or g & (g - 1) or not 2 <= v // g <= 256 or g > 256:
         raise ModelError(f"The model claims {v} tokens in {g} groups, which does not fit its vocabulary.")
-    if any(not 1 <= w <= _MAX_WIDTH for w in widths) or not 1 <= sizes["layer_count"] <= _MAX_LAYERS:
+    if any(not 1 <= w <= MAX_WIDTH for w in widths) or not 1 <= sizes["layer_count"] <= MAX_LAYERS:
         raise ModelError(f"The model claims sizes beyond the limits of the format: {sizes}.")
     if not 0 <= sizes["start_token"] < v:
         raise ModelError("The model's start token is not one of its tokens.")

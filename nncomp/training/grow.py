@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nncomp.errors import DataError
-from nncomp.network.model import Model
+from nncomp.network.model import MAX_LAYERS, MAX_WIDTH, Model
 from nncomp.training.float_network import SHAPES, FloatNetwork, Layer, NetworkShape, load_config
 from nncomp.training.restore import restore
 
@@ -41,7 +41,8 @@ def named_shape(text: str) -> NetworkShape:
     sizes = {}
     for change in changes:
         size, _, number = change.partition("=")
-        if size not in SIZES or not number.isdecimal() or not 0 < int(number) <= (64 if size == "layer_count" else 4096):
+        most = MAX_LAYERS if size == "layer_count" else MAX_WIDTH
+        if size not in SIZES or not number.isdecimal() or not 0 < int(number) <= most:
             raise DataError(f"{change!r} is no size of a network: write it like {SIZES[0]}=384; sizes are {', '.join(SIZES)}.")
         sizes[size] = int(number)
     return replace(SHAPES[name], **sizes)
