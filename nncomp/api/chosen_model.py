@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from nncomp.blocks import levels
 from nncomp.blocks.levels import Effort
@@ -31,7 +30,7 @@ def to_write_with(name: ModelName, level: int | None, block_size: int | None = N
     if not numbers.MIN_BLOCK_BYTES <= size <= numbers.BLOCK_BYTES:
         raise ValueError(f"A block of {size:,} bytes is out of bounds: {numbers.MIN_BLOCK_BYTES:,} to {numbers.BLOCK_BYTES:,}.")
     name = chosen.model if name == OF_LEVEL else name
-    return None if name is None else registry.open_model(_as_given(name)), replace(chosen.effort, block_bytes=size)
+    return None if name is None else registry.open_model(name), replace(chosen.effort, block_bytes=size)
 
 
 def opened_reference(text: ReferenceText) -> Reference | None:
@@ -42,13 +41,9 @@ def opened_reference(text: ReferenceText) -> Reference | None:
 def find_with(name: ModelName, reference: ReferenceText) -> FindModel:
     """Return what finds the model of a frame among the models of nncomp and this model, and has the reference."""
     is_own = name is not None and name not in (OF_LEVEL, *numbers.MODEL_IDS)
-    given = [registry.open_model(_as_given(name))] if is_own and name is not None else []
+    given = [registry.open_model(name)] if is_own and name is not None else []
 
     def find_model(reference: ModelReference) -> ModelFile:
         return registry.find(reference.model_id, reference.content_hash, given)
 
     return Finder(find_model, opened_reference(reference))
-
-
-def _as_given(name: str | os.PathLike[str]) -> str | Path:
-    return name if isinstance(name, str) else Path(name)

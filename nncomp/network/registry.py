@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -108,15 +109,15 @@ def shipped_path(name: str) -> Path:
     return models_folder() / f"{name}.safetensors"
 
 
-def open_model(name_or_path: str | Path) -> ModelFile:
+def open_model(name_or_path: str | os.PathLike[str]) -> ModelFile:
     """Return the model of a name, or the model at a path; raises ModelError when there is none."""
-    name = str(name_or_path)
+    name = os.fspath(name_or_path)
     if name in MODEL_IDS:
         path = shipped_path(name)
         if not path.is_file():
             raise ModelError(f"The model {name} is not installed: there is no {path}. Install nncomp again.")
         return model_file(path, MODEL_IDS[name], _content_hash(path))
-    path = Path(name_or_path)
+    path = Path(name)
     if not path.is_file():
         raise ModelError(f"There is no model {name}: give a name ({MODEL_NAMES}) or the path of a .safetensors file.")
     content_hash = _content_hash(path)
