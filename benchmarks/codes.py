@@ -20,8 +20,8 @@ import numpy as np
 
 from nncomp.bench.machine import this_machine
 from nncomp.blocks import token_payload
+from nncomp.blocks.code_choice import likely_codes
 from nncomp.blocks.levels import Effort
-from nncomp.network.choice import likely_codes
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import read_model
@@ -59,7 +59,10 @@ def measure(network: Network, texts: list[bytes]) -> np.ndarray[tuple[int, int, 
     sent = [sent_code(network, text) for text in texts]
     used = [code for code in sent if code != NO_CODE] or [NO_CODE]
     one = max(set(used), key=used.count)
-    likeliest = [choices[0].code if (choices := likely_codes(network, text, 4)) else NO_CODE for text in texts]
+    likeliest = [
+        choices[0].code if (choices := likely_codes(network, token_payload.model_start(network), text, 4)) else NO_CODE
+        for text in texts
+    ]
     others = likeliest[len(likeliest) // 2 :] + likeliest[: len(likeliest) // 2]
     rows = zip(texts, sent, others, strict=True)
     return np.array([[payload_bits(network, text, code) for code in (NO_CODE, own, one, other)] for text, own, other in rows])

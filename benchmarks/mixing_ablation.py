@@ -23,8 +23,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -180,7 +181,7 @@ class TokenTree:
         m = token_start.new_mixing(len(data), starts, lines, self._start_without(off), networks, ngrams)
         _close_matches(m.memory.matches.state[0], token_predictor.MATCH_LEAST, off)
         raw, first_ids = np.frombuffer(data, np.uint8).copy(), np.array([0, len(ids)], np.int64)
-        with patch.object(token_threads, "run", loop):
+        with patch.object(token_threads, "run", SimpleNamespace(bound=partial(partial, loop))):
             coded = [copied(some) for some in token_threads.encode(model, m, raw, ids, first_ids, token_threads.Begin(), 1)]
         return np.concatenate([some.decisions for some in coded]), np.concatenate([some.p1 for some in coded])
 

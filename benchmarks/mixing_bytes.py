@@ -27,7 +27,7 @@ def files_under(paths: list[Path]) -> list[Path]:
 def measure(data: np.ndarray[tuple[int], np.dtype[np.uint8]], table_bits: int) -> tuple[int, float, float]:
     """Return (bytes of the words, seconds of CPU to code, to decode); exits when the decoded bytes differ."""
     start = time.process_time()
-    words = range_coder.encode(np.unpackbits(data), byte_predictor.encode_bytes(data, table_bits))
+    words = range_coder.encode(np.unpackbits(data), byte_predictor.probabilities(data, table_bits))
     middle = time.process_time()
     if not np.array_equal(byte_predictor.decode_bytes(words, len(data), table_bits), data):
         sys.exit("The decoded bytes differ from the file: nothing is reported.")

@@ -124,10 +124,10 @@ class _Silent(OutsideNetwork):
 def bytes_parts(data: bytes) -> dict[str, float]:
     """Return seconds of the parts of a block of bytes, and of LZMA."""
     raw = np.frombuffer(data, np.uint8)
-    bits, p1 = np.unpackbits(raw), byte_predictor.encode_bytes(raw)
+    bits, p1 = np.unpackbits(raw), byte_predictor.probabilities(raw)
     payload = Codec()._encode(BlockKind.BYTES, data).payload
     return {
-        "as bytes: mixing": seconds(lambda: byte_predictor.encode_bytes(raw), 2),
+        "as bytes: mixing": seconds(lambda: byte_predictor.probabilities(raw), 2),
         "as bytes: coder": seconds(lambda: range_coder.encode(bits, p1)),
         "as bytes: decoding": seconds(lambda: decode_bytes(payload, len(data)), 2),
         "LZMA, quickest": seconds(lambda: quick_lzma_bytes(data)),

@@ -135,7 +135,7 @@ def _made(row: Row, is_long: bool) -> Iterator[tuple[str, bytes]]:
     raw = np.frombuffer(data, np.uint8)
     yield (
         f"{size} bytes",
-        b"\x10" + range_coder.words_to_bytes(range_coder.encode(np.unpackbits(raw), byte_predictor.encode_bytes(raw, 16))),
+        b"\x10" + range_coder.words_to_bytes(range_coder.encode(np.unpackbits(raw), byte_predictor.probabilities(raw, 16))),
     )
 
 

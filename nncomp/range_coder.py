@@ -178,23 +178,8 @@ def check_claim(words: Words, decisions: int) -> None:
         raise FormatError(f"A block claims more than its {len(words)} words can hold; the file is altered.")
 
 
-@inlined
-def start_decoder(state: Any, words: Any) -> None:
-    """Set `state` (uint64[5]) to the start of `words` (uint32)."""
-    point = np.uint64(0)
-    for i in range(2):
-        point <<= np.uint64(32)
-        if i < words.size:
-            point |= np.uint64(words[i])
-    state[_LOWER] = np.uint64(0)
-    state[_RANGE] = np.uint64(_WHOLE_RANGE)
-    state[_POINT] = point
-    state[_POSITION] = np.uint64(2)
-    state[DAMAGED] = np.uint64(0)
-
-
 def first_state(words: Words) -> NDArray[np.uint64]:
-    """Return the decoder's state (uint64[5]) at the start of the words, as `start_decoder` sets it, in plain Python."""
+    """Return the decoder's state (uint64[5]) at the start of the words (uint32)."""
     first, second = [*words[:2].tolist(), 0, 0][:2]
     return np.array([0, _WHOLE_RANGE, first << 32 | second, 2, 0], np.uint64)
 
@@ -237,14 +222,13 @@ def is_spent(state: Any, words: Any) -> bool:
 
 @compiled
 def _decode(words: Any, probabilities: Any, decisions: Any, state: Any) -> None:
-    start_decoder(state, words)
     for i in range(decisions.size):
         decisions[i] = decode_decision(state, words, probabilities[i])
 
 
 def decode(words: Words, probabilities: NDArray[np.uint16], decisions: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state (uint64[5])."""
-    state = np.zeros(5, np.uint64)
+    state = first_state(words)
     _decode(words, probabilities, decisions, state)
     return state
 

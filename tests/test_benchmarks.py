@@ -158,7 +158,7 @@ def predict_without_apms(slow: byte_predictor_reference.Mixer, *known: Any) -> i
 def test_bytes_and_what_is_off_of_them(not_compiled: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow twin does without a part where it is told to."""
     found = {off: not_compiled[f"bytes{off}"] for off in BYTES_OFF}
-    assert found[()] == byte_predictor.encode_bytes(np.frombuffer(SHORT, np.uint8)).tolist()
+    assert found[()] == byte_predictor.probabilities(np.frombuffer(SHORT, np.uint8)).tolist()
     slow = functools.partial(byte_predictor_reference.probabilities, SHORT, MAX_TABLE_BITS)
     new_match, inputs, word = (
         byte_predictor_reference.Match.__init__,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nncomp.blocks import token_payload
-from nncomp.network.choice import code_bits, likely_codes
+from nncomp.blocks.code_choice import code_bits, likely_codes
 from nncomp.network.code import named_codes
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
@@ -45,7 +45,7 @@ def test_learned_codes_make_texts_smaller(learned: Model) -> None:
     """The integer network takes fewer bits with the code that is chosen; payloads are never larger, in all smaller."""
     network, saved, saved_with_mixing, all_bits = Network(learned), 0.0, 0.0, 0.0
     for data in (TEXT[:200], TEXT[700:1000], TEXT[2000:2200], LETTERS[3:120]):
-        ids, code = learned.vocabulary.encode(data), likely_codes(network, data, 4)[0].code
+        ids, code = learned.vocabulary.encode(data), likely_codes(network, token_payload.model_start(network), data, 4)[0].code
         none_bits = surprisal_bits(network, ids, 1)
         all_bits += none_bits
         saved += none_bits - surprisal_bits(network, ids, 1, code)
@@ -73,7 +73,7 @@ def test_the_encoder_names_a_good_code(learned: Model) -> None:
     network, first, best = Network(learned), 0.0, 0.0
     for data in (TEXT[:200], TEXT[700:1000], TEXT[2000:2200], LETTERS[3:120], LETTERS[:50]):
         ids = learned.vocabulary.encode(data)
-        none, *bits = code_bits(network, ids, range(5)).sum(0).tolist()
+        none, *bits = code_bits(network, token_payload.model_start(network), ids, range(5)).sum(0).tolist()
         first += none - bits[named_codes(learned.code, learned.arrays.embedding[ids])[0] - 1]
         best += none - min(bits)
     assert first > 0.9 * best > 0

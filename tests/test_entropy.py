@@ -15,6 +15,7 @@ import pytest
 from nncomp import range_coder
 from nncomp.blocks import token_payload
 from nncomp.blocks.codec import Codec
+from nncomp.blocks.lzma_payload import encode_lzma
 from nncomp.entropy import estimate, gap
 from nncomp.entropy.estimate import EstimateTask, open_network, rounded
 from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
@@ -57,7 +58,8 @@ def frame(blocks: list[tuple[BlockKind, bytes]], model: ModelFile | None) -> byt
     """Return one frame for each block, the blocks coded as the given kinds."""
     sink = io.BytesIO()
     for kind, data in blocks:
-        payload = data if kind == BlockKind.STORED else Codec(model)._encode(kind, data).payload
+        coded = {BlockKind.STORED: lambda data: data, BlockKind.LZMA: encode_lzma}
+        payload = coded[kind](data) if kind in coded else Codec(model)._encode(kind, data).payload
         reference = ModelReference(model.model_id, model.hash8) if model else None
         FrameWriter(sink, reference).write(Block(kind, len(data), payload, checksum(data), True))
     return sink.getvalue()

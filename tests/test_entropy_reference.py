@@ -11,7 +11,7 @@ import pytest
 
 import nncomp
 from nncomp import range_coder
-from nncomp.blocks import byte_payload, primed_tokens, token_payload
+from nncomp.blocks import primed_tokens, token_payload
 from nncomp.blocks.levels import Effort, lines_log2
 from nncomp.entropy import gap
 from nncomp.entropy.estimate import EstimateTask, open_network, unit_bits
@@ -79,7 +79,7 @@ def estimates_bits(data: bytes, model: ModelFile, primer: bytes) -> list[float]:
 def test_bits_after_a_primer_are_those_of_the_end_of_a_longer_text(small: ModelFile) -> None:
     found = EstimateTask(DATA, None, primer=BASE).run()
     whole = np.frombuffer(BASE + DATA, np.uint8)
-    p1 = byte_predictor.encode_bytes(whole)
+    p1 = byte_predictor.probabilities(whole)
     assert found.bits.tolist() == unit_bits(np.unpackbits(whole), p1, 8)[len(BASE) :].tolist()
     network = open_network(small)
     vocabulary, start = network.model.vocabulary, token_payload.model_start(network)
@@ -113,8 +113,8 @@ def test_a_block_of_bytes_after_a_primer(small: ModelFile) -> None:
     analysis = analysed(packed, small)
     check(analysis, len(packed), DATA)
     (block,) = analysis.blocks
-    p1 = byte_payload.predict_bytes(DATA, 16, byte_payload.prime(BASE, len(DATA), 16))
-    decisions = np.unpackbits(np.frombuffer(DATA, np.uint8))
+    raw, known = np.frombuffer(DATA, np.uint8), byte_predictor.primed(BASE, byte_predictor.sizes(len(BASE + DATA), 16))
+    p1, decisions = byte_predictor.probabilities(raw, 16, known), np.unpackbits(raw)
     assert primed_bytes_block(DATA).payload[1:] == range_coder.words_to_bytes(range_coder.encode(decisions, p1))
     assert block.coded_bits == unit_bits(decisions, p1, 8).sum()
     assert (block.kind, block.primer_bytes) == (BlockKind.BYTES, len(BASE))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,13 +116,14 @@ def test_a_thread_that_fails_ends_it_for_both(failing: int, lanes_bits: int, mon
     monkeypatch.setattr(token_payload, "lanes_log2", lambda *_: lanes_bits)
     payload = token_payload.encode_tokens(PLAIN, data)[0]
 
-    def fail(*arguments: Any) -> None:
-        if arguments[-2].mixes == (failing == 0):
-            time.sleep(0.05)  # the other is waiting
-            raise MemoryError("of this thread")
-        run(*arguments)
+    def fail() -> None:
+        time.sleep(0.05)  # the other is waiting
+        raise MemoryError("of this thread")
 
-    monkeypatch.setattr(token_threads, "run", fail)
+    def bound(*arguments: Any) -> Callable[[], None]:
+        return fail if arguments[-2].mixes == (failing == 0) else run.bound(*arguments)
+
+    monkeypatch.setattr(token_threads, "run", SimpleNamespace(bound=bound))
     with pytest.raises(MemoryError, match="of this thread"):
         token_payload.decode_tokens(PLAIN, payload, len(data), 2)
     with pytest.raises(MemoryError, match="of this thread"):

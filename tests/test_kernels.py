@@ -258,6 +258,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         raise OSError
 
     monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(byte_predictor.run_model, "_codes", {})  # this process may have loaded it for another test
     return commands
 
 

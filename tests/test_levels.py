@@ -7,7 +7,7 @@ import pydoc_data.topics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def test_only_a_long_block_that_repeats_little_has_more_than_four_lanes(monkeypa
 
     def encode(network: object, data: bytes, threads: int, effort: Effort) -> Encoded:
         most.append(effort.max_lanes)
-        return Encoded(b"payload", 1.0, np.zeros(levels.PARTS), {})
+        return Encoded(b"payload", 1.0, np.zeros(levels.PARTS), cast(Any, None))
 
     monkeypatch.setattr(token_payload, "encode_tokens", encode)
     rng = np.random.default_rng(0)

@@ -199,7 +199,7 @@ def test_a_primed_block_of_bytes_is_the_end_of_a_longer_one() -> None:
     whole = np.frombuffer(primer + data, np.uint8)
     known = byte_predictor.primed(primer, byte_predictor.sizes(len(whole), 17))
     (p1,) = byte_predictor.probabilities_in_parts(whole[len(primer) :], 500, 17, known)
-    assert p1.tolist() == byte_predictor.encode_bytes(whole, 17)[8 * len(primer) :].tolist()
+    assert p1.tolist() == byte_predictor.probabilities(whole, 17)[8 * len(primer) :].tolist()
 
 
 def test_what_is_known_of_a_primer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,7 +290,7 @@ def test_numbers_of_the_format_document() -> None:
     kept: list[Any] = [tables.squash_table(), tables.stretch_table(), tables.rate_table(1024, 15), successor[:510], first[:255]]
     for table in kept:
         assert hashlib.sha256(table.astype("<i4").tobytes()).hexdigest()[:16] in document
-    assert " ".join(map(str, byte_predictor.encode_bytes(np.frombuffer(b"aaa", np.uint8), 16).tolist())) in document
+    assert " ".join(map(str, byte_predictor.probabilities(np.frombuffer(b"aaa", np.uint8), 16).tolist())) in document
     words = range_coder.encode(np.array([1, 0, 1, 1], np.uint8), np.array([1, 65535, 32768, 30000], np.uint16))
     assert " ".join(map(str, words.tolist())) in document
 

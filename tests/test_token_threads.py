@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
+import numpy as np
 import pytest
 
 from nncomp.blocks import token_payload, token_threads, token_ways
+from nncomp.mixing.token_start import new_mixing
 from nncomp.network.engine import Network
-from tests.models import TEXT, coded_model, small_model, two_networks
+from tests.models import TEXT, coded_model, small_model, small_start, two_networks
 
+Spell = Generator[None, None, float]
 MODELS = {"small": Network(small_model()), "told": Network(coded_model()), "two": Network(two_networks())}
 
 
@@ -34,8 +37,8 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
     taken: list[int] = []
     quickest = token_threads._quickest
 
-    def watched(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
-        def noted(way: int, tokens: int) -> float:
+    def watched(ways: int, spell: Callable[[int, int], Spell]) -> Iterator[None]:
+        def noted(way: int, tokens: int) -> Spell:
             taken.append(way)
             return spell(way, tokens)
 
@@ -48,7 +51,7 @@ def test_spells_change_nothing(name: str, lanes_bits: int, monkeypatch: pytest.M
         assert token_payload.decode_tokens(model, payload, size, 2) == TEXT[:size]
         assert token_payload.encode_tokens(model, TEXT[:size], 2)[0] == payload
     stages = 2 * model.model.sizes["layer_count"] + 1
-    ways = stages - stages // 2 + (2 if lanes_bits <= 1 else 1)
+    ways = stages - stages // 2 + 1 + (lanes_bits > 0) + (lanes_bits <= 1)
     assert all(taken.count(way) > 10 for way in range(ways)), taken
 
 
@@ -57,10 +60,11 @@ def test_the_quickest_way_is_taken(quick: int) -> None:
     """And another one when that has become slow: at once, if it is much slower."""
     tokens, done = [0, 0, 0], 0
 
-    def spell(way: int, count: int) -> float:
+    def spell(way: int, count: int) -> Spell:
         nonlocal done
         tokens[way] += count
         done += count
+        yield
         best = quick if done < 500_000 else (quick + 1) % 3
         return 1.0 if way == best else 1.6
 
@@ -77,8 +81,9 @@ def test_a_way_whose_threads_wait_for_cores_gets_a_few_tokens_at_a_time() -> Non
     """Each of them may take 10 milliseconds, where a token takes 40 microseconds in one thread."""
     tokens = [0, 0, 0]
 
-    def spell(way: int, count: int) -> float:
+    def spell(way: int, count: int) -> Spell:
         tokens[way] += count
+        yield
         return (40e-6, 10e-3, 60e-6)[way]
 
     spells = token_threads._quickest(3, spell)
@@ -86,3 +91,16 @@ def test_a_way_whose_threads_wait_for_cores_gets_a_few_tokens_at_a_time() -> Non
         next(spells)
     assert tokens[0] > 900_000
     assert 0 < tokens[1] < 1000 < tokens[2]
+
+
+def test_nobody_wants_the_rest() -> None:
+    """A caller that leaves ends both threads: none waits for tokens that nobody will code."""
+    network, data = MODELS["small"], np.frombuffer(TEXT * 20, np.uint8).copy()
+    ids = network.model.vocabulary.encode(bytes(data))
+    for leave_after in (1, 4):
+        mixing = new_mixing(len(data), np.array([0, len(data)]), 1 << 10, small_start())
+        coded = token_threads.encode(network, mixing, data, ids, np.array([0, len(ids)]), token_threads.Begin(), 2)
+        for _ in range(leave_after):
+            next(coded)
+        coded.close()
+        assert mixing.memory.tokens.counts[0] < len(ids)

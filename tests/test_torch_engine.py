@@ -190,12 +190,12 @@ def test_blocks_are_the_same_and_each_reads_the_other_s(
     code = code_of(here.model)
     for data in (TEXT[:300], some_text(60, 3), b"hello", b"\xff"):
         start = token_payload.model_start(here)
-        payload, cost_bits, _, learned = token_payload.encode_and_learn(here, data, start, code=code)
-        again, again_bits, _, learned_again = token_payload.encode_and_learn(there, data, start, threads=2, code=code)
-        assert (payload, cost_bits) == (again, again_bits)
-        assert all(np.array_equal(learned[key], learned_again[key]) for key in learned)
-        assert token_payload.decode_tokens(there, payload, len(data)) == data
-        assert token_payload.decode_tokens(here, again, len(data)) == data
+        one = token_payload.encode_and_learn(here, data, start, code=code)
+        other = token_payload.encode_and_learn(there, data, start, threads=2, code=code)
+        assert (one.payload, one.cost_bits) == (other.payload, other.cost_bits)
+        assert all(np.array_equal(array, other.learned[key]) for key, array in one.learned.items())
+        assert token_payload.decode_tokens(there, one.payload, len(data)) == data
+        assert token_payload.decode_tokens(here, other.payload, len(data)) == data
 
 
 def test_damage_is_named_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

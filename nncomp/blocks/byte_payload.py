@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks.levels import PARTS
@@ -25,11 +24,6 @@ class EncodedBytes(NamedTuple):
 
     payload: bytes
     part_bits: tuple[float, ...]
-
-
-def prime(primer: bytes, raw_bytes: int, table_bits: int) -> byte_predictor.Primed:
-    """Return what is known after a primer, for a block of so many bytes; raises FormatError for tables out of bounds."""
-    return byte_predictor.primed(primer, byte_predictor.sizes(len(primer) + raw_bytes, table_bits))
 
 
 def encode_bytes(
@@ -53,15 +47,6 @@ def encode_bytes(
         if is_lost(part_bits):
             return None
     return EncodedBytes(head.pack() + range_coder.words_to_bytes(encoder.words()), tuple(part_bits))
-
-
-def predict_bytes(data: bytes, table_bits: int, after: byte_predictor.Primed | None = None) -> NDArray[np.uint16]:
-    """Return p1 (uint16) of each decision of a block, 8 a byte, most significant first, shape (8 * R,).
-
-    `after` is what is known after its primer.
-    """
-    parts = list(byte_predictor.probabilities_in_parts(np.frombuffer(data, np.uint8), max(1, len(data)), table_bits, after))
-    return parts[0] if parts else np.zeros(0, np.uint16)
 
 
 def decode_bytes(payload: bytes, raw_bytes: int, after: byte_predictor.Primed | None = None) -> bytes:

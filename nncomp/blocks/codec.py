@@ -64,13 +64,12 @@ class Codec:
         best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
         if self.effort.is_stored or (len(data) > _SAMPLE_BYTES and looks_random(data)):
             return best
-        quick_bytes = quick_lzma_bytes(data)
         if self.model and data:
             from nncomp.mixing import byte_predictor
 
             byte_predictor.prepare_beside()  # while this process prepares tokens
+        quick_bytes, kinds = self._worth_coding(data, threads)
         left_share = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
-        kinds = self._worth_coding(data, quick_bytes)
         for kind in kinds:
             if kind == BlockKind.BYTES:
                 coded = _encode_bytes(data, partial(_is_lost, best, left_share, len(data)))
@@ -90,13 +89,11 @@ class Codec:
             from nncomp.mixing import byte_predictor
 
             byte_predictor.prepare_beside()
-        for kind in self._worth_coding(data, len(data)):
+        for kind in self._kinds:
             coded = self._encode(kind, data)
             assert self.decode_block(kind, coded.payload, len(data)) == data
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1, effort: Effort | None = None) -> CodedBlock:
-        if kind == BlockKind.LZMA:
-            return _encode_lzma(data)
         if kind == BlockKind.BYTES:
             coded = _encode_bytes(data)
             assert coded is not None  # nothing bounds it
@@ -132,26 +129,29 @@ class Codec:
         return self._primers.get(BlockKind.TOKENS, (primer, lines_log2), lambda: prime(self._network, primer, lines_log2))
 
     def _primed_bytes(self, primer: bytes, raw_bytes: int, table_bits: int) -> byte_predictor.Primed:
-        from nncomp.blocks.byte_payload import prime
-        from nncomp.mixing.byte_predictor import sizes
+        from nncomp.mixing.byte_predictor import primed, sizes
 
-        key = primer, sizes(len(primer) + raw_bytes, table_bits), False
-        return self._primers.get(BlockKind.BYTES, key, lambda: prime(primer, raw_bytes, table_bits))
+        size = sizes(len(primer) + raw_bytes, table_bits)
+        return self._primers.get(BlockKind.BYTES, (primer, size), lambda: primed(primer, size))
 
-    def _worth_coding(self, data: bytes, quick_bytes: int) -> list[BlockKind]:
-        """Return which of tokens and bytes to code, in this order: both, or with little effort the smaller one on a sample.
+    @property
+    def _kinds(self) -> list[BlockKind]:
+        return [*([BlockKind.TOKENS] if self.model else []), BlockKind.BYTES]
 
-        A block is random where neither the quickest LZMA (`quick_bytes`) nor mixing on a sample makes it smaller: none.
+    def _worth_coding(self, data: bytes, threads: int) -> tuple[int, list[BlockKind]]:
+        """Return the size by the quickest LZMA, and which of tokens and bytes to code.
+
+        That is both, or with little effort the one that makes a sample smaller. A block is random where neither the quickest
+        LZMA nor mixing on a sample makes it smaller: none.
         """
-        kinds = [*([BlockKind.TOKENS] if self.model else []), BlockKind.BYTES]
+        kinds, quick, sample = self._kinds, partial(quick_lzma_bytes, data), _from_middle(data, _SAMPLE_BYTES)
         if len(data) <= _SAMPLE_BYTES:
-            return kinds if data else []
-        sample = _from_middle(data, _SAMPLE_BYTES)
+            return quick(), kinds if data else []
+        tried = [] if self.effort.is_thorough else kinds
+        quick_bytes, *sizes = _at_once([quick, *(partial(self._encoded_bytes, kind, sample) for kind in tried)], threads)
         if quick_bytes >= len(data) and self._encoded_bytes(BlockKind.BYTES, sample) >= len(sample):
-            return []
-        if not self.effort.is_thorough:
-            return [min(kinds, key=lambda kind: self._encoded_bytes(kind, sample))]
-        return kinds
+            return quick_bytes, []
+        return quick_bytes, [kinds[sizes.index(min(sizes))]] if sizes else kinds
 
     def _encoded_bytes(self, kind: BlockKind, sample: bytes) -> int:
         return len(self._encode(kind, sample).payload)
@@ -232,6 +232,16 @@ def verify_block(copy_list: bytes, literals: bytes, expected: bytes) -> None:
     """Raise FormatError unless a block's list of copies and its literals have the checksum that was written with them."""
     if block_checksum(copy_list, literals) != expected:
         raise FormatError("A block decodes to other bytes than were compressed (its checksum differs); the file is altered.")
+
+
+def _at_once(calls: list[Callable[[], int]], threads: int) -> list[int]:
+    """Return what each call returns; at most so many run at once. Kernels, LZMA and the tokenizer let other threads run."""
+    if threads == 1 or len(calls) == 1:
+        return [call() for call in calls]
+    from concurrent.futures import ThreadPoolExecutor  # takes 9 ms, and a short block does without
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
 def _size(coded: CodedBlock) -> int:

@@ -24,7 +24,7 @@ from nncomp.format.payloads import TokensHead
 from nncomp.mixing.copies_of import copied
 from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import TokenMixing
-from nncomp.mixing.token_start import learned_values, new_mixing, resumed
+from nncomp.mixing.token_start import new_mixing, resumed
 from nncomp.network.engine import Network
 from nncomp.network.state import State, new_state
 
@@ -63,7 +63,7 @@ def encode_after(primed: Primed, data: bytes, head: TokensHead, threads: int = 1
     mixing, vocabulary = resumed(primed.mixing, len(data)), primed.network.model.vocabulary
     coded = _coded(primed, mixing, data, vocabulary.encode(data), threads)
     payload, bits = encoded(head, coded, vocabulary.bits, len(data), len(primed.text))
-    return Encoded(payload, float(bits.sum()), bits, learned_values(mixing))
+    return Encoded(payload, float(bits.sum()), bits, mixing)
 
 
 def predict_after(primed: Primed, data: bytes, ids: NDArray[np.int32] | None = None, threads: int = 1) -> Predicted:
@@ -74,7 +74,7 @@ def predict_after(primed: Primed, data: bytes, ids: NDArray[np.int32] | None = N
     mixing, vocabulary = resumed(primed.mixing, len(data)), primed.network.model.vocabulary
     ids = vocabulary.encode(data) if ids is None else ids
     decisions, p1 = collected(_coded(primed, mixing, data, ids, threads), len(ids) * vocabulary.bits)
-    return Predicted(ids, np.array([0, len(ids)]), decisions, p1, learned_values(mixing))
+    return Predicted(ids, np.array([0, len(ids)]), decisions, p1, mixing)
 
 
 def _coded(primed: Primed, mixing: TokenMixing, data: bytes, ids: NDArray[np.int32], threads: int) -> Iterator[Coded]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from nncomp import range_coder
 from nncomp.blocks.levels import lines_log2
-from nncomp.blocks.token_loop import LEFT, STEPS, WRONG, Fed, Shared, Turns, run
+from nncomp.blocks.token_loop import LEFT, WRONG, Fed, Shared, Turns, run
 from nncomp.blocks.token_payload import opened
 from nncomp.blocks.token_threads import Begin, shared_of
 from nncomp.blocks.token_ways import is_large, no_lead, rows_of
@@ -102,7 +102,6 @@ def _begun(network: Network, payloads: Iterable[Payload]) -> Iterator[_Block]:
             head, words, decoder, mixing = opened(network, payload.data, payload.raw_bytes)
             shared = shared_of(network, mixing, np.zeros(payload.raw_bytes, np.uint8), Begin(head.code))
             shared = shared._replace(words=words, decoder=decoder, is_outside=True, position=np.zeros(1, np.int64))
-            shared.count[STEPS] = 1
             yield _Block(payload, mixing, shared, new_state(network.model, 1, head.code))
 
 
@@ -116,7 +115,7 @@ class _Hand:
     def __init__(self, network: Network, blocks: list[_Block]) -> None:
         self.blocks, self._network, lanes = blocks, network, len(blocks)
         self._constants, self._scratch = network.constants(lanes), new_scratch(network.model.sizes, lanes)
-        self._state, self._count = new_state(network.model, lanes), np.zeros((lanes, 4), np.int64)
+        self._state, self._count = new_state(network.model, lanes), np.zeros((lanes, 3), np.int64)
         self._filled, self._before = np.zeros(lanes, np.int64), np.zeros(lanes, np.int32)
         self._calls = [self._feeding(blocks[0]), *(self._decoding(lane) for lane in range(lanes))]
 
@@ -136,7 +135,7 @@ class _Hand:
     def _feeding(self, like: _Block) -> Callable[[], None]:
         """Return the call that feeds; all blocks are like this one in their types."""
         mixing, shared = emptied(like.mixing), emptied(like.shared)
-        starts, count = np.arange(len(self.blocks) + 1) * _ENDLESS, np.array([0, _ENDLESS, 0, 1])
+        starts, count = np.arange(len(self.blocks) + 1) * _ENDLESS, np.array([0, _ENDLESS, 0])
         mixing = mixing._replace(constants=mixing.constants._replace(starts=starts))
         shared = shared._replace(filled=self._filled, before=self._before, words=like.shared.words, count=count, is_outside=False)
         return self._bound(self._scratch, mixing, shared, is_mixing=False)
@@ -155,7 +154,7 @@ class _Hand:
         return self._bound(scratch, block.mixing, shared, is_mixing=True)
 
     def _bound(self, scratch: Scratch, mixing: TokenMixing, shared: Shared, is_mixing: bool) -> Callable[[], None]:
-        rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.uint64(sleep_address()))
+        rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.array([0, 1]), np.uint64(sleep_address()))
         of_rows = rows_of(self._network, rows, rows)
         fed = Fed(self._constants, self._state, scratch, no_exchange())
         return run.bound(no_lead(fed), fed, fed, mixing, shared, turns, of_rows)

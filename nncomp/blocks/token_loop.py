@@ -16,11 +16,11 @@ from nncomp.machine.turns import pass_on, wait_for
 from nncomp.mixing.arithmetic import HALF
 from nncomp.mixing.token_predictor import begin_token, end_token, fetch, foresee, predict, prepare_token, told_by_second, update
 from nncomp.network.decisions import node_probability, path_probabilities, sum_up
-from nncomp.network.engine import feed, feed_here, token_frequencies
+from nncomp.network.engine import copy_rows, feed, feed_here, token_frequencies
 from nncomp.network.state import stage_count
 from nncomp.range_coder import decode_decision, is_spent
 
-TOKENS, LEFT, WRONG, STEPS = range(4)  # places in `Shared.count`
+TOKENS, LEFT, WRONG = range(3)  # places in `Shared.count`
 OVERFLOW, SPENT, FAILED = 1, 2, 3  # what may be wrong: a token does not fit its lane, the words end early, a thread failed
 
 
@@ -42,7 +42,7 @@ class Shared(NamedTuple):
     offsets: Any  # V + 1 int64, where the bytes of each token begin in `text`
     text: Any  # uint8, the bytes of all tokens of the vocabulary
     is_outside: Any  # bool, whether the network runs outside of this loop
-    count: Any  # 4 int64: tokens so far (when encoding: of one call), bytes left, what is wrong, turns of one call
+    count: Any  # 3 int64: tokens so far (when encoding: of one call), bytes left, what is wrong
     position: Any  # 1 int64: bytes done, for whoever watches
 
 
@@ -61,6 +61,7 @@ class Turns(NamedTuple):
     turn: Any  # 1 int64: how many turns are done
     mixes: Any  # bool: whether the thread mixes and codes; a thread that does not feeds its part of the network and nothing else
     ahead: int  # a thread that only feeds begins a turn when the turn so many before is done; so many groups of lanes are decoded
+    span: Any  # 2 int64: the first turn of this call, and the one after its last
     give_core_away: Any  # uint64, the address of the function that a waiting thread calls
 
 
@@ -142,30 +143,46 @@ def _feed(n: Any, t: Any, before_R: Any, lanes_R: Any) -> None:
 
 
 @inlined
-def _has_stages(n: Any) -> Any:
-    """Return whether this thread has stages of the network. Where tokens are known, the other thread may have all of them."""
-    return n.exchange.first < stage_count(n.state.h.shape[0])
+def _take(fed: Any, give_core_away: Any) -> Any:
+    """Wait for what the other thread passes on next; return how many feeds were taken before."""
+    taken = fed[1, 0]
+    wait_for(fed[0], taken + 1, give_core_away)
+    fed[1, 0] = taken + 1
+    return taken
 
 
 @inlined
-def _tell_known(n: Any, t: Any, after_R: Any, cumulative: Any, known_R: Any) -> Any:
+def _tell_known(n: Any, stages: int, t: Any, after_R: Any, cumulative: Any, known_R: Any) -> Any:
     """Set `known_R` to the network's p1 of known tokens, from the rows that were fed.
 
     Where the other thread does so, return the place in `exchange.known` that has them; else -1.
     """
-    exchange, stages, told = n.exchange, stage_count(n.state.h.shape[0]), np.int64(-1)
+    exchange = n.exchange
     if exchange.first >= stages:  # the other thread passes on all that the network says of known tokens
-        taken = exchange.fed[1, 0]
-        wait_for(exchange.fed[0], taken + 1, t.give_core_away)
-        told = taken & 1
-        exchange.fed[1, 0] = taken + 1
-    elif t.mixes:
-        _predict_known(n.constants, n.scratch, after_R, cumulative, known_R)
-    elif exchange.end >= stages:
+        return _take(exchange.fed, t.give_core_away) % exchange.known.shape[0]
+    if t.mixes or exchange.end >= stages:
         passed = exchange.fed[0, 0]
-        _predict_known(n.constants, n.scratch, after_R, cumulative, exchange.known[passed & 1])
+        out = known_R if t.mixes else exchange.known[passed % exchange.known.shape[0]]
+        _predict_known(n.constants, n.scratch, after_R, cumulative, out)
+        if not t.mixes:
+            pass_on(exchange.fed[0], passed + 1)
+    return np.int64(-1)
+
+
+@inlined
+def _tell_groups(exchange: Any, stages: int, t: Any, hidden: Any, groups: Any) -> None:
+    """Where the thread that does not mix has all stages, hand over what it says of the next tokens, which are to be decoded."""
+    rows = groups.shape[0]
+    if exchange.groups.shape[1] > 0 and exchange.first >= stages:
+        place = _take(exchange.fed, t.give_core_away) % exchange.groups.shape[0]
+        copy_rows(exchange.hidden[place, :rows], hidden)
+        copy_rows(exchange.groups[place, :rows], groups)
+    elif exchange.groups.shape[1] > 0 and exchange.end >= stages and not t.mixes:
+        passed = exchange.fed[0, 0]
+        place = passed % exchange.groups.shape[0]
+        copy_rows(hidden, exchange.hidden[place, :rows])
+        copy_rows(groups, exchange.groups[place, :rows])
         pass_on(exchange.fed[0], passed + 1)
-    return told
 
 
 @inlined
@@ -183,12 +200,13 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
     `first` and `second` (Fed) are the networks; where there is one, `second` is not read. `lead` are layers of the first one that
     are fed before. All three are of the same types.
 
-    When decoding, a turn is a step of a group of lanes; when encoding, the next rows of known tokens. A call ends after
-    s.count[STEPS] turns, and another number of threads may go on.
+    When decoding, a turn is a step of a group of lanes; when encoding, the next rows of known tokens. After the turns of a call,
+    t.span, another number of threads may go on.
 
     An outside network has run before: when encoding for all steps (s.network_p1), when decoding for one step (`scratch`).
     """
     scratch, has_second = first.scratch, m.constants.networks > 1
+    stages, second_stages = stage_count(first.state.h.shape[0]), stage_count(second.state.h.shape[0])
     decoding, most = s.words.size > 0, scratch.rows.size
     groups, size = scratch.groups.shape[1], scratch.tokens.size
     group_bits, bits = 0, 0
@@ -199,7 +217,7 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
     starts = m.constants.starts
     sums, second_sums, known_R, second_R = r.cumulative[0], r.cumulative[1], r.known[0], r.known[1]
     walk, before_R, lanes_R, after_R = r.walk, r.before, r.lanes, r.after
-    for number in range(s.count[STEPS]):
+    for number in range(t.span[0], t.span[1]):
         if not t.mixes:
             wait_for(t.turn, number + 1 - t.ahead, t.give_core_away)
         if decoding:
@@ -218,16 +236,20 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
                 _feed(lead, t, before_R[:rows], lanes_R)
             if has_second and not t.mixes:
                 _feed(second, t, before_R[:rows], lanes_R)
-            if _has_stages(first):
+            if first.exchange.first < stages:
                 feed_here(first.constants, first.state, scratch, first.exchange, before_R[:rows], lanes_R, t.give_core_away)
-            if has_second and t.mixes and _has_stages(second):
+            if has_second and t.mixes and second.exchange.first < second_stages:
                 _feed(second, t, before_R[:rows], lanes_R)
         if not decoding and not s.is_outside:
-            told = _tell_known(first, t, after_R[:rows], sums, r.known[0])
+            told = _tell_known(first, stages, t, after_R[:rows], sums, r.known[0])
             known_R = first.exchange.known[told] if told >= 0 else r.known[0]
             if has_second:
-                told = _tell_known(second, t, after_R[:rows], second_sums, r.known[1])
+                told = _tell_known(second, second_stages, t, after_R[:rows], second_sums, r.known[1])
                 second_R = second.exchange.known[told] if told >= 0 else r.known[1]
+        if decoding and not s.is_outside:
+            _tell_groups(first.exchange, stages, t, scratch.hidden[:rows], scratch.groups[:rows])
+            if has_second:
+                _tell_groups(second.exchange, second_stages, t, second.scratch.hidden[:rows], second.scratch.groups[:rows])
         if not t.mixes:
             continue
         s.position[0] = s.data.size - s.count[LEFT]
@@ -257,8 +279,9 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
                 sum_up(scratch.groups[i], sums)
                 if has_second:
                     sum_up(second.scratch.groups[i], second_sums)
-            for depth in range(bits):
-                if decoding:
+            for depth in range(bits + 1):
+                network, likely = np.int64(0), np.int64(0)
+                if depth < bits and decoding:
                     if depth == group_bits:
                         token_frequencies(first.constants, scratch, i, node - groups)
                         sum_up(scratch.tokens, sums)
@@ -267,19 +290,21 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
                             sum_up(second.scratch.tokens, second_sums)
                         count, low = size, np.int64(0)
                     count >>= 1
-                    network = _p1(sums, low, count)
+                    network = np.int64(_p1(sums, low, count))
                     likely = np.int64(network >= HALF)
                     if has_second:
-                        told_by_second(m, _p1(second_sums, low, count))
-                else:
+                        told_by_second(m.scratch.network, _p1(second_sums, low, count))
+                elif depth < bits:
                     network = np.int64(known[depth])
                     likely = token >> (bits - 1 - depth) & 1
                     if has_second:
-                        told_by_second(m, np.int64(second_known[depth]))
+                        told_by_second(m.scratch.network, np.int64(second_known[depth]))
                 if depth > 0:
                     if depth + 1 < bits:
                         foresee(m, lane, bits, depth + 1, node << 1 | likely)
                     update(m, lane, bit)
+                if depth == bits:
+                    break
                 p = predict(m, lane, bits, depth, node, network, b1)
                 if decoding:
                     bit = np.int64(decode_decision(s.decoder, s.words, p))
@@ -291,7 +316,6 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
                 if depth + 1 < bits:
                     fetch(m, lane, bits, depth + 1, node, b1)
                 low += count * bit
-            update(m, lane, bit)
             token = node - (1 << bits)
             width = s.offsets[token + 1] - s.offsets[token]
             if width > room:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nncomp import range_coder
 from nncomp.blocks import token_threads
+from nncomp.blocks.code_choice import Choice, likely_codes
 from nncomp.blocks.levels import FEW_LANES, PARTS, USUAL, Effort, lines_log2
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.blocks.token_threads import Begin
@@ -25,7 +26,6 @@ from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
 from nncomp.mixing.token_predictor import TokenMixing
 from nncomp.mixing.token_start import learned_values, new_mixing
-from nncomp.network.choice import Choice, likely_codes
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 
@@ -52,12 +52,17 @@ def lane_starts(raw_bytes: int, lanes: int) -> NDArray[np.int64]:
 
 
 class Encoded(NamedTuple):
-    """A payload, its surprisal in bits, how many of them each part of the raw bytes took, and what mixing has learned."""
+    """A payload, its surprisal in bits, how many of them each part of the raw bytes took, and mixing at the end."""
 
     payload: bytes
     cost_bits: float
     part_bits: NDArray[np.float64]  # (PARTS,)
-    learned: dict[str, NDArray[Any]]
+    mixing: TokenMixing
+
+    @property
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """What mixing has learned, as start values."""
+        return learned_values(self.mixing)
 
 
 def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effort = USUAL) -> Encoded:
@@ -68,7 +73,7 @@ def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effor
     """
     start, likely = model_start(network), list[Choice]()
     if not lanes_log2(len(data), effort.max_lanes):
-        likely = likely_codes(network, data, _NAMED_CODES * effort.tried_codes)
+        likely = likely_codes(network, start, data, _NAMED_CODES * effort.tried_codes)
     codes = [choice.code for choice in likely if choice.saved_bits > 0][: effort.tried_codes] or [NO_CODE]
     if effort.tried_codes > 1 and len(data) <= _TRIED_BYTES:
         found = [encode_and_learn(network, data, start, threads, code, effort) for code in dict.fromkeys([NO_CODE, *codes])]
@@ -109,7 +114,7 @@ def encode_and_learn(
     head = TokensHead(lanes_log2(len(data), effort.max_lanes), lines_log2(len(data), effort.max_lines_log2), code)
     known = _known_tokens(network, data, start, head)
     payload, bits = encoded(head, known.coded(network, code, threads), network.model.vocabulary.bits, len(data))
-    return Encoded(payload, float(bits.sum()), bits, learned_values(known.mixing))
+    return Encoded(payload, float(bits.sum()), bits, known.mixing)
 
 
 def encoded(
@@ -158,13 +163,18 @@ def _add_part_bits(totals: NDArray[np.float64], places: NDArray[np.int32], costs
 
 
 class Predicted(NamedTuple):
-    """The decisions of a block, and what mixing has learned when all are coded."""
+    """The decisions of a block, and mixing when all are coded."""
 
     ids: NDArray[np.int32]  # N, the tokens, lane after lane
     first_ids: NDArray[np.int64]  # L + 1, where each lane's begin
     decisions: NDArray[np.uint8]  # N * bits, in the order of coding: step by step, in each the lanes in order
     p1: NDArray[np.uint16]  # the same, 1..65535
-    learned: dict[str, NDArray[Any]]
+    mixing: TokenMixing
+
+    @property
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """What mixing has learned, as start values."""
+        return learned_values(self.mixing)
 
 
 def predict_tokens(
@@ -181,7 +191,7 @@ def predict_tokens(
     """
     known, bits = _known_tokens(network, data, start, head, lane_ids), network.model.vocabulary.bits
     decisions, p1 = collected(known.coded(network, head.code, threads), len(known.ids) * bits)
-    return Predicted(known.ids, known.first_ids, decisions, p1, learned_values(known.mixing))
+    return Predicted(known.ids, known.first_ids, decisions, p1, known.mixing)
 
 
 def collected(coded: Iterable[token_threads.Coded], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:

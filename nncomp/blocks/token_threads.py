@@ -12,13 +12,14 @@ and model. So the work goes in spells, in the way that was the quickest (`token_
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.blocks.token_loop import FAILED, LEFT, STEPS, TOKENS, WRONG, Shared, Turns, run
+from nncomp.blocks.token_loop import FAILED, LEFT, TOKENS, WRONG, Shared, Turns, run
 from nncomp.blocks.token_ways import Way, first_states, hand_over, in_halves, pipelines, whole_part, with_codes
 from nncomp.machine import watch
 from nncomp.machine.aligned import aligned_zeros
@@ -37,7 +38,7 @@ _SPELL_TOKENS, _TRIAL_TOKENS = 8192, 512  # tokens of a spell, and of a trial of
 _FIRST_TOKENS, _FAR_SLOWER = 32, 8  # a trial ends after so few tokens if they take so many times as long as in the quickest way
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
 _SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
-_MOST_TOKENS = 1 << 14  # that are encoded at a time: the decisions of so many are in memory
+_MOST_TOKENS = 1 << 11  # that are encoded at a time: the decisions of so many are in memory, and in a cache
 _NO_BYTES = np.zeros(0, np.uint8)
 
 
@@ -66,7 +67,7 @@ def encode(
     first_ids: NDArray[np.int64],
     begin: Begin,
     threads: int,
-) -> Iterator[Coded]:
+) -> Generator[Coded, None, None]:
     """Yield the decisions of known tokens, some tokens at a time; what was yielded is overwritten by what comes next."""
     rows, lanes = min(ROWS, len(ids)), len(mixing.constants.starts) - 1
     bits, most, shared = network.model.vocabulary.bits, min(len(ids), _MOST_TOKENS), shared_of(network, mixing, data, begin)
@@ -105,12 +106,13 @@ def decode(
     states = begin.states or first_states(network, lanes, begin.code)
     whole = whole_part(network, states, lanes, lanes)
     if isinstance(network, OutsideNetwork):
-        shared.count[STEPS], go = 1, _runner(shared, mixing)
+        go, alone = _Runner(shared, mixing).go, Way([whole])
         engines = [each.start(lanes, code) for each, code in with_codes(network, begin.code)]
         while _is_unfinished(shared):
             for fed, engine in zip((whole.first, whole.second), engines, strict=False):
                 fed.scratch.groups[:], fed.scratch.hidden[:] = engine.step(shared.before), engine.hidden
-            go(Way([whole]))
+            for _ in go(alone, 1, 1):
+                pass
         return data, int(shared.count[WRONG])
     ways = [Way([whole])]
     if threads > 1 and lanes > 1:
@@ -125,8 +127,8 @@ def decode(
 def shared_of(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], begin: Begin) -> Shared:
     """Return what the threads share; what only encoding or only decoding needs is empty."""
     lanes, vocabulary = len(mixing.constants.starts) - 1, network.model.vocabulary
-    count = aligned_zeros(APART, np.int64)[:4]
-    count[:] = 0, data.size - begin.done_bytes, 0, FOREVER
+    count = aligned_zeros(APART, np.int64)[:3]
+    count[:] = 0, data.size - begin.done_bytes, 0
     return Shared(
         data=data,
         filled=np.full(lanes, begin.done_bytes, np.int64),
@@ -148,37 +150,75 @@ def shared_of(network: Network, mixing: TokenMixing, data: NDArray[np.uint8], be
     )
 
 
-def _runner(shared: Shared, mixing: TokenMixing, pool: ThreadPoolExecutor | None = None) -> Callable[[Way], None]:
-    """Return a function that codes `Shared.count[STEPS]` turns in one way, or until the block is done."""
-    turn, errors = aligned_zeros(APART, np.int64), list[BaseException]()  # others write in no cache line that a thread looks at
+class _Runner:
+    """Codes turns of a block, in one thread or with another one of a pool."""
 
-    def work(way: Way, number: int) -> None:
-        part = way.parts[number]
-        try:
-            turns = Turns(turn, number == 0, way.ahead, np.uint64(sleep_address()))
-            run(part.lead, part.first, part.second, mixing, shared, turns, part.rows)
-        except BaseException as error:  # the other thread must not wait for this one
-            errors.append(error)
-            shared.count[WRONG] = FAILED
-            turn.fill(FOREVER)
-            for fed in part.fed:
-                fed.exchange.fed[0] = FOREVER
-                fed.exchange.met[number : number + 1] = FOREVER
+    def __init__(self, shared: Shared, mixing: TokenMixing, pool: ThreadPoolExecutor | None = None) -> None:
+        self._shared, self._mixing, self._pool, self._errors = shared, mixing, pool, list[BaseException]()
+        self._turn = aligned_zeros(APART, np.int64)  # others write in no cache line that a thread looks at
+        self._calls: dict[int, list[_Call]] = {}  # of each way, by its `id`
 
-    def go(way: Way) -> None:
-        turn.fill(0)
+    def go(self, way: Way, turns: int, at_once: int) -> Iterator[None]:
+        """Code so many turns in one way, or until the block is done.
+
+        It yields after `at_once` turns each time. Meanwhile the thread that only feeds goes on.
+        """
+        self._turn.fill(0)
         for part in way.parts:
             for fed in part.fed:
                 fed.exchange.fed.fill(0)
             part.rows.walk[:] = way.parts[0].rows.walk
-        others = [pool.submit(work, way, number) for number in range(1, len(way.parts))] if pool else []
-        work(way, 0)
-        for other in others:
-            other.result()
-        if errors:
-            raise errors[0]
+        calls = self._calls.setdefault(id(way), [])
+        calls += [_Call(way, number) for number in range(len(calls), len(way.parts))]
+        others = [self._pool.submit(self._work, call, 0, turns) for call in calls[1:]] if self._pool else []
+        try:
+            for first in range(0, turns, at_once):
+                self._work(calls[0], first, min(first + at_once, turns))
+                if self._errors:
+                    break
+                yield
+                if not _is_unfinished(self._shared):
+                    break
+        except BaseException:
+            if _is_unfinished(self._shared):  # but nobody wants the rest
+                self._stop(calls[0])
+            raise
+        finally:
+            for other in others:
+                other.result()
+        if self._errors:
+            raise self._errors[0]
 
-    return go
+    def _work(self, call: _Call, first: int, end: int) -> None:
+        try:
+            if call.run is None:
+                part = call.way.parts[call.number]
+                turns = Turns(self._turn, call.number == 0, call.way.ahead, call.span, np.uint64(sleep_address()))
+                call.run = run.bound(part.lead, part.first, part.second, self._mixing, self._shared, turns, part.rows)
+            call.span[:] = first, end
+            call.run()
+        except BaseException as error:
+            self._errors.append(error)
+            self._stop(call)
+
+    def _stop(self, call: _Call) -> None:
+        """Let no thread wait for this one."""
+        self._shared.count[WRONG] = FAILED
+        self._turn.fill(FOREVER)
+        for part in call.way.parts:
+            for fed in part.fed:
+                fed.exchange.fed[0] = FOREVER
+                fed.exchange.met[call.number : call.number + 1] = FOREVER
+
+
+@dataclass
+class _Call:
+    """The kernel as one thread of a way calls it: bound once, for turns that change."""
+
+    way: Way
+    number: int  # of the thread; the first one mixes
+    span: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    run: Callable[[], None] | None = None
 
 
 def _is_unfinished(shared: Shared) -> bool:
@@ -189,27 +229,26 @@ def _is_unfinished(shared: Shared) -> bool:
 def _spells(shared: Shared, mixing: TokenMixing, ways: list[Way], rows: int, most: int) -> Iterator[None]:
     """Code a block, at most `most` tokens at a time; with several ways in spells. A step of `rows` tokens is one turn or two."""
     if len(ways) == 1:
-        shared.count[STEPS], go = -(-most // rows), _runner(shared, mixing)
+        go, turns = _Runner(shared, mixing).go, -(-most // rows)
         while _is_unfinished(shared):
-            go(ways[0])
-            yield
+            yield from go(ways[0], turns, turns)
         return
     from concurrent.futures import ThreadPoolExecutor  # takes 9 ms, and a start with one thread does without
 
     last = ways[0]
     with ThreadPoolExecutor(1) as pool:
-        go = _runner(shared, mixing, pool)
+        go = _Runner(shared, mixing, pool).go
 
-        def spell(number: int, tokens: int) -> float:
-            """Code some tokens in one of the ways; return the seconds each took."""
+        def spell(number: int, tokens: int) -> Generator[None, None, float]:
+            """Code some tokens in one of the ways; return the seconds each took, with what the caller did with them."""
             nonlocal last
-            way, done = ways[number], int(shared.count[TOKENS])
+            way = ways[number]
             hand_over(last, way)
-            rows_at_once = len(way.parts[0].first.scratch.rows)
-            last, shared.count[STEPS] = way, -(-min(tokens, most) // rows) * (rows // rows_at_once)
+            last, turns_of_step = way, rows // len(way.parts[0].first.scratch.rows)
+            turns, at_once = (-(-count // rows) * turns_of_step for count in (tokens, most))
             start = time.perf_counter()
-            go(way)
-            return (time.perf_counter() - start) / max(1, int(shared.count[TOKENS]) - done)
+            yield from go(way, turns, at_once)
+            return (time.perf_counter() - start) / tokens
 
         for _ in _quickest(len(ways), spell):
             yield
@@ -217,8 +256,8 @@ def _spells(shared: Shared, mixing: TokenMixing, ways: list[Way], rows: int, mos
                 return
 
 
-def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
-    """Go on for ever, a spell from one `yield` to the next: in the quickest of some ways, and now and then in another one."""
+def _quickest(ways: int, spell: Callable[[int, int], Generator[None, None, float]]) -> Iterator[None]:
+    """Go on for ever, from one `yield` of a spell to the next: in the quickest of some ways, and now and then in another one."""
     cost_s = [0.0] * ways
 
     def trial(way: int) -> Iterator[None]:
@@ -226,8 +265,7 @@ def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
         where its threads wait for cores that others have: that takes some milliseconds a token."""
         best_s = min(filter(None, cost_s), default=0.0)
         for tokens in (_FIRST_TOKENS, _TRIAL_TOKENS, _TRIAL_TOKENS):
-            cost_s[way] = spell(way, tokens)
-            yield
+            cost_s[way] = yield from spell(way, tokens)
             if best_s and cost_s[way] > _FAR_SLOWER * best_s:
                 return
 
@@ -235,8 +273,8 @@ def _quickest(ways: int, spell: Callable[[int, int], float]) -> Iterator[None]:
         yield from trial(way)
     tried, spells, wait, best = 0, 0, _FEWEST_SPELLS, int(np.argmin(cost_s))
     while True:
-        taken_s, spells = spell(best, _SPELL_TOKENS), spells + 1
-        yield
+        taken_s = yield from spell(best, _SPELL_TOKENS)
+        spells += 1
         is_slow = taken_s > _SLOWER * cost_s[best]
         cost_s[best] = taken_s
         if not is_slow and spells < wait:

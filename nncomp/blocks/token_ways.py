@@ -22,6 +22,7 @@ _HALVED_LANES = 2  # so many lanes at most: with more, each step reads the weigh
 _LEAD_LAYERS = 1  # that a thread feeds alone before the halves, while the other one feeds the second network
 _LARGE_WEIGHTS = 1 << 20  # of a network: a smaller one stays in the cache of one core
 _TRIED_BYTES = 1 << 18  # of a block: a shorter one tries no more than one way to share the stages
+_AHEAD_KNOWN, _AHEAD = 8, 2  # feeds of a thread ahead of the one that mixes: of known tokens, and when decoding
 
 
 class Part(NamedTuple):
@@ -80,14 +81,14 @@ def pipelines(
 ) -> list[Way]:
     """Return the ways in which two threads share the stages that are worth a try; of a short block one in the middle.
 
-    Where tokens are known, one of them leaves no stage to the thread that mixes. Else that thread needs the groups. Of a second
-    network it has no more than it must.
+    One of them leaves no stage to the thread that mixes; of a second network it has none.
     """
     mixes, feeds = (whole_part(network, states, lanes, rows) for _ in range(2))
-    of_each = [new_pipelines(each.model.sizes, rows)[: None if is_known else -1] for each in network.all]
+    ahead = _AHEAD_KNOWN if is_known else _AHEAD
+    of_each = [new_pipelines(each.model.sizes, rows, ahead, is_known) for each in network.all]
     cuts = of_each[0] if raw_bytes >= _TRIED_BYTES else [of_each[0][len(of_each[0]) // 2]]
     return [
-        Way([_exchanging(part, pair[k], of_each[-1][-1][k]) for k, part in enumerate((mixes, feeds))], ahead=2) for pair in cuts
+        Way([_exchanging(part, pair[k], of_each[-1][-1][k]) for k, part in enumerate((mixes, feeds))], ahead) for pair in cuts
     ]
 
 
@@ -109,8 +110,8 @@ def in_halves(network: Network, states: tuple[State, ...], lanes: int, raw_bytes
     if not both:
         return []
     skipped = _LEAD_LAYERS if network.second else 0
-    whole, passed = whole_part(network, states, lanes, lanes), new_pipelines(network.model.sizes, lanes)[0][0]
-    of_second = new_pipelines(network.all[-1].model.sizes, lanes)[-2]
+    whole, passed = whole_part(network, states, lanes, lanes), new_pipelines(network.model.sizes, lanes, _AHEAD, False)[0][0]
+    of_second = new_pipelines(network.all[-1].model.sizes, lanes, _AHEAD, False)[-1]
     parts = list[Part]()
     for number, half in enumerate(both):
         lead, exchange, scratch = whole.lead, half.exchange._replace(first=np.int64(2 * skipped)), half.scratch

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp import range_coder
-from nncomp.blocks.byte_payload import predict_bytes
 from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor
@@ -108,7 +107,8 @@ def _bytes_after(primer: bytes, sizes: tuple[int, int, int]) -> byte_predictor.P
 def bits_of_bytes(data: bytes, table_bits: int = MAX_TABLE_BITS, primer: bytes = b"") -> NDArray[np.float64]:
     """Return the surprisal of each byte, shape (U,), rounded to 2**-16 bit, after a primer if there is one."""
     after = _bytes_after(primer, byte_predictor.sizes(len(primer) + len(data), table_bits)) if primer else None
-    return unit_bits(np.unpackbits(np.frombuffer(data, np.uint8)), predict_bytes(data, table_bits, after), 8)
+    raw = np.frombuffer(data, np.uint8)
+    return unit_bits(np.unpackbits(raw), byte_predictor.probabilities(raw, table_bits, after), 8)
 
 
 @dataclass(frozen=True)

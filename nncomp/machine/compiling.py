@@ -6,6 +6,7 @@ Its one function takes the address of the words that `nncomp.machine.object_code
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,7 @@ from nncomp.machine.object_code import ENTRY
 config.CPU_NAME, config.CPU_FEATURES = processor.name(), processor.features_text()
 _OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False, "error_model": "numpy"}
 _WORD = ir.IntType(64)
+_OBJECTS_COLLECTED = 100_000  # new ones until Python looks for garbage: at 700 that takes a twentieth of the time
 
 
 def dispatcher(function: Any, is_inlined: bool) -> Any:
@@ -143,13 +145,15 @@ def _plain_index(context: Any, builder: Any, kind: Any, index: Any, size: Any) -
 def _unoptimised() -> Iterator[None]:
     codegen = cpu_target.target_context.codegen()
     with global_compiler_lock:
-        before, wrapped = codegen._library_class, arrayobj.fix_integer_index
+        before, wrapped, collected = codegen._library_class, arrayobj.fix_integer_index, gc.get_threshold()
+        gc.set_threshold(_OBJECTS_COLLECTED, *collected[1:])
         codegen._library_class, arrayobj.fix_integer_index = _Source, _plain_index
         codegen.set_env = lambda name, environment: None  # object code has no environment of Python
         try:
             yield
         finally:
             codegen._library_class, arrayobj.fix_integer_index = before, wrapped
+            gc.set_threshold(*collected)
             del codegen.set_env
 
 

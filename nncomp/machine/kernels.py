@@ -82,6 +82,11 @@ class Kernel(_Function):
         self._codes: dict[tuple[str, ...], object_code.Code] = {}
         self._lock = threading.Lock()
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether this process has its machine code, for whatever arguments."""
+        return bool(self._codes)
+
     def __call__(self, *arguments: Any) -> None:
         """Run the kernel. Raises TypeError for arguments that no kernel takes."""
         self.bound(*arguments)()
@@ -141,7 +146,7 @@ def compile_beside(kernel: Kernel, module: str, call: str) -> None:
     This happens only where there is a second core and where machine code is kept. Whoever needs the kernel waits for it.
     """
     has_locks = hasattr(os, "sched_getaffinity")  # where it is missing, locks may be missing too
-    if not sys.executable or not IS_COMPILED or not has_locks or kernel_cache.has_some(kernel.name):
+    if kernel.is_loaded or not sys.executable or not IS_COMPILED or not has_locks or kernel_cache.has_some(kernel.name):
         return
     if usable_cores() < 2 or not kernel_cache.cache_folder() or not kernel_cache.is_kept():
         return

@@ -21,7 +21,6 @@ BIAS = 256  # the last input of every mixer
 POINT_LIMIT = 255  # of the count of a point of an APM
 
 LOGIT_LIMIT = tables.LOGIT_LIMIT
-_MOST = (1 << PROBABILITY_BITS) - 1
 _COUNT_MASK = (1 << COUNT_BITS) - 1
 _SQUASH = tables.squash_table().astype(np.uint16)  # 16 bits an entry: more of the table stays in the nearest cache
 _STRETCH = tables.stretch_table().astype(np.int16)

@@ -191,8 +191,6 @@ def run_model(m: ByteMixing, data: Any, span: Any, probabilities: Any, words: An
     A call goes on where the one before it ended: there the next byte has been started.
     """
     first, end = span[0], span[1]
-    if decoding:
-        range_coder.start_decoder(decoder, words)
     if first == 0:
         start_byte(m, data, first)
     for t in range(first, end):
@@ -220,7 +218,7 @@ def run_model(m: ByteMixing, data: Any, span: Any, probabilities: Any, words: An
 
 def prepare() -> None:
     """Have all compiled that blocks of bytes need."""
-    encode_bytes(np.zeros(1, np.uint8))
+    probabilities(np.zeros(1, np.uint8))
 
 
 def prepare_beside() -> None:
@@ -315,12 +313,13 @@ def probabilities_in_parts(
         yield probabilities[: 8 * (span[1] - first)].copy()
 
 
-def encode_bytes(data: NDArray[np.uint8], table_bits: int = MAX_TABLE_BITS) -> NDArray[np.uint16]:
+def probabilities(data: NDArray[np.uint8], table_bits: int = MAX_TABLE_BITS, after: Primed | None = None) -> NDArray[np.uint16]:
     """Return p1 (uint16, 1..65535) of each decision of `data`, 8 a byte, most significant first.
 
-    The decisions are the bits themselves: `range_coder.encode(np.unpackbits(data), encode_bytes(data))` is the block.
+    `after` is what was read before it. The decisions are the bits themselves: without `after`,
+    `range_coder.encode(np.unpackbits(data), probabilities(data))` is the block.
     """
-    parts = list(probabilities_in_parts(data, max(1, len(data)), table_bits))
+    parts = list(probabilities_in_parts(data, max(1, len(data)), table_bits, after))
     return parts[0] if parts else np.zeros(0, np.uint16)
 
 
@@ -331,8 +330,8 @@ def decode_bytes(
     sizes(count, table_bits)
     range_coder.check_claim(words, 8 * count)
     model, whole = _begin(count, table_bits, after)
-    start, decoder = len(whole) - count, np.zeros(5, np.uint64)
     words = np.array(words, np.uint32)
+    start, decoder = len(whole) - count, range_coder.first_state(words)
     run_model(model, whole, np.array([start, len(whole)]), np.zeros(0, np.uint16), words, decoder, True)
     range_coder.check_finished(decoder, words)
     return whole[start:]

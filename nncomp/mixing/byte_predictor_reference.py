@@ -246,7 +246,7 @@ def predict_matches(matches: Sequence[Match], bits: int, depth: int, node: int) 
 
 
 def probabilities(data: bytes, table_bits: int) -> list[int]:
-    """Return p1 of each decision of `data`, as `byte_predictor.encode_bytes` must."""
+    """Return p1 of each decision of `data`, as `byte_predictor.probabilities` must."""
     buckets, apm_contexts, heads = byte_predictor.sizes(len(data), table_bits)
     histories, text = BitHistories(CONTEXTS, buckets), Text()
     matches = [Match(least, heads) for least in byte_predictor.MATCH_LEAST]

@@ -116,12 +116,6 @@ def chosen_parts(given: dict[str, NDArray[Any]]) -> tuple[tuple[int, ...], tuple
     return _chosen(given, "contexts", all_contexts()), _chosen(given, "row_sets", ALL_SELECTORS)
 
 
-_GREATEST = {  # values; weights may be as far below 0. Any uint32 is a valid adaptive probability.
-    "weights": mixer.WEIGHT_LIMIT,
-    "final_weights": mixer.WEIGHT_LIMIT,
-}
-
-
 def check_start(given: dict[str, NDArray[Any]], networks: int = 1) -> dict[str, NDArray[Any]]:
     """Return the start values of a model of so many networks.
 
@@ -134,7 +128,7 @@ def check_start(given: dict[str, NDArray[Any]], networks: int = 1) -> dict[str, 
             raise ModelError(f"The model lacks the start value {name} of mixing; the file is damaged or of another version.")
         if found.dtype != dtype or found.shape != shape:
             raise ModelError(f"The model's start value {name} of mixing is of another type or shape; the file is damaged.")
-        top = _GREATEST.get(name)
-        if top is not None and (found.max() > top or found.min() < (-top if "weights" in name else 0)):
+        is_weights = name in ("weights", "final_weights")  # any uint32 is a valid adaptive probability
+        if is_weights and not -mixer.WEIGHT_LIMIT <= found.min() <= found.max() <= mixer.WEIGHT_LIMIT:
             raise ModelError(f"The model's start value {name} of mixing leaves its bounds; the file is damaged.")
     return given

@@ -20,6 +20,7 @@ Older files and models do not use the new source, so their bytes stay. A new mod
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +86,7 @@ def context_name(number: int) -> str:
     return SOURCE_NAMES[source] + ("" if reach == 0 else ", this lane" if reach == 1 else f", {1 << reach - 2} KiB")
 
 
+@functools.cache
 def all_contexts() -> tuple[int, ...]:
     """Return the numbers of all contexts there are, upwards."""
     return tuple(context(source, reach) for reach in range(REACHES) for source in range(SOURCES))

@@ -30,7 +30,6 @@ from nncomp.mixing.bit_histories import BUCKET_BYTES, COUNT_LIMIT, STATES, bucke
 LINE_BYTES, LINE_RECORDS = aligned.LINE_BYTES, 8  # a line of the hash table is one of a cache
 RECORD_BYTES = 4
 _FIRST_BUCKET = LINE_RECORDS * RECORD_BYTES  # of a line, in bytes
-_SECOND_BUCKET = _FIRST_BUCKET + BUCKET_BYTES
 COUNT_BITS, CHECK_BITS = 5, 11  # of a record, from its lowest bit on; the token is in the other 16
 MOST = 15  # the greatest count
 HAS_BUCKET = 16  # in place of a count: there was a second token

@@ -194,9 +194,9 @@ def _apart(difference: int) -> int:
 
 
 @inlined
-def told_by_second(m: TokenMixing, p1: int) -> None:
-    """Take the second network's p1 of the decision that is predicted next."""
-    m.scratch.network[SECOND] = p1
+def told_by_second(network: Any, p1: int) -> None:
+    """Take the second network's p1 of the decision that is predicted next; `network` is that of `TokenScratch`."""
+    network[SECOND] = p1
 
 
 @inlined

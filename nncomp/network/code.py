@@ -2,8 +2,8 @@
 
 A code is the number of an entry of the table, from 1; 0 is no code. An entry has the state that each lane starts from and what is
 added to the input of the lane's first token. What is added *fades*: to the input of each further token, less is added. The
-*encoder* says which codes may suit a text; only a sender asks it (`nncomp.network.choice`). Only a model for which entries were
-learned has the table. docs/FORMAT.md, "Code", has the bounds.
+*encoder* says which codes may suit a text; only a sender asks it (`nncomp.blocks.code_choice`). Only a model for which entries
+were learned has the table. docs/FORMAT.md, "Code", has the bounds.
 """
 
 # K entries, D width, N layers, E state width

@@ -168,7 +168,7 @@ def _embed(embedding: Any, scale: int, code: Any, x: Any) -> None:
 
 
 @inlined
-def _copy(rows: Any, out: Any) -> None:
+def copy_rows(rows: Any, out: Any) -> None:
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = rows[i, j]
@@ -217,7 +217,7 @@ def feed_here(constants: Any, state: Any, scratch: Any, exchange: Any, tokens: A
     elif exchange.passed.shape[1] > 0:
         taken = exchange.fed[1, 0]
         wait_for(exchange.fed[0], taken + 1, give_core_away)
-        _copy(exchange.passed[taken & 1], x)
+        copy_rows(exchange.passed[taken % exchange.passed.shape[0]], x)
         exchange.fed[1, 0] = taken + 1
     for n in range(layers):
         p = n * _PER_LAYER
@@ -245,7 +245,7 @@ def feed_here(constants: Any, state: Any, scratch: Any, exchange: Any, tokens: A
             _add(x, delta, a.mlp_out_scale[n])
     if end < stage_count(layers):
         passed = exchange.fed[0, 0]
-        _copy(x, exchange.passed[passed & 1, :rows])
+        copy_rows(x, exchange.passed[passed % exchange.passed.shape[0], :rows])
         pass_on(exchange.fed[0], passed + 1)
         return
     _normalise(x, hidden)

@@ -4,7 +4,8 @@ Each is a named tuple of its own. `State` belongs to lanes, `Scratch` to a threa
 lane together. The weights, which all of them read, are `nncomp.network.engine.Constants`. Knows nothing of what is computed.
 """
 
-# L lanes, R rows fed at once, N layers, D width, E state width, F mlp width, H group mlp width, G groups, S tokens a group
+# L lanes, R rows fed at once, A feeds of one thread ahead of the other
+# N layers, D width, E state width, F mlp width, H group mlp width, G groups, S tokens a group
 
 from __future__ import annotations
 
@@ -79,8 +80,10 @@ class Exchange(NamedTuple):
     shown: NDArray[np.int32]  # 2 2 R (D or G or more): the last two sums of each half
     half: np.int64  # 0 or 1: the half of this thread
     fed: NDArray[np.int64]  # 2 16, the first of each row: how many feeds were passed on, and how many were taken
-    passed: NDArray[np.int32]  # 2 R D: the residual stream after the first stages of the last two feeds
-    known: NDArray[np.uint16]  # 2 R bits: the network's p1 of the known tokens of the last two feeds, if all stages are the first
+    passed: NDArray[np.int32]  # A R D: the residual stream after the first stages of the last A feeds
+    known: NDArray[np.uint16]  # A R bits: the network's p1 of the known tokens of the last A feeds, if all stages are the first
+    hidden: NDArray[np.int8]  # A R D: what is in `Scratch.hidden` after each of them, if all stages are the first; when decoding
+    groups: NDArray[np.int64]  # A R G: what is in `Scratch.groups`, likewise
     first: np.int64  # the first stage of this thread
     end: np.int64  # the first stage after this thread's
 
@@ -158,6 +161,8 @@ def no_exchange() -> Exchange:
         fed=_counters(),
         passed=np.zeros((2, 0, 0), np.int32),
         known=np.zeros((2, 0, 0), np.uint16),
+        hidden=np.zeros((2, 0, 0), np.int8),
+        groups=np.zeros((2, 0, 0), np.int64),
         first=np.int64(0),
         end=np.int64(ALL_STAGES),
     )
@@ -168,14 +173,19 @@ def _counters() -> NDArray[np.int64]:
     return aligned_zeros(2 * APART, np.int64).reshape(2, APART)
 
 
-def new_pipelines(sizes: dict[str, int], rows: int) -> list[tuple[Exchange, Exchange]]:
+def new_pipelines(sizes: dict[str, int], rows: int, ahead: int, is_known: bool) -> list[tuple[Exchange, Exchange]]:
     """Return the exchanges of the two threads of a pipeline that feeds R rows, for each way to share the stages.
 
-    Of a pair the first thread mixes and has the last stages, or none; the second one has the first stages, half of them or more.
+    Of a pair the first thread mixes and has the last stages, or none; the second one has the first stages, half of them or more,
+    and is so many feeds ahead at most. `is_known` says whether the tokens are.
     """
-    bits = (sizes["vocab_size"] - 1).bit_length()
-    passed, known = np.zeros((2, rows, sizes["width"]), np.int32), np.zeros((2, rows, bits), np.uint16)
-    both, stages = no_exchange()._replace(passed=passed, known=known), stage_count(sizes["layer_count"])
+    bits, width = (sizes["vocab_size"] - 1).bit_length(), sizes["width"]
+    both, stages = no_exchange()._replace(passed=np.zeros((ahead, rows, width), np.int32)), stage_count(sizes["layer_count"])
+    if is_known:
+        both = both._replace(known=np.zeros((ahead, rows, bits), np.uint16))
+    else:
+        hidden, groups = np.zeros((ahead, rows, width), np.int8), np.zeros((ahead, rows, sizes["group_count"]), np.int64)
+        both = both._replace(hidden=hidden, groups=groups)
     cuts = [np.int64(cut) for cut in range(stages // 2, stages + 1)]
     return [(both._replace(first=cut), both._replace(end=cut)) for cut in cuts]
 

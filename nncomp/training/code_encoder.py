@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nncomp.network.choice import code_bits
+from nncomp.blocks.code_choice import code_bits
+from nncomp.blocks.token_payload import model_start
 from nncomp.network.code import STEPS_MAX
 from nncomp.network.engine import Network
 from nncomp.network.model import Model
@@ -30,11 +31,11 @@ def with_encoder(model: Model, ids_BT: NDArray[np.int64], random: np.random.Gene
     """Return the model with an encoder for its table of codes; `ids_BT` are beginnings of texts, negative after an end."""
     assert model.code is not None
     rows = random.permutation(len(ids_BT))[:_TEXTS]
-    network, codes = Network(model), range(len(model.code.input) + 1)
+    network, start, codes = Network(model), model_start(Network(model)), range(len(model.code.input) + 1)
     inputs, saved = list[NDArray[Any]](), list[NDArray[np.float64]]()
     for ids in ids_BT[rows, : _PREFIXES[-1]]:
         known = ids[ids >= 0]
-        bits_NC = code_bits(network, known, codes).cumsum(0)
+        bits_NC = code_bits(network, start, known, codes).cumsum(0)
         for end in (n for n in _PREFIXES if n <= len(known)):
             inputs.append(model.arrays.embedding[known[:end]].mean(0))
             saved.append(bits_NC[end - 1, :1] - bits_NC[end - 1, 1:])

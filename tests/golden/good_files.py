@@ -72,7 +72,7 @@ def coded_tokens(data: bytes, code: int, lanes_log2: int = 0) -> Block:
 
 def in_bytes(data: bytes, table_bits: int = 26) -> Block:
     raw = np.frombuffer(data, np.uint8)
-    words = range_coder.encode(np.unpackbits(raw), byte_predictor.encode_bytes(raw, table_bits))
+    words = range_coder.encode(np.unpackbits(raw), byte_predictor.probabilities(raw, table_bits))
     payload = bytes([table_bits]) + range_coder.words_to_bytes(words)
     return Block(BlockKind.BYTES, len(data), payload, checksum(data), True)
 
@@ -192,7 +192,8 @@ def primed_tokens_block(data: bytes, primer: int = 1, base: bytes = BASE) -> Blo
 def primed_bytes_block(data: bytes, primer: int = 1, base: bytes = BASE) -> Block:
     """Return a block of bytes that begins with the last bytes of a reference."""
     head = BytesHead(16, primer)
-    known = byte_payload.prime(base[-primer_bytes(primer) :], len(data), head.table_bits)
+    text = base[-primer_bytes(primer) :]
+    known = byte_predictor.primed(text, byte_predictor.sizes(len(text) + len(data), head.table_bits))
     coded = byte_payload.encode_bytes(data, head=head, after=known)
     assert coded is not None
     return Block(BlockKind.BYTES, len(data), coded.payload, checksum(data), True)
