@@ -56,7 +56,7 @@ def tokens() -> None:
     network, data = Network(coded_model()), TEXT[:3000]
     token_threads._TRIAL_TOKENS = 40
     token_ways._LARGE_WEIGHTS, token_ways._HALVED_BYTES = 0, 1  # the mechanism of large models
-    token_payload._LANE_BYTES, token_ways._TRIED_BYTES = 512, 0
+    vars(token_payload)["LANE_BYTES"], token_ways._TRIED_BYTES = 512, 0
     for lanes in (1, 2, 4):
         for threads in (1, 2):
             payload = token_payload.encode_tokens(network, data, threads, Effort(max_lanes=lanes)).payload

@@ -96,9 +96,9 @@ def test_the_file_has_only_what_is_new(files: tuple[Path, Path]) -> None:
 
 def test_a_file_without_its_base_or_with_another(files: tuple[Path, Path], tmp_path: Path) -> None:
     base, own = files[0].read_bytes(), files[1].read_bytes()
-    with pytest.raises(ModelError, match="The base of the model own was not found: its SHA-256 is"):
+    with pytest.raises(ModelError, match="The base of the model own was not found, or is damaged: its SHA-256 is"):
         parse_model(own, "own")
-    with pytest.raises(ModelError, match="The base of the model own was not found: its SHA-256 is"):
+    with pytest.raises(ModelError, match="The base of the model own was not found, or is damaged: its SHA-256 is"):
         parse_model(own, "own", by_hash(base + b"\0"))
     with pytest.raises(ModelError, match="lacks"):  # a base has none itself
         parse_model(own.replace(_hash(base), _hash(own)), "own", by_hash(own))

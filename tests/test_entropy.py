@@ -268,7 +268,7 @@ def test_several_blocks(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_workers_change_nothing(tiny: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gap, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(gap, "FEW_BYTES", 0)
     packed = frame([(BlockKind.TOKENS, TEXT[:900]), (BlockKind.BYTES, TEXT[:1500])], tiny)
     told: list[tuple[int, int]] = []
     find_model = lambda reference: tiny  # noqa: E731

@@ -186,7 +186,7 @@ def test_several_blocks_and_frames(small: ModelFile) -> None:
 
 
 def test_workers_change_nothing_after_a_primer(small: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gap, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(gap, "FEW_BYTES", 0)
     packed, _ = frame_of([(primed_tokens_block, DATA, []), (primed_bytes_block, DATA, [])], reference(SMALL), base=BASE)
     alone, told = analysed(packed, small), list[tuple[int, int]]()
     known = Finder(lambda _: small, Reference.of(BASE))

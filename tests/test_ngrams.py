@@ -235,7 +235,7 @@ def test_a_model_names_it(tmp_path: Path) -> None:
     data, table = (tmp_path / "m.safetensors").read_bytes(), (tmp_path / "ngrams.safetensors").read_bytes()
     read = parse_model(data, "m", by_hash(table))
     assert read.ngrams is not None and np.array_equal(read.ngrams.entries, small_ngrams().entries)
-    with pytest.raises(ModelError, match="The n-gram table of the model m was not found: its SHA-256 is"):
+    with pytest.raises(ModelError, match="The n-gram table of the model m was not found, or is damaged: its SHA-256 is"):
         parse_model(data, "m", by_hash(data))
     file = open_model(tmp_path / "m.safetensors")
     assert file.ngrams is not None and file.size_bytes == len(data) + len(table)

@@ -74,9 +74,9 @@ def test_the_second_network_counts(files: Files) -> None:
 
 def test_files_that_are_missing_or_others(files: Files) -> None:
     both, first, second = files
-    with pytest.raises(ModelError, match="The second network of the model both was not found: its SHA-256 is"):
+    with pytest.raises(ModelError, match="The second network of the model both was not found, or is damaged: its SHA-256 is"):
         parse_model(both, "both", by_hash(first))
-    with pytest.raises(ModelError, match="The base of the model both was not found: its SHA-256 is"):
+    with pytest.raises(ModelError, match="The base of the model both was not found, or is damaged: its SHA-256 is"):
         parse_model(both, "both", by_hash(second))
     with pytest.raises(RefusedError, match="not the other file"):
         parse_independently(both, first)

@@ -12,6 +12,7 @@ from nncomp.format.numbers import BLOCK_BYTES, MAX_LINES_LOG2, MIN_LINES_LOG2
 
 FIRST, STANDARD, LAST = 1, 5, 9
 PARTS = 32  # of a block: what each part takes as tokens tells early whether the block will be larger as bytes
+LANE_BYTES = 1 << 16  # a lane should have at least so many bytes: each one starts cold
 FEW_LANES = 4  # more of them only for long blocks that repeat little
 _LITTLE_SHARE = 0.3  # of a block: where the quickest LZMA leaves so much, it repeats little
 _LONG_BYTES = 8 << 20  # a longer block fills a table twice as large

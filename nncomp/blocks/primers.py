@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from nncomp.blocks.levels import LANE_BYTES
 from nncomp.format.numbers import MIN_TABLE_BITS
 
 _Known = TypeVar("_Known")
@@ -16,7 +17,7 @@ _Known = TypeVar("_Known")
 PRIMER = 3  # of blocks that are written: 2**16 bytes, see `payloads.primer_bytes`
 PRIMED_LINES_LOG2 = 18  # of the hash table of tokens: 16 MiB, copied for each block
 _MOST_TABLE_BITS = 24  # of the hash table of bytes
-MAX_PRIMED_BYTES = 1 << 17  # of a block that may begin with a primer: a longer one gains little and has several lanes
+MAX_PRIMED_BYTES = 2 * LANE_BYTES  # of a block that may begin with a primer: a longer one gains little and has several lanes
 
 
 def table_bits(primer_bytes: int) -> int:

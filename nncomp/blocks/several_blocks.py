@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 
 from nncomp import range_coder
-from nncomp.blocks.levels import lines_log2
+from nncomp.blocks.levels import LANE_BYTES, lines_log2
 from nncomp.blocks.token_loop import LEFT, WRONG, Fed, Shared, Turns, run
 from nncomp.blocks.token_payload import opened
 from nncomp.blocks.token_threads import Begin, shared_of
@@ -32,7 +32,7 @@ from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.state import Scratch, State, new_scratch, new_state, no_exchange
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES
 
-_MOST_BYTES = 1 << 17  # of a block: a longer one has several lanes at most levels, and large tables
+_MOST_BYTES = 2 * LANE_BYTES  # of a block: a longer one has several lanes at most levels, and large tables
 _ENDLESS = 1 << 40  # bytes
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.blocks import token_threads
 from nncomp.blocks.code_choice import Choice, likely_codes
-from nncomp.blocks.levels import FEW_LANES, PARTS, USUAL, Effort, lines_log2
+from nncomp.blocks.levels import FEW_LANES, LANE_BYTES, PARTS, USUAL, Effort, lines_log2
 from nncomp.blocks.token_loop import OVERFLOW
 from nncomp.blocks.token_threads import Begin
 from nncomp.errors import FormatError
@@ -29,8 +29,7 @@ from nncomp.mixing.token_start import learned_values, new_mixing
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
 
-_LANE_BYTES = 65_536  # a lane should have at least so many bytes: each one starts cold
-_LONG_LANE_BYTES = 262_144  # of more than FEW_LANES each should have so many
+_LONG_LANE_BYTES = 4 * LANE_BYTES  # of more than FEW_LANES each should have so many
 _NAMED_CODES = 4  # that the network tries for each that may be coded in full
 _TRIED_BYTES = 1 << 14  # of a block: with more effort, a block this short is coded with several codes
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
@@ -42,7 +41,7 @@ def lanes_log2(raw_bytes: int, most: int = USUAL.max_lanes) -> int:
     >>> [1 << lanes_log2(n) for n in (1, 100_000, 152_089, 1 << 20, 1 << 22)]
     [1, 1, 2, 4, 8]
     """
-    lanes = max(min(FEW_LANES, raw_bytes // _LANE_BYTES), raw_bytes // _LONG_LANE_BYTES)
+    lanes = max(min(FEW_LANES, raw_bytes // LANE_BYTES), raw_bytes // _LONG_LANE_BYTES)
     return max(0, min(most, lanes).bit_length() - 1)
 
 

@@ -25,9 +25,8 @@ from nncomp.errors import NncompError, WorkerError
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.small_files import MOST_BYTES, Batch, Made, SmallFile, batches
 from nncomp.stream.storage import is_url
-from nncomp.stream.workers import kept_workers, run_in_order
+from nncomp.stream.workers import FEW_BYTES, kept_workers, run_in_order
 
-_FEW_BYTES = 64_000  # of all files: done before a process would have started
 _NAMED = 20  # failed files that the summary names
 
 
@@ -159,7 +158,7 @@ class _File:
 
 def _in_order(names: list[str], options: Options, work: Work, total_bytes: int | None) -> Iterator[_File]:
     """Yield the files in their order: what a worker process made of a small one comes with it."""
-    workers = 0 if total_bytes is not None and total_bytes <= _FEW_BYTES else work.workers(options)
+    workers = 0 if total_bytes is not None and total_bytes <= FEW_BYTES else work.workers(options)
     waiting = deque(names)
     while waiting:
         yield from _until_large(waiting, options, work, workers)

@@ -43,13 +43,12 @@ from nncomp.format.payloads import HEAD_SIZES, BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Coding, Finder, FindModel
-from nncomp.stream.workers import Sized, run_in_order
+from nncomp.stream.workers import FEW_BYTES, Sized, run_in_order
 
 if TYPE_CHECKING:
     from nncomp.blocks.token_payload import Predicted
 
 PARTS = "bound", "blocks", "kind", "lanes", "code_z", "coder", "container"
-_SMALL_BYTES = 64_000  # a smaller text is done before worker processes have started
 WHOLE_BYTES = 16 << 20  # a text of several blocks is also estimated as one piece, up to this size
 
 Result = TypeVar("Result")
@@ -212,7 +211,7 @@ def analyse(
     models = list(dict.fromkeys(task.model for task in tasks if task.model))
     if strongest and strongest.content_hash not in {model.content_hash for model in models}:
         models.append(strongest)
-    workers = 0 if sum(task.raw_bytes for task in tasks) <= _SMALL_BYTES else workers
+    workers = 0 if sum(task.raw_bytes for task in tasks) <= FEW_BYTES else workers
     estimated_bytes = sum(task.raw_bytes * (2 if task.primer else 1) for task in tasks) * (1 + len(models))
     count = _Count(progress, sum(task.raw_bytes for task in tasks) + estimated_bytes)
     decoded = list(count.each(tasks, run_in_order(tasks, DecodeTask.run, workers, count.begun)))

@@ -285,8 +285,8 @@ def _named(claimed: str, others: Mapping[str, Any], which: str) -> Any:
     """Return the bytes of a file that a model file names. `which` says which file of which model is meant, for the message."""
     if claimed not in others:
         raise ModelError(
-            f"{which} was not found: its SHA-256 is {claimed!r:.80}. Such files come with nncomp (then install it again); "
-            "an n-gram table may be beside the model, too, as ngrams*.safetensors."
+            f"{which} was not found, or is damaged: its SHA-256 is {claimed!r:.80}. Such files come with nncomp (then install it "
+            "again); an n-gram table may be beside the model, too, as ngrams*.safetensors."
         )
     return others[claimed]
 
