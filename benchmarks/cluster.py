@@ -29,6 +29,7 @@ from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile, find, open_model
 from nncomp.stream import pipeline
+from nncomp.stream.tasks import Coding
 
 
 class Kept(io.BytesIO):
@@ -142,7 +143,7 @@ def main() -> None:
     assert len(digests) == 1, "the bytes depend on the number of workers"
     name = next(iter(files))
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(files[name]), sink, pipeline.Coding(model, level(asked.level).effort), 0)
+    pipeline.compress(io.BytesIO(files[name]), sink, Coding(model, level(asked.level).effort), 0)
     assert sink.getvalue() == packed[name]
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -16,7 +16,7 @@ def main() -> None:
     except ImportError:
         sys.exit("fuzz: atheris is not installed; pip install atheris.")
     include = [f"nncomp.format.{name}" for name in ("frames", "frame_reader", "copies", "varints")]
-    include += ["nncomp.blocks.codec", "nncomp.stream.assembly", "nncomp.stream.pipeline"]
+    include += ["nncomp.blocks.codec", "nncomp.stream.assembly", "nncomp.stream.pipeline", "nncomp.stream.tasks"]
     with atheris.instrument_imports(include=include):
         from checks import hostile
     corpus = hostile.read_corpus()

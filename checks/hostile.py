@@ -33,6 +33,7 @@ from nncomp.format.numbers import MAX_COPIES, MAX_LITERAL_BYTES, MAX_RAW_BYTES, 
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from nncomp.stream.reference import Reference
+from nncomp.stream.tasks import Finder, FindModel, decode_task
 from tests.golden import texts
 from tests.golden.manifest import good_rows
 from tests.golden.models import FOLDER, NAMES, model_bytes, named_bytes
@@ -102,7 +103,7 @@ def read_corpus() -> Corpus:
         content = _decode(data, finder(corpus.models))
         assert hashlib.sha256(content).hexdigest() == row.raw_sha256
         for found, block in zip(read_blocks(io.BytesIO(data)), layout.blocks(data), strict=True):
-            literals = pipeline.decode_task(found.block, found.head, finder(corpus.models)).run().literals
+            literals = decode_task(found.block, found.head, finder(corpus.models)).run().literals
             coded = found.block.copies
             listed = decode_list(coded.kind, coded.payload, coded.list_bytes) if coded else b""
             corpus.held[_key(block)] = listed, literals
@@ -117,7 +118,7 @@ def _key(block: layout.Block) -> Key:
     return block.copies.list_bytes if block.copies else 0, block.literal_bytes, block.checksum
 
 
-def finder(models: dict[bytes, ModelFile]) -> pipeline.FindModel:
+def finder(models: dict[bytes, ModelFile]) -> FindModel:
     """Return what finds these models, and has the reference of the golden files."""
 
     def find_model(reference: ModelReference) -> ModelFile:
@@ -125,16 +126,16 @@ def finder(models: dict[bytes, ModelFile]) -> pipeline.FindModel:
             raise ModelError("No such model is here.")
         return models[reference.content_hash]
 
-    return pipeline.Finder(find_model, Reference.of(BASE))
+    return Finder(find_model, Reference.of(BASE))
 
 
-def _decode(data: bytes, find_model: pipeline.FindModel) -> bytes:
+def _decode(data: bytes, find_model: FindModel) -> bytes:
     sink = io.BytesIO()
     pipeline.decompress(io.BytesIO(data), sink, find_model, workers=0)
     return sink.getvalue()
 
 
-def _mutated(corpus: Corpus, chance: random.Random) -> tuple[str, bytes, pipeline.FindModel]:
+def _mutated(corpus: Corpus, chance: random.Random) -> tuple[str, bytes, FindModel]:
     """Return the name of what was done, the file, and how its model is found."""
     if chance.random() < MODEL_SHARE:
         data, name = chance.choice(corpus.tokens)
@@ -155,7 +156,7 @@ def run_case(corpus: Corpus, seed: int, case: int) -> tuple[str, str]:
         raise CaseError(f"case {case} ({mutation}): {error}") from error
 
 
-def judge(corpus: Corpus, data: bytes, find_model: pipeline.FindModel) -> str:
+def judge(corpus: Corpus, data: bytes, find_model: FindModel) -> str:
     """Decode a file; return "same", or the name of the error it gave; raises CaseError for what no file may do.
 
     Time is the processor's, of this process: a busy machine is not the file's fault.

@@ -21,6 +21,7 @@ from checks.independent import layout
 from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
 from nncomp.network.registry import ModelFile, default_model
 from nncomp.stream import pipeline
+from nncomp.stream.tasks import Coding
 from tests.golden.models import SMALL, model_bytes
 
 WORDS = [
@@ -140,7 +141,7 @@ def trip(number: int, data: bytes, models: list[ModelFile | None]) -> tuple[int,
     """Return the bytes of the file and the kinds of its blocks; raises AssertionError unless the same bytes come back."""
     model = models[number % len(models)]
     sink = io.BytesIO()
-    summary = pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(model), 0)
+    summary = pipeline.compress(io.BytesIO(data), sink, Coding(model), 0)
     packed = sink.getvalue()
     find_model = finder({each.hash8: each for each in models if each})
     back = io.BytesIO()

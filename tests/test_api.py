@@ -24,6 +24,7 @@ from nncomp.format import numbers
 from nncomp.format.index import locate_blocks
 from nncomp.format.numbers import BlockKind
 from nncomp.stream import pipeline
+from nncomp.stream.tasks import Coding
 from tests.blocks import BLOCK_BYTES, stored
 
 RANDOM = random.Random(7)
@@ -54,7 +55,7 @@ def test_the_default_model_makes_what_the_command_makes(english: bytes) -> None:
     from nncomp.network.registry import default_model
 
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(english[:4000]), sink, pipeline.Coding(default_model()), 1)
+    pipeline.compress(io.BytesIO(english[:4000]), sink, Coding(default_model()), 1)
     assert nncomp.compress(english[:4000]) == sink.getvalue()
     compressor = nncomp.Compressor()
     assert compressor.compress(english[:4000]) + compressor.flush() == sink.getvalue()

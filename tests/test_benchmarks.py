@@ -43,6 +43,7 @@ from nncomp.network.engine import Network
 from nncomp.network.model import save_model
 from nncomp.network.registry import open_model, shipped_path
 from nncomp.stream import pipeline
+from nncomp.stream.tasks import Coding
 from nncomp.training.float_network import Layer
 from nncomp.training.mixing_start import plain_values
 from nncomp.training.trainer import Trainer, TrainingConfig
@@ -209,7 +210,7 @@ def test_files_with_a_model_of_ones_own_are_those_of_the_command(model_file: Pat
     sizes = []
     for model in (level(STANDARD).model, str(model_file)):
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(DATA), sink, pipeline.Coding(open_model(model), level(STANDARD).effort), 0)
+        pipeline.compress(io.BytesIO(DATA), sink, Coding(open_model(model), level(STANDARD).effort), 0)
         sizes.append(len(sink.getvalue()))
     assert own_model.sizes(DATA, str(model_file)) == tuple(sizes)
 

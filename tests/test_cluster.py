@@ -31,6 +31,7 @@ from nncomp.network.registry import ModelFile, find, open_model, shipped_path
 from nncomp.stream import pipeline
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.repeats import Cut
+from nncomp.stream.tasks import Coding, EncodeTask
 from tests.conftest import Run
 from tests.models import small_model, small_ngrams, write_grown
 from tests.test_json import tables, words
@@ -102,7 +103,7 @@ def test_the_same_bytes_from_one_process_and_from_workers_one_of_which_is_killed
     alone: dict[str, bytes] = {}
     for name, data in files.items():
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(MODEL, SMALL), 0)
+        pipeline.compress(io.BytesIO(data), sink, Coding(MODEL, SMALL), 0)
         alone[name] = sink.getvalue()
     kind = Compressing(cluster, MODEL, SMALL, Memory())
     assert hashes(through(cluster, kind, files)) == hashes(alone)
@@ -138,14 +139,14 @@ def test_a_model_that_comes_altered_is_refused(cluster: Cluster, tmp_path: Path)
 def test_a_worker_with_another_nncomp_is_refused() -> None:
     import pickle
 
-    order = Order(pipeline.EncodeTask(Cut(b"text", (), bytes(8)), None), None, "other sources")
+    order = Order(EncodeTask(Cut(b"text", (), bytes(8)), None), None, "other sources")
     done = run_order(pickle.dumps(order))
     assert isinstance(done.error, WorkerError) and "another nncomp" in str(done.error)
 
 
 def test_a_file_that_fails_is_absent_and_the_others_are_not(cluster: Cluster, english: bytes) -> None:
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(english[:9_000]), sink, pipeline.Coding(), 0)
+    pipeline.compress(io.BytesIO(english[:9_000]), sink, Coding(), 0)
     good = sink.getvalue()
     wrong = bytearray(good)
     wrong[20] ^= 1  # in the payload of the first block, or its checksum
@@ -249,7 +250,7 @@ def test_the_window_counts_what_waits_for_its_turn(cluster: Cluster) -> None:
     window = Window(cluster)
     flights = []
     while window.has_room():
-        task = pipeline.EncodeTask(Cut(b"word " * 20, (), bytes(8)), None)
+        task = EncodeTask(Cut(b"word " * 20, (), bytes(8)), None)
         flights.append(window.send(Order(task, None, "other sources")))
     assert len(flights) == 8 * (window.workers + 1), "many small ones are few bytes"
     for flight in flights:
@@ -350,6 +351,6 @@ def test_the_benchmark_makes_the_files_of_one_process(cluster: Cluster, english:
     alone: dict[str, bytes] = {}
     for name, data in files.items():
         sink = io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(MODEL, EFFORT), 0)
+        pipeline.compress(io.BytesIO(data), sink, Coding(MODEL, EFFORT), 0)
         alone[name] = sink.getvalue()
     assert benchmark.through(cluster, Compressing(cluster, MODEL, EFFORT, Memory()), files)[0] == alone

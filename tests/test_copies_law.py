@@ -18,8 +18,8 @@ from nncomp.format.varints import varint
 from nncomp.network.registry import ModelFile
 from nncomp.stream import assembly, ranges, recovery
 from nncomp.stream.history import History
-from nncomp.stream.pipeline import Decoded
 from nncomp.stream.ranges import Literals
+from nncomp.stream.tasks import Decoded
 from tests.golden.good_files import Piece, frame_of, stored
 from tests.golden.models import FOLDER
 

@@ -31,7 +31,7 @@ from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, default_model, find, open_model
 from nncomp.stream import pipeline, repeats
-from nncomp.stream.pipeline import Coding
+from nncomp.stream.tasks import Coding
 from tests.conftest import ROOT
 from tests.models import TEXT, coded_model, small_model, small_start, with_codes
 

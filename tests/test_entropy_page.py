@@ -23,7 +23,7 @@ from nncomp.entropy.report import visible
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, open_model
-from nncomp.stream.pipeline import Coding
+from nncomp.stream.tasks import Coding
 from tests.models import TEXT, small_model
 
 HOSTILE = (

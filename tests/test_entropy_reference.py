@@ -26,8 +26,8 @@ from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.registry import ModelFile, find, open_model
-from nncomp.stream.pipeline import Coding, Finder
 from nncomp.stream.reference import Reference
+from nncomp.stream.tasks import Coding, Finder
 from tests.conftest import Run
 from tests.golden.good_files import (
     BASE,

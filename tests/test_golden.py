@@ -21,8 +21,8 @@ from nncomp.format.payloads import asked_primer_bytes
 from nncomp.network.registry import ModelFile, find
 from nncomp.stream import pipeline
 from nncomp.stream.assembly import Assembly
-from nncomp.stream.pipeline import decode_task
 from nncomp.stream.reference import Reference
+from nncomp.stream.tasks import Finder, decode_task
 from tests.golden import texts
 from tests.golden.make import add_missing
 from tests.golden.manifest import Bad, Good, bad_rows, check, good_rows, read_manifest, sha256
@@ -58,7 +58,7 @@ def unpack(packed: bytes, given: list[ModelFile]) -> bytes:
     def find_model(reference: ModelReference) -> ModelFile:
         return find(reference.model_id, reference.content_hash, given)
 
-    pipeline.decompress(io.BytesIO(packed), sink, pipeline.Finder(find_model, Reference.of(texts.base())), workers=0)
+    pipeline.decompress(io.BytesIO(packed), sink, Finder(find_model, Reference.of(texts.base())), workers=0)
     return sink.getvalue()
 
 
@@ -96,7 +96,7 @@ def test_a_good_file_is_read_by_the_independent_decoder(row: Good) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_good_file_is_read_with_any_number_of_threads(row: Good, threads: int, models: dict[str, ModelFile]) -> None:
     base = Reference.of(texts.base())
-    finder = pipeline.Finder(lambda _: models[row.model], base)
+    finder = Finder(lambda _: models[row.model], base)
     assembly, content = Assembly(base), hashlib.sha256()
     for found in read_blocks(io.BytesIO((FOLDER / row.file).read_bytes()), assembly.expect):
         decoded = decode_task(found.block, found.head, finder, threads).run()

@@ -16,6 +16,7 @@ from checks.never_larger import KINDS
 from nncomp.blocks.levels import level
 from nncomp.network.registry import installed_model
 from nncomp.stream import pipeline, repeats
+from nncomp.stream.tasks import Coding
 
 SIZE = 60_000
 
@@ -25,7 +26,7 @@ def test_a_small_text_of_each_kind(kind: Callable[[random.Random, int], bytes]) 
     data = kind(random.Random(kind.__name__), SIZE)
     sink, back = io.BytesIO(), io.BytesIO()
     fast = installed_model("fast")
-    pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(fast, level(1).effort), 0)
+    pipeline.compress(io.BytesIO(data), sink, Coding(fast, level(1).effort), 0)
     pipeline.decompress(io.BytesIO(sink.getvalue()), back, lambda reference: fast, 0)  # type: ignore[arg-type, return-value]
     assert back.getvalue() == data
     others = gzip.compress(data, 9), bz2.compress(data, 9), lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
@@ -118,7 +119,7 @@ def test_no_cut_is_empty_where_a_text_ends_with_a_full_one(pieces: int, monkeypa
         assert len(found) == 1 or all(0 < cut.raw_bytes <= 200_000 for cut in found)
         assert len(found) >= len(data) // 200_000
         sink, back = io.BytesIO(), io.BytesIO()
-        pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(), 0)
+        pipeline.compress(io.BytesIO(data), sink, Coding(), 0)
         pipeline.decompress(io.BytesIO(sink.getvalue()), back, lambda reference: None, 0)  # type: ignore[arg-type, return-value]
         assert back.getvalue() == data
 

@@ -15,7 +15,7 @@ from nncomp.entropy.report import unit_lines
 from nncomp.errors import DataError
 from nncomp.network.model import save_model
 from nncomp.network.registry import ModelFile, open_model
-from nncomp.stream.pipeline import Coding
+from nncomp.stream.tasks import Coding
 from nncomp.training import trainer as trainer_module
 from nncomp.training import whole_run
 from nncomp.training.float_network import new_network

@@ -31,10 +31,10 @@ from nncomp.mixing import byte_predictor
 from nncomp.network.model import read_model
 from nncomp.network.registry import ModelFile, open_model, shipped_path
 from nncomp.stream import pipeline, reference, repeats
-from nncomp.stream.pipeline import Coding, Finder
 from nncomp.stream.recovery import recover
 from nncomp.stream.reference import Reference
 from nncomp.stream.reference_choice import choose_reference
+from nncomp.stream.tasks import Coding, Finder, FindModel
 from tests.conftest import Run
 from tests.golden import texts
 from tests.golden.good_files import BASE, MIXED, ONE, OTHER, Piece, frame_of, packed, primed_bytes_block, stored
@@ -255,7 +255,7 @@ def test_a_range(first: int, last: int | None) -> None:
         decompress_range(io.BytesIO(data), io.BytesIO(), no_model, 0, (first, last))
 
 
-def recovered(data: bytes, finder: pipeline.FindModel) -> tuple[bytes, list[tuple[int, int | None]]]:
+def recovered(data: bytes, finder: FindModel) -> tuple[bytes, list[tuple[int, int | None]]]:
     sink = io.BytesIO()
     result = recover(io.BytesIO(data), sink, finder, [], 0, Memory())
     return sink.getvalue(), [(loss.start, loss.end) for loss in result.lost]

@@ -16,7 +16,8 @@ from checks.hostile import finder
 from nncomp.blocks import codec
 from nncomp.blocks.codec import Codec
 from nncomp.network.registry import default_model
-from nncomp.stream import pipeline
+from nncomp.stream import pipeline, tasks
+from nncomp.stream.tasks import Coding
 from tests.conftest import environment
 
 
@@ -36,8 +37,8 @@ def test_an_input_is_the_same_each_time() -> None:
 def test_a_trip_notices_another_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Codec.decode_block
     monkeypatch.setattr(Codec, "decode_block", lambda *given: decode(*given)[:-1] + b"?")
-    monkeypatch.setattr(pipeline, "verify_block", lambda copy_list, literals, expected: None)
-    pipeline._codec_without.cache_clear()
+    monkeypatch.setattr(tasks, "verify_block", lambda copy_list, literals, expected: None)
+    tasks._codec_without.cache_clear()
     with pytest.raises(AssertionError, match="does not come back"):
         roundtrips.trip(0, b"a text, a text", [None])
 
@@ -54,7 +55,7 @@ def test_what_is_repeated_is_coded_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Codec, "encode_block", watched)
     data = random.Random(1).randbytes(200_000) * 40
     sink, back = io.BytesIO(), io.BytesIO()
-    pipeline.compress(io.BytesIO(data), sink, pipeline.Coding(), 0)
+    pipeline.compress(io.BytesIO(data), sink, Coding(), 0)
     pipeline.decompress(io.BytesIO(sink.getvalue()), back, finder({}), 0)
     assert back.getvalue() == data
     assert len(coded) == 1 and coded[0] < 210_000

@@ -22,8 +22,9 @@ from nncomp.format.payloads import Payload, TokensHead
 from nncomp.network.engine import Network
 from nncomp.network.registry import open_model
 from nncomp.network.vocabulary import MAX_TOKEN_BYTES
-from nncomp.stream import pipeline, small_files
+from nncomp.stream import small_files
 from nncomp.stream.small_files import Batch, CompressTask, SmallFile, batches, decompress_task
+from nncomp.stream.tasks import codec_of
 from tests.golden.models import SMALL, model_bytes
 from tests.models import TEXT, coded_model, small_model, two_networks
 
@@ -172,7 +173,7 @@ def test_nothing_that_was_decoded_ahead_is_kept(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Codec, "forget", noted)
     tasks = tasks_of([nncomp.compress(TEXT[:size]) for size in (300, 2000, 1000)])
     Batch(tasks).run()
-    assert found == [3] and pipeline.codec_of(open_model("default"))._ahead == {}
+    assert found == [3] and codec_of(open_model("default"))._ahead == {}
 
 
 def test_too_little_memory_to_decode_ahead_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +193,7 @@ def test_a_model_that_is_gone_fails_file_by_file(tmp_path: Path) -> None:
     packed = [nncomp.compress(TEXT[:size], model=path) for size in (300, 2000)]
     tasks = [decompress_task(data, lambda _: model, Memory()) for data in packed]
     path.unlink()
-    pipeline.codec_of(open_model("default"))  # the process keeps one codec, and it is not the model's
+    codec_of(open_model("default"))  # the process keeps one codec, and it is not the model's
     assert Batch([task for task in tasks if task]).run() == [None, None]
 
 

@@ -19,7 +19,8 @@ import pytest
 
 from nncomp.format.frames import ModelReference
 from nncomp.network.registry import ModelFile
-from nncomp.stream.pipeline import Coding, compress, decompress
+from nncomp.stream.pipeline import compress, decompress
+from nncomp.stream.tasks import Coding
 
 ALLOWED = 32  # bytes that a frame may be larger than the best of the classics
 FULL = [pytest.mark.slow, pytest.mark.skipif("NNCOMP_FULL" not in os.environ, reason="takes minutes; set NNCOMP_FULL=1")]

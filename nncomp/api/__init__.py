@@ -15,6 +15,7 @@ from nncomp.api.file_objects import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
 from nncomp.format.frame_reader import TrailingError
 from nncomp.stream import pipeline
+from nncomp.stream.tasks import Coding
 
 __all__ = ["Compressor", "Decompressor", "NncompFile", "compress", "decompress", "open", "register_fsspec"]
 
@@ -57,7 +58,7 @@ def compress(
     """
     sink = io.BytesIO()
     chosen, effort = to_write_with(model, level, block_size)
-    pipeline.compress(_stream(data), sink, pipeline.Coding(chosen, effort, opened_reference(reference)), workers)
+    pipeline.compress(_stream(data), sink, Coding(chosen, effort, opened_reference(reference)), workers)
     return sink.getvalue()
 
 

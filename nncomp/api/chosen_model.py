@@ -11,8 +11,8 @@ from nncomp.format import numbers
 from nncomp.format.frames import ModelReference
 from nncomp.network import registry
 from nncomp.network.registry import ModelFile
-from nncomp.stream.pipeline import Finder, FindModel
 from nncomp.stream.reference import Reference
+from nncomp.stream.tasks import Finder, FindModel
 
 Bytes = bytes | bytearray | memoryview
 ModelName = str | os.PathLike[str] | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import default_model
-from nncomp.stream.pipeline import Coding
+from nncomp.stream.tasks import Coding
 
 if TYPE_CHECKING:
     import numpy as np

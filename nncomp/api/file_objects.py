@@ -18,8 +18,8 @@ from nncomp.format.frames import FrameBlock
 from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.patience import PatientReader, PatientWriter
-from nncomp.stream.pipeline import Decoded, FindModel, decode_task, reference_of
 from nncomp.stream.ranges import Literals
+from nncomp.stream.tasks import Decoded, FindModel, decode_task, reference_of
 
 _Part = TypeVar("_Part", bytes, int)
 FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO | io.IOBase

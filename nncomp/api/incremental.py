@@ -20,7 +20,8 @@ from nncomp.format.frame_reader import (
 from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.assembly import Assembly
-from nncomp.stream.pipeline import Coding, FrameAssembly, Summary, decode_task, reference_of
+from nncomp.stream.pipeline import FrameAssembly, Summary
+from nncomp.stream.tasks import Coding, decode_task, reference_of
 
 if TYPE_CHECKING:
     from nncomp.stream.repeats import Cut

@@ -18,7 +18,7 @@ from nncomp.cli.transfer import Options, check_reference_stays, listen
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import default_model
-from nncomp.stream.pipeline import Coding
+from nncomp.stream.tasks import Coding
 
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis

@@ -16,8 +16,8 @@ from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import MODEL_NAMES, BlockKind
 from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
-from nncomp.stream.pipeline import Finder, FindModel, reference_of
 from nncomp.stream.reference import Reference, needed_reference
+from nncomp.stream.tasks import Finder, FindModel, reference_of
 
 _CHOICE = f"{MODEL_NAMES}, none, or the path of a .safetensors file"
 

@@ -41,6 +41,7 @@ from nncomp.stream.pipeline import Summary
 from nncomp.stream.ranges import Range
 from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
+from nncomp.stream.tasks import Coding
 
 PREPARING = "nncomp: preparing kernels, on the first run only (20 to 40 seconds)."
 UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written)."
@@ -185,7 +186,7 @@ def compress_source(file: Input, model: ModelFile | None, options: Options) -> S
     return summary
 
 
-def _coded(file: Input, sink: Sink, coding: pipeline.Coding, options: Options) -> tuple[Summary, bytes]:
+def _coded(file: Input, sink: Sink, coding: Coding, options: Options) -> tuple[Summary, bytes]:
     """Write a source compressed; return its figures and the digest of what was read."""
     if file.made:
         sink.write(file.made.data)
@@ -208,11 +209,11 @@ def kind_of(source: Source) -> str | None:
     return compressed_kind(source.stream, source.status.st_size) if source.status else None
 
 
-def coding_of(kind: str | None, model: ModelFile | None, options: Options) -> pipeline.Coding:
+def coding_of(kind: str | None, model: ModelFile | None, options: Options) -> Coding:
     """Return how a file is coded: as it is, if it is of a kind that is compressed already."""
     if kind:
-        return pipeline.Coding(None, replace(options.effort, is_stored=True))
-    return pipeline.Coding(model, options.effort, options.reference)
+        return Coding(None, replace(options.effort, is_stored=True))
+    return Coding(model, options.effort, options.reference)
 
 
 def _already(kind: str) -> str:

@@ -17,8 +17,9 @@ from nncomp.cli.transfer import Input, Options
 from nncomp.errors import NncompError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
-from nncomp.stream.pipeline import FindModel, Summary
+from nncomp.stream.pipeline import Summary
 from nncomp.stream.small_files import CompressTask, SmallFile, decompress_task
+from nncomp.stream.tasks import FindModel
 
 
 def compress_files(names: list[str], model: ModelFile | None, options: Options) -> None:

@@ -22,7 +22,8 @@ from nncomp.format.frames import FrameBlock, Readable, Writable
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly, check_sources
-from nncomp.stream.pipeline import Coding, DecodeTask, EncodeTask, FindModel, FrameAssembly, Summary, needed_model
+from nncomp.stream.pipeline import FrameAssembly, Summary
+from nncomp.stream.tasks import Coding, DecodeTask, EncodeTask, FindModel, needed_model
 from nncomp.version import source_digest
 
 _WAIT_S = 0.5

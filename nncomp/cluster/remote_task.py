@@ -18,7 +18,7 @@ from distributed import WorkerPlugin
 
 from nncomp.errors import ModelError, NncompError, WorkerError
 from nncomp.network.registry import NGRAMS, ModelFile, model_file, models_folder, shipped_path
-from nncomp.stream.pipeline import Decoded, DecodeTask, EncodeTask
+from nncomp.stream.tasks import Decoded, DecodeTask, EncodeTask
 from nncomp.version import VERSION, source_digest
 
 _models: dict[str, ModelFile] = {}  # of this process, by `SentModel.name`

@@ -14,7 +14,8 @@ def belong_together(packed: Readable, raw: Readable) -> bool:
     """Return whether `packed` is a complete .nnc file by its layout, and its checksums are those of the whole of `raw`.
 
     >>> import io
-    >>> from nncomp.stream.pipeline import Coding, compress
+    >>> from nncomp.stream.pipeline import compress
+    >>> from nncomp.stream.tasks import Coding
     >>> packed = io.BytesIO()
     >>> _ = compress(io.BytesIO(b""), packed, Coding(), 0)
     >>> belong_together(io.BytesIO(packed.getvalue()), io.BytesIO(b"")), belong_together(packed, io.BytesIO(b""))

@@ -11,7 +11,7 @@ from nncomp.cluster.connection import Cluster, failure
 from nncomp.cluster.remote_task import Done, Order
 from nncomp.errors import WorkerError
 from nncomp.format.numbers import SPLIT_BYTES
-from nncomp.stream.pipeline import Decoded, Encoded
+from nncomp.stream.tasks import Decoded, Encoded
 
 _LOOK_S = 2.0  # between two counts of the workers
 _ALONE_S = 300.0  # without any worker, then the command fails

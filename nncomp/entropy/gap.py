@@ -41,8 +41,7 @@ from nncomp.format.frames import Block
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import HEAD_SIZES, BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
-from nncomp.stream import pipeline
-from nncomp.stream.pipeline import Coding, Finder, FindModel
+from nncomp.stream.tasks import Coding, Finder, FindModel, decode_task
 from nncomp.stream.workers import FEW_BYTES, Sized, run_in_order
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ def analyse(
     ModelError for a model that is missing, and NoReferenceError for a reference, which a Finder has.
     """
     frame_blocks = list(read_blocks(io.BytesIO(nnc)))
-    coded = [pipeline.decode_task(found.block, found.head, find_model) for found in frame_blocks]
+    coded = [decode_task(found.block, found.head, find_model) for found in frame_blocks]
     tasks = [DecodeTask(task.block, task.model, task.primer) for task in coded]
     models = list(dict.fromkeys(task.model for task in tasks if task.model))
     if strongest and strongest.content_hash not in {model.content_hash for model in models}:

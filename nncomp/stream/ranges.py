@@ -20,8 +20,9 @@ from nncomp.format.frames import Writable
 from nncomp.format.index import Place, locate_blocks, read_block
 from nncomp.stream.assembly import Part, joined, pieces, put_together
 from nncomp.stream.history import History
-from nncomp.stream.pipeline import Decoded, DecodeTask, FindModel, decode_task, decompress, reference_of
+from nncomp.stream.pipeline import decompress
 from nncomp.stream.reference import Reference, needed_reference
+from nncomp.stream.tasks import Decoded, DecodeTask, FindModel, decode_task, reference_of
 from nncomp.stream.workers import Progress, run_in_order
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content

@@ -22,8 +22,8 @@ from nncomp.format.survey import Content, Found, Gap, Piece, Survey
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import AfterReference, Part, content_hash, piece_bytes, pieces
 from nncomp.stream.history import History
-from nncomp.stream.pipeline import BlockTask, Decoded, DecodeTask, FindModel, needed_model, needed_primer, reference_of
 from nncomp.stream.reference import Reference
+from nncomp.stream.tasks import BlockTask, Decoded, DecodeTask, FindModel, needed_model, needed_primer, reference_of
 from nncomp.stream.workers import Progress, run_in_order
 
 _ZEROS = bytes(1 << 20)

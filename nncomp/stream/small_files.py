@@ -21,7 +21,8 @@ from nncomp.format.payloads import Payload
 from nncomp.machine.limits import open_files
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
-from nncomp.stream.pipeline import Coding, FindModel, Summary, codec_of
+from nncomp.stream.pipeline import Summary
+from nncomp.stream.tasks import Coding, FindModel, codec_of
 
 MOST_BYTES = 1 << 20  # of a small file: a second or two of work
 _MOST_CONTENT_BYTES = 4 << 20  # of what a small file holds
