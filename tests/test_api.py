@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import nncomp
-from nncomp.api.file_objects import _LocatedBlocks
+from nncomp.api.reading import _LocatedBlocks
 from nncomp.blocks.codec import Codec, CodedBlock
 from nncomp.errors import FormatError, ModelError
 from nncomp.format import numbers
