@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.cli import transfer
+from nncomp.cli import file_options, transfer
 from nncomp.cli.files import open_sink, remove_source
 from nncomp.cli.hashed import HashedSink
 from nncomp.errors import OutputError
@@ -189,7 +189,7 @@ def test_what_does_not_come_back_is_not_kept(folder: Path, monkeypatch: pytest.M
         return Summary()
 
     monkeypatch.setattr(pipeline, "compress", compress)
-    options = transfer.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
+    options = file_options.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
     with pytest.raises(OutputError, match="was read back and is wrong"):
         transfer.compress_file(str(folder / "text"), None, options)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}
@@ -202,7 +202,7 @@ def test_a_decompressed_file_that_is_not_what_was_decoded_is_not_kept(folder: Pa
             return super().write(data)
 
     monkeypatch.setattr(transfer, "HashedSink", Losing)
-    options = transfer.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
+    options = file_options.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
     with pytest.raises(OutputError, match="was read back and is wrong"):
         transfer.decompress_file(str(folder / "a.nnc"), [], options)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}

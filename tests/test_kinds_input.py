@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import nncomp
-from nncomp.cli import transfer
+from nncomp.cli import file_options, transfer
 from nncomp.cli.files import Source, open_source
 from tests.kinds.commands import Commands, Result, sent
 
@@ -285,7 +285,7 @@ def test_a_change_is_said(
 ) -> None:
     (tmp_path / "text").write_bytes(TEXT)
     monkeypatch.setattr(Source, "has_changed", lambda self: True)
-    options = transfer.Options(str(tmp_path / "out"), False, is_quiet, False, 1)
+    options = file_options.Options(str(tmp_path / "out"), False, is_quiet, False, 1)
     transfer.compress_file(str(tmp_path / "text"), None, options)
     assert ("the file changed while it was read; the result holds what was read." in capsys.readouterr().err) != is_quiet
     assert nncomp.decompress((tmp_path / "out").read_bytes()) == TEXT

@@ -187,7 +187,7 @@ def test_a_pipe_among_files_is_read_once(commands: Commands, many: Path) -> None
 
 def test_a_process_that_is_killed_is_no_lost_file(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files that were at work are done by themselves."""
-    from nncomp.cli import several, transfer, works
+    from nncomp.cli import file_options, several, works
     from nncomp.errors import WorkerError
 
     def dies(tasks: Any, run: Any, workers: int, begun: Any = None) -> Any:
@@ -198,7 +198,7 @@ def test_a_process_that_is_killed_is_no_lost_file(many: Path, monkeypatch: pytes
 
     monkeypatch.setattr(several, "run_in_order", dies)
     monkeypatch.chdir(many)
-    options = transfer.Options(None, False, True, False, 0)
+    options = file_options.Options(None, False, True, False, 0)
     works.compress_files([f"d/f{i:02}" for i in range(12)], None, options)
     assert {path.name for path in (many / "d").glob("*.nnc")} == {f"f{i:02}.nnc" for i in range(12)}
 
@@ -279,7 +279,7 @@ def test_what_is_compressed_already(commands: Commands, tmp_path: Path, kind: st
 
 def test_nothing_is_tried_of_what_is_compressed_already(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither network nor mixing nor LZMA: its blocks are stored."""
-    from nncomp.cli import transfer
+    from nncomp.cli import file_options, transfer
 
     def tried(*given: Any) -> Any:
         raise AssertionError("something is tried")
@@ -287,7 +287,7 @@ def test_nothing_is_tried_of_what_is_compressed_already(monkeypatch: pytest.Monk
     monkeypatch.setattr(codec, "quick_lzma_bytes", tried)
     monkeypatch.setattr(codec.Codec, "_encode", tried)
     (tmp_path / "a").write_bytes(RANDOM)
-    transfer.compress_file(str(tmp_path / "a"), None, transfer.Options(None, False, True, False, 0))
+    transfer.compress_file(str(tmp_path / "a"), None, file_options.Options(None, False, True, False, 0))
     assert (tmp_path / "a.nnc").stat().st_size == len(RANDOM) + 17
 
 

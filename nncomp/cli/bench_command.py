@@ -14,10 +14,10 @@ from nncomp.bench import measure
 from nncomp.bench.corpora import CORPORA, cache_folder, find_corpus
 from nncomp.bench.peers import peers, versions
 from nncomp.cli.fetched import copies
+from nncomp.cli.file_options import worker_count
 from nncomp.cli.files import STANDARD, Sink, open_sink
 from nncomp.cli.model_choice import choose_model
 from nncomp.cli.names import shown
-from nncomp.cli.transfer import worker_count
 from nncomp.errors import DataError, OutputError
 from nncomp.stream.storage import is_url
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
 from nncomp.cli.failures import FAILED, describe, say
+from nncomp.cli.file_options import Options
 from nncomp.cli.files import SUFFIX, Sink, Source, make_folder, open_sink, open_source
 from nncomp.cli.inputs import planned
 from nncomp.cli.model_choice import model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.result_line import describe_blocks, describe_sizes
-from nncomp.cli.transfer import Options
 from nncomp.errors import DataError, OutputError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import storage

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
+from nncomp.cli.file_options import Options, listen
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model, given_models, model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
-from nncomp.cli.transfer import Options, check_reference_stays, listen
+from nncomp.cli.transfer import check_reference_stays
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import default_model

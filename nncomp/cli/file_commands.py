@@ -84,7 +84,8 @@ def compress(
     """
     with guarded():
         from nncomp.blocks import levels
-        from nncomp.cli import inputs, model_choice, transfer, works
+        from nncomp.cli import inputs, model_choice, works
+        from nncomp.cli.file_options import Options, listen, worker_count
 
         lists = inputs.Lists(files_from or (), files_from0 or ())
         folder = _folder(output_dir, output_dir_flat, stdout or output is not None)
@@ -105,12 +106,12 @@ def compress(
         inner = [] if cluster else inputs.expand(files, recursive, False, lists)
         names = files or [] if cluster else [name for name, _ in inner]
         is_removed = rm and not keep
-        target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
+        target, cores = _target(names, output, stdout, is_removed), worker_count(workers)
         memory, effort = inputs.parse_memory(memory_limit), levels.level(level).effort
         effort = replace(effort, window_log2=long) if long else effort
         effort = replace(effort, block_bytes=inputs.parse_block_size(block_size)) if block_size is not None else effort
         is_verified = verify or is_removed
-        options = transfer.Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
+        options = Options(target, force, quiet, verbose, cores, is_verified, is_removed, memory=memory, effort=effort)
         options = replace(options, places=_places(folder, inner, output_dir_flat), is_skipping=exclude_compressed)
         options = replace(options, reference=inputs.open_reference(reference))
         chosen = model_choice.choose_model(model, level, device)
@@ -120,7 +121,7 @@ def compress(
             asked = far.Asked(cluster, far.COMPRESS, files, recursive, folder, resume, json, output_dir_flat is not None)
             far.run(asked, options, model=chosen)
             return
-        transfer.listen(options)
+        listen(options)
         works.compress_files(names, chosen, options)
 
 
@@ -163,7 +164,8 @@ def decompress(
     exit status is 1.
     """
     with guarded():
-        from nncomp.cli import inputs, model_choice, transfer, works
+        from nncomp.cli import inputs, model_choice, works
+        from nncomp.cli.file_options import Options, listen, worker_count
 
         lists = inputs.Lists(files_from or (), files_from0 or ())
         folder = _folder(output_dir, output_dir_flat, stdout or output is not None)
@@ -185,13 +187,13 @@ def decompress(
         names = files or [] if cluster else [name for name, _ in inner]
         part = inputs.parse_range(range_)
         is_removed = rm and not keep
-        target, cores = _target(names, output, stdout, is_removed), transfer.worker_count(workers)
+        target, cores = _target(names, output, stdout, is_removed), worker_count(workers)
         if part and (is_removed or len(names) > 1 or (target is None and names != ["-"])):
             raise WrongUse("--range takes one FILE, needs -o or -c, and cannot be used with --rm.")
         if recover and (part or is_removed):
             raise WrongUse("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
-        options = transfer.Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
+        options = Options(target, force, quiet, verbose, cores, is_removed, is_removed, part, memory, recover)
         options = replace(options, places=_places(folder, inner, output_dir_flat), is_sparse=sparse)
         options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model, device)
@@ -201,7 +203,7 @@ def decompress(
             asked = far.Asked(cluster, far.DECOMPRESS, files, recursive, folder, resume, json, output_dir_flat is not None)
             far.run(asked, options, given=given)
             return
-        transfer.listen(options)
+        listen(options)
         works.decompress_files(names, given, options)
 
 
@@ -223,17 +225,18 @@ def cat(
     18 MiB, unless compress had --block-size.
     """
     with guarded():
-        from nncomp.cli import inputs, model_choice, transfer, works
+        from nncomp.cli import inputs, model_choice, works
+        from nncomp.cli.file_options import Options, listen, worker_count
 
         names = [name for name, _ in inputs.expand(files, False, True)]
         part = inputs.parse_range(range_)
         if part and len(names) > 1:
             raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
         memory = inputs.parse_memory(memory_limit)
-        options = transfer.Options("-", False, quiet, verbose, transfer.worker_count(workers), part=part, memory=memory)
+        options = Options("-", False, quiet, verbose, worker_count(workers), part=part, memory=memory)
         options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model)
-        transfer.listen(options)
+        listen(options)
         works.decompress_files(names, given, options)
 
 
@@ -255,13 +258,14 @@ def test(
 ) -> None:
     """Check that each FILE.nnc is undamaged: decompress it and write nothing."""
     with guarded():
-        from nncomp.cli import inputs, model_choice, transfer, works
+        from nncomp.cli import inputs, model_choice, works
+        from nncomp.cli.file_options import Options, listen, worker_count
 
         lists = inputs.Lists(files_from or (), files_from0 or ())
         check(cluster, {}, {"--device": device, "--reference": reference} | _listed(lists))
         names = [] if cluster else [name for name, _ in inputs.expand(files, recursive, True, lists)]
         memory = inputs.parse_memory(memory_limit)
-        options = transfer.Options(None, False, quiet, verbose, transfer.worker_count(workers), memory=memory)
+        options = Options(None, False, quiet, verbose, worker_count(workers), memory=memory)
         options = replace(options, reference=inputs.open_reference(reference))
         given = model_choice.given_models(model, device)
         if cluster:
@@ -269,7 +273,7 @@ def test(
 
             far.run(far.Asked(cluster, far.TEST, files, recursive, is_json=json), options, given=given)
             return
-        transfer.listen(options)
+        listen(options)
         works.test_files(names, given, options, json)
 
 

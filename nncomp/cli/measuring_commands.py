@@ -93,8 +93,8 @@ def entropy(
     """
     with guarded(file):
         from nncomp.cli.entropy_command import Wanted, show_entropy
+        from nncomp.cli.file_options import Options, worker_count
         from nncomp.cli.inputs import open_reference
-        from nncomp.cli.transfer import Options, worker_count
 
         options = Options(None, force, quiet, False, worker_count(workers), reference=open_reference(reference))
         show_entropy(file, Wanted(json, per_token, html, plot), model, options)

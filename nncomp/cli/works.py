@@ -8,12 +8,12 @@ from pathlib import Path
 
 from nncomp.cli import transfer
 from nncomp.cli.failures import describe, say
+from nncomp.cli.file_options import Input, Options
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, open_source
 from nncomp.cli.model_choice import model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.cli.several import each_file
-from nncomp.cli.transfer import Input, Options
 from nncomp.errors import NncompError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
