@@ -41,6 +41,7 @@ from nncomp.format.frames import Block
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import HEAD_SIZES, BytesHead, TokensHead
 from nncomp.network.registry import ModelFile
+from nncomp.stream import pipeline
 from nncomp.stream.tasks import Coding, Finder, FindModel, decode_task
 from nncomp.stream.workers import FEW_BYTES, Sized, run_in_order
 
