@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from nncomp.cli import file_options, transfer
-from nncomp.cli.files import open_sink, remove_source
+from nncomp.cli.files import FOLDER, open_sink, remove_source
 from nncomp.cli.hashed import HashedSink
 from nncomp.errors import OutputError
+from nncomp.format.frame_reader import BYTES_FOLLOW
 from nncomp.format.frames import Readable, Writable
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
@@ -236,7 +237,7 @@ def test_folders(run: Run, folder: Path) -> None:
     (folder / "d" / ".nncomp-x.part").write_bytes(b"left behind")
     (folder / "d" / "link").symlink_to(folder / "text")
     (folder / "d" / "circle").symlink_to(folder / "d")
-    assert outcome(run("d")) == (1, b"", b"nncomp: d: This is a folder. Give files, or -r to take all files in it.\n")
+    assert outcome(run("d")) == (1, b"", f"nncomp: d: {FOLDER}\n".encode())
     assert outcome(run("-r", "d")) == (0, b"", b"d/z: 0 -> 15 bytes\nd/e/y: 0 -> 15 bytes\n")
     assert names(folder / "d") == {"z", "z.nnc", "done.nnc", ".nncomp-x.part", "link", "circle", "e"}
     assert names(folder / "d" / "e") == {"y", "y.nnc"}
@@ -397,7 +398,7 @@ def test_quiet_still_says_what_fails(run: Run, folder: Path) -> None:
 
 def test_bytes_after_the_end_are_an_error(run: Run, folder: Path) -> None:
     (folder / "a.nnc").write_bytes(stored(b"first ") + b"garbage")
-    said = b"nncomp: a.nnc: Bytes after the end of the compressed data are no part of it. Remove them; the content is whole.\n"
+    said = f"nncomp: a.nnc: {BYTES_FOLLOW}\n".encode()
     for arguments in (["-t", "a.nnc"], ["-l", "a.nnc"]):
         assert outcome(run(*arguments)) == (1, b"", said)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}

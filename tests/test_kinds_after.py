@@ -10,7 +10,7 @@ import pytest
 
 import nncomp
 from nncomp.errors import FormatError
-from nncomp.format.frame_reader import TrailingError, TruncatedError
+from nncomp.format.frame_reader import BYTES_FOLLOW, TrailingError, TruncatedError
 from tests.kinds.commands import Commands
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the commands are forked")
@@ -35,7 +35,7 @@ CUT = {
     "in the payload": SECOND[:-20],
     "before the last byte": SECOND[:-1],
 }
-SAID = "Bytes after the end of the compressed data are no part of it. Remove them; the content is whole.\n"
+SAID = f"{BYTES_FOLLOW}\n"
 
 
 @pytest.fixture

@@ -176,7 +176,8 @@ def expand(paths: list[Path]) -> Iterator[Path]:
         elif path.is_file():
             yield path
         else:
-            raise DataError(f"There is no file or folder {path}; give files, folders, or the name of a corpus.")
+            what = f"{path} is neither a file nor a folder" if path.exists() else f"There is no file or folder {path}"
+            raise DataError(f"{what}; give files, folders, or the name of a corpus.")
 
 
 def measure_file(path: Path, compressors: list[Compressor]) -> list[Result]:

@@ -235,7 +235,7 @@ def _notes(total: Measured, has_model: bool, is_on_cluster: bool) -> Iterator[st
     yield "Every file came back byte for byte."
     cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
     yield f"{', '.join(filter(None, [machine['cpu'], cores]))}; nncomp {about['nncomp']}."
-    yield "bpb: bits per byte" + ("; +model: with the model file." if has_model else ". No model is installed.")
+    yield "bpb: bits per byte" + ("; +model: with the model file." if has_model else ". No model.")
     if total.bound_bits is None:
         yield "The estimated bound and the gap to it: --bound, or nncomp entropy FILE."
     if is_on_cluster:

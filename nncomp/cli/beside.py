@@ -107,6 +107,7 @@ def _grep(arguments: list[str]) -> NoReturn:
         words.append(["-e", files.pop(0)])
     several = len(files) > 1 and not any(_is(each[0], "h", "--no-filename") for each in words)
     found, is_wrong = False, False
+    is_quiet = any(_is(each[0], "q", "--quiet", "--silent") for each in words)
     with ExitStack() as stack:
         options = [*(["-H"] if several else []), *(part for each in words for part in _readable_again(each, stack))]
         for name in files or [STANDARD]:
@@ -120,6 +121,8 @@ def _grep(arguments: list[str]) -> NoReturn:
             if status < 0:  # ended by a signal: nobody reads what it writes, perhaps
                 break
             found, is_wrong = found or status == 0, is_wrong or status > 1
+            if found and is_quiet:  # as grep, whatever went wrong before
+                sys.exit(0)
     if status < 0:
         _end_by(-status)
     sys.exit(_TROUBLE if is_wrong else 0 if found else 1)

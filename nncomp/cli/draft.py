@@ -6,6 +6,7 @@ temporary name in the same folder. Its mode is 0600. Raises OSError.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import suppress
@@ -90,3 +91,22 @@ class Draft:
             held, self._held = self._held, -1
             with suppress(OSError):  # what was written is on the disk already
                 os.close(held)
+
+
+def sync(descriptor: int) -> None:
+    """Sync a file to the disk, where its file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the new name to the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from nncomp.cli.names import seen, shown
 from nncomp.cli.options import WrongUse
@@ -22,8 +23,10 @@ def say(message: str) -> None:
     """Write a line to stderr. If stderr is closed, nothing happens. What a terminal would obey is shown instead."""
     if sys.stderr is None:  # print would write to stdout
         return
-    with suppress(OSError, ValueError):
+    try:
         print(seen(message), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _forget(sys.stderr)
 
 
 def describe(error: BaseException) -> str:
@@ -74,8 +77,13 @@ def for_each(names: list[str], work: Callable[[str], None]) -> None:
 
 
 def forget_stdout() -> None:
-    """Drop what stdout still holds, and all later output: Python flushes stdout once more when it ends."""
-    if is_closed(sys.stdout):
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    """Drop what stdout still holds, and all later output."""
+    if not is_closed(sys.stdout):
+        _forget(sys.stdout)
+
+
+def _forget(stream: TextIO) -> None:
+    """Let a stream lead nowhere: Python flushes the standard streams once more when it ends, and exits with 120 if it cannot."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())

@@ -24,7 +24,7 @@ from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
 
 PREPARING = "nncomp: preparing kernels, on the first run only (20 to 40 seconds)."
-UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written)."
+UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written, or others can write it)."
 
 
 @dataclass

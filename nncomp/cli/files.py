@@ -7,9 +7,11 @@ written goes where it stands, after what others wrote there. Knows nothing of th
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
+import select
 import stat
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from nncomp.cli.draft import Draft
+from nncomp.cli.draft import Draft, sync, sync_folder
 from nncomp.cli.metadata import read_attributes, take_over
 from nncomp.cli.names import shown
 from nncomp.cli.streams import is_closed
@@ -29,6 +31,7 @@ from nncomp.stream.patience import PatientReader, PatientWriter
 SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout
 _HOLE_BYTES = 1 << 15  # of zeros that become a hole: several pages, so that files do not fall to pieces
+FOLDER = "This is a folder. Give files; compress, decompress, test and list take all files in it with -r."
 _ZEROS = bytes(_HOLE_BYTES)
 _LINKS = 40  # that are followed, as the system does
 
@@ -102,6 +105,21 @@ class Sink:
                     self._leave_hole()
                     self._writer.write(part)
             return len(data)
+
+    def check_reader(self) -> None:
+        """Write what is held for a pipe; raise BrokenPipeError if nobody reads it any more. Called while a long input is read, of
+        which little may be written."""
+        if self.path or not hasattr(select, "poll"):
+            return
+        with self.failures():
+            self._writer.flush()
+        poll = select.poll()
+        try:
+            poll.register(self.stream.fileno(), 0)  # errors are told without being asked for
+        except (AttributeError, OSError, ValueError):  # an object elsewhere
+            return
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            raise BrokenPipeError
 
     def _leave_hole(self) -> None:
         if self._hole_bytes:
@@ -195,12 +213,20 @@ def open_source(name: str) -> Iterator[Source]:
             stream.close()
 
 
+def is_folder(name: str) -> bool:
+    """Return whether a name is a folder's; not if the system does not tell: opening it fails later, and says why."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False
+
+
 def _opened(name: str) -> BinaryIO:
     """Open a file. Only a regular one has a buffer: it would read a terminal, which goes on, once more after the end."""
     try:
         if Path(name).is_dir():
             os.scandir(name).close()  # raises OSError if it cannot be read
-            raise DataError("This is a folder. Give files, or -r to take all files in it.")
+            raise DataError(FOLDER)
         descriptor = descriptor_of(name)
         if descriptor is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return cast(BinaryIO, os.fdopen(os.dup(descriptor), "rb", buffering=0))  # a socket has no name to open
@@ -298,7 +324,9 @@ def check_folder(name: str) -> None:
     if not there.is_dir():
         raise OutputError(f"The folder {shown(name)} cannot be made: {shown(str(there))} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"The folder {shown(name)} cannot be written: Permission denied.")
+        is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
+        said = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
+        raise OutputError(f"The folder {shown(name)} cannot be written: {said}.")
 
 
 def remove_source(name: str, source: os.stat_result) -> None:
@@ -334,30 +362,24 @@ def _complete_or_absent(
                 if source:
                     sink.missing += take_over(draft.descriptor, source[0], source[1])
                 else:
-                    draft.path.chmod(0o666 & ~_umask())
-                os.fsync(draft.descriptor)
+                    with suppress(OSError):  # then only its owner may read it
+                        draft.path.chmod(0o666 & ~_umask())
+                sync(draft.descriptor)
         with sink.failures():
             if source and source[2]:
-                os.utime(draft.path, ns=(source[0].st_atime_ns, source[0].st_mtime_ns))
+                try:
+                    os.utime(draft.path, ns=(source[0].st_atime_ns, source[0].st_mtime_ns))
+                except OSError:
+                    sink.missing.append("the time")
             _refuse_existing(path, name, is_forced)  # another process may have made the file meanwhile
             draft.publish(path, is_forced)
     except BaseException:
         draft.discard()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync the new name to the disk, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

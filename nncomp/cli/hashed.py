@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from nncomp.format.frames import Readable, Writable
 
@@ -19,14 +20,15 @@ def digest_of(data: bytes) -> bytes:
 
 
 class HashedSource:
-    """A stream that keeps the digest of the bytes it gave."""
+    """A stream that keeps the digest of the bytes it gave; it calls `before` each time that it is read."""
 
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
+    def __init__(self, stream: Readable, before: Callable[[], None] = lambda: None) -> None:
+        self._stream, self._before = stream, before
         self._hash = new_hash()
         self.digest = self._hash.digest
 
     def read(self, count: int) -> bytes:
+        self._before()
         data = self._stream.read(count)
         self._hash.update(data)
         return data

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from nncomp.blocks.memory import Memory
 from nncomp.cli.draft import is_temporary
-from nncomp.cli.files import STANDARD, SUFFIX, is_terminal
+from nncomp.cli.files import STANDARD, SUFFIX, is_folder, is_terminal
 from nncomp.cli.names import shown
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
@@ -138,7 +138,7 @@ def _meant(name: str, is_recursive: bool, is_packed: bool) -> tuple[str, list[st
         within = storage.inside(name) if is_recursive else None
         if within is not None:
             return name.rstrip("/"), [each for each in within if each.endswith(SUFFIX) == is_packed]
-    elif is_recursive and name not in ("", STANDARD) and Path(name).is_dir():
+    elif is_recursive and name not in ("", STANDARD) and is_folder(name):
         return name.rstrip("/") or name, _inside(name, is_packed)
     return name[: name.rfind("/") + 1], [name]
 
@@ -164,9 +164,17 @@ def _inside(folder: str, is_packed: bool) -> list[str]:
         for name in sorted(names):
             path = Path(place, name)
             is_wanted = name.endswith(SUFFIX) == is_packed and not is_temporary(name)
-            if is_wanted and path.is_file() and not path.is_symlink():
+            if is_wanted and _is_plain_file(path):
                 found.append(str(path))
     return found
+
+
+def _is_plain_file(path: Path) -> bool:
+    """Return whether this is a file and no link; also if the system does not tell: opening it fails later, and says why."""
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:
+        return True
 
 
 def parse_range(text: str | None) -> Range | None:

@@ -49,7 +49,10 @@ def take_over(descriptor: int, source: os.stat_result, attributes: dict[str, byt
     if not all(given):
         missing.append("extended attributes")
     if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, mode)
+        try:
+            os.fchmod(descriptor, mode)
+        except OSError:  # then only its owner may read it
+            missing.append("the mode")
     return missing
 
 

@@ -133,6 +133,7 @@ class _Display:
             for line in self._lines:
                 self._begin(line)
             shown.start()
+            console.show_cursor()  # a shell that takes over at Ctrl-Z does not bring it back
 
 
 class Total:

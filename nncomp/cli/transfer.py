@@ -13,11 +13,13 @@ from nncomp.blocks.compressed_already import compressed_kind
 from nncomp.cli.failures import say
 from nncomp.cli.file_options import Input, Options
 from nncomp.cli.files import (
+    FOLDER,
     STANDARD,
     SUFFIX,
     Discard,
     Sink,
     Source,
+    is_folder,
     is_terminal,
     make_folder,
     open_sink,
@@ -53,8 +55,8 @@ def unpacked_name(name: str) -> str:
     'notes.txt'
     """
     if not name.endswith(SUFFIX):
-        if name and Path(name).is_dir():
-            raise DataError("This is a folder. Give files, or -r to take all files in it.")
+        if name and is_folder(name):
+            raise DataError(FOLDER)
         raise OutputError(f"The name does not end in {SUFFIX}. Name the result with -o, or write to standard output with -c.")
     return name.removesuffix(SUFFIX)
 
@@ -105,7 +107,7 @@ def _coded(file: Input, sink: Sink, coding: Coding, options: Options) -> tuple[S
     if file.made:
         sink.write(file.made.data)
         return file.made.summary, digest_of(file.data)
-    read, summary = HashedSource(file.source), Summary()
+    read, summary = HashedSource(file.source, sink.check_reader), Summary()
     with options.bar(file.name, file.source.size, summary) as bar:
         workers, memory = options.fitting_workers([coding.model] if coding.model else [], is_coding=True), options.memory
         pipeline.compress(read, sink, coding, workers, bar.update, summary=summary, memory=memory)

@@ -20,7 +20,10 @@ def warm_up() -> None:
     """Make all that is kept, and print a line about it. Raises OutputError where nothing can be kept."""
     folder = kernel_cache.cache_folder()
     if folder is None or not kernel_cache.is_kept():
-        raise OutputError("The cache folder cannot be written, so nothing can be kept for later runs. Set XDG_CACHE_HOME.")
+        raise OutputError(
+            "The cache folder cannot be written, or others can write it, so nothing can be kept for later runs. "
+            "Set XDG_CACHE_HOME."
+        )
     before, begun = _kernels(folder), time.monotonic()
     with Bar("kernels", None, False, Summary()):
         names = prepare_all()

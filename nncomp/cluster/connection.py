@@ -19,7 +19,7 @@ import distributed
 from nncomp.cluster.remote_task import Order, SentModel, run_order
 from nncomp.errors import NncompError, WorkerError
 from nncomp.network.registry import ModelFile
-from nncomp.stream.workers import THREAD_LIMITS, TOKENIZER_THREADS
+from nncomp.stream.workers import THREAD_LIMITS, TOKENIZER_THREADS, safe_path
 
 LOCAL = "local"
 _engine: Any = distributed  # whose functions have no types
@@ -117,16 +117,17 @@ def _knock(address: str) -> None:
 @contextmanager
 def _local(workers: int) -> Iterator[Any]:
     try:
-        cluster = _engine.LocalCluster(
-            n_workers=max(1, workers),
-            threads_per_worker=1,
-            host=_LOOPBACK,
-            dashboard_address=f"{_LOOPBACK}:0",
-            memory_limit=0,  # nncomp has its own limit
-            silence_logs=logging.CRITICAL,
-            env=_ONE_THREAD,
-            preload="nncomp.cluster.remote_task",
-        )
+        with safe_path():
+            cluster = _engine.LocalCluster(
+                n_workers=max(1, workers),
+                threads_per_worker=1,
+                host=_LOOPBACK,
+                dashboard_address=f"{_LOOPBACK}:0",
+                memory_limit=0,  # nncomp has its own limit
+                silence_logs=logging.CRITICAL,
+                env=_ONE_THREAD,
+                preload="nncomp.cluster.remote_task",
+            )
     except (OSError, RuntimeError, TimeoutError) as error:
         raise WorkerError(f"The worker processes cannot be started: {error}.") from error
     try:

@@ -53,8 +53,14 @@ class TruncatedError(FormatError, EOFError):
         super().__init__(message)
 
 
+BYTES_FOLLOW = (
+    "Bytes after the end of the compressed data are no part of it; all before them is whole. "
+    "Remove them, or use decompress --recover if they were a .nnc file."
+)
+
+
 class TrailingError(FormatError):
-    """After the end of the last frame there are bytes that are no part of it; all before them is whole.
+    """After the end of a frame there are bytes that begin no other frame; all before them is whole.
 
     `offset` says where they begin, -1 if that is not known. `content` is what the whole frames hold, where a function on bytes
     raises this: it can return nothing.
@@ -62,11 +68,7 @@ class TrailingError(FormatError):
 
     content: bytes | None = None
 
-    def __init__(
-        self,
-        message: str = "Bytes after the end of the compressed data are no part of it. Remove them; the content is whole.",
-        offset: int = -1,
-    ) -> None:
+    def __init__(self, message: str = BYTES_FOLLOW, offset: int = -1) -> None:
         super().__init__(message)
         self.offset = offset
 

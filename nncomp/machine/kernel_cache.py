@@ -15,8 +15,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from nncomp.machine import prepared, processor
@@ -24,6 +25,7 @@ from nncomp.machine.limits import user_cache
 
 _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30
+_LOCK_S, _LOCK_POLL_S = 90.0, 0.05  # the longest that a process waits for another one that compiles, and between two looks
 _DIGEST_BYTES = 32
 _OPTIONS = "NUMBA_OPT", "NUMBA_BOUNDSCHECK", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE"  # they change what is compiled
 
@@ -128,19 +130,34 @@ def write(name: str, code: bytes) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Let one process at a time go on with this name, where there are locks and a folder for them."""
+    """Let one process at a time go on with this name, where there are locks and a folder for them.
+
+    A process that holds the lock for longer than a compilation takes may be stopped (Ctrl-Z): others go on without it.
+    """
     descriptor, folder = -1, cache_folder()
     if folder:
         with suppress(ImportError, OSError):  # without locks two processes may do the same work
             import fcntl
 
             descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait_for_lock(partial(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB))
     try:
         yield
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _wait_for_lock(lock: Callable[[], None]) -> None:
+    """Call `lock`, which raises BlockingIOError where another process has the lock, until it returns or it is too long."""
+    end = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            return lock()
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return None
+            time.sleep(_LOCK_POLL_S)
 
 
 def _digest(name: str, code: bytes) -> bytes:

@@ -53,8 +53,16 @@ def refused(error: BaseException) -> str | None:
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         return "The system allows no more open files. Raise the limit (ulimit -n)."
     if isinstance(error, (ImportError, OSError)) and address_space_bytes() is not None and _is_of_library(error):
-        return f"There is not enough memory to load a library ({str(error).partition(' from ')[0]}).{_raise_address_space()}"
+        return f"There is not enough memory to load a library ({_first_line(error)}).{_raise_address_space()}"
     return None
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what the error says that began it, in one line: NumPy wraps it in a page of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).partition(" from ")[0].splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def open_files() -> int:

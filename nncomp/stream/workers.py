@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 _POLL_S = 0.2  # between two progress reports
 _PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers them
 _PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
+_SAFE_PATH = "PYTHONSAFEPATH"
 FEW_BYTES = 64_000  # of several pieces of work: done here before processes would have started
 _SMALL_BYTES = (
     256 * 1024
@@ -224,7 +225,7 @@ class _Pool:
         try:
             here, there = self._context.Pipe()
             process = self._context.Process(target=_work, args=(there, self._limit), daemon=True)
-            with _signals_held():
+            with safe_path(), _signals_held():
                 process.start()
         except OSError:
             return None
@@ -246,6 +247,20 @@ def _worker_died() -> WorkerError:
         "A worker process ended before its block was done: it was killed or ran out of memory. "
         "No partial file is left. Use fewer cores, for example -T 1."
     )
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Let Python processes that start here import nothing from the current folder: the files there are data, not programs."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextmanager
