@@ -23,8 +23,8 @@ from nncomp.stream.ranges import Range
 from nncomp.stream.reference import Reference
 from nncomp.stream.small_files import Made
 
-PREPARING = "nncomp: preparing kernels, on the first run only (20 to 40 seconds)."
-UNKEPT = "nncomp: preparing kernels (20 to 40 seconds, on every run: the cache folder cannot be written, or others can write it)."
+PREPARING = "nncomp: preparing kernels, on the first run only (17 to 40 seconds)."
+UNKEPT = "nncomp: preparing kernels (17 to 40 seconds, on every run: the cache folder cannot be written, or others can write it)."
 
 
 @dataclass
