@@ -58,7 +58,7 @@ def test_a_stopped_process_that_compiles_does_not_stop_others(tmp_path: Path, mo
             pass
 
 
-def test_messages_that_go_nowhere_change_no_status(run_anew: Run, tmp_path: Path) -> None:
+def test_messages_that_go_nowhere_change_no_status(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(TEXT[:300])
     full = Path("/dev/full")
     if not full.exists():
@@ -91,7 +91,7 @@ def test_a_system_that_refuses_modes_and_times(refused: str, tmp_path: Path, mon
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="rights are those of POSIX")
-def test_a_folder_that_cannot_be_searched_stops_no_other(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_searched_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nncomp.cli import inputs
 
     for name in ("tree/a/x", "tree/b/y"):

@@ -106,7 +106,7 @@ class Sink:
                     self._writer.write(part)
             return len(data)
 
-    def check_reader(self) -> None:
+    def flush_to_reader(self) -> None:
         """Write what is held for a pipe; raise BrokenPipeError if nobody reads it any more. Called while a long input is read, of
         which little may be written."""
         if self.path or not hasattr(select, "poll"):

@@ -107,7 +107,7 @@ def _coded(file: Input, sink: Sink, coding: Coding, options: Options) -> tuple[S
     if file.made:
         sink.write(file.made.data)
         return file.made.summary, digest_of(file.data)
-    read, summary = HashedSource(file.source, sink.check_reader), Summary()
+    read, summary = HashedSource(file.source, sink.flush_to_reader), Summary()
     with options.bar(file.name, file.source.size, summary) as bar:
         workers, memory = options.fitting_workers([coding.model] if coding.model else [], is_coding=True), options.memory
         pipeline.compress(read, sink, coding, workers, bar.update, summary=summary, memory=memory)

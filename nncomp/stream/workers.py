@@ -33,9 +33,7 @@ _PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers the
 _PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
 _SAFE_PATH = "PYTHONSAFEPATH"
 FEW_BYTES = 64_000  # of several pieces of work: done here before processes would have started
-_SMALL_BYTES = (
-    256 * 1024
-)  # of one piece: done here: a process takes 0.2 s to start, and compiled loops on so little let Ctrl-C wait for 0.3 s
+_SMALL_BYTES = 256 * 1024  # of one piece: a process takes 0.2 s to start, and Ctrl-C waits for 0.3 s at most without one
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")  # of a worker: 1
 TOKENIZER_THREADS = "RAYON_NUM_THREADS"
 
