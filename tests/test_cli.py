@@ -252,10 +252,12 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> 
     time.sleep(1)  # the workers have begun, or will be when they are ended
     assert process.poll() is None
     sent_s = time.monotonic()
-    os.killpg(process.pid, number)  # as a terminal does: to the command and to its workers
+    for _ in range(3):  # a key that repeats
+        os.killpg(process.pid, number)  # as a terminal does: to the command and to its workers
+        time.sleep(0.005)
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - sent_s < 20, "no block is waited for, also on a busy machine"
-    assert process.returncode == 1
+    assert process.returncode in (1, -number), "the last one may come when all is done but the end of Python"
     assert b"Traceback" not in said
     assert said.count(b"\n") == 1
     assert names(tmp_path) == {"a"}

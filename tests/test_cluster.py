@@ -8,7 +8,9 @@ import json
 import lzma
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -32,7 +34,7 @@ from nncomp.stream import pipeline
 from nncomp.stream.assembly import content_hash
 from nncomp.stream.repeats import Cut
 from nncomp.stream.tasks import Coding, EncodeTask
-from tests.conftest import Run
+from tests.conftest import Run, environment
 from tests.models import small_model, small_ngrams, write_grown
 from tests.test_json import tables, words
 
@@ -325,6 +327,25 @@ def test_a_cluster_of_its_own(run: Run, tmp_path: Path) -> None:
     result = run("bench", "--cluster", "local", "-T", "1", "--model", "none", "--no-others", "--json", "a.txt")
     assert result.returncode == 0, result.stderr.decode()
     assert json.loads(result.stdout)["total"][0]["compressor"] == "nncomp -5, cluster"
+
+
+def test_an_interrupt_while_a_cluster_of_its_own_starts(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")  # which Dask needs
+    (tmp_path / "a").write_bytes(b"some words\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nncomp", "compress", "--cluster", "local", "a"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.poll() is None and not psutil.Process(process.pid).children():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, b"nncomp: Interrupted. No partial file is left.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_what_cannot_be(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import NoReturn
 
@@ -13,10 +14,28 @@ from nncomp.cli.streams import is_closed, prepare
 from nncomp.version import VERSION
 
 _TYPER_INTERRUPTED = 130
+_SAME_S = 0.5  # a signal so soon after another one is the same wish: a key repeats, or a shell tells the whole group
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+class _Signals:
+    """SIGINT, SIGTERM and SIGHUP end the command with KeyboardInterrupt, unless the caller has it ignore them."""
+
+    def __init__(self) -> None:
+        found = (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+        self._numbers = [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
+        self._last_s = -_SAME_S
+        for number in self._numbers:
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        last_s, self._last_s = self._last_s, time.monotonic()
+        if self._last_s - last_s >= _SAME_S:
+            raise KeyboardInterrupt
+
+    def let_go(self) -> None:
+        """From now on a signal ends the process at once and in silence: all that is left is its end."""
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _run_app() -> int:
@@ -68,11 +87,9 @@ def main() -> NoReturn:
     """Run nncomp; SIGTERM and SIGHUP end it as Ctrl-C does."""
     # NumPy's products are small here: its threads would only spin on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    signals = _Signals()
     try:
         prepare()
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-                signal.signal(getattr(signal, name), _interrupt)
         if COMPLETE in os.environ:  # a shell asks what the words so far could become
             from typer._completion_classes import completion_init
 
@@ -84,6 +101,8 @@ def main() -> NoReturn:
         status = FAILED
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {describe(error)}")
+        signals.let_go()
         status = FAILED
         _flush(status)
+    signals.let_go()
     sys.exit(status)

@@ -10,7 +10,7 @@ import socket
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import distributed
 from nncomp.cluster.remote_task import Order, SentModel, run_order
 from nncomp.errors import NncompError, WorkerError
 from nncomp.network.registry import ModelFile
-from nncomp.stream.workers import THREAD_LIMITS, TOKENIZER_THREADS, safe_path
+from nncomp.stream.workers import THREAD_LIMITS, TOKENIZER_THREADS, safe_path, signals_held
 
 LOCAL = "local"
 _engine: Any = distributed  # whose functions have no types
@@ -116,34 +116,30 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _local(workers: int) -> Iterator[Any]:
-    try:
-        with safe_path():
-            cluster = _engine.LocalCluster(
-                n_workers=max(1, workers),
-                threads_per_worker=1,
-                host=_LOOPBACK,
-                dashboard_address=f"{_LOOPBACK}:0",
-                memory_limit=0,  # nncomp has its own limit
-                silence_logs=logging.CRITICAL,
-                env=_ONE_THREAD,
-                preload="nncomp.cluster.remote_task",
-            )
-    except (OSError, RuntimeError, TimeoutError) as error:
-        raise WorkerError(f"The worker processes cannot be started: {error}.") from error
-    try:
-        client = _engine.Client(cluster, set_as_default=False)
+    with ExitStack() as stack:
         try:
-            yield client
-        finally:
-            _close(client)
-    finally:
-        with suppress(Exception):
-            cluster.close(timeout=5)
+            with safe_path(), signals_held(["SIGINT"]):  # Ctrl-C while processes start would make Dask print its own errors
+                cluster = _engine.LocalCluster(
+                    n_workers=max(1, workers),
+                    threads_per_worker=1,
+                    host=_LOOPBACK,
+                    dashboard_address=f"{_LOOPBACK}:0",
+                    memory_limit=0,  # nncomp has its own limit
+                    silence_logs=logging.CRITICAL,
+                    env=_ONE_THREAD,
+                    preload="nncomp.cluster.remote_task",
+                )
+                stack.callback(_close, cluster)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise WorkerError(f"The worker processes cannot be started: {error}.") from error
+        client = _engine.Client(cluster, set_as_default=False)
+        stack.callback(_close, client)
+        yield client
 
 
-def _close(client: Any) -> None:
+def _close(client_or_cluster: Any) -> None:
     with suppress(Exception):
-        client.close(timeout=5)
+        client_or_cluster.close(timeout=5)
 
 
 def _failed(error: BaseException) -> WorkerError:

@@ -223,7 +223,7 @@ class _Pool:
         try:
             here, there = self._context.Pipe()
             process = self._context.Process(target=_work, args=(there, self._limit), daemon=True)
-            with safe_path(), _signals_held():
+            with safe_path(), signals_held():
                 process.start()
         except OSError:
             return None
@@ -262,8 +262,11 @@ def safe_path() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let a process that starts here take no signal that its parent answers, from its first moment."""
+def signals_held(names: Iterable[str] = _PARENT_SIGNALS) -> Iterator[None]:
+    """Let a process that starts here take no signal that its parent answers, from its first moment.
+
+    The parent takes them at the end of the block.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -271,7 +274,7 @@ def _signals_held() -> Iterator[None]:
         from multiprocessing import resource_tracker
 
         resource_tracker.ensure_running()  # a tracker that starts later would unblock SIGINT
-        held = {getattr(signal, name) for name in _PARENT_SIGNALS}
+        held = {getattr(signal, name) for name in names}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
         try:
             yield
