@@ -101,6 +101,7 @@ DIFF: dict[str, tuple[list[str], int, str, str]] = {
     "unified": (["-U", "0", "a.nnc", "b.nnc"], 1, "--- a.nnc\n+++ b.nnc\n@@ -2 +2 @@\n-another line\n+one more line\n", ""),
     "quiet": (["-q", "a.nnc", "b.nnc"], 1, "Files a.nnc and b.nnc differ\n", ""),
     "missing": (["a.nnc", "missing"], 2, "", "nncdiff: missing: The file cannot be read"),
+    "damaged": (["a.nnc", "damaged.nnc"], 2, "", "nncdiff: damaged.nnc: "),
     "one text": (["a"], 2, "", "Give two FILEs"),
     "standard input twice": (["-", "-"], 2, "", "Standard input cannot be both"),
     "labels": (

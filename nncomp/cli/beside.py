@@ -215,11 +215,12 @@ def _fed(command: list[str], content: BinaryIO) -> int:
 @contextmanager
 def _piped(name: str, failed: list[str]) -> Iterator[int]:
     """Yield a descriptor that gives the content of a file; what goes wrong meanwhile is put into `failed`.
-    A file that cannot be opened ends the command: there is nothing to compare.
+    A file of which nothing can be read ends the command: there is nothing to compare.
     """
     with ExitStack() as stack:
         try:
             content = stack.enter_context(_content(name))
+            first = content.read(io.DEFAULT_BUFFER_SIZE)
         except NncompError as error:
             _wrong(f"nncdiff: {shown(name)}: {describe(error)}")
         source, sink = os.pipe()
@@ -227,6 +228,7 @@ def _piped(name: str, failed: list[str]) -> Iterator[int]:
         def feed() -> None:
             with suppress(BrokenPipeError), os.fdopen(sink, "wb") as stream:
                 try:
+                    stream.write(first)
                     shutil.copyfileobj(content, stream)
                 except BrokenPipeError:  # diff has read enough
                     pass

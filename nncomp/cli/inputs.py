@@ -195,7 +195,9 @@ def parse_range(text: str | None) -> Range | None:
 
 
 def parse_memory(text: str | None) -> Memory:
-    """Return the memory limit of SIZE: a number of bytes, with K, M, G (powers of 1000) or Ki, Mi, Gi (of 1024), and perhaps B.
+    """Return the memory limit of SIZE: a number of bytes, with K, M, G or T (powers of 1000) or Ki, Mi, Gi or Ti (of 1024).
+
+    A B may follow.
 
     Without SIZE, the memory that control groups leave to this process counts.
 
@@ -221,9 +223,9 @@ def parse_block_size(text: str) -> int:
 
 def parse_size(text: str) -> int:
     """Return the bytes of a SIZE, as `parse_memory` takes it; raises WrongUse for anything else."""
-    found = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(i?))?B?", text, re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]{1,15})(?:([KMGT])(i?))?B?", text, re.IGNORECASE)
     if not found:
         raise WrongUse(f"{text!r} is not a size. Write a number of bytes, for example 500M or 2G.")
-    power = 0 if found[2] is None else "KMG".index(found[2].upper()) + 1
+    power = 0 if found[2] is None else "KMGT".index(found[2].upper()) + 1
     unit: int = (1024 if found[3] else 1000) ** power
     return int(found[1]) * unit
