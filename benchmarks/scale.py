@@ -14,11 +14,12 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.tables import BINARY
+from nncomp.cluster.window import limit_bytes
 from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
 
 RESULTS = Path(__file__).parent / "results" / "2026-11-25-front.json"
 TEXT_BYTES = 100_000  # shorter files measure the start of the command
-BINARY = "kennedy.xls", "ptt5", "sum"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,6 @@ def speeds(compressor: str, key: str) -> list[tuple[int, float, float]]:
             if row["compressor"] == compressor and row["raw_bytes"] >= TEXT_BYTES and name not in BINARY:
                 rows.append((row["raw_bytes"], row["raw_bytes"] / row[key], row["raw_bytes"] / row["packed_bytes"]))
     return rows
-
-
-def limit_bytes(workers: int) -> int:
-    """Return the bytes that may be in work, as nncomp/cluster/window.py has it."""
-    return (workers + 1) * SPLIT_BYTES
 
 
 def simulate(

@@ -218,6 +218,9 @@ def test_modes(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(ValueError, match="closed"):
         file.write(b"late")
+    with nncomp.open(path) as reader:
+        assert reader.read(1) == b"f"
+    assert reader._raw is None, "it holds no block"
     with nncomp.open(str(path), "ab", model=None) as file:
         file.write(b"second")
     with nncomp.open(os.fsencode(path)) as file:

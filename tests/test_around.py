@@ -46,6 +46,28 @@ def test_a_reader_that_has_gone_ends_it() -> None:
             process.kill()
 
 
+def test_a_name_too_long_for_a_result_stops_no_other_file(run: Run, tmp_path: Path) -> None:
+    long = "x" * 253
+    for name in ("reference", long, "b"):
+        (tmp_path / name).write_bytes(b"text of " + name.encode()[:2])
+    for options in (["--reference", "reference"], ["--cluster", "local", "-T", "1"]):
+        result = run("compress", "-f", "--model", "none", *options, long, "b")
+        assert result.returncode == 1 and b"File name too long" in result.stderr and result.stderr.count(b"x" * 253) >= 1
+        assert (tmp_path / "b.nnc").exists()
+        (tmp_path / "b.nnc").unlink()
+
+
+@pytest.mark.parametrize("words", ["train --time abc --data b", "reference --size 0 --from b -o c"])
+def test_a_wrong_value_is_wrong_use(run: Run, tmp_path: Path, words: str) -> None:
+    (tmp_path / "b").write_bytes(b"text")
+    assert run(*words.split()).returncode == 2
+
+
+def test_the_name_of_a_file_is_one_line(run: Run) -> None:
+    (said,) = run("entropy", "a\nb").stderr.splitlines()
+    assert said == b"nncomp: $'a\\nb': The file cannot be read: No such file or directory."
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="locks are those of POSIX")
 def test_a_stopped_process_that_compiles_does_not_stop_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
@@ -82,10 +104,8 @@ def test_a_system_that_refuses_modes_and_times(refused: str, tmp_path: Path, mon
 
     (tmp_path / "a").write_bytes(b"text")
     monkeypatch.setattr(os, refused, refuse)
-    with open_source(str(tmp_path / "a")) as source:
-        assert source.status
-        with open_sink(str(tmp_path / "b"), False, source.status) as sink:
-            sink.write(b"text")
+    with open_source(str(tmp_path / "a")) as source, open_sink(str(tmp_path / "b"), False, source) as sink:
+        sink.write(b"text")
     assert (tmp_path / "b").read_bytes() == b"text"
     assert sink.missing == {"fchmod": ["the mode"], "utime": ["the time"], "fsync": []}[refused]
 

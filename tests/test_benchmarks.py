@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 import nncomp
-from benchmarks import domains, front, mixing_bytes, own_model, profile, scale, search_arms
+from benchmarks import domains, front, mixing_bytes, own_model, profile, search_arms
 from benchmarks.mixing_ablation import BYTE_SELECTORS, LONG_MATCH, MAPS, SHORT_MATCH, TOKEN_SELECTORS, TokenTree
 from benchmarks.paper.runner import Text, block_bits
 from checks import slowest_claim
@@ -32,7 +31,6 @@ from checks.slow_block import encode_slowly
 from nncomp.blocks import levels, token_payload
 from nncomp.blocks.codec import Codec
 from nncomp.blocks.levels import STANDARD, level
-from nncomp.cluster.window import Window
 from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing import byte_contexts, byte_predictor, byte_predictor_reference, mixer, token_contexts
@@ -245,12 +243,6 @@ def test_the_profile_times_every_part_of_a_layer() -> None:
     not_timed = {"mlp_out", "_add_other_half", "wait_for", "pass_on"}
     not_work = {"range", "min", "int64"}
     assert calls([timed], not_work) == calls([layers], not_work | not_timed)
-
-
-def test_the_simulation_has_the_clusters_limit() -> None:
-    for workers in (1, 7):
-        limit = Window.limit_bytes.fget  # type: ignore[attr-defined]
-        assert scale.limit_bytes(workers) == limit(SimpleNamespace(workers=workers))
 
 
 @pytest.fixture

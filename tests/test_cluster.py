@@ -23,6 +23,7 @@ import pytest
 from nncomp.blocks.levels import level
 from nncomp.blocks.lzma_payload import FILTERS
 from nncomp.blocks.memory import Memory
+from nncomp.cli.cluster_report import Row, State, print_table
 from nncomp.errors import DataError, FormatError, ModelError, NncompError, WorkerError
 from nncomp.format import frames
 from nncomp.format.frames import Block, FrameWriter, checksum
@@ -214,16 +215,14 @@ class Counted(io.RawIOBase):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
-@pytest.mark.parametrize(("kind", "is_written"), [(BlockKind.STORED, False), (BlockKind.LZMA, True)])
-def test_memory_is_bounded_while_a_corpus_is_not(
-    cluster: Cluster, kind: BlockKind, is_written: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kind", [BlockKind.STORED, BlockKind.LZMA])
+def test_memory_is_bounded_while_a_corpus_is_not(cluster: Cluster, kind: BlockKind, monkeypatch: pytest.MonkeyPatch) -> None:
     """160 MB pass, of blocks up to 6 MiB, into the cluster or out of it; neither this process nor a worker grows by so much."""
     monkeypatch.setattr("nncomp.cluster.window.SPLIT_BYTES", 6 << 20)
     before = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}
     sink = Counted()
     source = io.BufferedReader(Made(40, kind))
-    long = Work("long", lambda: nullcontext(source), (lambda: nullcontext(sink)) if is_written else None)
+    long = Work("long", lambda: nullcontext(source), lambda: nullcontext(sink))
     held: list[tuple[int, int]] = []
 
     class Noted(Window):
@@ -242,7 +241,7 @@ def test_memory_is_bounded_while_a_corpus_is_not(
     monkeypatch.setattr("nncomp.cluster.many_files.Window", Noted)
     run([long], Decompressing(cluster, find_model, Memory()), cluster, nobody)
     assert long.error is None and long.summary.raw_bytes == 40 * BLOCK_BYTES
-    assert sink.count == (long.summary.raw_bytes if is_written else 0)
+    assert sink.count == long.summary.raw_bytes
     assert max(held)[0] >= BLOCK_BYTES and all(count <= limit < 40 * MB for count, limit in held)
     after = {"client": peak_bytes(), **cluster.client.run(peak_bytes)}
     assert {name for name in after if after[name] - before.get(name, 0) > 90 * MB} == set()
@@ -314,12 +313,34 @@ def test_the_command(run: Run, tmp_path: Path, english: bytes, cluster: Cluster)
     for name, data in (texts | {"b.txt": b"changed\n"}).items():
         assert (tmp_path / "back" / name).read_bytes() == data
 
+    for name in ("content", "content-first", "copies-content"):  # each block is right, their order or text is not
+        (tmp_path / f"out/{name}.nnc").write_bytes((Path(__file__).parent / f"golden/bad/{name}.nnc").read_bytes())
+    result = run("test", "out/co*.nnc", "--cluster", cluster.address, "--json")
+    assert (result.returncode, [row["is_whole"] for row in json.loads(result.stdout)["files"]]) == (1, [False] * 3)
+    for path in (tmp_path / "out").glob("co*.nnc"):
+        path.unlink()
+
     (tmp_path / "out/deep/c.txt.nnc").write_bytes(b"not a .nnc file")
     result = run("test", "-r", "out", "--cluster", cluster.address, "--json")
     assert result.returncode == 1
     assert [row["is_whole"] for row in json.loads(result.stdout)["files"]] == [True, True, False]
     result = run("decompress", "out/a.txt.nnc", *there, "back")
     assert result.returncode == 1 and b"already exists. Overwrite it with -f, or skip finished files" in result.stderr
+
+
+def test_a_result_has_the_attributes_of_its_source(run: Run, tmp_path: Path, cluster: Cluster) -> None:
+    (tmp_path / "a").write_bytes(b"some words\n")
+    try:
+        os.setxattr(tmp_path / "a", "user.note", b"kept")
+    except OSError:
+        pytest.skip("this file system has no attributes")
+    assert run("compress", "--model", "none", "--cluster", cluster.address, "a").returncode == 0
+    assert os.getxattr(tmp_path / "a.nnc", "user.note") == b"kept"
+
+
+def test_a_name_is_shown_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([Row("a\x1b[31m\nb", None, State.DONE, 1, 1, None, 0.1, None)], 1.0, 1)
+    assert "\x1b" not in (said := capsys.readouterr().out) and len(said.splitlines()) == 4
 
 
 def test_a_cluster_of_its_own(run: Run, tmp_path: Path) -> None:
@@ -353,6 +374,7 @@ def test_what_cannot_be(run: Run, tmp_path: Path) -> None:
     for arguments, code, sentence in (
         (["--cluster", "tcp://127.0.0.1:9", "a"], 1, "There is no scheduler at tcp://127.0.0.1:9"),
         (["--cluster", "local", "none*"], 1, "none* matches no file."),
+        (["--cluster", "local", "-o", "", "a"], 2, "-o cannot be used with --cluster."),
         (["--cluster", "local", "-c", "a"], 2, "-c cannot be used with --cluster."),
         (["--cluster", "local", "--device", "cpu", "a"], 2, "--device cannot be used with --cluster."),
         (["--cluster", "local", "a", "./a", "--output-dir", "out"], 1, "would both become out/a.nnc"),

@@ -12,7 +12,7 @@ import pytest
 
 from checks.faults import unnamed_files
 from nncomp.cli.draft import is_temporary
-from nncomp.cli.files import open_sink
+from nncomp.cli.files import open_sink, open_source
 from nncomp.errors import OutputError
 from tests.conftest import environment
 
@@ -83,7 +83,7 @@ def test_the_mode_and_time_are_those_of_the_source(way: str, tmp_path: Path) -> 
     source.write_bytes(b"")
     source.chmod(0o640)
     os.utime(source, ns=(10**18, 10**18 + 7))
-    with open_sink(str(tmp_path / "out"), False, source.stat()) as sink:
+    with open_source(str(source)) as opened, open_sink(str(tmp_path / "out"), False, opened) as sink:
         sink.write(b"text")
     made = (tmp_path / "out").stat()
     assert (stat.S_IMODE(made.st_mode), made.st_mtime_ns) == (0o640, 10**18 + 7)

@@ -164,6 +164,10 @@ def test_a_text_of_copies_alone(small: ModelFile) -> None:
     analysis = analysed(packed, small)
     check(analysis, len(packed), b"")
     assert (analysis.raw_bytes, analysis.bound_bits, analysis.source) == (len(content), 0, "copies alone")
+    assert document("x", analysis)["bits_per_byte"] == 8 * len(packed) / len(content)
+    page = make_page("x", analysis, 0).decode()
+    assert "300 bytes of text. No network. 300 of them are copied from what comes before, and not shown." in page
+    assert f"<td>{len(packed)}.0</td><td>{8 * len(packed) / len(content):.4f}</td>" in page
 
 
 def test_several_blocks_and_frames(small: ModelFile) -> None:

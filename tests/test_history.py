@@ -41,6 +41,15 @@ def test_a_temporary_file_is_told_once_before_it_is_made(monkeypatch: pytest.Mon
     assert told == [1 << 20]
 
 
+def test_what_is_skipped_takes_no_memory() -> None:
+    kept = History(1 << 32)
+    kept.skip(3 << 30)
+    kept.append(b"behind it")
+    assert kept.read((3 << 30) + 1, 5) == b"ehind"
+    assert kept._kept._rolled, "a file has holes"  # type: ignore[attr-defined]
+    kept.close()
+
+
 def test_a_full_disk_is_a_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = History(1 << 20)
 

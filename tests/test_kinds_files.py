@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -18,7 +19,7 @@ import pytest
 
 import nncomp
 from nncomp.cli import metadata
-from nncomp.cli.files import descriptor_of, open_sink
+from nncomp.cli.files import Source, descriptor_of, open_sink
 from nncomp.cli.names import shown
 from nncomp.machine import kernel_cache
 from nncomp.network import registry
@@ -43,6 +44,10 @@ def source(tmp_path: Path) -> Path:
 def _modes(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+
+
+def _source(status: os.stat_result, attributes: dict[str, bytes]) -> Source:
+    return Source(io.BytesIO(), status, attributes=attributes)
 
 
 def _status(path: Path, **changed: int) -> Any:
@@ -101,7 +106,7 @@ def test_at_no_moment_it_is_more_open(source: Path, monkeypatch: pytest.MonkeyPa
     for name in ("fchown", "setxattr", "fchmod", "removexattr"):
         monkeypatch.setattr(os, name, watched(getattr(os, name)))
     changed = _status(source, st_uid=status.st_uid + (os.getuid() == 0))
-    with open_sink(str(source.with_name("out")), False, changed, attributes={"user.note": b"1"}) as sink:
+    with open_sink(str(source.with_name("out")), False, _source(changed, {"user.note": b"1"})) as sink:
         sink.write(TEXT)
     assert seen and set(seen) == {0o600}
 
@@ -162,7 +167,7 @@ def test_an_access_list_of_the_folder_opens_nothing(commands: Commands, source: 
 def test_an_access_list_that_cannot_be_given_closes_the_group(source: Path) -> None:
     """Where the mode of the source tells what its list allows at most, the group alone may have had less."""
     status = _status(source, st_mode=0o100660)
-    with open_sink(str(source.with_name("out")), False, status, attributes={"system.posix_acl_access": b"no list"}) as sink:
+    with open_sink(str(source.with_name("out")), False, _source(status, {"system.posix_acl_access": b"no list"})) as sink:
         sink.write(TEXT)
     assert sink.missing == ["the access list"]
     assert _modes(source.with_name("out"))[0] == 0o600
@@ -176,7 +181,7 @@ def test_a_file_system_without_attributes_is_no_failure(source: Path, monkeypatc
         monkeypatch.setattr(os, name, unknown)
     with source.open("rb") as file:
         assert metadata.read_attributes(file.fileno()) == {}
-    with open_sink(str(source.with_name("out")), False, source.stat(), attributes={"user.note": b"1"}) as sink:
+    with open_sink(str(source.with_name("out")), False, _source(source.stat(), {"user.note": b"1"})) as sink:
         sink.write(TEXT)
     assert sink.missing == ["extended attributes"]
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,17 @@ def test_ctrl_c_ends_a_command_without_a_word(folder: Path, name: str) -> None:
     assert process.returncode == -signal.SIGINT
 
 
+def test_ctrl_c_ends_nncdiff_while_standard_input_goes_on(folder: Path) -> None:
+    with _beside("diff", "-", "a.nnc", cwd=folder, start_new_session=True, stdin=subprocess.PIPE) as process:
+        assert process.stdin
+        process.stdin.write(TEXT[:10])
+        process.stdin.flush()
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == -signal.SIGINT
+        process.stdin.close()
+
+
 def test_nncless_imports_nothing_from_the_folder_that_it_is_called_in(folder: Path) -> None:
     if not shutil.which("less"):
         pytest.skip("there is no less")
@@ -233,7 +245,7 @@ def test_runs_of_zeros_become_holes(commands: Commands, tmp_path: Path, kind: st
     with (tmp_path / "probe").open("wb") as file:
         file.truncate(1 << 20)
     has_holes = (tmp_path / "probe").stat().st_blocks * 512 < 1 << 20
-    for option in ([], ["--no-sparse"], ["--rm"]):
+    for option in ([], ["--no-sparse"], ["--recover"], ["--range", ":", "-o", "a"], ["--rm"]):
         assert commands.run("-d", "-f", *option, "a.nnc", cwd=tmp_path).code == 0
         assert (tmp_path / "a").read_bytes() == data
         if has_holes:

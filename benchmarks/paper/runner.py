@@ -67,11 +67,6 @@ def vocabulary_of(texts: list[bytes], size: int) -> Vocabulary:
     return train_vocabulary([text[i : i + 4000] for text in texts for i in range(0, len(text), 4000)], size)
 
 
-def byte_vocabulary() -> Vocabulary:
-    """Return the vocabulary of the 256 bytes."""
-    return Vocabulary(tuple(bytes([i]) for i in range(256)))
-
-
 class NoisyEncoder(Encoder):
     """An encoder that learns rounding from noise (Balle et al. 2017, arXiv:1611.01704), to compare with straight-through.
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from benchmarks.paper import synthetic
 from benchmarks.paper.float_encoder import Encoder
-from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, byte_vocabulary, group_trainer, new_small_encoder, save
+from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, group_trainer, new_small_encoder, save
 from nncomp.entropy.estimate import EstimateTask
 from nncomp.network.model import save_model
 from nncomp.network.registry import open_model
+from nncomp.network.vocabulary import byte_vocabulary
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, NetworkShape
 from nncomp.training.trainer import Trainer, TrainingConfig, evaluate

@@ -92,7 +92,7 @@ class NncompFile(io.BufferedIOBase):
                 assert self._writer is not None
                 self._writer.write(self._compressor.flush())
         finally:
-            self._compressor = self._writer = None
+            self._compressor = self._writer = self._reader = self._raw = None
             if self._is_ours:
                 file.close()
 

@@ -157,11 +157,10 @@ def bound_bits(path: Path, model: str | None, workers: int) -> float:
 
 def nncomp_compressor(model: str | None, model_bytes: int, workers: int, level: int) -> Compressor:
     """Return nncomp as a compressor, with a `--model`, `-T` and level."""
-    command = list(_NNCOMP)
     options = ["-q", "-T", str(workers)]
-    packing = [*command, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
+    packing = [*_NNCOMP, "compress", f"-{level}", *options, *(["--model", model] if model else []), "-o"]
     own = ["--model", model] if model and (is_url(model) or Path(model).is_file()) else []
-    unpacking = [*command, "decompress", *options, *own, "-o"]
+    unpacking = [*_NNCOMP, "decompress", *options, *own, "-o"]
     return command_compressor(f"nncomp -{level}", lambda a, b: [*packing, b, a], lambda b, c: [*unpacking, c, b], model_bytes)
 
 

@@ -58,7 +58,7 @@ def peers(with_slow: bool = False) -> list[Compressor]:
 def versions() -> dict[str, str]:
     """Return the first line of each installed command's answer to --version, or to no arguments."""
     found = {command: _first_line([command, "--version"]) for command, *_ in FILTERS.values()}
-    found |= {commands[0]: _first_line([*_of(commands)]) for commands, *_ in (ARCHIVERS | SLOW_ARCHIVERS).values()}
+    found |= {commands[0]: _first_line(_of(commands)) for commands, *_ in (ARCHIVERS | SLOW_ARCHIVERS).values()}
     return {name: line for name, line in found.items() if line}
 
 

@@ -160,11 +160,12 @@ def _diff(arguments: list[str]) -> NoReturn:
         options = [part for each in words for part in each]
         names = [f"/dev/fd/{place}" for place in places]
         status = subprocess.run(["diff", *options, *labels, *names], pass_fds=places, check=False).returncode
-    for line in failed:
+        said = list(failed)  # a feeder that fails says so before diff sees its end
+    for line in said:
         say(line)
     if status < 0:
         _end_by(-status)
-    sys.exit(_TROUBLE if failed else status)
+    sys.exit(_TROUBLE if said else status)
 
 
 @contextmanager
@@ -235,13 +236,11 @@ def _piped(name: str, failed: list[str]) -> Iterator[int]:
                 except Exception as error:  # of any kind: the content that was fed is not whole
                     failed.append(f"nncdiff: {shown(name)}: {describe(error)}")
 
-        feeder = threading.Thread(target=feed)
-        feeder.start()
+        threading.Thread(target=feed, daemon=True).start()  # which may wait for more of standard input when all is done
         try:
             yield source
         finally:
             os.close(source)
-            feeder.join()
 
 
 def _split(arguments: list[str], valued: str, valued_long: set[str]) -> tuple[list[list[str]], list[str]]:

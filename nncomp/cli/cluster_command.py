@@ -6,19 +6,20 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nncomp.cli.cluster_report import State, document, print_table, row_of, test_document
+from nncomp.cli.cluster_report import document, print_table, row_of, test_document
 from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.file_options import Options
-from nncomp.cli.files import SUFFIX, Sink, Source, make_folder, open_sink, open_source
+from nncomp.cli.files import SUFFIX, Discard, Sink, Source, make_folder, open_source, status_of
 from nncomp.cli.inputs import planned
 from nncomp.cli.model_choice import model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.result_line import describe_blocks, describe_sizes
+from nncomp.cli.transfer import open_result
 from nncomp.errors import DataError, OutputError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import storage
@@ -96,7 +97,7 @@ class Place:
     name: str
     target: str | None
     command: str
-    is_forced: bool
+    options: Options
     is_resumed: bool
     _source: Source | None = None
     _is_replaced: bool = False
@@ -104,7 +105,7 @@ class Place:
     def work(self) -> Work:
         from nncomp.cluster.many_files import Work
 
-        return Work(self.name, self.open_source, self.open_sink if self.target else None, self.is_finished)
+        return Work(self.name, self.open_source, self.open_sink, self.is_finished)
 
     @contextmanager
     def open_source(self) -> Iterator[Source]:
@@ -113,11 +114,15 @@ class Place:
             yield source
 
     @contextmanager
-    def open_sink(self) -> Iterator[Sink]:
-        assert self.target and self._source
+    def open_sink(self) -> Iterator[Sink | Discard]:
+        if not self.target:
+            yield Discard()
+            return
+        assert self._source
         if not storage.is_url(self.target):
             make_folder(Path(self.target).parent)
-        with open_sink(self.target, self.is_forced or self._is_replaced, self._source.status) as sink:
+        options = replace(self.options, is_forced=self.options.is_forced or self._is_replaced)
+        with open_result(self.target, self._source, options) as sink:
             yield sink
 
     def is_finished(self) -> bool:
@@ -127,7 +132,7 @@ class Place:
         if not self.target or not _exists(self.target):
             return False
         if not self.is_resumed:
-            if self.is_forced:
+            if self.options.is_forced:
                 return False
             raise OutputError(f"{self.target} already exists. Overwrite it with -f, or skip finished files with --resume.")
         with open_source(self.name) as source, open_source(self.target) as made:
@@ -141,20 +146,18 @@ def _places(names: list[tuple[str, str]], asked: Asked, options: Options) -> lis
     seen: dict[str, str] = {}
     places: list[Place] = []
     for name, inner in names:
-        target = None if asked.command == TEST else _target(name, inner, asked, options.target)
+        target = None if asked.command == TEST else _target(name, inner, asked)
         if target in seen:
             raise OutputError(f"{seen[target]} and {name} would both become {target}. Give one of them alone.")
         if target == name:
             raise OutputError(f"{name} does not end in {SUFFIX}, so its result would overwrite it. Give --output-dir.")
         if target:
             seen[target] = name
-        places.append(Place(name, target, asked.command, options.is_forced, asked.is_resumed))
+        places.append(Place(name, target, asked.command, options, asked.is_resumed))
     return places
 
 
-def _target(name: str, inner: str, asked: Asked, output: str | None) -> str:
-    if output is not None:
-        return output
+def _target(name: str, inner: str, asked: Asked) -> str:
     inner = inner.rpartition("/")[2] if asked.is_flat else inner
     beside = inner if asked.folder is not None else name
     named = beside + SUFFIX if asked.command == COMPRESS else beside.removesuffix(SUFFIX)
@@ -162,7 +165,7 @@ def _target(name: str, inner: str, asked: Asked, output: str | None) -> str:
 
 
 def _exists(target: str) -> bool:
-    return storage.exists(target) if storage.is_url(target) else Path(target).exists()
+    return storage.exists(target) if storage.is_url(target) else status_of(target) is not None
 
 
 @dataclass
@@ -214,7 +217,7 @@ class _Report:
         self._bar.update(self._done_bytes)
         if work.error:
             say(f"nncomp: {shown(work.name)}: {describe(work.error)}")
-        elif self.options.is_verbose and row_of(work, place.target).state is State.DONE:
+        elif self.options.is_verbose and not work.is_skipped:
             what = describe_sizes(work.summary) if self.asked.command == COMPRESS else f"{work.summary.raw_bytes:,} bytes"
             say(f"{shown(work.name)}: {what}; {describe_blocks(work.summary)}")
 

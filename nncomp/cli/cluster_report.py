@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from nncomp.cli.failures import describe
+from nncomp.cli.names import shown
 
 if TYPE_CHECKING:
     from nncomp.cluster.many_files import Work
@@ -88,7 +89,7 @@ def print_table(rows: list[Row], elapsed_s: float, workers: int) -> None:
     for heading in ("raw", "packed", "ratio", "worker s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(Text(row.file), str(row.state), *_figures(row.raw_bytes, row.packed_bytes, row.worker_s))
+        table.add_row(Text(shown(row.file)), str(row.state), *_figures(row.raw_bytes, row.packed_bytes, row.worker_s))
     total = _total(rows, elapsed_s)
     counts = ", ".join(f"{total[state]} {state}" for state in State if total[state])
     figures = _figures(total["raw_bytes"], total["packed_bytes"], total["worker_s"])

@@ -47,7 +47,7 @@ def show_entropy(name: str, wanted: Wanted, model: str | None, options: Options)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(name))
         # Outputs are opened before the work: a wrong name fails at once. At the end all of them exist, or none.
-        sinks = {each: stack.enter_context(open_sink(each, options.is_forced, source.status, False)) for each in wanted.names}
+        sinks = {each: stack.enter_context(open_sink(each, options.is_forced, source, keeps_time=False)) for each in wanted.names}
         analysis = _analyse(name, source.read(-1), model, options)
         _write(name, analysis, wanted, sinks, options)
     if wanted.is_json:
@@ -79,8 +79,8 @@ def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Ana
     is_packed = name.endswith(SUFFIX) or data.startswith(MAGIC)
     with Bar(name, None, options.is_quiet) as bar:
         if is_packed:
-            given = given_models(None if model == "none" else model)
-            return analyse(data, model_finder(given, options.reference), default_model(), options.workers, bar.update_of)
+            finder = model_finder(given_models(model), options.reference)
+            return analyse(data, finder, default_model(), options.workers, bar.update_of)
         coding = Coding(choose_model(model), reference=options.reference)
         return compress_and_analyse(data, coding, default_model(), options.workers, bar.update_of)
 

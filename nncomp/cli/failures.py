@@ -59,7 +59,7 @@ def guarded(subject: str = "") -> Iterator[None]:
         forget_stdout()
         raise SystemExit(FAILED) from None
     except (Exception, KeyboardInterrupt) as error:
-        say(f"nncomp: {subject}: {describe(error)}" if subject else f"nncomp: {describe(error)}")
+        say(f"nncomp: {shown(subject)}: {describe(error)}" if subject else f"nncomp: {describe(error)}")
         raise SystemExit(FAILED) from None
 
 

@@ -94,7 +94,7 @@ def compress(
             {"--resume": resume, "--json": json},
             {
                 "-c": stdout,
-                "-o": output,
+                "-o": output is not None,
                 "--rm": rm,
                 "--verify": verify,
                 "--device": device,
@@ -176,7 +176,7 @@ def decompress(
             {"--resume": resume, "--json": json},
             {
                 "-c": stdout,
-                "-o": output,
+                "-o": output is not None,
                 "--rm": rm,
                 "--range": range_,
                 "--recover": recover,

@@ -243,14 +243,13 @@ def _opened(name: str) -> BinaryIO:
 def open_sink(
     name: str,
     is_forced: bool,
-    source: os.stat_result | None,
+    source: Source | None,
     keeps_time: bool = True,
-    attributes: dict[str, bytes] | None = None,
 ) -> Iterator[Sink]:
     """Open a file, or stdout for "-". After the `with` block the file is complete under its name; after an error it is absent.
 
-    The file takes over what `source` has (see `nncomp/cli/metadata.py`), with `attributes`, and the time of change if
-    `keeps_time`. Raises OutputError if the file exists and `is_forced` is false, or if it cannot be written.
+    The file takes over what `source` has (see `nncomp/cli/metadata.py`), and the time of change if `keeps_time`.
+    Raises OutputError if the file exists and `is_forced` is false, or if it cannot be written.
     """
     if not name:
         raise OutputError("The name of the output is empty. Give the name of a file, or - for standard output.")
@@ -270,11 +269,10 @@ def open_sink(
         with storage.open_write(name, is_forced) as writer:
             yield Sink(cast(BinaryIO, writer), name)
         return
-    with _failures(name):
-        existing = None if descriptor is not None else _status(name)
+    existing = None if descriptor is not None else status_of(name)
     if existing and stat.S_ISDIR(existing.st_mode):
         raise OutputError(f"{shown(name)} is a folder. Give the name of a file.")
-    if existing and source and os.path.samestat(existing, source):
+    if existing and source and source.status and os.path.samestat(existing, source.status):
         raise OutputError("The result would overwrite its own source. Give another name.")
     if descriptor is not None or (existing and not stat.S_ISREG(existing.st_mode)):  # a device or a pipe has no draft
         with _failures(name, is_file=False), _opened_as_it_is(name, descriptor) as stream:
@@ -282,23 +280,23 @@ def open_sink(
         return
     with _failures(name):
         path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
-        found = _status(str(path))
+    found = status_of(str(path))
     if existing and not (found and os.path.samestat(existing, found)):
         raise OutputError(f"{shown(name)} is a link to a file without a name. Give the name of a file.")
     _refuse_existing(path, name, is_forced)
-    taken = (source, attributes or {}, keeps_time) if source else None
-    with _complete_or_absent(path, name, is_forced, taken) as sink:
+    with _complete_or_absent(path, name, is_forced, source, keeps_time) as sink:
         yield sink
 
 
-def _status(name: str) -> os.stat_result | None:
-    """Return what is at a name, links followed, or None if nothing is."""
-    try:
-        return Path(name).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:  # a zero byte
-        raise OSError(str(error)) from error
+def status_of(name: str) -> os.stat_result | None:
+    """Return what is at the name of an output, links followed, or None if nothing is; raises OutputError if no file can be."""
+    with _failures(name):
+        try:
+            return Path(name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:  # a zero byte
+            raise OSError(str(error)) from error
 
 
 def _opened_as_it_is(name: str, descriptor: int | None) -> BinaryIO:
@@ -319,8 +317,7 @@ def check_folder(name: str) -> None:
     """Raise OutputError, before any work is done, if no file can come into a folder, which may have to be made."""
     if storage.is_url(name):
         return
-    with _failures(name, is_file=False):
-        there = next((each for each in (Path(name), *Path(name).parents) if _status(str(each))), Path())
+    there = next((each for each in (Path(name), *Path(name).parents) if status_of(str(each))), Path())
     if not there.is_dir():
         raise OutputError(f"The folder {shown(name)} cannot be made: {shown(str(there))} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -346,10 +343,9 @@ def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
 
 
 @contextmanager
-def _complete_or_absent(
-    path: Path, name: str, is_forced: bool, source: tuple[os.stat_result, dict[str, bytes], bool] | None
-) -> Iterator[Sink]:
-    """Open a draft; `source` is what it takes over: status and attributes, and whether the time too."""
+def _complete_or_absent(path: Path, name: str, is_forced: bool, source: Source | None, keeps_time: bool) -> Iterator[Sink]:
+    """Open a draft, which takes over what the source has."""
+    status = source.status if source else None
     with _failures(name):
         draft = Draft(path.parent)
     try:
@@ -359,16 +355,16 @@ def _complete_or_absent(
             with sink.failures():
                 sink.settle()
                 stream.flush()
-                if source:
-                    sink.missing += take_over(draft.descriptor, source[0], source[1])
+                if source and status:
+                    sink.missing += take_over(draft.descriptor, status, source.attributes)
                 else:
                     with suppress(OSError):  # then only its owner may read it
                         draft.path.chmod(0o666 & ~_umask())
                 sync(draft.descriptor)
         with sink.failures():
-            if source and source[2]:
+            if status and keeps_time:
                 try:
-                    os.utime(draft.path, ns=(source[0].st_atime_ns, source[0].st_mtime_ns))
+                    os.utime(draft.path, ns=(status.st_atime_ns, status.st_mtime_ns))
                 except OSError:
                     sink.missing.append("the time")
             _refuse_existing(path, name, is_forced)  # another process may have made the file meanwhile

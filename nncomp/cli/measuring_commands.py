@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from nncomp.cli.cluster_options import Cluster
+from nncomp.cli.cluster_options import Cluster, check
 from nncomp.cli.failures import guarded
 from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers
 from nncomp.cli.root import app
@@ -43,6 +43,7 @@ def bench(
     with guarded():
         from nncomp.cli.bench_command import Asked, run_bench
 
+        check(cluster, {}, {})
         run_bench(paths, Asked(json, workers, level, model, others, bound, corpus_dir, plot, force, cluster))
 
 

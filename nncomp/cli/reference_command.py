@@ -9,6 +9,7 @@ from nncomp.cli import inputs
 from nncomp.cli.failures import say
 from nncomp.cli.files import open_sink, open_source
 from nncomp.cli.names import shown
+from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError, OutputError
 from nncomp.stream.reference_choice import MOST_BYTES, choose_reference
 
@@ -17,7 +18,7 @@ def write_reference(names: list[str], output: str, size: str, is_forced: bool, i
     """Pick a reference of at most `size` (such as 64Ki) from files and folders, write it and print a line about it."""
     most = inputs.parse_size(size)
     if not most:
-        raise DataError("A reference has at least one byte. Give a larger --size.")
+        raise WrongUse("A reference has at least one byte. Give a larger --size.")
     files = [name for name, _ in inputs.expand(names, True, is_packed=False)]
     counted = [0]
     with open_sink(output, is_forced, None) as sink:

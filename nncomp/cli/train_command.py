@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nncomp.cli.failures import say
+from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
 from nncomp.training.wanted import Training, check_output, check_writable, plan_of, require_torch
 
@@ -23,7 +24,7 @@ def parse_time(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if not match or float(match[1]) == 0:
-        raise DataError(f"{text!r} is not a time: write it like 90s, 30m or 2h.")
+        raise WrongUse(f"{text!r} is not a time: write it like 90s, 30m or 2h.")
     return float(match[1]) * _UNITS[match[2]]
 
 

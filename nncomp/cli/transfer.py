@@ -25,6 +25,7 @@ from nncomp.cli.files import (
     open_sink,
     open_source,
     remove_source,
+    status_of,
 )
 from nncomp.cli.hashed import HashedSink, HashedSource, digest_of, new_hash
 from nncomp.cli.model_choice import model_finder, require_models
@@ -81,7 +82,7 @@ def compress_source(file: Input, model: ModelFile | None, options: Options) -> S
         return None
     coding = coding_of(kind, model, options)
     _check_reference(source, target, options)
-    with _sink(target, source, options) as sink:
+    with open_result(target, source, options) as sink:
         if sink.is_terminal:
             raise OutputError(_NO_TERMINAL)
         _check_removable(name, source, sink, options)
@@ -153,9 +154,8 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
         return (_decompress_part if options.part else recover_file)(name, source, target, given, options)
     if not file.made:
         require_models(source, find_model, is_passing=target == STANDARD)
-    with _sink(target, source, options) as sink:
+    with open_result(target, source, options) as sink:
         _check_removable(name, source, sink, options)
-        sink.is_sparse = options.is_sparse
         written, summary, after = HashedSink(sink), Summary(), list[TrailingError]()
         if file.made:
             written.write(file.made.data)
@@ -184,7 +184,7 @@ def _decompress_part(name: str, source: Source, target: str, given: list[ModelFi
     from nncomp.stream.ranges import decompress_range
 
     assert options.part is not None
-    with _sink(target, source, options) as sink, options.bar(name, None, Summary(), target) as bar:
+    with open_result(target, source, options) as sink, options.bar(name, None, Summary(), target) as bar:
         workers = options.fitting_workers(given)
         progress, memory, finder = bar.update, options.memory, model_finder(given, options.reference)
         count = decompress_range(source.stream, sink, finder, workers, options.part, progress, memory)
@@ -203,7 +203,7 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
     if not source.is_seekable:
         raise DataError("Recovery reads a file from both ends, and this input can be read only once. Give a file.")
     others = [*given, *installed_models()]
-    with _sink(target, source, options) as sink:
+    with open_result(target, source, options) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
             workers, find_model = options.fitting_workers(given), model_finder(given, options.reference)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
@@ -227,11 +227,12 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
 
 
 @contextmanager
-def _sink(target: str, source: Source, options: Options) -> Iterator[Sink]:
+def open_result(target: str, source: Source, options: Options) -> Iterator[Sink]:
     """Open the result of a source, and say afterwards what of the source's metadata it could not be given."""
     if options.places and not storage.is_url(target):
         make_folder(Path(target).parent)
-    with open_sink(target, options.is_forced, source.status, attributes=source.attributes) as sink:
+    with open_sink(target, options.is_forced, source) as sink:
+        sink.is_sparse = options.is_sparse
         yield sink
     if sink.missing and not options.is_quiet:
         say(f"{shown(target)}: {' and '.join(sink.missing)} of the source could not be taken over.")
@@ -258,7 +259,7 @@ def _check_reference(source: Source, target: str, options: Options) -> None:
 def check_reference_stays(target: str, reference: Reference | None) -> None:
     """Raise OutputError if an output of this name would replace the reference, if there is one."""
     is_local = target != STANDARD and not storage.is_url(target)
-    if reference and is_local and Path(target).exists() and reference.is_file(Path(target).stat()):
+    if reference and is_local and reference.is_file(status_of(target)):
         raise OutputError("The result would replace the reference. Give it another name.")
 
 

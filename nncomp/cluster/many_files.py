@@ -21,7 +21,7 @@ from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import FrameBlock, Readable, Writable
 from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
-from nncomp.stream.assembly import Assembly, check_sources
+from nncomp.stream.assembly import Assembly
 from nncomp.stream.pipeline import FrameAssembly, Summary
 from nncomp.stream.tasks import Coding, DecodeTask, EncodeTask, FindModel, needed_model
 from nncomp.version import source_digest
@@ -37,12 +37,12 @@ class Work:
     """One file: how its source and its result are opened, and what happened to it.
 
     `is_finished` is called first and returns whether a valid result exists already. `open_sink` is called for the first part
-    of the result; it is None if results are only checked.
+    of the result.
     """
 
     name: str
     open_source: Callable[[], Opened]
-    open_sink: Callable[[], Sink] | None
+    open_sink: Callable[[], Sink]
     is_finished: Callable[[], bool] = lambda: False
     is_skipped: bool = False
     summary: Summary = field(default_factory=Summary)
@@ -77,7 +77,6 @@ class Compressing:
                 yield Order(EncodeTask(cut, None, 1, self.effort), model_name, source_digest())
 
     def assemble(self, work: Work) -> Generator[None, Any, None]:
-        assert work.open_sink is not None
         with work.open_sink() as sink:
             assembly = FrameAssembly(sink, Coding(self.model, self.effort), work.summary)
             while (encoded := (yield)) is not None:
@@ -86,8 +85,6 @@ class Compressing:
 
 @dataclass(frozen=True)
 class Decompressing:
-    """Decompression. Without `open_sink`, workers decode and check blocks and return only their copies."""
-
     cluster: Cluster
     find_model: FindModel
     memory: Memory
@@ -103,20 +100,9 @@ class Decompressing:
                 work.summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
                 work.summary.packed_bytes = found.end
                 work.found.append(found)
-                task = DecodeTask(found.block, None)
-                yield Order(task, model_name, source_digest(), work.open_sink is None)
+                yield Order(DecodeTask(found.block, None), model_name, source_digest())
 
     def assemble(self, work: Work) -> Generator[None, Any, None]:
-        if work.open_sink is None:
-            literals, frame = 0, -1
-            while (decoded := (yield)) is not None:
-                found = work.found.popleft()
-                literals, frame = literals if found.frame == frame else 0, found.frame
-                window_log2 = found.head.window_log2
-                check_sources(decoded.copies, literals, 1 << window_log2 if window_log2 else None)
-                literals += found.block.literal_bytes
-                work.summary.raw_bytes += found.block.raw_bytes
-            return
         with work.open_sink() as sink:
             while (decoded := (yield)) is not None:
                 found = work.found.popleft()

@@ -18,7 +18,7 @@ from distributed import WorkerPlugin
 
 from nncomp.errors import ModelError, NncompError, WorkerError
 from nncomp.network.registry import NGRAMS, ModelFile, model_file, models_folder, shipped_path
-from nncomp.stream.tasks import Decoded, DecodeTask, EncodeTask
+from nncomp.stream.tasks import DecodeTask, EncodeTask
 from nncomp.version import VERSION, source_digest
 
 _models: dict[str, ModelFile] = {}  # of this process, by `SentModel.name`
@@ -27,17 +27,16 @@ _turn = threading.Lock()  # a process has one codec, and one block in work
 
 @dataclass(frozen=True)
 class Order:
-    """A task for a worker, without the model, which the worker has. With `is_checked_only` the result has no literals."""
+    """A task for a worker, without the model, which the worker has."""
 
     task: EncodeTask | DecodeTask = field(repr=False)
     model_name: str | None  # see SentModel
     sources: str  # see `source_digest`
-    is_checked_only: bool = False
 
     @property
     def held_bytes(self) -> int:
         """The largest number of bytes that the order or its result takes."""
-        return self.task.input_bytes if self.is_checked_only else max(self.task.input_bytes, self.task.raw_bytes)
+        return max(self.task.input_bytes, self.task.raw_bytes)
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ def _run(order: Order) -> Any:
         model = _models.get(order.model_name)
         if model is None:
             raise WorkerError("A worker did not get the model; start the worker again.")
-    result = replace(order.task, model=model).run()
-    return result._replace(literals=b"") if isinstance(result, Decoded) and order.is_checked_only else result
+    return replace(order.task, model=model).run()
 
 
 class SentModel(WorkerPlugin):

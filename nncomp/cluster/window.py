@@ -28,6 +28,11 @@ class Flight:
     done: Done | None = field(default=None, repr=False)
 
 
+def limit_bytes(workers: int) -> int:
+    """Return the bytes that orders in work may take."""
+    return (workers + 1) * SPLIT_BYTES
+
+
 class Window:
     """The orders in work, and the results that wait for their turn.
 
@@ -45,7 +50,7 @@ class Window:
 
     @property
     def limit_bytes(self) -> int:
-        return (self.workers + 1) * SPLIT_BYTES
+        return limit_bytes(self.workers)
 
     def has_room(self) -> bool:
         """Return whether another order may be sent."""

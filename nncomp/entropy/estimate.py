@@ -74,16 +74,9 @@ class Estimate:
         H(t_N | t_<N) = H(t_<=N) - H(t_<N) (arXiv 2511.10618). Network and mixing see only what comes before a unit. So the
         estimate is `bits`, and the first unit has the bits of the code on top. The sum is `total_bits`.
         """
-        return chain_rule(np.concatenate([[0.0], self.code_bits + np.cumsum(self.bits)]))
-
-
-def chain_rule(summed_bits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the entropy of each unit, shape (U,), from the bits of the first 0, 1, 2, .. U units, shape (U + 1,).
-
-    >>> chain_rule(np.array([0.0, 3.0, 7.5, 7.25])).tolist()
-    [3.0, 4.5, -0.25]
-    """
-    return np.diff(summed_bits)
+        bits = self.bits.copy()
+        bits[:1] += self.code_bits
+        return bits
 
 
 def unit_bits(decisions: NDArray[np.uint8], p1: NDArray[np.uint16], per_unit: int) -> NDArray[np.float64]:

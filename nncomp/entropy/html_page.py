@@ -209,7 +209,7 @@ def _text(cells: Cells, chunks: list[list[int]]) -> str:
 
 
 def _summary(analysis: Analysis) -> str:
-    raw_bytes = len(analysis.data)
+    raw_bytes = analysis.raw_bytes
     says = PART_SAYS | {"bound": analysis.source}
     rows = []
     for name, count in tenths(analysis.parts).items():
@@ -227,18 +227,20 @@ def _summary(analysis: Analysis) -> str:
 
 def _note(analysis: Analysis, shown_bytes: int) -> str:
     models = sorted({model_name(each.model) for each in analysis.estimates if each.model})
-    parts = [f"{len(analysis.data):,} bytes of text.", f"Model: {', '.join(models)}." if models else "No network."]
+    parts = [f"{analysis.raw_bytes:,} bytes of text.", f"Model: {', '.join(models)}." if models else "No network."]
     if primers := [len(each.primer) for each in analysis.estimates if each.primer]:
         some = "each piece" if len(primers) == len(analysis.estimates) else "some pieces"
         pieces = "the text" if len(analysis.estimates) == 1 else some
         parts.append(f"The last {max(primers):,} bytes of the reference are read before {pieces}.")
+    if copied_bytes := analysis.raw_bytes - len(analysis.data):
+        parts.append(f"{copied_bytes:,} of them are copied from what comes before, and not shown.")
     if shown_bytes < len(analysis.data):
         parts.append(f"The first {shown_bytes:,} bytes are shown; plot and figures are of all.")
     return html.escape(" ".join(parts))
 
 
 def _plot(edges: NDArray[np.float64], bits_per_byte: NDArray[np.float64], analysis: Analysis) -> str:
-    """Return the plot as SVG, 960 by 200: the script uses the same frame, 44 to 952 and 12 to 168."""
+    """Return the plot as SVG, 960 by 192: the script uses the same frame, 44 to 952 and 12 to 168."""
     if not len(bits_per_byte):
         return ""
     top = _nice_top(float(bits_per_byte.max()))

@@ -65,7 +65,7 @@ def titled(name: str, analysis: Analysis) -> str:
 
 def document(name: str, analysis: Analysis) -> dict[str, Any]:
     """Return the summary of an analysis as a JSON document; `name` is the file's."""
-    per_byte = (lambda bits: bits / analysis.raw_bytes) if analysis.data else (lambda bits: None)
+    per_byte = (lambda bits: bits / analysis.raw_bytes) if analysis.raw_bytes else (lambda bits: None)
     pieces, start = [], 0
     for each in analysis.estimates:
         raw_bytes = int(each.sizes.sum())

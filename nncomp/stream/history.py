@@ -45,6 +45,8 @@ class History:
     def skip(self, count: int) -> None:
         """Go on behind so many bytes that are not known; they are never read."""
         self.end += count
+        if self.end > MEMORY_BYTES:
+            self._kept.rollover()  # a file has holes, memory has none
 
     def read(self, place: int, count: int) -> bytes:
         """Return `count` bytes from a place on, all of them within the window."""

@@ -31,7 +31,8 @@ def with_encoder(model: Model, ids_BT: NDArray[np.int64], random: np.random.Gene
     """Return the model with an encoder for its table of codes; `ids_BT` are beginnings of texts, negative after an end."""
     assert model.code is not None
     rows = random.permutation(len(ids_BT))[:_TEXTS]
-    network, start, codes = Network(model), model_start(Network(model)), range(len(model.code.input) + 1)
+    network = Network(model)
+    start, codes = model_start(network), range(len(model.code.input) + 1)
     inputs, saved = list[NDArray[Any]](), list[NDArray[np.float64]]()
     for ids in ids_BT[rows, : _PREFIXES[-1]]:
         known = ids[ids >= 0]

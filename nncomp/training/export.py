@@ -66,12 +66,18 @@ def _relu2_scale(row: NDArray[np.float64], activation: float) -> NDArray[np.int3
     return result
 
 
+def gate_units(state_width: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return what is one in each of the sums of the gates, and half of the step that they are rounded to, shape (3 E,).
+
+    a and g index tables of 64 steps a unit, shifted by 20; c has 20 fraction bits, shifted by 10.
+    """
+    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], state_width)
+    return unit, np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], state_width)
+
+
 def _export_layer(layer: Layer) -> dict[str, Any]:
-    e = layer.state_out.weight.shape[1]
     out: dict[str, Any] = {"shift": _round(layer.shift.detach().clamp(0, 1) * 128, np.uint8)}
-    # a and g index tables of 64 steps a unit, shifted by 20; c has 20 fraction bits, shifted by 10
-    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
-    half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
+    unit, half = gate_units(layer.state_out.weight.shape[1])
     out["gates_weight"], row = _int8_rows(layer.gates_in.weight)
     out["gates_scale"] = _round(row / NORM_STEPS * unit, np.int32)
     out["gates_bias"] = _bias(layer.gates_in, unit) + half

@@ -11,7 +11,7 @@ one over V. Knows nothing of files, tokenizers or coding; `nncomp.training.expor
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -268,8 +268,8 @@ class FloatNetwork(nn.Module):
 
 
 def load_config(document: dict[str, Any]) -> NetworkShape:
-    """Return the shape that `NetworkShape.to_json` wrote, or that of a model's sizes, without the number of its codes."""
-    return NetworkShape(**{k: int(v) for k, v in document.items() if k != "code_entries"})
+    """Return the shape that `NetworkShape.to_json` wrote, or that of a model's sizes; what else these say is no shape."""
+    return NetworkShape(**{each.name: int(document[each.name]) for each in fields(NetworkShape) if each.name in document})
 
 
 def new_network(config: NetworkShape, seed: int) -> FloatNetwork:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, STATE_SHIFT, TABLE_STEPS, Model
-from nncomp.training.export import LOG2E, ONE
+from nncomp.network.model import LOGIT_BITS, OUTPUT_SHIFT, RESIDUAL_BITS, STATE_BITS, Model
+from nncomp.training.export import LOG2E, ONE, gate_units
 from nncomp.training.fake_int8 import NORM_STEPS
 from nncomp.training.float_network import FloatNetwork, Layer, load_config
 
@@ -66,9 +66,7 @@ def restore(model: Model) -> FloatNetwork:
     put(network.group_quantizer.scale, scale)
     put(network.token_out.weight, _rows(a.token_weight, a.token_scale * (NORM_STEPS / logit)))
     put(network.token_out.bias, (a.token_bias - ONE // 2) / logit)
-    e = model.sizes["state_width"]
-    unit = np.repeat([TABLE_STEPS * ONE, float(1 << (STATE_BITS + STATE_SHIFT)), TABLE_STEPS * ONE], e)
-    half = np.repeat([ONE // 2, 1 << (STATE_SHIFT - 1), ONE // 2], e)
+    unit, half = gate_units(model.sizes["state_width"])
     residual = 2.0**RESIDUAL_BITS * ONE
     for n, layer in enumerate(network.layers):
         assert isinstance(layer, Layer)
