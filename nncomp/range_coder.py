@@ -220,19 +220,6 @@ def is_spent(state: Any, words: Any) -> bool:
     return bool(state[DAMAGED] != np.uint64(0) or state[_POSITION] > np.uint64(words.size + 2))
 
 
-@compiled
-def _decode(words: Any, probabilities: Any, decisions: Any, state: Any) -> None:
-    for i in range(decisions.size):
-        decisions[i] = decode_decision(state, words, probabilities[i])
-
-
-def decode(words: Words, probabilities: NDArray[np.uint16], decisions: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Fill `decisions` (uint8) from `words` (uint32) and known `probabilities` (uint16); return the final state (uint64[5])."""
-    state = first_state(words)
-    _decode(words, probabilities, decisions, state)
-    return state
-
-
 def check_finished(state: NDArray[np.uint64], words: Words) -> None:
     """Raise FormatError unless the decoder has used up the words and they are not damaged.
 

@@ -21,9 +21,10 @@ from nncomp.blocks.levels import Effort
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.payloads import TokensHead
 from nncomp.network.code import NO_CODE, CodeTable, code_input, code_state, named_codes
-from nncomp.network.engine import FastEngine, Network
+from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model, parse_model, save_model
+from tests.fast_engine import FastEngine
 from tests.models import TEXT, coded_model, extreme_code, extreme_model, load_model, small_model, small_start, with_codes
 from tests.test_known_tokens import by_steps
 

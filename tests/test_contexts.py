@@ -1,6 +1,6 @@
 """Every context is in every place that must know it; a failure names the place that lacks it, or the number that is wrong there.
 
-`nncomp/mixing/token_contexts.py` and `byte_predictor.py` say in which order to fill them. That all places mean the same is tested
+CONTRIBUTING.md and `nncomp/mixing/byte_predictor.py` say in which order to fill them. That all places mean the same is tested
 where blocks are compared: test_token_payload.py, test_byte_predictor.py and test_independent.py.
 """
 

@@ -159,9 +159,7 @@ def test_code_for_another_processor_is_not_taken(folder: Path, made: list[str], 
     assert result(a_new()) == EXPECTED
     (own,) = files(folder)
     monkeypatch.setattr(processor, "name", lambda: "another")
-    words, kinds = list[int](), list[str]()
-    for each in arguments():
-        object_code.flatten(each, words, kinds)
+    kinds = object_code.flat(arguments())[1]
     name = kernel_cache.entry_name(add_row.name, " ".join(kinds))
     assert name != own.name and kernel_cache.read(name) is None
     own.rename(folder / name)
@@ -303,7 +301,7 @@ def test_one_core_compiles_one_after_the_other(started: list[list[str]], monkeyp
 
 
 def test_where_nothing_is_kept_no_helper_starts(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_cache, "cache_folder", lambda: None)
+    monkeypatch.setattr(kernel_cache, "is_kept", lambda: False)
     kernels.compile_beside(byte_predictor.run_model, byte_predictor.__name__, "prepare")
     assert not started
 

@@ -15,11 +15,12 @@ from nncomp.blocks.levels import lines_log2
 from nncomp.blocks.token_payload import predict_tokens
 from nncomp.errors import DataError
 from nncomp.format.payloads import TokensHead
-from nncomp.network.engine import FastEngine, Network
+from nncomp.network.engine import Network
 from nncomp.network.model import parse_model
 from nncomp.training import whole_run
 from nncomp.training.mixture import mixing_losses, silent_model, token_losses
 from nncomp.training.run_plan import RunPlan
+from tests.fast_engine import FastEngine
 from tests.models import SHAPE, TEXT, small_start, small_vocabulary
 from tests.test_objectives import CONFIG
 

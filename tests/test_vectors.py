@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nncomp.mixing import mixer, tables, vectors
+from nncomp.mixing.start_values import input_count
+from nncomp.mixing.token_contexts import all_contexts
 from tests.conftest import called_from_python
 
 WIDTHS = 8, 16, 24, 56, 64, 408
@@ -43,9 +45,10 @@ def test_dot(width: int) -> None:
 
 def test_the_greatest_dot_fits() -> None:
     """As many inputs as a mixer can have, all of them and all weights at their bounds."""
-    rows, inputs = np.full((1, 512), mixer.WEIGHT_LIMIT, np.int32), np.full(512, tables.LOGIT_LIMIT, np.int32)
+    count = input_count(len(all_contexts()), 2)
+    rows, inputs = np.full((1, count), mixer.WEIGHT_LIMIT, np.int32), np.full(count, tables.LOGIT_LIMIT, np.int32)
     for sign in (1, -1):
-        assert dot(rows, 0, sign * inputs) == 512 * (sign * mixer.WEIGHT_LIMIT * tables.LOGIT_LIMIT >> vectors.DOT_SHIFT)
+        assert dot(rows, 0, sign * inputs) == count * (sign * mixer.WEIGHT_LIMIT * tables.LOGIT_LIMIT >> vectors.DOT_SHIFT)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
 from nncomp.mixing.arithmetic import HALF
 from nncomp.mixing.token_predictor import begin_token, end_token, fetch, foresee, predict, prepare_token, told_by_second, update
-from nncomp.network.decisions import node_probability, path_probabilities, sum_up
+from nncomp.network.decisions import path_probabilities, span_p1, sum_up
 from nncomp.network.engine import copy_rows, feed, feed_here, token_frequencies
 from nncomp.network.state import stage_count
 from nncomp.range_coder import decode_decision, is_spent
@@ -185,13 +186,6 @@ def _tell_groups(exchange: Any, stages: int, t: Any, hidden: Any, groups: Any) -
         pass_on(exchange.fed[0], passed + 1)
 
 
-@inlined
-def _p1(cumulative: Any, low: int, count: int) -> int:
-    """Return p1 of the decision between `count` frequencies from `low` on and as many after them."""
-    middle = cumulative[low + count]
-    return node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)  # type: ignore[no-any-return]
-
-
 @compiled
 def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> None:
     """Code the block `s` (Shared) with the mixing `m`, in turns `t` (Turns); `r` (Rows) is scratch. One thread does all of it. Or
@@ -209,11 +203,7 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
     stages, second_stages = stage_count(first.state.h.shape[0]), stage_count(second.state.h.shape[0])
     decoding, most = s.words.size > 0, scratch.rows.size
     groups, size = scratch.groups.shape[1], scratch.tokens.size
-    group_bits, bits = 0, 0
-    while 1 << group_bits < groups:
-        group_bits += 1
-    while 1 << bits < groups * size:
-        bits += 1
+    group_bits, bits = lowest_bit(groups), lowest_bit(groups * size)
     starts = m.constants.starts
     sums, second_sums, known_R, second_R = r.cumulative[0], r.cumulative[1], r.known[0], r.known[1]
     walk, before_R, lanes_R, after_R = r.walk, r.before, r.lanes, r.after
@@ -290,10 +280,10 @@ def run(lead: Any, first: Any, second: Any, m: Any, s: Any, t: Any, r: Any) -> N
                             sum_up(second.scratch.tokens, second_sums)
                         count, low = size, np.int64(0)
                     count >>= 1
-                    network = np.int64(_p1(sums, low, count))
+                    network = np.int64(span_p1(sums, low, count))
                     likely = np.int64(network >= HALF)
                     if has_second:
-                        told_by_second(m.scratch.network, _p1(second_sums, low, count))
+                        told_by_second(m.scratch.network, span_p1(second_sums, low, count))
                 elif depth < bits:
                     network = np.int64(known[depth])
                     likely = token >> (bits - 1 - depth) & 1

@@ -1,4 +1,4 @@
-"""The machine code of the intrinsics of `bits`, `prefetch`, `turns` and `nncomp.network.products`.
+"""The machine code of the intrinsics of `bits`, `prefetch`, `turns` and `nncomp.network.products`; `splat` is for others.
 
 Needs Numba: only compiling imports it.
 """
@@ -11,6 +11,13 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+
+def splat(builder: Any, value: Any, count: int) -> Any:
+    """Return a vector of `count` times the value."""
+    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -4,7 +4,8 @@ the user's cache folder.
 A file is a digest and the object code. The digest covers the file's name too, so that a damaged file, or one that was made for
 another processor and then renamed, is not taken. One process compiles a kernel; another process that needs the same one waits and
 then loads it. A folder that can only be read is read: what is not in it each process compiles for itself, and where there is no
-folder, everything. Knows nothing of what the kernels do.
+folder, everything. Hashes of model files are kept here too, as
+`read` and `write` do with any bytes. Knows nothing of what the kernels do.
 """
 
 from __future__ import annotations
@@ -65,11 +66,14 @@ def _is_ours(folder: Path) -> bool:
 @functools.cache
 def is_kept() -> bool:
     """Return whether object code that is made now is kept. Trying tells, as rights do not: the root user has them all."""
+    folder = cache_folder()
+    if folder is None:
+        return False
     try:
-        tempfile.TemporaryFile(dir=cache_folder()).close()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError:
         return False
-    return cache_folder() is not None
+    return True
 
 
 def remove_old_folders(base: Path, current: Path) -> None:

@@ -98,18 +98,14 @@ class Kernel(_Function):
         """
         if not IS_COMPILED:
             return functools.partial(self.py_func, *arguments)
-        words, kinds = list[int](), list[str]()
-        for argument in arguments:
-            object_code.flatten(argument, words, kinds)
+        words, kinds = object_code.flat(arguments)
         signature = tuple(kinds)
         code = self._codes.get(signature) or self._loaded(signature, arguments)
         return object_code.bound(code, words, arguments)
 
     def code_for(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
         """Return object code for arguments of these types and the name of its file: found, or compiled by whatever process."""
-        words, kinds = list[int](), list[str]()
-        for argument in arguments:
-            object_code.flatten(argument, words, kinds)
+        kinds = object_code.flat(arguments)[1]
         name = kernel_cache.entry_name(self.name, " ".join(kinds))
         code = kernel_cache.read(name)
         return name, code if code is not None else self._made(name, arguments)
@@ -148,7 +144,7 @@ def compile_beside(kernel: Kernel, module: str, call: str) -> None:
     has_locks = hasattr(os, "sched_getaffinity")  # where it is missing, locks may be missing too
     if kernel.is_loaded or not sys.executable or not IS_COMPILED or not has_locks or kernel_cache.has_some(kernel.name):
         return
-    if usable_cores() < 2 or not kernel_cache.cache_folder() or not kernel_cache.is_kept():
+    if usable_cores() < 2 or not kernel_cache.is_kept():
         return
     import subprocess  # takes 10 ms, and a start where all is compiled does without
 

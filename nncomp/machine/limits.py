@@ -1,4 +1,5 @@
-"""What the system lets this process have: cores, memory, threads; and the sentence for an error that says it was refused more.
+"""What the system lets this process have: cores, memory, threads, a cache folder; and the sentence for an error that says it was
+refused more.
 
 A container's limits are those of control groups (cgroups, version 1 or 2), read from files. Where there are no such files, there
 are no such limits. Knows nothing of what cores and memory are for.

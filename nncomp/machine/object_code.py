@@ -19,6 +19,14 @@ ENTRY = "nncomp_entry"  # the name of the function in object code
 _SCALARS = {bool: "bool", int: "int64", np.bool_: "bool", np.int64: "int64", np.int32: "int64", np.uint64: "uint64"}
 
 
+def flat(arguments: tuple[Any, ...]) -> tuple[list[int], list[str]]:
+    """Return the words of a kernel's arguments and their kinds. Raises TypeError for what no kernel takes."""
+    words, kinds = list[int](), list[str]()
+    for each in arguments:
+        flatten(each, words, kinds)
+    return words, kinds
+
+
 def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
     """Append an argument's words and their kinds. Raises TypeError for what no kernel takes.
 

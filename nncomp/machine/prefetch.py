@@ -8,5 +8,5 @@ from nncomp.machine.kernels import intrinsic
 
 
 @intrinsic("nncomp.machine.intrinsics")
-def prefetch(array: Any, index: Any) -> None:
-    """Fetch the cache line of element `index` of an array of bytes, counted through all its dimensions."""
+def prefetch(array: Any, at: Any) -> None:
+    """Fetch the cache line that has byte `at` of an array's memory."""

@@ -29,10 +29,21 @@ _POINT_RATE = tables.rate_table(1 << COUNT_BITS, 240).astype(np.uint16)
 
 
 @inlined
-def combine(a: int, b: int) -> int:
-    """Return a 32-bit hash of two 32-bit values. Bound: 2**32 * 2**30 + 2**32 * 2**29 < 2**63."""
+def combine(a: Any, b: Any) -> Any:
+    """Return a 32-bit hash of two values, of which 32 bits count.
+
+    Bound for a < 2**33 and b < 2**32: a * 2**30 + b * 2**29 < 2**63.
+    """
     h = (a * 0x2F0B4C47 + b * 0x1E3779B1 + 0x3C6EF372) & 0xFFFFFFFF
     return h ^ (h >> 15)
+
+
+@inlined
+def next_bit(symbol: int, bits: int, depth: int, node: int) -> int:
+    """Return the decision at `node` on the way to a symbol of `bits` decisions; -1 if none is expected, or not there."""
+    path = symbol + (np.int64(1) << bits)
+    bit = path >> (bits - 1 - depth) & 1
+    return np.int64(bit) if symbol >= 0 and path >> (bits - depth) == node else np.int64(-1)
 
 
 @inlined
@@ -57,6 +68,14 @@ def stretch(p: int) -> int:
 def flat(p: int) -> int:
     """Return a 16-bit probability as an input in the probability domain: -1024..1023, 0 for 1/2."""
     return (p - HALF) >> FLAT_SHIFT
+
+
+@inlined
+def set_expected(inputs: Any, first: int, p: int, bit: int) -> None:
+    """Set two inputs, inputs[first] and the next, to what says that `bit` comes with the 16-bit probability `p`."""
+    sign = 2 * bit - 1
+    inputs[first] = sign * stretch(p)
+    inputs[first + 1] = sign * flat(p)
 
 
 @inlined

@@ -124,10 +124,10 @@ def predict_histories(histories: BitHistories, places: HistoryPlaces, inputs: An
 
 
 @inlined
-def count_known(places: HistoryPlaces, first: int, end: int) -> int:
-    """Return how many of the contexts first..end-1 have met the decision at hand before."""
+def count_known(places: HistoryPlaces, count: int) -> int:
+    """Return how many of the first `count` contexts have met the decision at hand before."""
     known = 0
-    for i in range(first, end):
+    for i in range(count):
         known += (places.state_map[i] & _STATE_MASK) != 0
     return known
 

@@ -154,13 +154,14 @@ def predict(m: ByteMixing, node: int, depth: int, b1: int, b2: int) -> int:
     """
     memory, places, mixing = m.memory, m.scratch.places, m.scratch.mixing
     state, inputs, chosen = memory.text.state, mixing.inputs, mixing.chosen
-    if depth & 3 == 0:
+    deep = depth & 3
+    if deep == 0:
         bit_histories.find_buckets(memory.histories, places)
-    slot = node if depth < 4 else (node & ((1 << (depth - 4)) - 1)) | 1 << (depth - 4)
+    slot = (node & ((1 << deep) - 1)) | 1 << deep
     bit_histories.predict_histories(memory.histories, places, inputs, slot)
     one_lane = np.int64(0)
     sure = match_model.predict_matches(memory.matches, one_lane, inputs, MATCH_INPUT, np.int64(8), depth, node)
-    known = bit_histories.count_known(places, 0, _ORDERS)
+    known = bit_histories.count_known(places, _ORDERS)
     chosen[0] = sure * 8 + depth
     chosen[1] = _FIRST_SET[1] + node
     chosen[2] = _FIRST_SET[2] + b1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.kernels import inlined
-from nncomp.mixing.arithmetic import HALF, adapt, flat, packed_probability, probability, stretch
+from nncomp.mixing.arithmetic import HALF, adapt, next_bit, packed_probability, probability, set_expected
 
 MATCHES = 2  # the long one, then the short one
 CLASSES = 64  # 16 classes of length, 4 of misses
@@ -103,21 +103,15 @@ def predict_matches(matches: Matches, lane: int, inputs: Any, first: int, bits: 
     sure = 0
     for k in range(MATCHES):
         s = matches.state[lane, k]
-        s[BIT] = -1
-        x = 0
-        in_probability = 0
-        expected = s[EXPECTED] + (1 << bits)
-        if s[EXPECTED] >= 0 and expected >> (bits - depth) == node:
-            bit = expected >> (bits - 1 - depth) & 1
-            s[BIT] = bit
-            p = probability(matches.strength[s[CLASS]])
-            sign = 2 * bit - 1
-            x = sign * stretch(p)
-            in_probability = sign * flat(p)
+        at = first + INPUTS_PER_MATCH * k
+        bit = next_bit(s[EXPECTED], bits, depth, node)
+        s[BIT] = bit
+        if bit >= 0:
+            set_expected(inputs, at, probability(matches.strength[s[CLASS]]), bit)
             if sure == 0:
                 sure = (1 + (length_class(s[LENGTH]) >> 1)) * 2 + bit + _SURE_OF_MATCH * k
-        inputs[first + INPUTS_PER_MATCH * k] = x
-        inputs[first + INPUTS_PER_MATCH * k + 1] = in_probability
+        else:
+            inputs[at] = inputs[at + 1] = 0
     return sure
 
 

@@ -129,8 +129,8 @@ def _sum(sets: WeightSets, chosen: int, first: int, inputs: Any) -> int:
 
 
 @inlined
-def mix(mixer: Mixer, scratch: MixerScratch) -> int:
-    """Return the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets that were picked."""
+def mix(mixer: Mixer, scratch: MixerScratch) -> None:
+    """Set the mixed prediction (logistic domain) of `scratch.inputs` by the weight sets that were picked."""
     for r in range(scratch.chosen.size):
         scratch.outputs[r] = _sum(mixer.sets, scratch.chosen[r], scratch.begun_as[r], scratch.inputs)
     total = np.int64(0)
@@ -139,9 +139,7 @@ def mix(mixer: Mixer, scratch: MixerScratch) -> int:
         x = _sum(mixer.finals, chosen, chosen, scratch.outputs)
         scratch.final_outputs[f] = x
         total += x
-    mixed = total >> (scratch.final_chosen.size - 1)  # the mean of one or two
-    scratch.last[MIXED] = mixed
-    return mixed
+    scratch.last[MIXED] = total >> (scratch.final_chosen.size - 1)  # the mean of one or two
 
 
 @inlined

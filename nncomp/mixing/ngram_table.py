@@ -19,7 +19,7 @@ from nncomp.format.numbers import NGRAM_SLOTS
 from nncomp.machine.kernels import inlined
 from nncomp.machine.prefetch import prefetch
 from nncomp.mixing import vectors
-from nncomp.mixing.arithmetic import adapt, combine, flat, packed_probability, probability, stretch
+from nncomp.mixing.arithmetic import adapt, combine, next_bit, packed_probability, probability, set_expected
 
 ORDERS = 2, 3, 4, 5  # how many tokens the entries are looked up by
 CLASS_BITS = 5
@@ -35,9 +35,8 @@ _CLASS_ONE, _CLASS_OCTAVE = 12, 3  # the class of an even chance, and how many c
 class Ngrams(NamedTuple):
     """The table, and what is learned of its classes."""
 
-    entries: (
-        Any  # (16 * lines,) uint32, read-only: token, class and check, from the highest bits on; the check of an empty one is 0
-    )
+    # (16 * lines,) uint32, read-only: token, class and check, from the highest bits on; the check of an empty one is 0
+    entries: Any
     strength: Any  # (CLASSES * 16,) uint32: adaptive probability that the expected bit comes, for each class and depth
 
 
@@ -114,23 +113,14 @@ def predict_ngrams(ngrams: Ngrams, found: Any, inputs: Any, first: int, bits: in
 
     Returns what is expected, and how surely, after the values of `match_model.predict_matches`: 0 for nothing, else 50..63.
     """
-    found[BIT] = -1
-    sure = 0
-    x = 0
-    in_probability = 0
-    expected = found[TOKEN] + (1 << bits)
-    if found[TOKEN] >= 0 and expected >> (bits - depth) == node:
-        bit = expected >> (bits - 1 - depth) & 1
-        found[BIT] = bit
-        found[PLACE] = found[CLASS] * _DEPTHS + depth
-        p = probability(ngrams.strength[found[PLACE]])
-        sign = 2 * bit - 1
-        x = sign * stretch(p)
-        in_probability = sign * flat(p)
-        sure = _FIRST_SURE + 2 * (found[CLASS] * _SURE_CLASSES >> CLASS_BITS) + bit
-    inputs[first] = x
-    inputs[first + 1] = in_probability
-    return sure
+    bit = next_bit(found[TOKEN], bits, depth, node)
+    found[BIT] = bit
+    if bit < 0:
+        inputs[first] = inputs[first + 1] = 0
+        return np.int64(0)
+    found[PLACE] = found[CLASS] * _DEPTHS + depth
+    set_expected(inputs, first, probability(ngrams.strength[found[PLACE]]), bit)
+    return np.int64(_FIRST_SURE + 2 * (found[CLASS] * _SURE_CLASSES >> CLASS_BITS) + bit)
 
 
 @inlined

@@ -1,19 +1,8 @@
 """The contexts of mixing on tokens: what each looks at, and how its hash is made.
 
-A context is a *source*, what is looked at, and a *reach*, where it was seen: in all lanes, in this lane, or in this lane's last
-KiB to 32 KiB. A model file says which contexts it uses. Knows nothing of probabilities.
-
-To add a source, in this order; tests/test_contexts.py names the place that is missing:
-
-1. docs/FORMAT.md: its number and formula in the table of "The token tree", and the last number in "Start values";
-2. here: a name at the end of `SOURCE_NAMES`, and a line `h[...] = ...` at the end of `set_sources`;
-3. the slow twin: an entry at the end of the list in `TokenReference.sources`, token_predictor_reference.py;
-4. the second decoder, written from docs/FORMAT.md alone: an entry at the end of the list in `LaneText.contexts`,
-   checks/independent/token_tree.py, and the number of sources in checks/independent/model_file.py.
-
-Then tests/test_token_payload.py compares kernel and twin in a block that uses every source, and needs no change.
-Older files and models do not use the new source, so their bytes stay. A new model uses it when `_USUAL`, `_MANY` or
-`_QUICK` in nncomp/training/mixing_start.py lists it.
+A context is a *source*, what is looked at, and a *reach*, where it was seen: in all lanes, in this lane, or in this lane since
+the last multiple of 1 to 32 KiB. A model file says which contexts it uses. CONTRIBUTING.md says how to add a source, and
+tests/test_contexts.py names the place that is missing. Knows nothing of probabilities.
 """
 
 # L lanes, N contexts

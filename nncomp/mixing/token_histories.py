@@ -24,7 +24,7 @@ from nncomp.machine.aligned import aligned_zeros
 from nncomp.machine.kernels import inlined
 from nncomp.machine.prefetch import prefetch
 from nncomp.mixing import tables, vectors
-from nncomp.mixing.arithmetic import LOGIT_LIMIT, adapt, combine, limited, packed_probability, probability, stretch
+from nncomp.mixing.arithmetic import LOGIT_LIMIT, adapt, combine, limited, next_bit, packed_probability, probability, stretch
 from nncomp.mixing.bit_histories import BUCKET_BYTES, COUNT_LIMIT, STATES, bucket_of_two
 
 LINE_BYTES, LINE_RECORDS = aligned.LINE_BYTES, 8  # a line of the hash table is one of a cache
@@ -121,19 +121,24 @@ def _mark(h: int) -> int:
 
 
 @inlined
+def _in_fours(bits: int) -> int:
+    """Return how many of the decisions of a token are in parts of four; the others are in parts of three."""
+    return 4 * (bits - 3 * ((bits + 3) >> 2))
+
+
+@inlined
 def part_size(bits: int, depth: int) -> int:
     """Return how many decisions the part has that begins at `depth`.
 
     A token has as few parts as it can, of four decisions and then of three: of 14 decisions 4, 4, 3 and 3.
     """
-    by_four = 4 * (bits - 3 * ((bits + 3) >> 2))  # decisions in parts of four
-    return np.int64(4) if depth < by_four else np.int64(3)
+    return np.int64(4) if depth < _in_fours(bits) else np.int64(3)
 
 
 @inlined
 def depth_in_part(bits: int, depth: int) -> int:
     """Return how deep in its part a decision is."""
-    by_four = 4 * (bits - 3 * ((bits + 3) >> 2))
+    by_four = _in_fours(bits)
     return depth & 3 if depth < by_four else (depth - by_four) % 3
 
 
@@ -228,12 +233,10 @@ def predict_histories(
     for k in range(places.counts[EXPECTING]):
         row = ROW * k
         i, token, first = expecting[row + CONTEXT], expecting[row + EXPECTED], expecting[row + FIRST_MAP]
-        path = token | 1 << bits
-        if path >> (bits - depth) != node:
-            inputs[2 * i] = 0
-            inputs[2 * i + 1] = 0
+        bit = next_bit(token, bits, depth, node)
+        if bit < 0:
+            inputs[2 * i] = inputs[2 * i + 1] = 0
             continue
-        bit = path >> (bits - 1 - depth) & 1
         place = first + depth
         joint = place * NETWORK_BINS + (one if bit else zero)
         x = stretch(probability(histories.record_maps[place]))

@@ -10,6 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nncomp.machine.intrinsics import splat
 from nncomp.mixing.vectors import DOT_SHIFT, VECTOR
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -20,22 +21,9 @@ def _all(count: int, value: int) -> Any:
     return ir.Constant(ir.VectorType(_I32, count), [value] * count)
 
 
-def _splat(builder: Any, value: Any, count: int) -> Any:
-    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
-    first = builder.insert_element(undefined, value, _I32(0))
-    return builder.shuffle_vector(first, undefined, _all(count, 0))
-
-
 def _vector_at(builder: Any, start: Any, index: Any, count: int) -> Any:
     """Return the address of `count` numbers from an index on."""
     return builder.bitcast(builder.gep(start, [index]), ir.VectorType(_I32, count).as_pointer())
-
-
-def _reduced(builder: Any, operation: str, vector: Any, result: Any) -> Any:
-    bits = vector.type.element.width
-    name = f"llvm.vector.reduce.{operation}.v{vector.type.count}i{bits}"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [vector.type]), name)
-    return builder.call(function, [vector])
 
 
 def _row_and_inputs(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Any, Any, Any]:
@@ -71,7 +59,9 @@ def dot(typingctx: Any, rows: Any, row: Any, inputs: Any) -> Any:
         for first in (0, VECTOR):
             half = ir.Constant(ir.VectorType(_I32, VECTOR), list(range(first, first + VECTOR)))
             total = builder.add(total, builder.shuffle_vector(wide, wide, half))
-        return builder.sext(_reduced(builder, "add", total, _I32), _I64)
+        kind = ir.FunctionType(_I32, [total.type])
+        add_up = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{VECTOR}i32")
+        return builder.sext(builder.call(add_up, [total]), _I64)
 
     return types.int64(rows, types.int64, inputs), generate
 
@@ -86,10 +76,10 @@ def move_along(typingctx: Any, rows: Any, row: Any, inputs: Any, step: Any, limi
         def move(at: Any, count: int) -> None:
             place = _vector_at(builder, weights, at, count)
             x = builder.load(_vector_at(builder, numbers, at, count), align=4)
-            change = builder.add(builder.mul(x, _splat(builder, step, count)), _all(count, 1 << 15))
+            change = builder.add(builder.mul(x, splat(builder, step, count)), _all(count, 1 << 15))
             moved = builder.add(builder.load(place, align=4), builder.ashr(change, _all(count, 16)))
             for sign, bound in ((">", least), ("<", most)):
-                end = _splat(builder, bound, count)
+                end = splat(builder, bound, count)
                 moved = builder.select(builder.icmp_signed(sign, moved, end), moved, end)
             builder.store(moved, place, align=4)
 
@@ -104,7 +94,7 @@ def find_eight(typingctx: Any, words: Any, first: Any, mask: Any, value: Any) ->
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
         eight = builder.load(_vector_at(builder, view.data, arguments[1], 8), align=4)
-        mask, value = (_splat(builder, builder.trunc(each, _I32), 8) for each in arguments[2:])
+        mask, value = (splat(builder, builder.trunc(each, _I32), 8) for each in arguments[2:])
         equal = builder.bitcast(builder.icmp_unsigned("==", builder.and_(eight, mask), value), _I8)
         kind = ir.FunctionType(_I32, [_I32, ir.IntType(1)])
         leading = cgutils.get_or_insert_function(builder.module, kind, "llvm.ctlz.i32")

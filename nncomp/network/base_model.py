@@ -6,20 +6,16 @@ other arrays from it. Knows nothing of where files are.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
+from nncomp.network.tensors import Tensors
 
 LAYERS = (
     "shift", "gates_weight", "gates_scale", "gates_bias", "state_scale", "state_out_weight", "state_out_scale",
     "mlp_in_weight", "mlp_in_scale", "mlp_out_weight", "mlp_out_scale",
 )  # fmt: skip
 GROUPS = "group_in_weight", "group_in_scale", "group_out_weight", "group_out_scale", "group_out_bias"
-
-Tensors = dict[str, NDArray[Any]]
 
 
 def own_tensors(tensors: Tensors, base: Tensors) -> Tensors:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import inlined
 
 
@@ -30,14 +31,20 @@ def sum_up(frequencies: Any, cumulative: Any) -> None:
 
 
 @inlined
+def span_p1(cumulative: Any, low: int, count: int) -> int:
+    """Return p1 of the decision between the `count` frequencies from `low` on and as many after them, from their sums."""
+    middle = cumulative[low + count]
+    return node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)  # type: ignore[no-any-return]
+
+
+@inlined
 def _halve(frequencies: Any, place: int, cumulative: Any, p1: Any) -> None:
     """Set p1 (uint16) of the decisions that lead to `place` among 2**p1.size frequencies."""
     sum_up(frequencies, cumulative)
     low, count = np.int64(0), np.int64(frequencies.size)
     for depth in range(p1.size):
         count >>= 1
-        middle = cumulative[low + count]
-        p1[depth] = node_probability(middle - cumulative[low], cumulative[low + 2 * count] - middle)
+        p1[depth] = span_p1(cumulative, low, count)
         low += place & count
 
 
@@ -46,8 +53,6 @@ def path_probabilities(groups: Any, tokens: Any, token: int, cumulative: Any, p1
     """Set `p1` (uint16, one a decision) to the network's p1 of the decisions of a token, from the frequencies of the groups (G)
     and of the tokens of its group (S). `cumulative` is scratch, max(G, S) + 1 int64."""
     group = np.int64(token) // tokens.size
-    group_bits = 0
-    while 1 << group_bits < groups.size:
-        group_bits += 1
+    group_bits = lowest_bit(groups.size)
     _halve(groups, group, cumulative, p1[:group_bits])
     _halve(tokens, np.int64(token) - group * tokens.size, cumulative, p1[group_bits:])

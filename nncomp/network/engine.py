@@ -1,7 +1,7 @@
 """The fast engine: the network of `nncomp.network.engine_reference` as compiled loops around exact int8 products.
 
-`feed`, `step` and `token_frequencies` are compiled functions that other compiled loops call. `FastEngine` gives them the
-interface of the reference. Both hand out the same integers; tests compare them with `==`.
+`feed`, `step` and `token_frequencies` are compiled functions that other compiled loops call. They hand out the integers of the
+reference; tests compare them with `==`.
 """
 
 # R rows fed at once, L lanes, D width, E state width, F mlp width, G groups, S tokens a group, N layers
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.turns import pass_on, wait_for
-from nncomp.network.code import FADE_SHIFT, INPUT_SHIFT, NO_CODE
+from nncomp.network.code import FADE_SHIFT, INPUT_SHIFT
 from nncomp.network.model import (
     EXP2_STEPS,
     LOGIT_BITS,
@@ -24,6 +24,7 @@ from nncomp.network.model import (
     NORM_SHIFT,
     OUTPUT_SHIFT,
     RESIDUAL_MAX,
+    SCALE_HALF,
     SCALE_SHIFT,
     STATE_BITS,
     STATE_MAX,
@@ -34,9 +35,8 @@ from nncomp.network.model import (
 )
 from nncomp.network.products import choose_product, multiply, pack
 from nncomp.network.squared_relu import first_sums, mlp_out, squared_relu
-from nncomp.network.state import TOGETHER, new_scratch, new_state, no_exchange, stage_count
+from nncomp.network.state import TOGETHER, stage_count
 
-_HALF = 1 << (SCALE_SHIFT - 1)
 _GATES, _STATE_OUT, _MLP_IN, _MLP_OUT, _PER_LAYER = range(5)  # places in `Constants.packed`, layer by layer; then the groups' two
 
 
@@ -140,7 +140,7 @@ def _add(x: Any, acc: Any, scale: Any) -> None:
     lanes, width = x.shape
     for i in range(lanes):
         for j in range(width):
-            v = np.int64(x[i, j]) + ((np.int64(acc[i, j]) * np.int64(scale[j]) + _HALF) >> SCALE_SHIFT)
+            v = np.int64(x[i, j]) + ((np.int64(acc[i, j]) * np.int64(scale[j]) + SCALE_HALF) >> SCALE_SHIFT)
             x[i, j] = min(max(v, -RESIDUAL_MAX), RESIDUAL_MAX)
 
 
@@ -323,22 +323,3 @@ class Network:
             packed = np.array([address for address, _ in pairs], dtype=np.uint64)
             self._made[product] = Constants(np.uint64(product), packed, a, self._turned, first_sums(a.mlp_in_scale))
         return self._made[product]
-
-
-class FastEngine:
-    """L lanes of the network; the interface of ReferenceEngine."""
-
-    def __init__(self, network: Network, lanes: int, code: int = NO_CODE) -> None:
-        self.network = network  # which keeps the packed weights alive
-        self.constants = network.constants(lanes)
-        self.state, self.scratch = new_state(network.model, lanes, code), new_scratch(network.model.sizes, lanes)
-
-    def step(self, tokens_L: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""
-        step(self.constants, self.state, self.scratch, no_exchange(), np.ascontiguousarray(tokens_L, dtype=np.int32))
-        return self.scratch.groups.copy()
-
-    def token_frequencies(self, lane: int, group: int) -> NDArray[np.int64]:
-        """Return the frequencies of the tokens of one group after the last step, shape (S,), int64."""
-        token_frequencies(self.constants, self.scratch, lane, group)
-        return self.scratch.tokens.copy()

@@ -22,6 +22,7 @@ from nncomp.network.model import (
     NORM_SHIFT,
     OUTPUT_SHIFT,
     RESIDUAL_MAX,
+    SCALE_HALF,
     SCALE_SHIFT,
     STATE_BITS,
     STATE_MAX,
@@ -31,7 +32,6 @@ from nncomp.network.model import (
 )
 
 Ints = NDArray[np.int64]
-_HALF = 1 << (SCALE_SHIFT - 1)
 
 
 def product(activations_LK: Any, weight_NK: Any) -> Ints:
@@ -49,7 +49,7 @@ def normalise(x_LD: Ints) -> Ints:
 
 def squared_relu(acc: Ints, scale: Any) -> Ints:
     """Return the int8 code of relu(z)**2, 0..127. t <= 4095."""
-    t = np.minimum((np.maximum(acc, 0) * scale + _HALF) >> SCALE_SHIFT, 4095)
+    t = np.minimum((np.maximum(acc, 0) * scale + SCALE_HALF) >> SCALE_SHIFT, 4095)
     return np.minimum((t * t + (1 << 15)) >> 16, 127)
 
 
@@ -97,7 +97,7 @@ class ReferenceEngine:
         return self._add(x, product(z, a.mlp_out_weight[i]), a.mlp_out_scale[i])
 
     def _add(self, x: Ints, acc: Ints, scale: Any) -> Ints:
-        return np.clip(x + ((acc * scale + _HALF) >> SCALE_SHIFT), -RESIDUAL_MAX, RESIDUAL_MAX)
+        return np.clip(x + ((acc * scale + SCALE_HALF) >> SCALE_SHIFT), -RESIDUAL_MAX, RESIDUAL_MAX)
 
     def step(self, tokens_L: NDArray[np.integer[Any]]) -> Ints:
         """Feed one token to each lane; return the frequencies of the groups of the next, shape (L, G), int64."""

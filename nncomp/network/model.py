@@ -33,6 +33,7 @@ TABLE_STEPS = 64  # entries of the sigmoid and silu tables for one unit of their
 TABLE_HALF = 1024  # the tables cover arguments from -16 to 16
 EXP2_STEPS = 1024  # entries of the exp2 table for one halving
 SCALE_SHIFT = 20  # a product becomes (acc * scale + bias) >> 20
+SCALE_HALF = 1 << (SCALE_SHIFT - 1)  # added where it is rounded
 STATE_SHIFT = 10  # the same for the product that gives c
 NORM_SHIFT = 28
 OUTPUT_SHIFT = 32  # of the state's output on its way to int8

@@ -16,10 +16,9 @@ from nncomp.machine.aligned import LINE_BYTES
 from nncomp.machine.bits import lowest_bit
 from nncomp.machine.kernels import compiled, inlined
 from nncomp.machine.prefetch import prefetch
-from nncomp.network.model import SCALE_SHIFT
+from nncomp.network.model import SCALE_HALF, SCALE_SHIFT
 from nncomp.network.products import multiply
 
-_HALF = 1 << (SCALE_SHIFT - 1)
 _FIRST_ROOT = 182  # the least t whose square in int8, (t * t + 2**15) >> 16, is not 0
 _NEVER = (1 << 31) - 1  # every sum is less
 _TOP_BIT = -(1 << 63)
@@ -27,7 +26,7 @@ _TOP_BIT = -(1 << 63)
 
 @inlined
 def _square(acc: Any, scale: Any) -> Any:
-    t = min((max(np.int64(acc), 0) * scale + _HALF) >> SCALE_SHIFT, 4095)
+    t = min((max(np.int64(acc), 0) * scale + SCALE_HALF) >> SCALE_SHIFT, 4095)
     return np.int8(min((t * t + (1 << 15)) >> 16, 127))
 
 
@@ -41,7 +40,7 @@ def squared_relu(acc: Any, scale: Any, z: Any) -> None:
 
 def first_sums(scale: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the least sum of each output whose squared ReLU is not zero: acc * scale + half >= 182 * 2**20."""
-    least = (_FIRST_ROOT << SCALE_SHIFT) - _HALF
+    least = (_FIRST_ROOT << SCALE_SHIFT) - SCALE_HALF
     return np.where(scale > 0, -(-least // np.maximum(scale.astype(np.int64), 1)), _NEVER).astype(np.int32)
 
 

@@ -10,15 +10,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nncomp.machine.intrinsics import splat
 from nncomp.network.tiles import DOT, FOUR, VECTORS, Dot
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-
-
-def _splat(builder: Any, value: Any, words: int) -> Any:
-    undefined = ir.Constant(ir.VectorType(value.type, words), ir.Undefined)
-    first = builder.insert_element(undefined, value, _I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, words), [0] * words))
 
 
 def _pointer(builder: Any, start: Any, offset: Any, kind: Any) -> Any:
@@ -88,7 +83,7 @@ def generate_tile(dot: Dot, rows: int, builder: Any, arguments: list[Any]) -> No
     vector, vector_bytes = ir.VectorType(_I32, dot.words), 4 * dot.words
     totals = [[cgutils.alloca_once(builder, vector) for _ in range(VECTORS)] for _ in range(rows)]
     for r, row in enumerate(totals):
-        first = _splat(builder, builder.load(_pointer(builder, sums, _I64(4 * r), _I32)), dot.words)
+        first = splat(builder, builder.load(_pointer(builder, sums, _I64(4 * r), _I32)), dot.words)
         for total in row:
             builder.store(first, total)
     with cgutils.for_range(builder, steps) as loop:
@@ -98,7 +93,7 @@ def generate_tile(dot: Dot, rows: int, builder: Any, arguments: list[Any]) -> No
             at = builder.add(builder.mul(a_distance, _I64(r)), builder.mul(loop.index, _I64(dot.inputs)))
             places = [builder.add(at, _I64(k)) for k in range(0, dot.inputs, FOUR)]
             fours = [builder.load(_pointer(builder, a, place, _I32), align=1) for place in places]
-            inputs.append([_splat(builder, each, dot.words) for each in fours])
+            inputs.append([splat(builder, each, dot.words) for each in fours])
 
         def load_weight(d: int, c: int, here: Any = here) -> Any:
             place = _pointer(builder, here, _I64((d * VECTORS + c) * vector_bytes), vector)

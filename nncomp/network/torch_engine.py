@@ -29,6 +29,7 @@ from nncomp.network.model import (
     NORM_SHIFT,
     OUTPUT_SHIFT,
     RESIDUAL_MAX,
+    SCALE_HALF,
     SCALE_SHIFT,
     STATE_BITS,
     STATE_MAX,
@@ -39,7 +40,6 @@ from nncomp.network.model import (
 from nncomp.network.outside_network import OutsideNetwork
 from nncomp.network.torch_products import Packed, choose_product
 
-_HALF = 1 << (SCALE_SHIFT - 1)
 _CHUNK_TOKENS = {"cpu": 256, "cuda": 1 << 15}  # in work at once: each takes some 40 KB, and a CPU wants them in its cache
 
 
@@ -60,7 +60,7 @@ def normalise(x_RD: Tensor) -> Tensor:
 
 def squared_relu(acc: Tensor, scale: Tensor) -> Tensor:
     """Return the int8 code of relu(z)**2, 0..127. acc * scale < 2**27 * 2**31, t <= 4095."""
-    t = ((acc.clamp(min=0) * scale + _HALF) >> SCALE_SHIFT).clamp(max=4095)
+    t = ((acc.clamp(min=0) * scale + SCALE_HALF) >> SCALE_SHIFT).clamp(max=4095)
     return ((t * t + (1 << 15)) >> 16).clamp(max=127)
 
 
@@ -283,7 +283,7 @@ def _table_index(z: Tensor) -> Tensor:
 
 
 def _add(x: Tensor, acc: Tensor, scale: Tensor) -> Tensor:
-    return (x + ((acc * scale + _HALF) >> SCALE_SHIFT)).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+    return (x + ((acc * scale + SCALE_HALF) >> SCALE_SHIFT)).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
 
 
 def _recur(rate_TLE: Tensor, c_TLE: Tensor, h_LE: Tensor) -> Tensor:

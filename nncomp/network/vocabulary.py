@@ -68,12 +68,6 @@ class Vocabulary:
     def __repr__(self) -> str:
         return f"Vocabulary of {self.size} tokens"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and (self.tokens, self.merges) == (other.tokens, other.merges)
-
-    def __hash__(self) -> int:
-        return hash(self.tokens)
-
     @property
     def size(self) -> int:
         """How many tokens there are."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from nncomp.format.numbers import MAX_NGRAM_LINES, NGRAM_SLOTS
 from nncomp.machine.limits import usable_cores
+from nncomp.mixing.arithmetic import combine
 from nncomp.mixing.ngram_table import CLASS_BITS, ORDERS, class_of
 from nncomp.network.engine import Network
 from nncomp.network.model import read_model
@@ -103,12 +104,6 @@ def measured(text: Text, network: Network) -> Text:
     return text._replace(bits=np.concatenate([np.zeros(0, np.uint8), *pieces]))
 
 
-def _combine(a: Hashes, b: Hashes) -> Hashes:
-    """Return what `arithmetic.combine` does, for arrays."""
-    h = (a * np.uint64(0x2F0B4C47) + b * np.uint64(0x1E3779B1) + np.uint64(0x3C6EF372)) & np.uint64(0xFFFFFFFF)
-    return h ^ h >> np.uint64(15)
-
-
 def context_keys(ids: Ids, order: int) -> Hashes:
     """Return a key of 40 bits of the `order` tokens before each token from the one of this number on: 32 bits of the hash that
     `ngram_table` looks up, 8 of another one. Shape (N - order,)."""
@@ -120,9 +115,10 @@ def context_keys(ids: Ids, order: int) -> Hashes:
     other = h * np.uint64(0x9E3779B97F4A7C15)
     for k in range(3, order + 1):
         tokens = back(k)
-        h = _combine(h, tokens)
+        h = combine(h, tokens)
         other = (other ^ tokens) * np.uint64(0x9E3779B97F4A7C15)
-    return _combine(h, np.full_like(h, order)) << np.uint64(8) | other >> np.uint64(56)
+    keys: Hashes = combine(h, np.full_like(h, order)) << np.uint64(8) | other >> np.uint64(56)
+    return keys
 
 
 def _rows(text: Text, order: int) -> Iterator[Hashes]:
