@@ -53,13 +53,17 @@ class Watched(list[Place]):
         return super().__iter__()
 
 
+def never(place: Place) -> Decoded:
+    raise AssertionError(f"the block at {place.offset} is not to be decoded")
+
+
 def places_of(packed: bytes) -> Watched:
     return Watched(locate_blocks(io.BytesIO(packed)))
 
 
 def test_the_places_of_literals_are_looked_up_without_going_through_all_blocks() -> None:
     places = places_of((FOLDER / "good/copies-frames.nnc").read_bytes())
-    literals = Literals(places, ranges._nothing)
+    literals = Literals(places, never)
     assert [place.literal_bytes for place in places] == [300, 300, 1, 0, 200, 200]
     before = places.times
     of_second = [literals.numbers(places[4], at, at + 1) for at in (0, 299, 300, 301, 500)]
@@ -74,7 +78,7 @@ def test_blocks_without_literals_are_no_source_of_a_range() -> None:
     pieces: list[Piece] = [(stored, b"a" * 40, []), *empty, (stored, b"b" * 40, []), (stored, b"", [Copy(0, 60, 70)] * 3000)]
     packed, content = frame_of(pieces)
     places = places_of(packed)
-    needed, sources = ranges._needed(io.BytesIO(packed), places, len(content) - 100, len(content))
+    needed, sources = ranges._needed(io.BytesIO(packed), Literals(places, never), len(content) - 100, len(content))
     assert needed == [0, 2001, 2002] and len(sources) == 2
     spans = {(2, 9), (0, 4), (3, 5), (20, 21)}
     assert list(ranges._within_spans(spans)) == [*range(9), 20]

@@ -12,7 +12,7 @@ import pytest
 
 import nncomp
 from nncomp.cli import inputs
-from nncomp.cli.app import command_names
+from nncomp.cli.app import app
 from nncomp.cli.elsewhere import told
 from nncomp.cli.files import check_folder
 from nncomp.cli.names import shown
@@ -54,7 +54,7 @@ def test_each_option_that_is_not_the_same_is_told() -> None:
     ],
 )
 def test_digits_side_by_side_are_one_number(given: str, meant: str) -> None:
-    assert spell_out(shlex.split(given), command_names(), True) == shlex.split(meant)
+    assert spell_out(shlex.split(given), app.functions, True) == shlex.split(meant)
 
 
 def test_names_that_are_none_are_shown() -> None:

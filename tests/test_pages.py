@@ -228,12 +228,12 @@ def test_a_command_is_spelled_right(page: str, command: str) -> None:
 
 
 def check_nncomp(words: list[str]) -> None:
-    from nncomp.cli.app import command_names
+    from nncomp.cli.app import app
     from nncomp.cli.shorthand import spell_out
     from nncomp.cli.typer_app import typer_app
 
     root = typer_command(typer_app())
-    asked = spell_out([word for word in words if not word.endswith("...")], command_names(), True)
+    asked = spell_out([word for word in words if not word.endswith("...")], app.functions, True)
     if asked[:1] == ["--version"]:
         return
     options = {name for parameter in root.commands[asked[0]].params for name in parameter.opts + parameter.secondary_opts}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nncomp.cli import root
-from nncomp.cli.app import app, command_names
+from nncomp.cli.app import app
 from nncomp.cli.plain import read
 from nncomp.cli.shorthand import spell_out
 from nncomp.cli.typer_app import typer_app
@@ -74,7 +74,7 @@ def by_typer(words: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
 
 @pytest.mark.parametrize("line", PLAIN)
 def test_both_ways_give_the_same_values(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = spell_out(shlex.split(line), command_names(), True)
+    words = spell_out(shlex.split(line), app.functions, True)
     function = app.functions[words[0]]
     values = read(function, words[1:])
     assert values is not None
@@ -85,7 +85,7 @@ def test_both_ways_give_the_same_values(line: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("line", LEFT_TO_TYPER)
 def test_what_is_not_plain_is_left_to_typer(line: str) -> None:
-    words = spell_out(shlex.split(line), command_names(), True)
+    words = spell_out(shlex.split(line), app.functions, True)
     function = app.functions.get(words[0])
     assert function is None or read(function, words[1:]) is None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.cli.app import command_names
+from nncomp.cli.app import app
 from nncomp.cli.man import page
 from nncomp.format.frames import ModelReference
 from nncomp.network.registry import shipped_path
@@ -25,7 +25,7 @@ Command = list[str | Path]
 
 def test_the_page_is_that_of_the_help() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "make it anew: make man"
-    for name in command_names():
+    for name in app.functions:
         assert f".SS nncomp {name} " in page()
 
 

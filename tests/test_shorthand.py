@@ -7,7 +7,7 @@ import shlex
 import pytest
 import typer
 
-from nncomp.cli.app import command_names
+from nncomp.cli.app import app
 from nncomp.cli.shorthand import MODES, VALUED, spell_out
 from nncomp.cli.typer_app import typer_app
 
@@ -96,12 +96,12 @@ from nncomp.cli.typer_app import typer_app
     ],
 )
 def test_what_is_meant(given: str, meant: str) -> None:
-    assert spell_out(shlex.split(given), command_names(), True) == shlex.split(meant)
+    assert spell_out(shlex.split(given), app.functions, True) == shlex.split(meant)
 
 
 def test_nothing_is_help_on_a_terminal_and_a_pipe_elsewhere() -> None:
-    assert spell_out([], command_names(), True) == []
-    assert spell_out([], command_names(), False) == ["compress"]
+    assert spell_out([], app.functions, True) == []
+    assert spell_out([], app.functions, False) == ["compress"]
 
 
 def test_every_option_with_a_value_is_known() -> None:

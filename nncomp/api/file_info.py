@@ -102,8 +102,10 @@ def _has_code(block: Block) -> bool:
 
 
 def _kind_name(block: Block) -> str:
-    kinds = {kind.value: kind.name.lower() for kind in BlockKind}
-    return kinds.get(block.kind, f"kind {block.kind}")
+    try:
+        return BlockKind(block.kind).label
+    except ValueError:
+        return f"kind {block.kind}"
 
 
 def _model_name(model_id: int) -> str:

@@ -61,7 +61,7 @@ def code_bits(
         fed,
         mixing,
         shared,
-        Turns(turn, False, 1, span, np.uint64(sleep_address())),
+        Turns(turn, False, 1, span, sleep_address()),
         rows_of(network, lanes, rows),
     )
     p1 = exchange.known.reshape(-1)[: count * bits]

@@ -95,9 +95,7 @@ class Codec:
 
     def _encode(self, kind: BlockKind, data: bytes, threads: int = 1, effort: Effort | None = None) -> CodedBlock:
         if kind == BlockKind.BYTES:
-            coded = _encode_bytes(data)
-            assert coded is not None  # nothing bounds it
-            return coded
+            return _whole_bytes(data)
         from nncomp.blocks.token_payload import encode_tokens
 
         found = encode_tokens(self._network, data, threads, effort or self.effort)
@@ -144,7 +142,7 @@ class Codec:
         That is both, or with little effort the one that makes a sample smaller. A block is random where neither the quickest
         LZMA nor mixing on a sample makes it smaller: none.
         """
-        kinds, quick, sample = self._kinds, partial(quick_lzma_bytes, data), _from_middle(data, _SAMPLE_BYTES)
+        kinds, quick, sample = self._kinds, partial(quick_lzma_bytes, data), _sample(data)
         if len(data) <= _SAMPLE_BYTES:
             return quick(), kinds if data else []
         tried = [] if self.effort.is_thorough else kinds
@@ -218,9 +216,7 @@ class Codec:
 def encode_list(data: bytes) -> CodedBlock:
     """Return the smallest coding of a block's list of copies: stored, as LZMA or as bytes."""
     best = CodedBlock(BlockKind.STORED, data, 8.0 * len(data))
-    as_bytes = _encode_bytes(data)
-    assert as_bytes is not None  # nothing bounds it
-    return _smaller(_smaller(best, _encode_lzma(data)), as_bytes)
+    return _smaller(_smaller(best, _encode_lzma(data)), _whole_bytes(data))
 
 
 def decode_list(kind: int, payload: bytes, list_bytes: int) -> bytes:
@@ -254,9 +250,9 @@ def _smaller(best: CodedBlock, other: CodedBlock) -> CodedBlock:
     return other if _size(other) < _size(best) else best
 
 
-def _from_middle(data: bytes, count: int) -> bytes:
-    start = (len(data) - count) // 2
-    return data[start : start + count]
+def _sample(data: bytes) -> bytes:
+    start = (len(data) - _SAMPLE_BYTES) // 2
+    return data[start : start + _SAMPLE_BYTES]
 
 
 def _encode_lzma(data: bytes) -> CodedBlock:
@@ -269,6 +265,12 @@ def _encode_bytes(data: bytes, is_lost: Callable[[list[float]], bool] = lambda _
 
     found = encode_bytes(data, is_lost)
     return CodedBlock(BlockKind.BYTES, found.payload, sum(found.part_bits), found.part_bits) if found else None
+
+
+def _whole_bytes(data: bytes) -> CodedBlock:
+    coded = _encode_bytes(data)
+    assert coded is not None  # nothing bounds it
+    return coded
 
 
 def _is_lost(best: CodedBlock, left_share: float, raw_bytes: int, part_bits: list[float]) -> bool:

@@ -14,12 +14,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp import range_coder
 from nncomp.blocks import token_threads
-from nncomp.blocks.token_loop import OVERFLOW
-from nncomp.blocks.token_payload import Encoded, Predicted, collected, encoded, knowledge, lane_starts, model_start
+from nncomp.blocks.token_payload import (
+    Encoded,
+    Predicted,
+    claimed_words,
+    collected,
+    decoded,
+    encoded,
+    knowledge,
+    lane_starts,
+    model_start,
+)
 from nncomp.blocks.token_threads import Begin, Coded
-from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.copies_of import copied
 from nncomp.mixing.token_contexts import tokens_of_lanes
@@ -90,13 +97,7 @@ def decode_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 
 
 def decode_tokens_after(primed: Primed, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, NDArray[np.int32]]:
     """Return what `decode_after` does, and the tokens of the block, shape (N,)."""
-    network, words = primed.network, range_coder.bytes_to_words(payload[TokensHead.SIZE :])
-    vocabulary = network.model.vocabulary
-    range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
-    mixing, decoder = resumed(primed.mixing, raw_bytes), range_coder.first_state(words)
-    data, wrong = token_threads.decode(network, mixing, words, decoder, primed.begin(), threads, primed.text)
-    if wrong == OVERFLOW:
-        raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
-    range_coder.check_finished(decoder, words)
+    words, mixing = claimed_words(primed.network, payload, raw_bytes), resumed(primed.mixing, raw_bytes)
+    data = decoded(primed.network, mixing, words, primed.begin(), threads, primed.text)
     (ids,), known = tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts), int(primed.mixing.memory.tokens.counts[0])
     return data[len(primed.text) :].tobytes(), ids[known:]

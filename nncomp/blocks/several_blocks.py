@@ -99,8 +99,9 @@ def _begun(network: Network, payloads: Iterable[Payload]) -> Iterator[_Block]:
     """Yield the blocks before their first tokens; those that have nothing to decode are left out."""
     for payload in payloads:
         with suppress(FormatError):
-            head, words, decoder, mixing = opened(network, payload.data, payload.raw_bytes)
+            head, words, mixing = opened(network, payload.data, payload.raw_bytes)
             shared = shared_of(network, mixing, np.zeros(payload.raw_bytes, np.uint8), Begin(head.code))
+            decoder = range_coder.first_state(words)
             shared = shared._replace(words=words, decoder=decoder, is_outside=True, position=np.zeros(1, np.int64))
             yield _Block(payload, mixing, shared, new_state(network.model, 1, head.code))
 
@@ -154,7 +155,7 @@ class _Hand:
         return self._bound(scratch, block.mixing, shared, is_mixing=True)
 
     def _bound(self, scratch: Scratch, mixing: TokenMixing, shared: Shared, is_mixing: bool) -> Callable[[], None]:
-        rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.array([0, 1]), np.uint64(sleep_address()))
+        rows, turns = len(scratch.rows), Turns(np.zeros(1, np.int64), is_mixing, 1, np.array([0, 1]), sleep_address())
         of_rows = rows_of(self._network, rows, rows)
         fed = Fed(self._constants, self._state, scratch, no_exchange())
         return run.bound(no_lead(fed), fed, fed, mixing, shared, turns, of_rows)

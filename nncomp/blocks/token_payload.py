@@ -20,7 +20,7 @@ from nncomp.blocks import token_threads
 from nncomp.blocks.code_choice import Choice, likely_codes
 from nncomp.blocks.levels import FEW_LANES, LANE_BYTES, PARTS, USUAL, Effort, lines_log2
 from nncomp.blocks.token_loop import OVERFLOW
-from nncomp.blocks.token_threads import Begin
+from nncomp.blocks.token_threads import NO_BYTES, Begin
 from nncomp.errors import FormatError
 from nncomp.format.payloads import TokensHead
 from nncomp.mixing.token_contexts import tokens_of_lanes
@@ -28,6 +28,7 @@ from nncomp.mixing.token_predictor import TokenMixing
 from nncomp.mixing.token_start import learned_values, new_mixing
 from nncomp.network.code import NO_CODE, entry_count
 from nncomp.network.engine import Network
+from nncomp.range_coder import Words
 
 _LONG_LANE_BYTES = 4 * LANE_BYTES  # of more than FEW_LANES each should have so many
 _NAMED_CODES = 4  # that the network tries for each that may be coded in full
@@ -209,20 +210,28 @@ def decode_tokens(network: Network, payload: bytes, raw_bytes: int, threads: int
 
 def decode_lanes(network: Network, payload: bytes, raw_bytes: int, threads: int = 1) -> tuple[bytes, list[NDArray[np.int32]]]:
     """Return what `decode_tokens` does, and the tokens of each lane."""
-    head, words, decoder, mixing = opened(network, payload, raw_bytes)
-    data, wrong = token_threads.decode(network, mixing, words, decoder, Begin(head.code), threads)
+    head, words, mixing = opened(network, payload, raw_bytes)
+    data = decoded(network, mixing, words, Begin(head.code), threads)
+    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts)
+
+
+def decoded(
+    network: Network, mixing: TokenMixing, words: Words, begin: Begin, threads: int, first: NDArray[np.uint8] = NO_BYTES
+) -> NDArray[np.uint8]:
+    """Return the raw bytes that the words hold after the `first` ones, and those; raises FormatError if they hold other ones."""
+    decoder = range_coder.first_state(words)
+    data, wrong = token_threads.decode(network, mixing, words, decoder, begin, threads, first)
     if wrong == OVERFLOW:
         raise FormatError("A token of a block does not fit the bytes left of its lane; the file is altered.")
     range_coder.check_finished(decoder, words)
-    return data.tobytes(), tokens_of_lanes(mixing.memory.tokens, mixing.constants.starts)
+    return data
 
 
 class Opened(NamedTuple):
     """A payload before its first token is decoded."""
 
     head: TokensHead
-    words: NDArray[np.uint32]
-    decoder: NDArray[np.uint64]
+    words: Words
     mixing: TokenMixing
 
 
@@ -233,9 +242,12 @@ def opened(network: Network, payload: bytes, raw_bytes: int) -> Opened:
         raise FormatError("A block of tokens begins with a reference where there can be none; the file is altered.")
     if head.code > entries:
         raise FormatError(f"A block of tokens has the code {head.code}, but its model has {entries} codes; the file is altered.")
-    words = range_coder.bytes_to_words(payload[TokensHead.SIZE :])
-    vocabulary = network.model.vocabulary
+    words, starts = claimed_words(network, payload, raw_bytes), lane_starts(raw_bytes, head.lanes)
+    return Opened(head, words, new_mixing(raw_bytes, starts, head.lines, model_start(network), *knowledge(network)))
+
+
+def claimed_words(network: Network, payload: bytes, raw_bytes: int) -> Words:
+    """Return the words of a payload; raises FormatError if they are too few for so many raw bytes."""
+    words, vocabulary = range_coder.bytes_to_words(payload[TokensHead.SIZE :]), network.model.vocabulary
     range_coder.check_claim(words, -(-raw_bytes // int(np.diff(vocabulary.offsets).max())) * vocabulary.bits)
-    starts = lane_starts(raw_bytes, head.lanes)
-    mixing = new_mixing(raw_bytes, starts, head.lines, model_start(network), *knowledge(network))
-    return Opened(head, words, range_coder.first_state(words), mixing)
+    return words

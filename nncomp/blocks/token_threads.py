@@ -39,7 +39,7 @@ _FIRST_TOKENS, _FAR_SLOWER = 32, 8  # a trial ends after so few tokens if they t
 _FEWEST_SPELLS, _MOST_SPELLS = 4, 16  # from one trial of a slower way to the next; the number doubles from trial to trial
 _SLOWER = 1.5  # times as slow as before: then all other ways are tried at once
 _MOST_TOKENS = 1 << 11  # that are encoded at a time: the decisions of so many are in memory, and in a cache
-_NO_BYTES = np.zeros(0, np.uint8)
+NO_BYTES = np.zeros(0, np.uint8)
 
 
 class Begin(NamedTuple):
@@ -94,7 +94,7 @@ def decode(
     decoder: NDArray[np.uint64],
     begin: Begin,
     threads: int,
-    first: NDArray[np.uint8] = _NO_BYTES,
+    first: NDArray[np.uint8] = NO_BYTES,
 ) -> tuple[NDArray[np.uint8], int]:
     """Return the raw bytes, as many as `mixing` is for, and what is wrong with the words, 0 for nothing.
 
@@ -193,7 +193,7 @@ class _Runner:
         try:
             if call.run is None:
                 part = call.way.parts[call.number]
-                turns = Turns(self._turn, call.number == 0, call.way.ahead, call.span, np.uint64(sleep_address()))
+                turns = Turns(self._turn, call.number == 0, call.way.ahead, call.span, sleep_address())
                 call.run = run.bound(part.lead, part.first, part.second, self._mixing, self._shared, turns, part.rows)
             call.span[:] = first, end
             call.run()

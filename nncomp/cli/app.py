@@ -145,8 +145,3 @@ def completion(shell: Annotated[Shell, Argument(help="Shell to print the script 
     from typer._completion_shared import get_completion_script  # what --show-completion prints, for a shell that is named
 
     print(get_completion_script(prog_name="nncomp", complete_var=COMPLETE, shell=shell.value))
-
-
-def command_names() -> set[str]:
-    """Return the names of all commands."""
-    return set(app.functions)

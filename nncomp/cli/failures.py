@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -61,19 +61,6 @@ def guarded(subject: str = "") -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         say(f"nncomp: {shown(subject)}: {describe(error)}" if subject else f"nncomp: {describe(error)}")
         raise SystemExit(FAILED) from None
-
-
-def for_each(names: list[str], work: Callable[[str], None]) -> None:
-    """Do the work for each name. Go on after an NncompError, then exit with 1; Ctrl-C ends at once."""
-    failed = False
-    for name in names:
-        try:
-            work(name)
-        except NncompError as error:
-            say(f"nncomp: {shown(name)}: {describe(error)}")
-            failed = True
-    if failed:
-        raise SystemExit(FAILED)
 
 
 def forget_stdout() -> None:

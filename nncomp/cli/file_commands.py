@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
+from nncomp.blocks.levels import STANDARD
 from nncomp.cli.cluster_options import Cluster, ReportJson, Resume, check
 from nncomp.cli.failures import guarded
 from nncomp.cli.options import (
@@ -58,7 +59,7 @@ def compress(
     quiet: Quiet = False,
     verbose: Verbose = False,
     workers: Workers = 0,
-    level: Level = 5,
+    level: Level = STANDARD,
     long: Long = None,
     block_size: BlockSize = None,
     memory_limit: MemoryLimit = None,

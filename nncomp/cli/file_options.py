@@ -59,9 +59,12 @@ class Options:
     reference: Reference | None = None
 
     def bar(self, name: str, total_bytes: int | None, sizes: Summary, target: str | None = None, is_counted: bool = True) -> Bar:
-        """Return the progress bar of a file. It is hidden while data goes to the same terminal."""
-        is_hidden = self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
-        return Bar(name, total_bytes, is_hidden, sizes, self.total, is_counted)
+        """Return the progress bar of a file."""
+        return Bar(name, total_bytes, self.hides_bar(target), sizes, self.total, is_counted)
+
+    def hides_bar(self, target: str | None) -> bool:
+        """Return whether no progress is shown: while data goes to the same terminal, too."""
+        return self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
 
     def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
         """Return how many workers fit the memory limit with the largest of these models and the models of nncomp."""

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from itertools import zip_longest
 
 from nncomp.api.file_info import Info, read_info
-from nncomp.cli.failures import for_each
+from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.files import open_source
 from nncomp.cli.names import shown
+from nncomp.errors import NncompError
 
 _NOTE = "payload: bpb without headers and checksums; nncomp entropy estimates the bound"
 _GAP = "  "
@@ -21,13 +22,15 @@ _HIDDEN = 10  # hexadecimal digits of the hash that the table leaves out
 def list_files(names: list[str], is_json: bool) -> None:
     """Print the listings of the files that can be read. Other files print an error, and the exit status is 1."""
     listings: list[Info] = []
-
-    def read(name: str) -> None:
-        with open_source(name) as source:
-            listings.append(read_info(source, name))
-
     try:
-        for_each(names, read)
+        for name in names:
+            try:
+                with open_source(name) as source:
+                    listings.append(read_info(source, name))
+            except NncompError as error:
+                say(f"nncomp: {shown(name)}: {describe(error)}")
+        if len(listings) < len(names):
+            raise SystemExit(FAILED)
     finally:
         if is_json:
             print(json.dumps({"files": [_row(listing) for listing in listings]}, indent=1))

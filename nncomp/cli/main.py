@@ -43,13 +43,13 @@ def _run_app() -> int:
     if sys.argv[1:] == ["--version"]:  # what the app would print; loading it takes longer than all else
         print(f"nncomp {VERSION}")
         return 0
-    from nncomp.cli.app import app, command_names
+    from nncomp.cli.app import app
     from nncomp.cli.options import WrongUse
     from nncomp.cli.plain import read
     from nncomp.cli.shorthand import spell_out
 
     is_terminal = sys.stdin is None or sys.stdin.isatty()
-    words = spell_out(sys.argv[1:], command_names(), is_terminal)
+    words = spell_out(sys.argv[1:], app.functions, is_terminal)
     command = words[0] if words and COMPLETE not in os.environ else ""
     values = read(app.functions[command], words[1:]) if command in app.functions else None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from nncomp.blocks.levels import STANDARD
 from nncomp.cli.cluster_options import Cluster, check
 from nncomp.cli.failures import guarded
 from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers
@@ -16,7 +17,7 @@ def bench(
     paths: Annotated[list[str], Argument(help="Files, folders, or names of corpora.", metavar="PATH...")],
     json: Json = False,
     workers: Workers = 0,
-    level: Level = 5,
+    level: Level = STANDARD,
     model: Model = None,
     others: Annotated[bool, Option(help="Also measure gzip, bzip2, xz, zstd, brotli, 7z and zpaq, if installed.")] = True,
     bound: Annotated[bool, Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,

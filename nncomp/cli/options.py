@@ -6,7 +6,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
-from nncomp.format.numbers import MODEL_NAMES
+from nncomp.blocks import levels
+from nncomp.format.numbers import MAX_WINDOW_LOG2, MODEL_NAMES
 
 
 class WrongUse(Exception):  # noqa: N818 (its text is for the user)
@@ -102,7 +103,7 @@ Level = Annotated[
     int,
     Option(
         "--level",
-        parser=whole(1, 9),
+        parser=whole(levels.FIRST, levels.LAST),
         help="-1 (--fast) is quickest, -9 (--best) is smallest.",
         metavar="N",
         envvar="NNCOMP_LEVEL",
@@ -112,7 +113,7 @@ Long = Annotated[
     int | None,
     Option(
         "--long",
-        parser=whole(20, 32),
+        parser=whole(20, MAX_WINDOW_LOG2),
         help="Find repeats up to 2**N bytes back, 20 to 32: 29 without it, 32 at -8, -9 and for --long alone.",
         metavar="N",
         show_default=False,

@@ -7,7 +7,6 @@ the files; a file that fails does not stop the others.
 from __future__ import annotations
 
 import stat
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from typing import Protocol
 
 from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.file_options import Input, Options
-from nncomp.cli.files import STANDARD, Source, is_terminal, open_source
+from nncomp.cli.files import STANDARD, Source, open_source
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Total
 from nncomp.errors import NncompError, WorkerError
@@ -55,8 +54,7 @@ def each_file(names: list[str], options: Options, work: Work) -> None:
     if len(names) == 1:
         tally.run(names[0], lambda: work.alone(names[0], options))
     else:
-        is_hidden = options.is_quiet or (options.target == STANDARD and is_terminal(sys.stdout))
-        with Total(names, is_hidden) as total, kept_workers():
+        with Total(names, options.hides_bar(options.target)) as total, kept_workers():
             known = replace(options, total=total)
             for file in _in_order(names, known, work, total.total_bytes):
                 tally.run(file.name, partial(file.finish, work, known))

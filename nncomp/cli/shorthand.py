@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from nncomp.blocks.levels import FIRST, LAST
 from nncomp.format.numbers import MAX_WINDOW_LOG2
 
 MODES = {
@@ -27,7 +28,7 @@ _SILENT = {
     "test": _SETTINGS | _SPARSE | _RESULT,
     "list": _SETTINGS | _SPARSE | _RESULT | _WORK,
 }
-NAMED_LEVELS = {"--fast": "1", "--best": "9"}
+NAMED_LEVELS = {"--fast": str(FIRST), "--best": str(LAST)}
 # Options of these commands that take a value: the next argument is never an option.
 VALUED = {
     "o", "T", "B", "--output", "--threads", "--block-size", "--model", "--range", "--level", "--memory-limit", "--device",
@@ -57,7 +58,7 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
     if arguments[0] in _ROOT or arguments[0] in set(commands) - LEVELLED:
         return arguments
     is_named = arguments[0] in commands
-    command, modes, level = (arguments[0], {}, "") if is_named else ("compress", MODES, "")
+    command, modes, level = arguments[0] if is_named else "compress", {} if is_named else MODES, ""
     rest: list[list[str]] = []  # each with its value
     level_place = after_level = 0  # places in the rest: of the level, and after --level N
     remaining = iter(arguments[is_named:])

@@ -19,7 +19,8 @@ import distributed
 from nncomp.cluster.remote_task import Order, SentModel, run_order
 from nncomp.errors import NncompError, WorkerError
 from nncomp.network.registry import ModelFile
-from nncomp.stream.workers import THREAD_LIMITS, TOKENIZER_THREADS, safe_path, signals_held
+from nncomp.stream.worker_process import THREAD_LIMITS, TOKENIZER_THREADS
+from nncomp.stream.workers import safe_path, signals_held
 
 LOCAL = "local"
 _engine: Any = distributed  # whose functions have no types

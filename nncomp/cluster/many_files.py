@@ -97,7 +97,7 @@ class Decompressing:
                 model = needed_model(found.block.kind, found.model, self.find_model)
                 self.memory.check_decoding(found.block, model)
                 model_name = self.cluster.send_model(model) if model else None
-                work.summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
+                work.summary.kinds[BlockKind(found.block.kind).label] += 1
                 work.summary.packed_bytes = found.end
                 work.found.append(found)
                 yield Order(DecodeTask(found.block, None), model_name, source_digest())

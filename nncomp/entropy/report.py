@@ -86,7 +86,7 @@ def document(name: str, analysis: Analysis) -> dict[str, Any]:
         "bound_source": analysis.source,
         "parts_bits": analysis.parts,
         "code_z": code_of(analysis),
-        "blocks": [asdict(block) | {"kind": block.kind.name.lower()} for block in analysis.blocks],
+        "blocks": [asdict(block) | {"kind": block.kind.label} for block in analysis.blocks],
         "estimates": pieces,
         "whole_bits": analysis.whole.total_bits if analysis.whole else None,
     }

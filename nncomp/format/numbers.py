@@ -63,3 +63,8 @@ class BlockKind(IntEnum):
     LZMA = 1  # an LZMA stream without the headers of .xz
     BYTES = 2  # mixing alone, on bytes
     TOKENS = 3  # network and mixing, on tokens
+
+    @property
+    def label(self) -> str:
+        """The kind's name in listings and in JSON."""
+        return self.name.lower()

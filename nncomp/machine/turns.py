@@ -12,6 +12,8 @@ import functools
 import time
 from typing import Any
 
+import numpy as np
+
 from nncomp.machine.kernels import inlined, intrinsic
 
 _LOOKS = 200_000  # before a thread sleeps: some 50 microseconds, more than it waits where both threads have a core
@@ -43,15 +45,15 @@ def _call(address: Any) -> None:
 
 
 @functools.cache
-def sleep_address() -> int:
+def sleep_address() -> np.uint64:
     """Return the address of the C function that sleeps for some microseconds (usleep), or 0 where there is none (Windows).
 
     A thread that only gave its core away (sched_yield) would have to wait until all others have had their turn: milliseconds.
     """
     try:
-        return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value or 0
+        return np.uint64(ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value or 0)
     except (OSError, AttributeError, TypeError):
-        return 0
+        return np.uint64(0)
 
 
 @inlined

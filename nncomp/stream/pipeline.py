@@ -7,7 +7,7 @@ Knows streams, blocks and models; nothing of file names or terminals.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nncomp.blocks.memory import Memory
@@ -17,7 +17,7 @@ from nncomp.format.numbers import BlockKind
 from nncomp.network.registry import ModelFile
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.tasks import Coding, DecodeTask, Encoded, EncodeTask, FindModel, decode_task, reference_of
-from nncomp.stream.workers import Progress, run_in_order
+from nncomp.stream.workers import Progress, run_in_order, with_parts
 
 
 @dataclass
@@ -55,7 +55,7 @@ def compress(
             yield coding.task(cut, threads_of(cut.is_last, workers))
 
     progress = _only_forward(progress)
-    begun = _part(progress, lambda: summary.raw_bytes)
+    begun = with_parts(progress, lambda: summary.raw_bytes)
     for encoded in run_in_order(tasks(), EncodeTask.run, workers, begun):
         assembly.add(encoded)
         if progress:
@@ -81,7 +81,7 @@ class FrameAssembly:
         self._summary.raw_bytes += block.raw_bytes
         self._summary.packed_bytes = self._writer.frame_bytes
         self._summary.cost_bits += cost_bits
-        self._summary.kinds[BlockKind(block.kind).name.lower()] += 1
+        self._summary.kinds[BlockKind(block.kind).label] += 1
 
 
 def decompress(
@@ -110,13 +110,13 @@ def decompress(
             yield task
 
     progress = _only_forward(progress)
-    begun = _part(progress, lambda: summary.packed_bytes)
+    begun = with_parts(progress, lambda: summary.packed_bytes)
     for decoded in run_in_order(tasks(), DecodeTask.run, workers, begun):
         found = found_blocks.popleft()
         for part in assembly.add(found.frame, found.head, *decoded):
             summary.raw_bytes += sink.write(part)
         summary.packed_bytes = found.end
-        summary.kinds[BlockKind(found.block.kind).name.lower()] += 1
+        summary.kinds[BlockKind(found.block.kind).label] += 1
         if progress:
             progress(found.end)
     assembly.check()
@@ -153,8 +153,3 @@ def _only_forward(progress: Progress | None) -> Progress | None:
             progress(done_bytes)
 
     return tell if progress else None
-
-
-def _part(progress: Progress | None, done_bytes: Callable[[], int]) -> Progress | None:
-    """Return what tells `progress` the bytes of finished blocks and of the parts of others."""
-    return (lambda part_bytes: progress(done_bytes() + part_bytes)) if progress else None

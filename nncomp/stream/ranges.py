@@ -23,7 +23,7 @@ from nncomp.stream.history import History
 from nncomp.stream.pipeline import decompress
 from nncomp.stream.reference import Reference, needed_reference
 from nncomp.stream.tasks import Decoded, DecodeTask, FindModel, decode_task, reference_of
-from nncomp.stream.workers import Progress, run_in_order
+from nncomp.stream.workers import Progress, run_in_order, with_parts
 
 Range = tuple[int, int | None]  # from the first byte up to but without the last; None is the end of the content
 
@@ -120,7 +120,8 @@ def decompress_range(
     _check_start(start, raw_end)
     is_beyond = end is None or end > raw_end
     end = raw_end if end is None else min(end, raw_end)
-    needed, sources = _needed(source, places, start, end)
+    literals = Literals(places, lambda place: task(place).run(), reference_of(find_model))
+    needed, sources = _needed(source, literals, start, end)
     waiting: deque[tuple[Place, DecodeTask]] = deque()
     count = done_bytes = 0
 
@@ -134,8 +135,7 @@ def decompress_range(
             waiting.append((places[number], task(places[number], max(1, workers) if len(needed) == 1 else 1)))
             yield waiting[-1][1]
 
-    literals = Literals(places, lambda place: task(place).run(), reference_of(find_model))
-    begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
+    begun = with_parts(progress, lambda: done_bytes)
     for decoded in run_in_order(tasks(), DecodeTask.run, workers, begun):
         place, done = waiting.popleft()
         done_bytes += done.input_bytes
@@ -149,9 +149,9 @@ def decompress_range(
     return count
 
 
-def _needed(source: BinaryIO, places: list[Place], start: int, end: int) -> tuple[list[int], set[int]]:
+def _needed(source: BinaryIO, literals: Literals, start: int, end: int) -> tuple[list[int], set[int]]:
     """Return the numbers of the blocks that a range needs, in order, and the offsets of those that it copies from."""
-    finder = Literals(places, _nothing)
+    places = literals.places
     within = [i for i, place in enumerate(places) if place.raw_end > start and place.raw_start < end]
     spans: set[tuple[int, int]] = set()
     for number in within:
@@ -162,7 +162,7 @@ def _needed(source: BinaryIO, places: list[Place], start: int, end: int) -> tupl
                 begin, stop = (0, distance) if stop > distance else (begin, stop)
                 begins, ends = place.literal_start + at + begin, min(place.literal_start + at + stop, place.literal_start)
                 if 0 <= begins < ends:
-                    found = finder.numbers(place, begins, ends)
+                    found = literals.numbers(place, begins, ends)
                     spans.add((found.start, found.stop))
     sources = {number for number in _within_spans(spans) if places[number].literal_bytes}
     return sorted({*within, *sources}), {places[number].offset for number in sources}
@@ -186,10 +186,6 @@ def _pieces_of(source: BinaryIO, place: Place, first: int, last: int) -> Iterato
         return pieces(parse_copies(listed, block.literal_bytes, copies.copied_bytes), block.literal_bytes, first, last)
     except FormatError:
         return iter(())
-
-
-def _nothing(place: Place) -> Decoded:
-    raise AssertionError(f"the block at {place.offset} is not to be decoded")
 
 
 class _Within:

@@ -24,7 +24,7 @@ from nncomp.stream.assembly import AfterReference, Part, content_hash, piece_byt
 from nncomp.stream.history import History
 from nncomp.stream.reference import Reference
 from nncomp.stream.tasks import BlockTask, Decoded, DecodeTask, FindModel, needed_model, needed_primer, reference_of
-from nncomp.stream.workers import Progress, run_in_order
+from nncomp.stream.workers import Progress, run_in_order, with_parts
 
 _ZEROS = bytes(1 << 20)
 _NO_HEADER = "Its header is damaged, or it is not there."
@@ -137,7 +137,7 @@ def recover(
             if isinstance(task, RecoverTask):
                 yield task
 
-    begun = (lambda part_bytes: progress(done_bytes + part_bytes)) if progress else None
+    begun = with_parts(progress, lambda: done_bytes)
     for result in run_in_order(tasks(), RecoverTask.run, workers, begun):
         while found_pieces[0][1]:
             output.pass_by(*found_pieces.popleft())

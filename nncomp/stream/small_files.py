@@ -47,14 +47,6 @@ class SmallFile:
     is_kept: bool = True  # what it becomes is returned, and not only the figures
 
     @property
-    def raw_bytes(self) -> int:
-        return len(self.data)
-
-    @property
-    def input_bytes(self) -> int:
-        return len(self.data)
-
-    @property
     def content_bytes(self) -> int:
         """The bytes of the file, or of what it becomes: the raw ones."""
         return len(self.data)
@@ -79,12 +71,10 @@ class Batch:
     files: list[SmallFile] = field(repr=False)
 
     @property
-    def raw_bytes(self) -> int:
-        return sum(file.raw_bytes for file in self.files)
-
-    @property
     def input_bytes(self) -> int:
-        return sum(file.input_bytes for file in self.files)
+        return sum(len(file.data) for file in self.files)
+
+    raw_bytes = input_bytes
 
     def run(self) -> list[Made | None]:
         """Return what becomes of each file, or None where that fails."""

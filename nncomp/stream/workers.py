@@ -1,7 +1,7 @@
 """Runs tasks in this process or in worker processes, yields their results in order and reports progress.
 
-Knows nothing of a task but its sizes in bytes. At most one task more than there are workers is in memory. A worker ends when its
-parent ends, whatever ends that, also in the middle of a task.
+Knows nothing of a task but its sizes in bytes. At most one task more than there are workers is in memory. What a
+worker does is in `worker_process`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nncomp.errors import NncompError, WorkerError
 from nncomp.machine import watch
-from nncomp.machine.limits import refused
+from nncomp.stream.worker_process import POLL_S, PREPARING, Position, work
 
 if TYPE_CHECKING:  # where no process is started, multiprocessing is not loaded
     from multiprocessing.connection import Connection
@@ -28,14 +28,15 @@ Progress = Callable[[int], None]  # takes the bytes of the input done
 Task = TypeVar("Task", bound="Sized")
 Result = TypeVar("Result")
 
-_POLL_S = 0.2  # between two progress reports
 _PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers them
-_PREPARING = "preparing", "preparing for now"  # sent by a worker that compiles kernels: kept in the cache, or not
 _SAFE_PATH = "PYTHONSAFEPATH"
 FEW_BYTES = 64_000  # of several pieces of work: done here before processes would have started
 _SMALL_BYTES = 256 * 1024  # of one piece: a process takes 0.2 s to start, and Ctrl-C waits for 0.3 s at most without one
-THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")  # of a worker: 1
-TOKENIZER_THREADS = "RAYON_NUM_THREADS"
+
+
+def with_parts(progress: Progress | None, done_bytes: Callable[[], int]) -> Progress | None:
+    """Return what tells `progress` the bytes of finished tasks and of the parts of others."""
+    return (lambda part_bytes: progress(done_bytes() + part_bytes)) if progress else None
 
 
 class Sized(Protocol):
@@ -133,7 +134,7 @@ class _Worker:
     tasks: int = 0  # that it was given
     seen_share: float = 0.0  # the largest so far: samples are coded before the block, and the position goes back
 
-    def see(self, report: _Position) -> None:
+    def see(self, report: Position) -> None:
         """Take note of how many raw bytes of its task are done."""
         if report.tasks != self.tasks:
             return
@@ -185,7 +186,7 @@ class _Pool:
             elif is_exhausted and given == sent:
                 return
             else:
-                for connection in pipes.wait(list(self._busy), _POLL_S if self._begun else None):
+                for connection in pipes.wait(list(self._busy), POLL_S if self._begun else None):
                     assert isinstance(connection, pipes.Connection)
                     results |= self._receive(self._busy[connection])
                 if self._begun and self._busy:
@@ -206,10 +207,10 @@ class _Pool:
             result = worker.connection.recv()
         except (EOFError, OSError) as error:
             raise _worker_died() from error
-        if isinstance(result, str) and result in _PREPARING:
-            watch.say_preparing(result == _PREPARING[0])
+        if isinstance(result, str) and result in PREPARING:
+            watch.say_preparing(result == PREPARING[0])
             return {}
-        if isinstance(result, _Position):
+        if isinstance(result, Position):
             worker.see(result)
             return {}
         del self._busy[worker.connection]
@@ -222,7 +223,7 @@ class _Pool:
         """Start a worker; return None if the system does not allow another process."""
         try:
             here, there = self._context.Pipe()
-            process = self._context.Process(target=_work, args=(there, self._limit), daemon=True)
+            process = self._context.Process(target=work, args=(there, self._limit), daemon=True)
             with safe_path(), signals_held():
                 process.start()
         except OSError:
@@ -286,76 +287,3 @@ def signals_held(names: Iterable[str] = _PARENT_SIGNALS) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-@dataclass(frozen=True)
-class _Position:
-    """A worker's report of how many raw bytes of its task are done, and which of its tasks that is, counted from 1."""
-
-    tasks: int
-    raw_bytes: int
-
-
-class _ToParent:
-    """The worker's end of its pipe, for its two threads: one works, the other reports and looks whether the parent is there."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-        import ctypes
-
-        self._cells = (ctypes.c_int64 * 1)()
-        self._tasks = 0
-        watch.share_position(self._cells)
-        watch.on_preparing(lambda is_kept: self.send(_PREPARING[0 if is_kept else 1]))
-
-    def send(self, result: object) -> None:
-        """Send a result or a report; end this process if there is no parent any more."""
-        try:
-            with self._lock:
-                self._connection.send(result)
-        except OSError:
-            os._exit(1)
-
-    def next_task(self) -> tuple[Callable[[Any], Any], Any]:
-        """Return what to run on which task; end this process when the parent closes its end."""
-        self._tasks += 1
-        self._cells[0] = 0
-        try:
-            return self._connection.recv()  # type: ignore[no-any-return]
-        except (EOFError, OSError):
-            os._exit(0)
-
-    def keep_watch(self) -> None:
-        """Report the position while it changes, until the parent ends, and then end this process, in whatever it is."""
-        from multiprocessing import parent_process
-        from multiprocessing.connection import wait
-
-        parent, seen = parent_process(), _Position(0, 0)
-        assert parent is not None
-        while not wait([parent.sentinel], _POLL_S):
-            now = _Position(self._tasks, self._cells[0])
-            if now != seen and now.raw_bytes:
-                self.send(now)
-            seen = now
-        os._exit(1)
-
-
-def _work(connection: Connection, most_threads: int) -> None:
-    """Run the tasks that arrive until the parent closes its end. The tokenizer takes so many threads for a moment."""
-    parent = _ToParent(connection)
-    with suppress(RuntimeError):  # no more threads: then the parent's end is seen after the task
-        threading.Thread(target=parent.keep_watch, daemon=True).start()
-    for name in THREAD_LIMITS:  # the numeric libraries read it when the first task imports them
-        os.environ[name] = "1"
-    os.environ[TOKENIZER_THREADS] = str(most_threads)
-    while True:
-        run, task = parent.next_task()
-        try:
-            result = run(task)
-        except NncompError as error:
-            result = error
-        except Exception as error:
-            bug = f"A worker process failed ({type(error).__name__}: {error}); this is a bug in nncomp."
-            result = WorkerError(refused(error) or bug)
-        parent.send(result)
