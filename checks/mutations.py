@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import HAS_COPIES, LAST, FrameBlock
-from nncomp.format.numbers import BLOCK_MAGIC
+from nncomp.format.frames import FrameBlock
+from nncomp.format.numbers import BLOCK_MAGIC, HAS_COPIES, LAST
 from nncomp.format.varints import varint
 
 _SIZES = [0, 1, 2, 7, 8, 127, 128, 255, 256, 16_383, 16_384, 1 << 20, (1 << 21) - 1, 1 << 21, 4 << 20, (4 << 20) + 1]

@@ -94,7 +94,7 @@ def test_the_frame() -> None:
     assert {level.effort.window_log2 for level in levels.LEVELS.values()} <= set(range(low, high + 1))
     for window in (low - 1, high + 1):
         with pytest.raises(FormatError, match="the exponent is"):
-            read(numbers.MAGIC + bytes([numbers.VERSION << 4 | frames.HAS_WINDOW, window]) + bytes(20))
+            read(numbers.MAGIC + bytes([numbers.VERSION << 4 | numbers.HAS_WINDOW, window]) + bytes(20))
     with pytest.raises(UnicodeDecodeError):
         numbers.MAGIC.decode()
 

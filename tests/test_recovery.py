@@ -12,8 +12,8 @@ import pytest
 from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError
 from nncomp.format.frame_reader import read_blocks
-from nncomp.format.frames import LAST, Block, FrameWriter, ModelReference, checksum
-from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, MAGIC, BlockKind
+from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.format.numbers import BLOCK_MAGIC, CHECKSUM_BYTES, LAST, MAGIC, BlockKind
 from nncomp.format.payloads import BytesHead
 from nncomp.format.varints import varint
 from nncomp.stream.recovery import Loss, recover

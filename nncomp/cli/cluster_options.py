@@ -20,10 +20,10 @@ Resume = Annotated[bool, Option("--resume", help="With --cluster: skip files who
 ReportJson = Annotated[bool, Option("--json", help="With --cluster: print one JSON document instead of a table.")]
 
 
-def check(cluster: str | None, with_cluster: dict[str, object], without: dict[str, object]) -> None:
-    """Raise WrongUse for an option that needs --cluster without it, or that cannot be used with it, and for no address."""
+def check(cluster: str | None, needing: dict[str, object], refused: dict[str, object]) -> None:
+    """Raise WrongUse for an option `needing` --cluster without it, for one that is `refused` with it, and for no address."""
     if cluster == "":
         raise WrongUse("--cluster needs an address, or the word local.")
-    wrong = [name for name, value in (without if cluster else with_cluster).items() if value]
+    wrong = [name for name, value in (refused if cluster else needing).items() if value]
     if wrong:
         raise WrongUse(f"{wrong[0]} {'cannot be used with' if cluster else 'needs'} --cluster.")

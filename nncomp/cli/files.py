@@ -159,7 +159,7 @@ def _failures(name: str, is_file: bool = True) -> Iterator[None]:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a standard stream is a terminal. A stream that was closed at the start is None."""
+    """Return whether a standard stream is a terminal. A stream that was closed at the start is none."""
     return stream is not None and stream.isatty()
 
 

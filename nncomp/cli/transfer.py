@@ -1,4 +1,4 @@
-"""What compress, decompress, cat, test and --recover do with each file, and the lines they print."""
+"""What compress, decompress, cat and --recover do with a file, and the lines they print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What compress, decompress, cat and test do with each of several files: `nncomp/cli/several.py` calls it."""
+"""What compress, decompress, cat and test do with each of their files: `nncomp/cli/several.py` calls it."""
 
 from __future__ import annotations
 

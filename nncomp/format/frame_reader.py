@@ -11,11 +11,6 @@ from collections.abc import Callable, Iterator
 
 from nncomp.errors import FormatError
 from nncomp.format.frames import (
-    HAS_COPIES,
-    HAS_MODEL,
-    HAS_REFERENCE,
-    HAS_WINDOW,
-    LAST,
     BlockHeader,
     FoundHeader,
     FrameBlock,
@@ -30,12 +25,18 @@ from nncomp.format.frames import (
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
     CHECKSUM_BYTES,
+    HAS_COPIES,
+    HAS_MODEL,
+    HAS_REFERENCE,
+    HAS_WINDOW,
     KIND_BITS,
+    LAST,
     MAGIC,
     MAX_LIST_BYTES,
     MAX_LITERAL_BYTES,
     MAX_RAW_BYTES,
     MAX_TOTAL_BYTES,
+    MAX_VARINT_BYTES,
     MAX_WINDOW_LOG2,
     MIN_WINDOW_LOG2,
     MODEL_HASH_BYTES,
@@ -43,7 +44,7 @@ from nncomp.format.numbers import (
     VERSION,
     BlockKind,
 )
-from nncomp.format.varints import MAX_VARINT_BYTES, varint
+from nncomp.format.varints import varint
 
 
 class TruncatedError(FormatError, EOFError):

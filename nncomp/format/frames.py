@@ -1,6 +1,6 @@
 """The layout of a `.nnc` file: frames, blocks, checksums, the index; and how they are written.
 
-The law is `docs/FORMAT.md`; this and `nncomp/format/frame_reader.py` are its one implementation. Knows nothing of what a payload
+The law is `docs/FORMAT.md`. `frame_reader` reads what this module writes. Knows nothing of what a payload
 means, of models (only their names) or of file names. Streams are buffered binary streams.
 """
 
@@ -13,7 +13,12 @@ from typing import NamedTuple, Protocol
 from nncomp.format.numbers import (
     BLOCK_MAGIC,
     CHECKSUM_BYTES,
+    HAS_COPIES,
+    HAS_MODEL,
+    HAS_REFERENCE,
+    HAS_WINDOW,
     KIND_BITS,
+    LAST,
     MAGIC,
     MAX_LITERAL_BYTES,
     MAX_WINDOW_LOG2,
@@ -36,12 +41,6 @@ class Writable(Protocol):
     """A buffered stream: it takes all bytes it is given, and returns how many they were."""
 
     def write(self, data: bytes, /) -> int: ...
-
-
-HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
-HAS_WINDOW = 0x04  # the frame has several blocks, and says how far back copies reach
-HAS_REFERENCE = 0x08  # the frame names a reference
-HAS_COPIES, LAST = 0x08, 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
 
 
 @dataclass(frozen=True)

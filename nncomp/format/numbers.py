@@ -11,7 +11,11 @@ from enum import IntEnum
 MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xE3])
 BLOCK_MAGIC = bytes([0xD6, 0x1B, 0xA4, 0xB7])  # before every block of a frame but the first
 VERSION = 1
-CHECKSUM_BYTES = 8  # BLAKE2b of a block's raw bytes, and of an index
+MAX_VARINT_BYTES = 9  # 63 bits
+HAS_MODEL = 0x01  # flags: the low four bits of the byte after the magic
+HAS_WINDOW = 0x04  # the frame has several blocks, and says how far back copies reach
+HAS_REFERENCE = 0x08  # the frame names a reference
+CHECKSUM_BYTES = 8  # BLAKE2b of a block's list of copies and its literals, of a frame's content, and of an index
 MODEL_HASH_BYTES = 8  # of the SHA-256 of a model file
 MAX_TOTAL_BYTES = (1 << 63) - 1  # raw bytes of a frame
 
@@ -25,6 +29,7 @@ BLOCK_BYTES = 12 << 20  # the literals that a writer takes, if it is not asked f
 SPLIT_BYTES = MAX_LITERAL_BYTES + 1  # it takes them when so many are there, half as many again; else all are the last block
 MIN_BLOCK_BYTES = 1 << 16  # the fewest that it is asked for
 KIND_BITS = 3
+HAS_COPIES, LAST = 0x08, 0x80  # in the first byte of a block; the low three bits are its kind, the others are 0
 LEAST_BLOCK_BYTES = len(BLOCK_MAGIC) + CHECKSUM_BYTES  # every block but the first of a frame has more
 
 # Copies

@@ -20,13 +20,14 @@ from nncomp.format.numbers import (
     LEAST_BLOCK_BYTES,
     MAGIC,
     MAX_RAW_BYTES,
+    MAX_VARINT_BYTES,
     MAX_WINDOW_LOG2,
     MODEL_HASH_BYTES,
     REFERENCE_HASH_BYTES,
     TRAILER_BYTES,
     BlockKind,
 )
-from nncomp.format.varints import MAX_VARINT_BYTES, varint
+from nncomp.format.varints import varint
 
 # What a header that is damaged may have been, for its length and whether blocks follow; which model it named nobody knows.
 _ANY_MODEL = ModelReference(0, bytes(MODEL_HASH_BYTES))

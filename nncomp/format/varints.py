@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nncomp.errors import FormatError
-
-MAX_VARINT_BYTES = 9  # 63 bits
+from nncomp.format.numbers import MAX_VARINT_BYTES
 
 
 def varint(value: int) -> bytes:
