@@ -19,6 +19,7 @@ from nncomp.format.frame_reader import BYTES_FOLLOW
 from nncomp.format.frames import Readable, Writable
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
+from nncomp.stream.tasks import finder
 from tests.blocks import BLOCK_BYTES, stored
 from tests.conftest import ROOT, Run, environment
 from tests.test_cli import names
@@ -205,7 +206,7 @@ def test_a_decompressed_file_that_is_not_what_was_decoded_is_not_kept(folder: Pa
     monkeypatch.setattr(transfer, "HashedSink", Losing)
     options = file_options.Options(None, False, True, False, 0, is_verified=True, is_removed=True)
     with pytest.raises(OutputError, match="was read back and is wrong"):
-        transfer.decompress_file(str(folder / "a.nnc"), [], options)
+        transfer.decompress_file(str(folder / "a.nnc"), finder([]), options)
     assert names(folder) == {"text", "a.nnc", "b.nnc"}
 
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from nncomp.blocks import levels
 from nncomp.blocks.levels import Effort
 from nncomp.format import numbers
-from nncomp.format.frames import ModelReference
 from nncomp.network import registry
 from nncomp.network.registry import ModelFile
 from nncomp.stream.reference import Reference
-from nncomp.stream.tasks import Finder, FindModel
+from nncomp.stream.tasks import FindModel, finder
 
 Bytes = bytes | bytearray | memoryview
 ModelName = str | os.PathLike[str] | None
@@ -40,10 +39,5 @@ def opened_reference(text: ReferenceText) -> Reference | None:
 
 def find_with(name: ModelName, reference: ReferenceText) -> FindModel:
     """Return what finds the model of a frame among the models of nncomp and this model, and has the reference."""
-    is_own = name is not None and name not in (OF_LEVEL, *numbers.MODEL_IDS)
-    given = [registry.open_model(name)] if is_own and name is not None else []
-
-    def find_model(reference: ModelReference) -> ModelFile:
-        return registry.find(reference.model_id, reference.content_hash, given)
-
-    return Finder(find_model, opened_reference(reference))
+    given = [] if name is None or name in (OF_LEVEL, *numbers.MODEL_IDS) else [registry.open_model(name)]
+    return finder(given, opened_reference(reference))

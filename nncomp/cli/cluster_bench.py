@@ -11,18 +11,18 @@ from nncomp.bench.measure import Compressor, Result
 from nncomp.blocks.levels import level
 from nncomp.blocks.memory import Memory
 from nncomp.cli.files import open_sink, open_source
-from nncomp.cli.model_choice import model_finder
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
 from nncomp.errors import NncompError
 from nncomp.network.registry import ModelFile
+from nncomp.stream.tasks import finder
 
 
 def cluster_compressor(cluster: Cluster, model: ModelFile | None, number: int) -> Compressor:
     """Return nncomp at a level on a cluster. Times are wall times of this process, without the start of the cluster."""
     name = f"nncomp -{number}, cluster"
     compressing = Compressing(cluster, model, level(number).effort, Memory())
-    decompressing = Decompressing(cluster, model_finder([model] if model else []), Memory())
+    decompressing = Decompressing(cluster, finder([model] if model else []), Memory())
 
     def measure(raw: Path, folder: Path) -> Result:
         packed, back = folder / "packed", folder / "back"

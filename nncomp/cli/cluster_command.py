@@ -15,7 +15,6 @@ from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.file_options import Options
 from nncomp.cli.files import SUFFIX, Discard, Sink, Source, make_folder, open_source, status_of
 from nncomp.cli.inputs import planned
-from nncomp.cli.model_choice import model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.result_line import describe_blocks, describe_sizes
@@ -24,6 +23,7 @@ from nncomp.errors import DataError, OutputError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import storage
 from nncomp.stream.pipeline import Summary
+from nncomp.stream.tasks import finder
 
 if TYPE_CHECKING:
     from nncomp.cluster.connection import Cluster
@@ -80,7 +80,7 @@ def _kind(asked: Asked, options: Options, cluster: Cluster, model: ModelFile | N
 
     if asked.command == COMPRESS:
         return Compressing(cluster, model, options.effort, options.memory)
-    return Decompressing(cluster, model_finder(given), options.memory)
+    return Decompressing(cluster, finder(given), options.memory)
 
 
 def _run_all(cluster: Cluster, kind: Kind, report: _Report) -> None:

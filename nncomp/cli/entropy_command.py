@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from nncomp.cli.failures import say
 from nncomp.cli.file_options import Options, listen
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
-from nncomp.cli.model_choice import choose_model, given_models, model_finder
+from nncomp.cli.model_choice import choose_model, given_models
 from nncomp.cli.names import shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import check_reference_stays
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
 from nncomp.network.registry import default_model
-from nncomp.stream.tasks import Coding
+from nncomp.stream.tasks import Coding, finder
 
 if TYPE_CHECKING:
     from nncomp.entropy.gap import Analysis
@@ -79,8 +79,8 @@ def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Ana
     is_packed = name.endswith(SUFFIX) or data.startswith(MAGIC)
     with Bar(name, None, options.is_quiet) as bar:
         if is_packed:
-            finder = model_finder(given_models(model), options.reference)
-            return analyse(data, finder, default_model(), options.workers, bar.update_of)
+            find_model = finder(given_models(model), options.reference)
+            return analyse(data, find_model, default_model(), options.workers, bar.update_of)
         coding = Coding(choose_model(model), reference=options.reference)
         return compress_and_analyse(data, coding, default_model(), options.workers, bar.update_of)
 

@@ -6,7 +6,7 @@ Knows names, workers, memory and progress; nothing of what is done with a file.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nncomp.blocks.levels import USUAL, Effort
@@ -66,7 +66,7 @@ class Options:
         """Return whether no progress is shown: while data goes to the same terminal, too."""
         return self.is_quiet or (target == STANDARD and is_terminal(sys.stdout))
 
-    def fitting_workers(self, models: list[ModelFile], is_coding: bool = False) -> int:
+    def fitting_workers(self, models: Sequence[ModelFile], is_coding: bool = False) -> int:
         """Return how many workers fit the memory limit with the largest of these models and the models of nncomp."""
         shipped = [] if is_coding else installed_models()
         has_reference = self.reference is not None

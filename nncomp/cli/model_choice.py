@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from nncomp.blocks import levels
@@ -13,11 +12,10 @@ from nncomp.cli.files import Source
 from nncomp.cli.names import shown
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.frame_reader import TrailingError, read_blocks
-from nncomp.format.frames import ModelReference
 from nncomp.format.numbers import MODEL_NAMES, BlockKind
-from nncomp.network.registry import ModelFile, find, installed_model, installed_models, open_model
-from nncomp.stream.reference import Reference, needed_reference
-from nncomp.stream.tasks import Finder, FindModel, reference_of
+from nncomp.network.registry import ModelFile, installed_model, installed_models, open_model
+from nncomp.stream.reference import needed_reference
+from nncomp.stream.tasks import FindModel, reference_of
 
 _CHOICE = f"{MODEL_NAMES}, none, or the path of a .safetensors file"
 
@@ -47,16 +45,6 @@ def given_models(asked: str | None, device: str = "") -> list[ModelFile]:
     """
     given = [] if asked in (None, "none") else [_opened(asked)]
     return [replace(model, device=device) for model in [*given, *(installed_models() if device else [])]]
-
-
-def model_finder(given: list[ModelFile], reference: Reference | None = None) -> FindModel:
-    """Return what finds the model of a frame among the given models and the models of nncomp, and has the reference."""
-
-    @cache  # a search reads model files, and every block asks
-    def find_model(reference: ModelReference) -> ModelFile:
-        return find(reference.model_id, reference.content_hash, given)
-
-    return Finder(find_model, reference)
 
 
 def require_models(source: Source, find_model: FindModel, is_passing: bool) -> None:

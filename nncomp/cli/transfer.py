@@ -28,7 +28,7 @@ from nncomp.cli.files import (
     status_of,
 )
 from nncomp.cli.hashed import HashedSink, HashedSource, digest_of, new_hash
-from nncomp.cli.model_choice import model_finder, require_models
+from nncomp.cli.model_choice import require_models
 from nncomp.cli.names import shown
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
@@ -37,7 +37,7 @@ from nncomp.network.registry import ModelFile, installed_models
 from nncomp.stream import pipeline, storage
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.reference import Reference
-from nncomp.stream.tasks import Coding
+from nncomp.stream.tasks import Coding, Finder, finder
 
 
 def packed_name(name: str) -> str:
@@ -137,21 +137,20 @@ def _already(kind: str) -> str:
     return f"compressed already ({kind})"
 
 
-def decompress_file(name: str, given: list[ModelFile], options: Options) -> Summary | None:
+def decompress_file(name: str, find_model: Finder, options: Options) -> Summary | None:
     """Decompress one file or a range of its bytes; return its figures."""
     options.target_of(name, unpacked_name)
     with open_source(name) as source:
-        return decompress_source(Input(name, source), given, options)
+        return decompress_source(Input(name, source), find_model, options)
 
 
-def decompress_source(file: Input, given: list[ModelFile], options: Options) -> Summary | None:
+def decompress_source(file: Input, find_model: Finder, options: Options) -> Summary | None:
     """Do what `decompress_file` does with a source that is open."""
     name, source = file.name, file.source
     target = options.target_of(name, unpacked_name)
-    find_model = model_finder(given, options.reference)
     _check_reference(source, target, options)
     if options.part or options.is_recovered:
-        return (_decompress_part if options.part else recover_file)(name, source, target, given, options)
+        return (_decompress_part if options.part else recover_file)(name, source, target, find_model, options)
     if not file.made:
         require_models(source, find_model, is_passing=target == STANDARD)
     with open_result(target, source, options) as sink:
@@ -162,7 +161,7 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
             summary = file.made.summary
         else:
             with options.bar(name, source.size, summary, target) as bar, _put_off(after):
-                workers, memory = options.fitting_workers(given), options.memory
+                workers, memory = options.fitting_workers(find_model.given), options.memory
                 pipeline.decompress(source, written, find_model, workers, bar.update, summary=summary, memory=memory)
         if options.is_verified:
             with sink.written() as stream:
@@ -179,21 +178,20 @@ def decompress_source(file: Input, given: list[ModelFile], options: Options) -> 
     return summary
 
 
-def _decompress_part(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> Summary:
+def _decompress_part(name: str, source: Source, target: str, find_model: Finder, options: Options) -> Summary:
     """Write a part of the content and print a line about it."""
     from nncomp.stream.ranges import decompress_range
 
     assert options.part is not None
     with open_result(target, source, options) as sink, options.bar(name, None, Summary(), target) as bar:
-        workers = options.fitting_workers(given)
-        progress, memory, finder = bar.update, options.memory, model_finder(given, options.reference)
-        count = decompress_range(source.stream, sink, finder, workers, options.part, progress, memory)
+        workers, memory = options.fitting_workers(find_model.given), options.memory
+        count = decompress_range(source.stream, sink, find_model, workers, options.part, bar.update, memory)
     if options.says_result(target == STANDARD):
         say(f"{shown(name)}: {count:,} bytes")
     return Summary(raw_bytes=count)
 
 
-def recover_file(name: str, source: Source, target: str, given: list[ModelFile], options: Options) -> Summary:
+def recover_file(name: str, source: Source, target: str, find_model: Finder, options: Options) -> Summary:
     """Write the undamaged blocks of a file and print the lost ranges.
 
     Raises FormatError, after the result is complete, if bytes are lost or may be wrong.
@@ -202,10 +200,10 @@ def recover_file(name: str, source: Source, target: str, given: list[ModelFile],
 
     if not source.is_seekable:
         raise DataError("Recovery reads a file from both ends, and this input can be read only once. Give a file.")
-    others = [*given, *installed_models()]
+    others = [*find_model.given, *installed_models()]
     with open_result(target, source, options) as sink:
         with options.bar(name, source.size, Summary(), target) as bar:
-            workers, find_model = options.fitting_workers(given), model_finder(given, options.reference)
+            workers = options.fitting_workers(find_model.given)
             result = recover(source.stream, sink, find_model, others, workers, options.memory, bar.update)
         if not result.kept_blocks:
             raise FormatError("Nothing can be recovered: no block is undamaged.")
@@ -280,11 +278,11 @@ def _verify(sink: Sink, digest: bytes, model: ModelFile | None, options: Options
     """Decode the result and compare it with the source by digest; raises OutputError when they differ."""
     decoded = HashedSink(Discard())
     model = replace(model, device="") if model else None  # verified by the loops that every reader has
-    finder, summary = model_finder([model] if model else [], options.reference), Summary()
+    find_model, summary = finder([model] if model else [], options.reference), Summary()
     with sink.written() as stream, options.bar("verifying", None, summary, is_counted=False) as bar:
         try:
-            workers, memory = options.fitting_workers([model] if model else []), options.memory
-            pipeline.decompress(stream, decoded, finder, workers, bar.update, summary=summary, memory=memory)
+            workers, memory = options.fitting_workers(find_model.given), options.memory
+            pipeline.decompress(stream, decoded, find_model, workers, bar.update, summary=summary, memory=memory)
         except NncompError as error:
             raise OutputError(f"{_UNEQUAL} ({error})") from error
     if decoded.digest() != digest:

@@ -10,7 +10,6 @@ from nncomp.cli import transfer
 from nncomp.cli.failures import describe, say
 from nncomp.cli.file_options import Input, Options
 from nncomp.cli.files import STANDARD, SUFFIX, Discard, open_source
-from nncomp.cli.model_choice import model_finder
 from nncomp.cli.names import shown
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.cli.several import each_file
@@ -19,7 +18,7 @@ from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.small_files import CompressTask, SmallFile, decompress_task
-from nncomp.stream.tasks import FindModel
+from nncomp.stream.tasks import Finder, finder
 
 
 def compress_files(names: list[str], model: ModelFile | None, options: Options) -> None:
@@ -29,12 +28,12 @@ def compress_files(names: list[str], model: ModelFile | None, options: Options) 
 
 def decompress_files(names: list[str], given: list[ModelFile], options: Options) -> None:
     """Decompress files; exits with 1 if any failed."""
-    each_file(names, options, _Decompressing(given, model_finder(given, options.reference)))
+    each_file(names, options, _Decompressing(finder(given, options.reference)))
 
 
 def test_files(names: list[str], given: list[ModelFile], options: Options, is_json: bool) -> None:
     """Decompress files and discard the bytes; with `is_json`, print the document of docs/JSON.md. Exits with 1 if any failed."""
-    work = _Testing(given, model_finder(given, options.reference), is_json)
+    work = _Testing(finder(given, options.reference), is_json)
     try:
         each_file(names, options, work)
     finally:
@@ -73,39 +72,43 @@ class _Compressing:
 
 
 @dataclass
-class _Decompressing:
-    given: list[ModelFile]
-    find_model: FindModel
+class _Decoding:
+    """What decompressing and testing have in common."""
 
-    def alone(self, name: str, options: Options) -> Summary | None:
-        return transfer.decompress_file(name, self.given, options)
+    find_model: Finder
 
     def workers(self, options: Options) -> int:
-        return options.fitting_workers(self.given)
+        return options.fitting_workers(self.find_model.given)
 
     def task(self, file: Input, options: Options) -> SmallFile | None:
-        is_other = options.part is not None or options.is_recovered or any(model.device for model in self.given)
-        if is_other or options.reference or not _is_free(options.target_of(file.name, transfer.unpacked_name), options):
+        if options.reference or any(model.device for model in self.find_model.given):
             return None
         return decompress_task(file.data, self.find_model, options.memory)
 
+
+@dataclass
+class _Decompressing(_Decoding):
+    def alone(self, name: str, options: Options) -> Summary | None:
+        return transfer.decompress_file(name, self.find_model, options)
+
+    def task(self, file: Input, options: Options) -> SmallFile | None:
+        is_free = _is_free(options.target_of(file.name, transfer.unpacked_name), options)
+        return super().task(file, options) if is_free and options.part is None and not options.is_recovered else None
+
     def finish(self, file: Input, options: Options) -> Summary | None:
-        return transfer.decompress_source(file, self.given, options)
+        return transfer.decompress_source(file, self.find_model, options)
 
     def describe(self, sums: Summary) -> str:
         return f"{sums.raw_bytes:,} bytes"
 
 
 @dataclass
-class _Testing:
-    given: list[ModelFile]
-    find_model: FindModel
+class _Testing(_Decoding):
     is_json: bool
     rows: list[dict[str, object]] = field(default_factory=list)
 
     def alone(self, name: str, options: Options) -> Summary | None:
-        row: dict[str, object] = {"file": name, "is_whole": False, "raw_bytes": None, "blocks": None, "error": None}
-        self.rows += [row] if self.is_json else []
+        row = self._new_row(name)
         try:
             summary = self._decode(name, options)
         except NncompError as error:
@@ -114,10 +117,16 @@ class _Testing:
         self._report(name, summary, row, options)
         return summary
 
+    def _new_row(self, name: str) -> dict[str, object]:
+        row: dict[str, object] = {"file": name, "is_whole": False, "raw_bytes": None, "blocks": None, "error": None}
+        if self.is_json:
+            self.rows.append(row)
+        return row
+
     def _decode(self, name: str, options: Options) -> Summary:
         summary = Summary()
         with open_source(name) as source, options.bar(name, source.size, summary) as bar:
-            workers, memory = options.fitting_workers(self.given), options.memory
+            workers, memory = self.workers(options), options.memory
             pipeline.decompress(source, Discard(), self.find_model, workers, bar.update, summary=summary, memory=memory)
         return summary
 
@@ -128,20 +137,13 @@ class _Testing:
         if options.is_verbose:
             say(f"{shown(name)}: {describe_blocks(summary)}")
 
-    def workers(self, options: Options) -> int:
-        return options.fitting_workers(self.given)
-
     def task(self, file: Input, options: Options) -> SmallFile | None:
-        if options.reference or any(model.device for model in self.given):
-            return None
-        task = decompress_task(file.data, self.find_model, options.memory)
+        task = super().task(file, options)
         return replace(task, is_kept=False) if task else None
 
     def finish(self, file: Input, options: Options) -> Summary | None:
         assert file.made
-        row: dict[str, object] = {"file": file.name, "is_whole": False, "raw_bytes": None, "blocks": None, "error": None}
-        self.rows += [row] if self.is_json else []
-        self._report(file.name, file.made.summary, row, options)
+        self._report(file.name, file.made.summary, self._new_row(file.name), options)
         return file.made.summary
 
     def describe(self, sums: Summary) -> str:

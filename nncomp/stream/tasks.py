@@ -5,9 +5,9 @@ Knows blocks, models and references; nothing of streams, of processes or of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from nncomp.blocks.codec import Codec, decode_list, encode_list, verify_block
@@ -18,7 +18,7 @@ from nncomp.format.copies import Copy, pack_copies, parse_copies
 from nncomp.format.frames import Block, CopyList, FrameHeader, ModelReference, block_checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import asked_primer_bytes, primer_bytes
-from nncomp.network.registry import ModelFile
+from nncomp.network.registry import ModelFile, find
 from nncomp.stream.reference import Reference, needed_reference
 
 if TYPE_CHECKING:
@@ -33,9 +33,21 @@ class Finder:
 
     find_model: FindModel
     reference: Reference | None = None
+    given: tuple[ModelFile, ...] = ()  # the models that are searched before those of nncomp
 
     def __call__(self, named: ModelReference) -> ModelFile:
         return self.find_model(named)
+
+
+def finder(given: Iterable[ModelFile], reference: Reference | None = None) -> Finder:
+    """Return what finds the model of a frame among the given models and the models of nncomp, and has the reference."""
+    models = list(given)
+
+    @cache  # a search reads model files, and every block asks
+    def find_model(named: ModelReference) -> ModelFile:
+        return find(named.model_id, named.content_hash, models)
+
+    return Finder(find_model, reference, tuple(models))
 
 
 def reference_of(find_model: FindModel) -> Reference | None:
