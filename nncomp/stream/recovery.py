@@ -90,72 +90,85 @@ def recover(
     right: no checksum of a block tells of them. Raises MemoryLimitError; damage of any kind is in the result. What only may be
     a block is lost, not an error, where the limit is too low to tell.
     """
-    found_pieces: deque[tuple[Piece, str]] = deque()  # in work, and why a piece is lost already
-    too_large: list[str] = []  # what might be a block since the last gap, and was not decoded to see
-    reference = reference_of(find_model)
-    output, done_bytes = _Output(sink, reference), 0
-
-    def task_of(found: Found) -> RecoverTask | str:
-        try:
-            models: tuple[ModelFile | None, ...] = (needed_model(found.header.kind, found.head.model, find_model),)
-        except (FormatError, ModelError) as error:
-            if not others:
-                return str(error)
-            models = tuple(others)
-        source.seek(found.body_offset)
-        block = found.header.block(source.read(found.header.body_bytes))
-        if reference is None and found.head.reference and asked_primer_bytes(block.kind, block.payload):
-            return "It begins with a reference, which is not given."
-        for model in models:
-            memory.check_decoding(block, model)
-        return RecoverTask(block, models, needed_primer(block, reference if found.head.reference else None))
-
-    def is_right(found: Found) -> bool:
-        header = found.header
-        source.seek(found.body_offset + header.list_payload_bytes)
-        if not may_begin(header.kind, source.read(HEAD_BYTES), header.payload_bytes):
-            return False
-        try:
-            task = task_of(found)
-        except MemoryLimitError as error:  # it may be no block at all
-            too_large.append(str(error))
-            return False
-        return isinstance(task, RecoverTask) and isinstance(task.run(), Decoded)
-
-    def tasks() -> Iterator[RecoverTask]:
-        for piece in Survey(source, is_right).pieces():
-            if isinstance(piece, Content):
-                found_pieces.append((piece, _CONTENT))
-                continue
-            if isinstance(piece, Gap):
-                why = _NO_END if piece.raw_bytes is None else _NO_HEADER
-                found_pieces.append((piece, too_large.pop() if too_large else why))
-                too_large.clear()
-                continue
-            task = task_of(piece)
-            found_pieces.append((piece, task if isinstance(task, str) else ""))
-            if isinstance(task, RecoverTask):
-                yield task
-
+    search, output, done_bytes = _Search(source, find_model, others, memory), _Output(sink, reference_of(find_model)), 0
     begun = with_parts(progress, lambda: done_bytes)
-    for result in run_in_order(tasks(), RecoverTask.run, workers, begun):
-        while found_pieces[0][1]:
-            output.pass_by(*found_pieces.popleft())
-        piece, _ = found_pieces.popleft()
+    for result in run_in_order(search.tasks(), RecoverTask.run, workers, begun):
+        while search.found[0][1]:
+            output.pass_by(*search.found.popleft())
+        piece, _ = search.found.popleft()
         assert isinstance(piece, Found)
         done_bytes += piece.header.payload_bytes
         if isinstance(result, str):
             output.lose(piece, result)
         else:
             output.keep(piece, result)
-    while found_pieces:
-        output.pass_by(*found_pieces.popleft())
-    recovered = output.result
+    while search.found:
+        output.pass_by(*search.found.popleft())
+    return _without_what_follows(source, output.result)
+
+
+def _without_what_follows(source: BinaryIO, recovered: Recovered) -> Recovered:
+    """Return what came of a recovery; bytes that follow a whole content are no loss."""
     if [(loss.start, loss.end) for loss in recovered.lost] in ([], [(recovered.kept_bytes, None)]):
         failure: list[FormatError] = []
         if len(locate_blocks(source, failure)) == recovered.kept_blocks and failure and isinstance(failure[0], TrailingError):
             recovered.lost, recovered.after = [], failure[0]
     return recovered
+
+
+@dataclass
+class _Search:
+    """The pieces of a damaged file, and the tasks for those that may be blocks."""
+
+    source: BinaryIO
+    find_model: FindModel
+    others: list[ModelFile]
+    memory: Memory
+    found: deque[tuple[Piece, str]] = field(default_factory=deque)  # in work, and why a piece is lost already
+    _too_large: list[str] = field(default_factory=list)  # what might be a block since the last gap, and was not decoded to see
+
+    def tasks(self) -> Iterator[RecoverTask]:
+        """Yield the tasks in order; `found` has all pieces up to that of the last task."""
+        for piece in Survey(self.source, self._is_right).pieces():
+            task: RecoverTask | str = _CONTENT
+            if isinstance(piece, Gap):
+                why = _NO_END if piece.raw_bytes is None else _NO_HEADER
+                task = self._too_large[-1] if self._too_large else why
+                self._too_large.clear()
+            elif isinstance(piece, Found):
+                task = self._task_of(piece)
+            self.found.append((piece, task if isinstance(task, str) else ""))
+            if isinstance(task, RecoverTask):
+                yield task
+
+    def _task_of(self, found: Found) -> RecoverTask | str:
+        """Return the task for a block, or why there is none; raises MemoryLimitError."""
+        try:
+            models: tuple[ModelFile | None, ...] = (needed_model(found.header.kind, found.head.model, self.find_model),)
+        except (FormatError, ModelError) as error:
+            if not self.others:
+                return str(error)
+            models = tuple(self.others)
+        self.source.seek(found.body_offset)
+        block, reference = found.header.block(self.source.read(found.header.body_bytes)), reference_of(self.find_model)
+        if reference is None and found.head.reference and asked_primer_bytes(block.kind, block.payload):
+            return "It begins with a reference, which is not given."
+        for model in models:
+            self.memory.check_decoding(block, model)
+        return RecoverTask(block, models, needed_primer(block, reference if found.head.reference else None))
+
+    def _is_right(self, found: Found) -> bool:
+        """Return whether what may be a block is one."""
+        header = found.header
+        self.source.seek(found.body_offset + header.list_payload_bytes)
+        if not may_begin(header.kind, self.source.read(HEAD_BYTES), header.payload_bytes):
+            return False
+        try:
+            task = self._task_of(found)
+        except MemoryLimitError as error:  # it may be no block at all
+            self._too_large.append(str(error))
+            return False
+        return isinstance(task, RecoverTask) and isinstance(task.run(), Decoded)
 
 
 class _Output:
