@@ -19,10 +19,11 @@ from nncomp.network.model import Arrays, Model, read_model, save_model
 from nncomp.network.ngram_file import NgramTable
 from nncomp.network.registry import ModelFile, open_model
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
+from nncomp.training.checkpoint import read_checkpoint
 from nncomp.training.corpus import find_corpus
 from nncomp.training.count_ngrams import Entries, context_keys, table
 from nncomp.training.export import export
-from nncomp.training.float_network import FloatNetwork, NetworkShape
+from nncomp.training.float_network import FloatNetwork, NetworkShape, load_config
 from nncomp.training.mixing_start import plain_values
 from nncomp.training.text_files import Document, Report, encode_pieces
 
@@ -50,6 +51,14 @@ def read_documents(location: str, report: Report = lambda line: None) -> list[Do
 def encode_shuffled(documents: list[Document], vocabulary: Vocabulary, seed: int) -> NDArray[np.uint16]:
     """Return the tokens of all documents in random order, as a training run takes them, uint16."""
     return np.concatenate(encode_pieces(documents, vocabulary, seed))
+
+
+def load_checkpoint(path: Path) -> tuple[FloatNetwork, dict[str, Any]]:
+    """Return the network of a checkpoint and the rest of the document."""
+    document = read_checkpoint(path)
+    network = FloatNetwork(load_config(document["config"]))
+    network.load_state_dict(document.pop("network"))
+    return network, document
 
 
 @functools.cache

@@ -21,14 +21,13 @@ from nncomp.network.base_model import LAYERS
 from nncomp.network.model import Model, parse_model, save_model
 from nncomp.network.registry import model_file, open_model
 from nncomp.training import whole_run
-from nncomp.training.checkpoint import load_checkpoint
 from nncomp.training.export import export
 from nncomp.training.float_network import NetworkShape, load_config
 from nncomp.training.grow import grow
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.trainer import TrainingConfig
 from tests.golden.models import by_hash
-from tests.models import TEXT, load_model, small_model
+from tests.models import TEXT, load_checkpoint, load_model, small_model
 
 
 def taller(model: Model, layers: int) -> NetworkShape:
@@ -48,8 +47,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     init = load_model(base)
     lines: list[str] = []
     plan = RunPlan(str(text), str(text), folder / "work", init, config, grown=taller(init, 1), base=base.read_bytes())
-    whole_run.train(plan, lines.append)
-    whole_run.finish(plan, out, lines.append)
+    network = whole_run.train(plan, lines.append)
+    whole_run.finish(plan, network, out, lines.append)
     return base, out
 
 

@@ -100,8 +100,8 @@ def test_a_model_with_codes_from_text_to_file(tmp_path: Path, corpus: Corpus, mo
     start: Model | None = None
     for codes in (3, 0):
         plan = RunPlan(folder, folder, tmp_path / f"work{codes}", start or SHAPE, config, codes=codes)
-        whole_run.train(plan, lines.append)
-        whole_run.finish(plan, tmp_path / f"{codes}.safetensors", lines.append)
+        network = whole_run.train(plan, lines.append)
+        whole_run.finish(plan, network, tmp_path / f"{codes}.safetensors", lines.append)
         start = load_model(tmp_path / f"{codes}.safetensors")
         assert (start.code is not None, start.sizes.get("code_entries", 0)) == (codes > 0, codes)
     assert json.loads((tmp_path / "work3/record.json").read_text(encoding="utf-8"))["valid_bpb_float"] > 0

@@ -66,11 +66,11 @@ def test_a_training_of_the_mixture(tmp_path: Path) -> None:
     corpus.write_bytes(TEXT)
     lines: list[str] = []
     plan = RunPlan(str(corpus), str(corpus), work, SHAPE, replace(CONFIG, objective="mixture"))
-    whole_run.train(plan, lines.append)
+    network = whole_run.train(plan, lines.append)
     assert json.loads((work / "record.json").read_text(encoding="utf-8"))["training"]["objective"] == "mixture"
     assert len(np.load(work / "mixing.npy")) == len(np.load(work / "ids.npy"))
     assert any(line.startswith("losses of mixing alone") for line in lines)
-    whole_run.finish(plan, tmp_path / "own.safetensors", lines.append)
+    whole_run.finish(plan, network, tmp_path / "own.safetensors", lines.append)
     assert parse_model((tmp_path / "own.safetensors").read_bytes(), "own").record["training"]["objective"] == "mixture"
     with pytest.raises(DataError, match="by another objective"):
         whole_run.train(replace(plan, config=CONFIG), lines.append)

@@ -13,13 +13,12 @@ import pytest
 import torch
 
 from nncomp.errors import DataError
-from nncomp.training.checkpoint import load_checkpoint
 from nncomp.training.float_network import new_network
 from nncomp.training.processes import Processes
 from nncomp.training.trainer import Trainer
 from tests import train_together
 from tests.conftest import ROOT, environment
-from tests.models import TEXT
+from tests.models import TEXT, load_checkpoint
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from nncomp.network.tensors import read_tensors
+from nncomp.network.tensors import read_tensors, written
 
 ARRAYS = {
     "weights": np.arange(-6, 6, dtype=np.int8).reshape(3, 4),
@@ -30,6 +30,17 @@ def test_as_the_library_reads() -> None:
         assert array.dtype == expected[name].dtype and array.shape == expected[name].shape
         assert np.array_equal(array, expected[name])
         assert array.flags.c_contiguous and array.flags.aligned and not array.flags.writeable
+
+
+@pytest.mark.parametrize("alignment", [8, 64])
+def test_what_is_written_is_read_and_has_the_same_bytes_each_time(alignment: int) -> None:
+    metadata = {name: name * 2 for name in "abcdefgh"}
+    data = written(ARRAYS, metadata, alignment)
+    assert all(written(ARRAYS, metadata, alignment) == data for _ in range(3))
+    found, read = read_tensors(data)
+    assert list(read) == list(metadata) and read == metadata and found.keys() == ARRAYS.keys() == load(data).keys()
+    assert all(np.array_equal(found[name], array) for name, array in ARRAYS.items())
+    assert (8 + int.from_bytes(data[:8], "little")) % alignment == 0
 
 
 def test_nothing_is_copied() -> None:

@@ -17,6 +17,7 @@ import torch
 from nncomp.cli import train_display
 from nncomp.cli.train_display import Display
 from nncomp.network.model import TRAINED_ON, save_model
+from nncomp.network.registry import open_model
 from nncomp.plots.training_run import draw
 from nncomp.training.corpus import find_corpus
 from nncomp.training.float_network import new_network
@@ -86,8 +87,13 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     decoder = restore(small_model())
     with torch.no_grad():
         decoder.embedding.fill_(math.nan)
-    Trainer(decoder, TrainingConfig(time_s=1, lanes=2), ids, work / "checkpoint.pt").save()
+    Trainer(decoder, config_from(folder), ids, work / "checkpoint.pt").save()
     return folder
+
+
+def config_from(folder: Path) -> TrainingConfig:
+    """Return the configuration of a training that goes on from the small model."""
+    return TrainingConfig(time_s=1, lanes=2, init=open_model(folder / "m.safetensors").content_hash.hex())
 
 
 def again(commands: Commands | None, folder: Path, *, file_limit_bytes: int = 0, text: str = "text") -> tuple[int, str]:
@@ -125,10 +131,10 @@ def test_a_checkpoint_of_another_configuration_and_a_full_disk(started: Path, co
     checkpoint = started / "own.work/checkpoint.pt"
     good = checkpoint.read_bytes()
     _, ids, _ = read_prepared(started / "own.work")
-    Trainer(new_network(replace(SHAPE, width=16), 0), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    Trainer(new_network(replace(SHAPE, width=16), 0), config_from(started), ids, checkpoint).save()
     code, said = again(commands_for_training, started)
     assert code == 1 and "is a checkpoint of another configuration" in said
-    Trainer(restore(small_model()), TrainingConfig(time_s=1, lanes=2), ids, checkpoint).save()
+    Trainer(restore(small_model()), config_from(started), ids, checkpoint).save()
     code, said = again(commands_for_training, started, file_limit_bytes=1 << 17)
     assert code == 1 and "checkpoint.pt cannot be written" in said and "The previous checkpoint is kept" in said
     (started / "own.work/ids.npy").unlink()

@@ -7,6 +7,8 @@ import hashlib
 import json
 import lzma
 import math
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,18 +24,18 @@ from nncomp.network.model import read_model
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.training import whole_run
-from nncomp.training.checkpoint import load_checkpoint
 from nncomp.training.corpus import find_corpus
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, new_network
 from nncomp.training.held_out import Texts, hold_out, hold_out_pieces
 from nncomp.training.lanes import lane_streams
+from nncomp.training.processes import Processes
 from nncomp.training.recurrence import scan, scan_naive
 from nncomp.training.restore import restore
 from nncomp.training.run_plan import RunPlan
 from nncomp.training.text_files import Document
 from nncomp.training.trainer import Trainer, TrainingConfig
-from tests.models import SHAPE, TEXT, encode_shuffled, load_model, read_documents, small_model, small_vocabulary
+from tests.models import SHAPE, TEXT, encode_shuffled, load_checkpoint, load_model, read_documents, small_model, small_vocabulary
 
 
 def test_scan_is_its_definition() -> None:
@@ -145,7 +147,7 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     lines: list[str] = []
     config = TrainingConfig(time_s=600, tokens=4 * 32 * 225, lanes=4, steps=32, warmup_steps=5, quantized_share=0.4)
     plan = RunPlan(str(corpus), str(corpus), work, SHAPE, config, has_quick_mixing=True)
-    whole_run.train(plan, lines.append)
+    network = whole_run.train(plan, lines.append)
     rows = [json.loads(line) for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[-1]["train_bpb"] < 0.5 * rows[0]["train_bpb"]
     decoder, document = load_checkpoint(work / "checkpoint.pt")
@@ -159,7 +161,7 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     list(again.run())
     assert again.progress.step > document["progress"]["step"]  # type: ignore[index]
 
-    whole_run.finish(plan, out, lines.append)
+    whole_run.finish(plan, network, out, lines.append)
     model = load_model(out)
     ids = encode_shuffled(read_documents(str(corpus)), model.vocabulary, 0)
     bits = surprisal_bits(Network(model), ids, 16)
@@ -243,6 +245,71 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
         assert torch.equal(before, after), name
 
 
+class Interrupted(Trainer):
+    """A trainer that gets a real SIGINT in the middle of some steps."""
+
+    steps: tuple[int, ...] = ()
+
+    def _gradients(self) -> tuple[torch.Tensor, int]:
+        made = super()._gradients()  # the place in the text has moved, and no weight has changed
+        if self.progress.step in self.steps:
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+
+def test_ctrl_c_ends_a_run_between_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a new network, before anything is rounded: its model is rounded and exported, and the run goes on as if it had not been
+    stopped, to the last bit of the model file. A second Ctrl-C ends it at once, and keeps the checkpoint that is there."""
+    corpus = tmp_path / "text"
+    corpus.write_bytes(TEXT)
+    config = TrainingConfig(time_s=1, tokens=70 * 4 * 16, lanes=4, steps=16, warmup_steps=5, quantized_share=0.7)
+    whole, parts = (RunPlan(str(corpus), str(corpus), tmp_path / name, SHAPE, config) for name in ("whole", "parts"))
+    monkeypatch.setattr(whole_run, "Trainer", Interrupted)
+    monkeypatch.setattr(whole_run, "_START_BYTES", 3000)
+    lines: list[str] = []
+
+    def export_of(plan: RunPlan, name: str) -> bytes:
+        whole_run.finish(plan, whole_run.train(plan, lines.append), tmp_path / name, lines.append)
+        return (tmp_path / name).read_bytes()
+
+    usual = signal.getsignal(signal.SIGINT)
+    expected = export_of(whole, "a")
+    monkeypatch.setattr(Interrupted, "steps", (11,))
+    export_of(parts, "b")
+    assert signal.getsignal(signal.SIGINT) is usual
+    assert any(line.startswith("stopped: the model so far") for line in lines)
+    checkpoint = parts.folder / "checkpoint.pt"
+    assert load_checkpoint(checkpoint)[1]["progress"]["step"] == 12 and load_checkpoint(checkpoint)[1]["mode"] == "off"
+    monkeypatch.setattr(Interrupted, "steps", (30,))
+    stopped = checkpoint.read_bytes()
+
+    def interrupt_twice(self: Interrupted) -> tuple[torch.Tensor, int]:
+        signal.raise_signal(signal.SIGINT)
+        return gradients(self)
+
+    gradients = Interrupted._gradients
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupted, "_gradients", interrupt_twice)
+        patch.setattr(Interrupted, "steps", (12,))
+        with pytest.raises(KeyboardInterrupt):
+            whole_run.train(parts, lines.append)
+    assert signal.getsignal(signal.SIGINT) is usual and checkpoint.read_bytes() == stopped
+    export_of(parts, "c")
+    assert load_checkpoint(checkpoint)[1]["progress"]["step"] == 31 and load_checkpoint(checkpoint)[1]["mode"] == "observe"
+    monkeypatch.setattr(Interrupted, "steps", ())
+    assert export_of(parts, "d") == expected
+
+
+def test_a_training_in_a_thread_holds_no_signals() -> None:
+    found: list[object] = []
+    processes, usual = Processes(), signal.getsignal(signal.SIGINT)
+    for thread in (threading.Thread(target=work) for work in (processes.hold_signals, processes.release_signals)):
+        thread.start()
+        thread.join()
+        found.append(signal.getsignal(signal.SIGINT))
+    assert found == [usual, usual]
+
+
 def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     ids = encode_shuffled([Document("a", TEXT)], small_vocabulary(), 0)
     trainer = Trainer(new_network(SHAPE, 0), TrainingConfig(time_s=60, lanes=4, steps=16), ids, tmp_path / "c.pt")
@@ -277,6 +344,11 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     other = Trainer(new_network(SHAPE, 0), replace(config, lanes=2), ids, tmp_path / "c.pt")
     with pytest.raises(DataError, match="another configuration: it has 4 lanes"):
         other.restore()
+    for more, said in (({"seed": 1}, "--seed"), ({"init": "ab", "objective": "hinge"}, "--init and another --objective")):
+        other = Trainer(new_network(SHAPE, 0), replace(config, **more), ids, tmp_path / "c.pt")  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=f"of a training with another {said}; give what it was begun with"):
+            other.restore()
+    Trainer(new_network(SHAPE, 0), replace(config, time_s=2, tokens=9), ids, tmp_path / "c.pt").restore()  # only the length
 
 
 def test_too_little_text_for_the_tokens_is_named() -> None:

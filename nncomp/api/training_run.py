@@ -51,5 +51,5 @@ def train(
     work, rows = Path(folder) if folder is not None else path.with_suffix(".work"), list[Row]()
     plan = plan_of(os.fspath(data), work, training, "nncomp.train")
     say = report or (lambda line: None)
-    run(plan, say, on_row=rows.append)
-    return Trained(path, finish(plan, path, say), work, rows)
+    network = run(plan, say, on_row=rows.append)
+    return Trained(path, finish(plan, network, path, say), work, rows)

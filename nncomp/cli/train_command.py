@@ -45,12 +45,12 @@ def train(data: str, out: Path, folder: Path, training: Training, plot: str | No
     plan = plan_of(data, folder, training, shlex.join(["nncomp", *sys.argv[1:]]))
     processes = join_processes()
     with Display(plan.config, is_silent=not processes.is_first) as display:
-        run(plan, display.report, processes, display.on_row)
+        network = run(plan, display.report, processes, display.on_row)
         processes.leave()
         if not processes.is_first:
             return
         display.end_training()
-        digest = finish(plan, out, display.report)
+        digest = finish(plan, network, out, display.report)
     if plot is not None:
         _write_plot(plot, plan.folder, out.name)
     say(f"wrote {out} (SHA-256 {digest}); the checkpoint and the log are in {plan.folder}")

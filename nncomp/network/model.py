@@ -24,7 +24,7 @@ from nncomp.network.base_model import joined, own_tensors
 from nncomp.network.code import CodeTable, check_code, code_table
 from nncomp.network.ngram_file import NgramTable, parse_ngrams, write_whole
 from nncomp.network.registry import NGRAMS, ModelFile, open_model
-from nncomp.network.tensors import read_tensors
+from nncomp.network.tensors import read_tensors, written
 from nncomp.network.vocabulary import Vocabulary
 
 MODEL_FORMAT = "nncomp-model-1"
@@ -204,7 +204,7 @@ def save_model(model: Model, path: Path, base: bytes | None = None, second: byte
     second network, which the new file only names, as it does the n-gram table. Where no reader would find that, it is written
     beside the model.
     """
-    from safetensors.numpy import load, save
+    from safetensors.numpy import load
 
     tokens = model.vocabulary.tokens
     tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(a) for name, a in model.arrays._asdict().items()}
@@ -226,7 +226,7 @@ def save_model(model: Model, path: Path, base: bytes | None = None, second: byte
         header["second"] = hashlib.sha256(second).hexdigest()
     if model.ngrams is not None:
         header["ngrams"] = model.ngrams.content_hash
-    data = save(tensors, metadata=header)
+    data = written(tensors, header)
     write_whole(data, path)
     if model.ngrams is not None and model.ngrams.data and open_model(path).ngrams is None:
         write_whole(model.ngrams.data, path.with_name(f"{NGRAMS}-{model.ngrams.content_hash[:8]}.safetensors"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
 from nncomp.format.numbers import MAX_NGRAM_LINES, NGRAM_SLOTS
-from nncomp.network.tensors import read_tensors
+from nncomp.network.tensors import read_tensors, written
 
 NGRAMS_FORMAT = "nncomp-ngrams-1"
 _ALIGNMENT = 64  # a line of the table is then one of a cache
@@ -52,13 +52,8 @@ def parse_ngrams(data: Any, content_hash: str) -> NgramTable:
 
 def save_ngrams(entries: NDArray[np.uint32], vocab_size: int, record: dict[str, Any], path: Path) -> NgramTable:
     """Write a table (lines, 16) to `path`, each line on a multiple of 64 bytes; return it as it is read. Raises ModelError."""
-    from safetensors.numpy import save
-
     header = {"format": NGRAMS_FORMAT, "vocab_size": str(vocab_size), "record": json.dumps(record)}
-    data = save({"entries": np.ascontiguousarray(entries)}, metadata=header)
-    head_bytes = int.from_bytes(data[:8], "little")
-    head = data[8 : 8 + head_bytes] + b" " * (-(8 + head_bytes) % _ALIGNMENT)  # the layout allows spaces after the head
-    data = len(head).to_bytes(8, "little") + head + data[8 + head_bytes :]
+    data = written({"entries": np.ascontiguousarray(entries)}, header, _ALIGNMENT)
     table = parse_ngrams(data, hashlib.sha256(data).hexdigest())
     write_whole(data, path)
     return table

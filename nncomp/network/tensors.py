@@ -1,4 +1,5 @@
 """The arrays of a safetensors file as views of its bytes: nothing is copied, so of a mapped file only what is used is read.
+And such a file's bytes from arrays.
 
 The layout: the size of the head (8 bytes), the head (JSON), the arrays one after another. A file comes from outside, and all of
 it is checked. Knows nothing of what the arrays mean.
@@ -51,6 +52,20 @@ def read_tensors(data: Any) -> tuple[Tensors, dict[str, str]]:
     if first + end != len(view):
         raise ValueError("it is longer than its head says")
     return tensors, metadata
+
+
+def written(tensors: Tensors, metadata: dict[str, str], alignment: int = 8) -> bytes:
+    """Return the bytes of a safetensors file, the same ones each time: `safetensors` writes the metadata in any order.
+
+    The arrays begin at a multiple of `alignment`; the layout allows spaces after the head.
+    """
+    from safetensors.numpy import save
+
+    data = save(tensors, metadata=metadata)
+    first = 8 + int.from_bytes(data[:8], "little")
+    head = json.dumps(json.loads(data[8:first]) | {"__metadata__": metadata}, separators=(",", ":")).encode()
+    head += b" " * (-(8 + len(head)) % alignment)
+    return len(head).to_bytes(8, "little") + head + data[first:]
 
 
 def _place(entry: object) -> list[int]:

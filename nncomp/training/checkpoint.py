@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from nncomp.errors import DataError
-from nncomp.training.float_network import FloatNetwork, load_config
 
 _PARTS = {"config", "training", "progress", "mode", "network", "optimizer", "state", "random"}
 
@@ -25,9 +24,10 @@ def write_checkpoint(document: dict[str, Any], path: Path) -> None:
         torch.save(document, temporary)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
+        raise DataError(f"The checkpoint {path} cannot be written: {error}. The previous checkpoint is kept.") from error
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise DataError(f"The checkpoint {path} cannot be written: {error}. The previous checkpoint is kept.") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -42,11 +42,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     result: dict[str, Any] = document
     return result
-
-
-def load_checkpoint(path: Path) -> tuple[FloatNetwork, dict[str, object]]:
-    """Return the network of a checkpoint and the rest of the document."""
-    document = read_checkpoint(path)
-    network = FloatNetwork(load_config(document["config"]))
-    network.load_state_dict(document.pop("network"))
-    return network, document

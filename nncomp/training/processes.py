@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import threading
 import time
 from datetime import timedelta
 from types import FrameType
@@ -22,6 +23,10 @@ from nncomp.errors import DataError
 
 _PATIENCE = timedelta(days=1)  # of a process that waits for another: the others wait while the first one reads the corpus
 _LET_GO_S = 0.2
+
+
+class StoppedError(Exception):
+    """A signal has ended a training between two steps; its checkpoint is written."""
 
 
 def use_threads(count: int) -> None:
@@ -58,8 +63,8 @@ class Processes:
 
     def __init__(self, number: int = 0, count: int = 1) -> None:
         self.number, self.count = number, count
-        self.is_stopped = False  # after Ctrl-C, all processes stop after the same step
-        self._handlers: dict[signal.Signals, Any] = {}
+        self.is_stopped = False  # after Ctrl-C: the step is finished first, and all processes stop after the same one
+        self._handlers: dict[int, Any] = {}
 
     @property
     def is_first(self) -> bool:
@@ -97,12 +102,30 @@ class Processes:
             self.total([0.0], choose_device())
 
     def hold_signals(self) -> None:
-        """From now on note a signal and go on: if one process stopped within a step, the others would wait for it."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._note)
+        """From now on note the first signal that would end this process by an error, and go on.
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_stopped = True
+        If one process stopped within a step, the others would wait for it, and the step would be half done. A second signal
+        ends a process that is alone at once. Signals come to the main thread alone, so any other one has nothing to hold.
+        """
+        if self._handlers or threading.current_thread() is not threading.main_thread():
+            return
+        for number in (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)):
+            if callable(signal.getsignal(number)):
+                self._handlers[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal if the usual handler takes it for the wish to end."""
+        try:
+            self._handlers[number](number, frame)
+        except KeyboardInterrupt:
+            if self.is_stopped and self.count == 1:
+                raise
+            self.is_stopped = True
+
+    def release_signals(self) -> None:
+        """Give signals to their usual handlers again."""
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
     def leave(self) -> None:
         """Leave the group of processes after the training."""
@@ -110,8 +133,7 @@ class Processes:
             dist.destroy_process_group()
             gc.collect()  # takes the group away with its threads: one that let go of a tensor while Python ends would abort it
             time.sleep(_LET_GO_S)  # a thread that waits for Python's lock to let go of one has it now
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self.release_signals()
 
 
 def join_processes() -> Processes:

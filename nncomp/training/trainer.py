@@ -32,10 +32,11 @@ from nncomp.training.checkpoint import read_checkpoint, write_checkpoint
 from nncomp.training.float_network import FloatNetwork, State, load_config
 from nncomp.training.lanes import Streams, lane_streams, rows_of
 from nncomp.training.objectives import CROSS_ENTROPY, distance
-from nncomp.training.processes import Processes, autocast
+from nncomp.training.processes import Processes, StoppedError, autocast
 
 _OBSERVED_CHUNKS = 40  # before the rounding: the scales of activations are taken from these
 _ROW_STEPS = 25  # between two rows of figures
+_SAME = "seed", "init", "objective"  # of the configuration: a run that goes on from a checkpoint has those of the checkpoint's
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class TrainingConfig:
     reset_probability: float = 1 / 64  # that a lane begins a chunk with the initial state, as the lanes of a file begin
     checkpoint_s: float = 300.0
     objective: str = CROSS_ENTROPY  # see `nncomp.training.objectives`
+    init: str = ""  # the SHA-256 of the model that the run goes on from, if there is one
     # For a network with a code: `group_lanes` lanes of one text share a code for `group_chunks` chunks of `steps` steps.
     group_lanes: int = 2
     group_chunks: int = 8
@@ -212,13 +214,18 @@ class Trainer:
         return loss.clone(), chunk[0].numel() - chunk[0].shape[1]
 
     def run(self) -> Generator[dict[str, float], None, None]:
-        """Train to the end; yield a row of figures every 25 steps. After Ctrl-C the checkpoint is written first."""
+        """Train to the end; yield a row of figures every 25 steps. At its end the checkpoint is written.
+
+        A signal that `processes` hold ends the run after a step, with StoppedError. A run that ends within a step writes no
+        checkpoint: half a step cannot be gone on from.
+        """
         c, p = self.config, self.progress
         before = p.elapsed_s
         began = last_saved = time.monotonic()
-        is_agreed = self.processes.count == 1  # several processes save only if all of them stop
+        is_whole = False  # whether no step is half done, and its loss is a number; several processes save only if all stop
         try:
             while (share := c.share(p.elapsed_s, p.tokens)) < 1:
+                is_whole = False
                 if share >= 1 - c.quantized_share and self.mode != "on":
                     self._quantize_more()
                 self._step(c.learning_rate * min(1.0, (p.step + 1) / c.warmup_steps) * (1 - share))
@@ -226,20 +233,19 @@ class Trainer:
                 p.elapsed_s, is_due, stopped = self._agree(before + now - began, now - last_saved > c.checkpoint_s)
                 if p.step % _ROW_STEPS == 0 or is_due or stopped or self.network.device.type == "cpu":
                     self._read_losses()
+                    is_whole = stopped or self.processes.count == 1
                 if p.step % _ROW_STEPS == 0:
                     loss, p.window = float(np.mean(p.window)), []
                     yield {"step": p.step, "elapsed_s": p.elapsed_s, "tokens": p.tokens, "bits_per_token": loss}
                 if stopped:
-                    is_agreed = True
-                    raise KeyboardInterrupt
+                    raise StoppedError
                 if is_due:
                     self.save()
                     last_saved = time.monotonic()
             self._read_losses()
-            is_agreed = True
+            is_whole = True
         finally:
-            if is_agreed and all(math.isfinite(loss) for loss in [*p.window, *map(float, self._unread)]):
-                self._read_losses()
+            if is_whole:
                 self.save()
 
     def _agree(self, elapsed_s: float, is_due: bool) -> tuple[float, bool, bool]:
@@ -248,7 +254,7 @@ class Trainer:
         All processes get the same answer.
         """
         if self.processes.count == 1:
-            return elapsed_s, is_due, False
+            return elapsed_s, is_due, self.processes.is_stopped
         first = self.processes.is_first
         mine = [elapsed_s * first, float(is_due and first), float(self.processes.is_stopped)]
         elapsed_s, due, stopped = self.processes.total(mine, self.network.device)
@@ -303,15 +309,15 @@ class Trainer:
             raise DataError("The training loss is not a number any more. The last checkpoint is kept; try another --seed.")
 
     def quantize_now(self) -> None:
-        """Take the scales of activations if the run ended before; the export needs them."""
-        if self.mode == "on":
-            return
+        """Take the scales of activations if the run ended before; the export needs them.
+
+        No checkpoint is written: the run would go on otherwise than one that was not stopped.
+        """
         while self.mode != "on":
             self._quantize_more()
             if self.mode == "observe":
                 with torch.no_grad():
                     self._next_loss()
-        self.save()
 
     def document(self) -> dict[str, Any]:
         """Return the content of a checkpoint, which is the same for any number of processes."""
@@ -342,12 +348,19 @@ class Trainer:
 
     def go_on_from(self, document: dict[str, Any]) -> None:
         """Take over a checkpoint's content, as `document` returns it."""
+        theirs, ours = document["training"], asdict(self.config)
         if load_config(document["config"]) != self.network.config:
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         lanes = len(document["state"][0][0])
         if lanes != self.config.lanes:
             raise DataError(
                 f"{self.checkpoint} is a checkpoint of another configuration: it has {lanes} lanes; give --lanes {lanes}."
+            )
+        other = [f"--{name}" for name in _SAME if theirs.get(name, ours[name]) != ours[name]]
+        if other:
+            raise DataError(
+                f"{self.checkpoint} is a checkpoint of a training with another {' and another '.join(other)}; "
+                "give what it was begun with, or another --work."
             )
         self.network.load_state_dict(document["network"])
         self.optimizer.load_state_dict(document["optimizer"])

@@ -99,10 +99,11 @@ def _begun_with(init: str, wanted: NetworkShape | None, plan: RunPlan) -> RunPla
     old = load_config(model.sizes)
     grown = old if wanted is None else grown_shape(model.sizes, wanted)
     is_taller = has_only_more_layers(old, grown)
+    rate = plan.config.learning_rate / (3 if is_taller else 2)
     return replace(
         plan,
         start=model,
-        config=replace(plan.config, learning_rate=plan.config.learning_rate / (3 if is_taller else 2)),
+        config=replace(plan.config, learning_rate=rate, init=file.content_hash.hex()),
         grown=grown if grown != old else None,
         base=bytes(file.read()) if is_taller and file.can_be_base else None,
     )

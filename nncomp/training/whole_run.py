@@ -23,7 +23,6 @@ from nncomp.network.engine import Network
 from nncomp.network.model import TRAINED_ON, Arrays, Model, save_model
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.network.vocabulary import Vocabulary
-from nncomp.training.checkpoint import load_checkpoint
 from nncomp.training.code_table import CodePlan, learn_codes
 from nncomp.training.corpus import Corpus
 from nncomp.training.export import export
@@ -33,8 +32,8 @@ from nncomp.training.held_out import Texts, find_texts
 from nncomp.training.mixing_start import first_values, learn_start_values
 from nncomp.training.mixture import BLOCK_BYTES, known_losses
 from nncomp.training.objectives import MIXTURE, read_estimates, token_estimates
-from nncomp.training.prepared_text import prepare, read_prepared, vocabulary_from_json
-from nncomp.training.processes import Processes, choose_device
+from nncomp.training.prepared_text import prepare, read_prepared
+from nncomp.training.processes import Processes, StoppedError, choose_device
 from nncomp.training.restore import restore
 from nncomp.training.run_log import Row, line_of, open_log
 from nncomp.training.run_plan import RunPlan
@@ -48,12 +47,14 @@ _VALIDATION_LANES = 32  # fewer for little text
 _VALIDATIONS = 20  # measurements on the text held out in a run
 
 
-def train(plan: RunPlan, report: Report, processes: Processes | None = None, on_row: Callable[[Row], None] | None = None) -> Path:
-    """Carry out a plan and return the path of the finished checkpoint in the plan's folder.
+def train(
+    plan: RunPlan, report: Report, processes: Processes | None = None, on_row: Callable[[Row], None] | None = None
+) -> FloatNetwork:
+    """Carry out a plan and return the trained network, on the CPU, with the scales of its activations.
 
-    A run that finds its own checkpoint in the folder goes on from it. Ctrl-C ends the training early. Of several processes
-    the first one prepares and writes. `on_row` gets each row of figures; without it, `report` gets the row as a line.
-    Raises DataError for unusable text.
+    A run that finds its own checkpoint in the folder goes on from it. Ctrl-C ends the training early, after a step; a second one
+    at once, with KeyboardInterrupt. Of several processes the first one prepares and writes. `on_row` gets each row of figures;
+    without it, `report` gets the row as a line. Raises DataError for unusable text.
     """
     processes = processes or Processes()
     _check(plan, processes)
@@ -64,13 +65,13 @@ def train(plan: RunPlan, report: Report, processes: Processes | None = None, on_
         trainer.restore()
         report(f"going on from step {trainer.progress.step:,}")
     if texts is None:
-        _follow(trainer)
-        return trainer.checkpoint
+        return _follow(trainer)
     measure = _Measure(trainer, texts)
     _remember_documents(plan, texts.documents)
     layers = sum(p.numel() for p in trainer.network.layers.parameters())
     report(f"{layers:,} parameters in the layers, {measure.token_bytes:.2f} bytes a token")
     record = _record_of_start(plan, trainer, texts)
+    processes.hold_signals()
     try:
         with open_log(plan.folder, trainer.progress.step) as log:
             for row in measure.rows():
@@ -80,13 +81,19 @@ def train(plan: RunPlan, report: Report, processes: Processes | None = None, on_
                     report(line_of(row, plan.config))
                 else:
                     on_row(row)
-    except KeyboardInterrupt:
+    except StoppedError:
         if processes.count > 1:
             raise _stopped(plan.folder) from None
-        report("stopped: the model so far is quantised and exported; to go on, give the same --work again")
+        report(
+            "stopped: the model so far is quantised and exported; to go on, rename or remove the model file and give the same "
+            f"command again, with {plan.folder} as it is"
+        )
+    finally:
+        if processes.count == 1:
+            processes.release_signals()
     trainer.quantize_now()
     (plan.folder / "record.json").write_text(json.dumps(record | measure.record(), indent=1))
-    return trainer.checkpoint
+    return _on_cpu(trainer.network)
 
 
 def _check(plan: RunPlan, processes: Processes) -> None:
@@ -159,9 +166,10 @@ def _record_of_start(plan: RunPlan, trainer: Trainer, texts: Texts) -> dict[str,
         "machine": f"{platform.machine()}, {cores if device.type == 'cpu' else torch.cuda.get_device_name(device)}",
         "processes": trainer.processes.count,
         "torch": torch.__version__,
-        "started": time.strftime("%Y-%m-%d"),
         "training": asdict(plan.config),
     }
+    if not plan.config.tokens:  # a run of so many tokens makes the same file on any day
+        record["started"] = time.strftime("%Y-%m-%d")
     return record | ({"init": plan.init.record} if plan.init else {})
 
 
@@ -192,10 +200,9 @@ class _Measure:
     def record(self) -> dict[str, object]:
         """Return what is known of a run at its end."""
         progress = self.trainer.progress
-        return {
+        return ({} if self.trainer.config.tokens else {"elapsed_s": round(progress.elapsed_s)}) | {
             "steps": progress.step,
             "launches": self.trainer.launches,
-            "elapsed_s": round(progress.elapsed_s),
             "tokens_seen": progress.tokens,
             "bytes_seen": round(progress.tokens * self.token_bytes),
             "valid_bpb_float": self._held_out_bpb(),
@@ -207,14 +214,22 @@ class _Measure:
         return evaluate(self.trainer.network, ids, max(1, min(_VALIDATION_LANES, len(ids) // 2))) / self.piece_bytes
 
 
-def _follow(trainer: Trainer) -> None:
+def _follow(trainer: Trainer) -> FloatNetwork:
     """Train beside the first process, which writes and reports."""
     try:
         for _ in trainer.run():
             pass
-    except KeyboardInterrupt:
-        return
+    except StoppedError:
+        return trainer.network
     trainer.quantize_now()
+    return trainer.network
+
+
+def _on_cpu(network: FloatNetwork) -> FloatNetwork:
+    """Return a copy of a network that nothing of the training holds any more."""
+    copied = FloatNetwork(network.config)
+    copied.load_state_dict(network.state_dict())
+    return copied
 
 
 def _stopped(folder: Path) -> DataError:
@@ -237,15 +252,14 @@ def domain_scores(model: Model, held_out: Corpus) -> dict[str, float]:
     return scores
 
 
-def finish(plan: RunPlan, out: Path, report: Report) -> str:
-    """Export the checkpoint of a plan to the model file `out`, with start values of mixing. Return the file's SHA-256.
+def finish(plan: RunPlan, network: FloatNetwork, out: Path, report: Report) -> str:
+    """Export the network that `train` returned to the model file `out`, with start values of mixing. Return the file's SHA-256.
 
     The record in the model file has the bits per byte of the integer network on the text held out. The table of codes, if one is
     wanted, and the start values of mixing are learned on the training text. With `base` in the plan, the file holds only the new
     layers.
     """
-    network, _ = load_checkpoint(plan.folder / "checkpoint.pt")
-    vocabulary = vocabulary_from_json((plan.folder / "tokens.json").read_text())
+    vocabulary, _, _ = read_prepared(plan.folder)
     record = json.loads((plan.folder / "record.json").read_text())
     model = export(network, vocabulary, record)
     if plan.base is not None and plan.init is not None:
