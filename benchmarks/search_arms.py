@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
-from nncomp.training.float_network import SHAPES, FloatNetwork, Layer, Linear, NetworkShape, State, products_by_group
+from nncomp.training.float_network import FloatNetwork, Layer, Linear, NetworkShape, State, products_by_group
 from nncomp.training.lanes import lane_streams, rows_of
 from nncomp.training.processes import autocast
 from nncomp.training.recurrence import scan
+from nncomp.training.shapes import SHAPES
 
 BASE, RATE = SHAPES["fast"], 3e-3
 LANES, STEPS, WARMUP_STEPS = 16, 128, 50

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from nncomp.training.float_network import Quantizer, new_network
-from nncomp.training.grow import named_shape
 from nncomp.training.processes import autocast, choose_device
+from nncomp.training.shapes import named_shape
 from nncomp.training.trainer import Trainer, TrainingConfig
 
 _VOCABULARY = 16_384

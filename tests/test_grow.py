@@ -14,8 +14,9 @@ from nncomp.network.engine import Network
 from nncomp.network.surprisal import surprisal_bits
 from nncomp.training.export import export
 from nncomp.training.float_network import FloatNetwork, NetworkShape
-from nncomp.training.grow import grow, grown_shape, has_only_more_layers, named_shape
+from nncomp.training.grow import grow, grown_shape, has_only_more_layers
 from nncomp.training.restore import restore
+from nncomp.training.shapes import named_shape
 from tests.models import SHAPE, TEXT, small_model
 
 NARROW = [{"mlp_width": 96}, {"state_width": 80}, {"group_mlp_width": 48}, {"layer_count": 4}]

@@ -40,10 +40,10 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     assert rows[1] == pytest.approx(rows[0], rel=1e-4) and len(rows[0]) == 3
     (ours, ours_rest), (theirs, rest) = (load_checkpoint(work / "checkpoint.pt") for work in (one, two))
     assert ours_rest["mode"] == rest["mode"] == "on"
-    assert ours_rest["progress"] | {"elapsed_s": 0, "window": 0} == rest["progress"] | {"elapsed_s": 0, "window": 0}  # type: ignore[operator]
+    assert ours_rest["progress"] | {"elapsed_s": 0, "window": 0} == rest["progress"] | {"elapsed_s": 0, "window": 0}
     for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
         assert float((a - b).norm()) <= 0.02 * float(a.norm()), name
-    for (a, _), (b, _) in zip(ours_rest["state"], rest["state"], strict=True):  # type: ignore[call-overload]
+    for (a, _), (b, _) in zip(ours_rest["state"], rest["state"], strict=True):
         assert a.shape == b.shape == (4, ours.config.state_width), "of all lanes, in order"
         assert float((a - b).norm()) < 0.1 * float(a.norm()) < float((a - b.flip(0)).norm())
 

@@ -157,9 +157,9 @@ def test_a_run_learns_goes_on_and_exports(tmp_path: Path) -> None:
     again = Trainer(new_network(decoder.config, 0), longer, np.load(work / "ids.npy"), work / "checkpoint.pt")
     again.restore()
     assert all(torch.equal(a, b) for a, b in zip(again.network.parameters(), decoder.parameters(), strict=True))
-    assert again.progress.step == document["progress"]["step"]  # type: ignore[index]
+    assert again.progress.step == document["progress"]["step"]
     list(again.run())
-    assert again.progress.step > document["progress"]["step"]  # type: ignore[index]
+    assert again.progress.step > document["progress"]["step"]
 
     whole_run.finish(plan, network, out, lines.append)
     model = load_model(out)
@@ -345,7 +345,7 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="another configuration: it has 4 lanes"):
         other.restore()
     for more, said in (({"seed": 1}, "--seed"), ({"init": "ab", "objective": "hinge"}, "--init and another --objective")):
-        other = Trainer(new_network(SHAPE, 0), replace(config, **more), ids, tmp_path / "c.pt")  # type: ignore[arg-type]
+        other = Trainer(new_network(SHAPE, 0), replace(config, **more), ids, tmp_path / "c.pt")
         with pytest.raises(DataError, match=f"of a training with another {said}; give what it was begun with"):
             other.restore()
     Trainer(new_network(SHAPE, 0), replace(config, time_s=2, tokens=9), ids, tmp_path / "c.pt").restore()  # only the length

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nncomp.training.wanted import Training as Training
-from nncomp.training.wanted import check_output, plan_of, require_torch
+from nncomp.training.wanted import check_output, plan_of, require_torch, work_folder
 
 Row = dict[str, float]
 
@@ -38,18 +38,25 @@ def train(
 
     `data` is a file, a folder, a glob pattern or a URL. `training` says what is trained and for how long. `folder` is for
     checkpoint and log, beside `out` without it; a run that finds its own checkpoint there goes on. `report` gets lines about it.
-    Raises DataError for unusable text or an output that is there, ModelError for a model to go on from that is none.
+    Raises DataError for unusable text or an output that is there, ModelError for a model to go on from that is none, and
+    TypeError for what is no path or no Training.
     """
-    path, training = Path(out), training or Training()
+    path, training = Path(out), Training() if training is None else training
+    if not isinstance(training, Training):
+        raise TypeError(f"training is an nncomp.Training, not {training!r:.80}.")
+    text = os.fspath(data)
+    if not isinstance(text, str):
+        raise TypeError("data is the path of the text as str or as a path, not bytes.")
     check_output(path)
+    work = work_folder(path, None if folder is None else Path(folder))
     require_torch()
     from nncomp.training.processes import use_threads
     from nncomp.training.whole_run import finish
     from nncomp.training.whole_run import train as run
 
     use_threads(training.threads)
-    work, rows = Path(folder) if folder is not None else path.with_suffix(".work"), list[Row]()
-    plan = plan_of(os.fspath(data), work, training, "nncomp.train")
+    rows = list[Row]()
+    plan = plan_of(text, work, training, "nncomp.train")
     say = report or (lambda line: None)
     network = run(plan, say, on_row=rows.append)
     return Trained(path, finish(plan, network, path, say), work, rows)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from nncomp.cli import file_commands, measuring_commands  # noqa: F401 (they add their commands to the app)
 from nncomp.cli.failures import COMPLETE, guarded
-from nncomp.cli.options import Argument, Objective, Option, Shell, WrongUse
+from nncomp.cli.options import Argument, Objective, Option, Shell
 from nncomp.cli.root import app as app
 
 
@@ -92,31 +92,28 @@ def train(
     Needs the train extra: pip install 'nncomp\\[train]'. A GPU is used if there is one; several, or several machines,
     with torchrun: torchrun --nproc-per-node 4 -m nncomp train ...
     """
-    if (targets is None) != (objective in (Objective.CROSS_ENTROPY, Objective.MIXTURE)):
-        raise WrongUse("--targets and an --objective of hinge or absolute need each other.")
-    if targets is not None and valid is None:
-        raise WrongUse("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     with guarded():
         from nncomp.cli.fetched import written_here
-        from nncomp.cli.train_command import parse_time
+        from nncomp.cli.train_command import asked, parse_time
         from nncomp.cli.train_command import train as command
-        from nncomp.training.wanted import Training
+        from nncomp.training.wanted import check_output, work_folder
 
-        folder = work or Path(out.rpartition("/")[2] if "://" in out else out).with_suffix(".work")
+        training = asked(
+            shape=shape,
+            seconds=parse_time(time),
+            tokens=tokens,
+            valid=valid,
+            init=init,
+            lanes=lanes,
+            threads=threads,
+            seed=seed,
+            objective=objective.value,
+            targets=targets,
+            code=code,
+        )
         with written_here(out) as path:
-            training = Training(
-                shape=shape,
-                seconds=parse_time(time),
-                tokens=tokens,
-                valid=valid,
-                init=init,
-                lanes=lanes,
-                threads=threads,
-                seed=seed,
-                objective=objective.value,
-                targets=targets,
-                code=code,
-            )
+            check_output(path)
+            folder = work_folder(Path(path.name) if "://" in out else path, work)
             command(data, path, folder, training, plot)
 
 

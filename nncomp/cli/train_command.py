@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nncomp.cli.failures import say
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
-from nncomp.training.wanted import Training, check_output, check_writable, plan_of, require_torch
+from nncomp.training.wanted import Training, check_writable, plan_of, require_torch
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -28,10 +30,17 @@ def parse_time(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def asked(**values: Any) -> Training:
+    """Return what the options ask for. Raises WrongUse for values that are not possible."""
+    try:
+        return Training(**values)
+    except DataError as error:
+        raise WrongUse(str(error)) from None
+
+
 def train(data: str, out: Path, folder: Path, training: Training, plot: str | None) -> None:
     """Train a model and write its file. `folder` is the work folder. Of several processes that torchrun started, only the
     first one writes."""
-    check_output(out)
     _check_plot(plot)
     require_torch()
     from nncomp.cli.fetched import model_path
@@ -41,7 +50,7 @@ def train(data: str, out: Path, folder: Path, training: Training, plot: str | No
     from nncomp.training.whole_run import train as run
 
     use_threads(training.threads)
-    training = replace(training, init=None if training.init is None else model_path(training.init))
+    training = replace(training, init=None if training.init is None else model_path(os.fspath(training.init)))
     plan = plan_of(data, folder, training, shlex.join(["nncomp", *sys.argv[1:]]))
     processes = join_processes()
     with Display(plan.config, is_silent=not processes.is_first) as display:

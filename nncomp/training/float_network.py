@@ -11,7 +11,7 @@ one over V. Knows nothing of files, tokenizers or coding; `nncomp.training.expor
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -22,37 +22,7 @@ from nncomp.training import fused
 from nncomp.training.fake_int8 import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
 from nncomp.training.float_code_tables import CodeTables
 from nncomp.training.recurrence import recur
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """The sizes of a network; stored with the weights."""
-
-    vocab_size: int = 8192
-    group_count: int = 128
-    width: int = 256
-    layer_count: int = 4
-    state_width: int = 256
-    mlp_width: int = 1024
-    group_mlp_width: int = 512
-    start_token: int = 0
-    code_dimensions: int = 0  # 0: a network without a code
-    code_levels: int = 0  # values of a digit of the code
-
-    @property
-    def group_size(self) -> int:
-        return self.vocab_size // self.group_count
-
-    def to_json(self) -> dict[str, int]:
-        """Return the sizes; those of a code only if there is one."""
-        return {name: size for name, size in asdict(self).items() if size or not name.startswith("code_")}
-
-
-SHAPES = {
-    "fast": NetworkShape(width=128, layer_count=3, state_width=192, mlp_width=512, group_mlp_width=256),
-    "default": NetworkShape(),
-    "large": NetworkShape(layer_count=6),
-}  # "fast" and "default" are those of the models with these names
+from nncomp.training.shapes import NetworkShape as NetworkShape
 
 State = list[tuple[Tensor, Tensor]]  # per layer: h_LE float32, the normalised input of the step before, y_LD
 

@@ -22,30 +22,10 @@ import torch
 from torch import Tensor
 
 from nncomp.errors import DataError
-from nncomp.network.model import MAX_LAYERS, MAX_WIDTH, Model
-from nncomp.training.float_network import SHAPES, FloatNetwork, Layer, NetworkShape, load_config
+from nncomp.network.model import Model
+from nncomp.training.float_network import FloatNetwork, Layer, NetworkShape, load_config
 from nncomp.training.restore import restore
-
-SIZES = "width", "layer_count", "state_width", "mlp_width", "group_mlp_width"  # that can grow
-
-
-def named_shape(text: str) -> NetworkShape:
-    """Return the shape that a name and sizes say. Raises DataError for another name, or a size that no network has.
-
-    >>> named_shape("large,mlp_width=1536").to_json()["mlp_width"]
-    1536
-    """
-    name, *changes = text.split(",")
-    if name not in SHAPES:
-        raise DataError(f"There is no shape {name!r}: shapes are {', '.join(SHAPES)}.")
-    sizes = {}
-    for change in changes:
-        size, _, number = change.partition("=")
-        most = MAX_LAYERS if size == "layer_count" else MAX_WIDTH
-        if size not in SIZES or not number.isdecimal() or not 0 < int(number) <= most:
-            raise DataError(f"{change!r} is no size of a network: write it like {SIZES[0]}=384; sizes are {', '.join(SIZES)}.")
-        sizes[size] = int(number)
-    return replace(SHAPES[name], **sizes)
+from nncomp.training.shapes import SIZES
 
 
 def grown_shape(sizes: dict[str, int], wanted: NetworkShape) -> NetworkShape:

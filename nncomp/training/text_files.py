@@ -35,11 +35,18 @@ class Document:
     text: bytes
 
 
+def check_location(location: str) -> None:
+    """Raise DataError for an empty name of a text: it would be the current folder."""
+    if not location:
+        raise DataError("The name of the text is empty: give a file, a folder or a glob pattern.")
+
+
 def find_files(location: str) -> tuple[list[str], str | None]:
     """Return the sorted paths of the files at a location, and the path of an index of documents among them.
 
-    Raises DataError for a location that cannot be listed.
+    Raises DataError for a location that is empty or cannot be listed.
     """
+    check_location(location)
     try:
         import fsspec
 
