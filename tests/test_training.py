@@ -327,10 +327,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     trainer = Trainer(new_network(SHAPE, 0), TrainingConfig(time_s=1, lanes=4, steps=16), np.zeros(400, np.uint16), path)
     trainer.save()
     data = path.read_bytes()
-    for damaged in (b"", b"not a checkpoint", data[: len(data) // 2]):
+    parts = dict.fromkeys(trainer.document(), 0)
+    saved, documents = [], list[object]([[1], {"config": {}}, parts, trainer.document() | {"network": {}}])
+    for document in documents:
+        torch.save(document, path)
+        saved.append(path.read_bytes())
+    for damaged in (b"", b"not a checkpoint", b"PK\3\4", data[: len(data) // 2], data[:-9], *saved):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match="is not a checkpoint"):
+        with pytest.raises(DataError, match=r"^\S*c\.pt is not a checkpoint of this version, or damaged; remove it [^()]*\.$"):
             trainer.restore()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"c\.pt cannot be read: Is a directory"):
+        trainer.restore()
 
 
 def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:

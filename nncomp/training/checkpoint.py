@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -34,11 +33,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the document of a checkpoint; raises DataError for one that is damaged or of another version."""
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-        if not document.keys() >= _PARTS:
-            raise ValueError("parts of it are missing")
-    except (OSError, RuntimeError, ValueError, AttributeError, UnpicklingError, EOFError) as error:
-        raise DataError(
-            f"{path} is not a checkpoint of this version ({error}); remove it to start anew, or give another --work."
-        ) from error
+        has_all = document.keys() >= _PARTS
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # of any kind: what torch, zipfile and pickle raise for other bytes is in no list
+        raise no_checkpoint(path) from error
+    if not has_all:
+        raise no_checkpoint(path)
     result: dict[str, Any] = document
     return result
+
+
+def no_checkpoint(path: Path) -> DataError:
+    """Return the error for a file that holds something else."""
+    return DataError(f"{path} is not a checkpoint of this version, or damaged; remove it to start anew, or give another --work.")

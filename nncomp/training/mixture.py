@@ -31,6 +31,7 @@ from nncomp.network.vocabulary import Vocabulary
 from nncomp.range_coder import PROBABILITY_ONE
 from nncomp.stream.workers import run_in_order
 from nncomp.training.mixing_start import first_values
+from nncomp.training.prepared_text import read_array
 
 BLOCK_BYTES = 200_000  # neighbouring documents are predicted together, like one file
 _LEARNED_FROM = 1_500_000  # bytes of the text that the start values of mixing are learned on
@@ -124,8 +125,8 @@ def known_losses(
     Raises DataError when the file cannot be written.
     """
     path, temporary = folder / "mixing.npy", folder / "mixing.part.npy"
-    with suppress(OSError, ValueError):
-        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    with suppress(OSError, DataError):
+        found: NDArray[np.float32] = read_array(path, np.float32)
         if len(found) == len(ids):
             return found
     try:

@@ -6,15 +6,19 @@ A file is complete under its name or absent. A later run finds the files and use
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomp.errors import DataError
+from nncomp.errors import DataError, ModelError
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
 from nncomp.training.corpus import Corpus
 from nncomp.training.text_files import Report
+
+Value = TypeVar("Value")
 
 _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 
@@ -22,6 +26,32 @@ _SAMPLE_BYTES = 24_000_000  # of text to learn the tokens from
 def vocabulary_to_json(vocabulary: Vocabulary) -> str:
     """Return a document that `vocabulary_from_json` reads: tokens in hexadecimal, merges as pairs of ids."""
     return json.dumps({"tokens": [token.hex() for token in vocabulary.tokens], "merges": vocabulary.merges})
+
+
+def read_array(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
+    """Return the numbers of a .npy file, on disk. Raises DataError for a file of others, and OSError if there is none."""
+    try:
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+        is_right = array.dtype == dtype and array.ndim == 1
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: NumPy reads the head of the file as Python
+        raise _damaged(path) from error
+    if not is_right:
+        raise _damaged(path)
+    return array
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path} is damaged; remove it, and it is made anew, or give another --work.")
+
+
+def _read_json(path: Path, kind: Callable[[str], Value]) -> Value:
+    """Return what `kind` makes of a file's text. Raises DataError for a damaged file, and OSError if there is none."""
+    try:
+        return kind(path.read_text())
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, ModelError) as error:
+        raise DataError(f"{path} is damaged; remove {path.parent} to start anew, or give another --work.") from error
 
 
 def vocabulary_from_json(text: str) -> Vocabulary:
@@ -41,11 +71,13 @@ def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, re
         "documents": len(corpus),
         "bytes": corpus.total_bytes,
         "documents_sha256": corpus.fingerprint(),
-    } | ({"joined_bytes": joined_bytes} if joined_bytes else {})
+    } | {name: number for name, number in (("joined_bytes", joined_bytes), ("seed", seed)) if number}
     try:
-        if belongs.exists() and json.loads(belongs.read_text()) != text:
+        if belongs.exists() and _read_json(belongs, json.loads) != text:
             if (folder / "checkpoint.pt").exists():
-                raise DataError(f"{folder} belongs to a training on other text, or by another objective; give another --work.")
+                raise DataError(
+                    f"{folder} belongs to a training on other text, or by another objective or --seed; give another --work."
+                )
             for path in (tokens, ids, ends):  # no training began
                 path.unlink(missing_ok=True)
         if not tokens.exists():
@@ -53,7 +85,7 @@ def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, re
                 report(f"learning {known:,} tokens")
                 known = train_vocabulary(corpus.sample(_SAMPLE_BYTES, 0), known)
             tokens.write_text(vocabulary_to_json(known))
-        vocabulary = vocabulary_from_json(tokens.read_text())
+        vocabulary = _read_json(tokens, vocabulary_from_json)
         if isinstance(known, Vocabulary) and known.tokens != vocabulary.tokens:
             raise DataError(f"{folder} belongs to a training with other tokens; remove it, or give another --work.")
         if not (ids.exists() and ends.exists()):
@@ -67,10 +99,10 @@ def prepare(corpus: Corpus, folder: Path, known: Vocabulary | int, seed: int, re
 def read_prepared(folder: Path) -> tuple[Vocabulary, NDArray[np.uint16], NDArray[np.int64]]:
     """Return the vocabulary, the tokens (on disk) and the ends of the pieces from a run's folder.
 
-    Raises DataError when they are absent, for example if processes on several machines do not share the folder.
+    Raises DataError when one is damaged, or absent, for example if processes on several machines do not share the folder.
     """
     try:
-        vocabulary = vocabulary_from_json((folder / "tokens.json").read_text())
-        return vocabulary, np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "ends.npy")
-    except (OSError, ValueError) as error:
+        vocabulary = _read_json(folder / "tokens.json", vocabulary_from_json)
+        return vocabulary, read_array(folder / "ids.npy", np.uint16), read_array(folder / "ends.npy", np.int64)
+    except OSError as error:
         raise DataError(f"{folder} cannot be read ({error}); give a --work that all machines see, or remove it.") from error

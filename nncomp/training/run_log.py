@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -27,16 +28,14 @@ def line_of(row: Row, config: TrainingConfig) -> str:
 
 
 def read_log(folder: Path, last_step: float = float("inf")) -> list[Row]:
-    """Return the rows of a run up to a step. A line that was cut off is left out."""
+    """Return the rows of a run up to a step. A line that is no row, or was cut off, is left out."""
     rows: list[Row] = []
     path = folder / "log.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
             row = json.loads(line)
-        except ValueError:
-            continue
-        if row["step"] <= last_step:
-            rows.append(row)
+            if row["step"] <= last_step:
+                rows.append(row)
     return rows
 
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from nncomp.errors import DataError
 from nncomp.training.captured import Captured
-from nncomp.training.checkpoint import read_checkpoint, write_checkpoint
+from nncomp.training.checkpoint import no_checkpoint, read_checkpoint, write_checkpoint
 from nncomp.training.float_network import FloatNetwork, State, load_config
 from nncomp.training.lanes import Streams, lane_streams, rows_of
 from nncomp.training.objectives import CROSS_ENTROPY, distance
@@ -344,7 +344,11 @@ class Trainer:
 
         Raises DataError for a checkpoint of another configuration or one that cannot be read.
         """
-        self.go_on_from(read_checkpoint(self.checkpoint))
+        document = read_checkpoint(self.checkpoint)
+        try:
+            self.go_on_from(document)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:  # its parts are none of a run
+            raise no_checkpoint(self.checkpoint) from error
 
     def go_on_from(self, document: dict[str, Any]) -> None:
         """Take over a checkpoint's content, as `document` returns it."""
