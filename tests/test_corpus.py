@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "b.txt.gz").write_bytes(gzip.compress(TEXT[9000:15000]))
     (folder / "c.txt").write_bytes(b"")
     (folder / "d.txt").write_bytes(TEXT[15000:15100])
-    rows = [(4000, 3000), (0, 1000), (1000, 2500), (5900, 5000), (6000, 10)]
+    rows = [(4000, 2000), (0, 1000), (1000, 2500), (5900, 100), (6000, 0)]
     index = "file\toffset\tbytes\tmore\n" + "".join(f"b.txt\t{begin}\t{size}\tx\n" for begin, size in rows)
     (folder / "documents.tsv").write_text(index)
     return folder
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def test_tokens_on_disk_are_those_in_memory(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_files, "PIECE_BYTES", 700)
     corpus, documents = find_corpus(str(folder)), read_documents(str(folder))
-    assert [len(d.text) for d in documents] == [9000, 2000, 1000, 2500, 100, 100], "cut where the file ends, empty ones left out"
+    assert [len(d.text) for d in documents] == [9000, 2000, 1000, 2500, 100, 100], "empty ones left out"
     assert [d.name for d in documents] == ["a.txt", *["b.txt"] * 4, "d.txt"] and len(corpus) == 6
     pieces = encode_pieces(documents, small_vocabulary(), 3)
     corpus.write_tokens(small_vocabulary(), 3, tmp_path / "ids.npy", tmp_path / "ends.npy")
@@ -98,3 +98,26 @@ def test_an_index_that_is_none_is_named(folder: Path) -> None:
         (folder / "documents.tsv").write_text(f"file\toffset\tbytes\nb.txt\t0\t5\n{line}\n")
         with pytest.raises(DataError, match="line 3 is not a file"):
             find_corpus(str(folder))
+    for row, said in (
+        ("e.txt\t0\t5", r"documents\.tsv: line 3 is of e\.txt, and there is no such file\."),
+        ("b.txt\t5999\t2", r"documents\.tsv: line 3 ends at byte 6,001 of .*b\.txt\.gz, which has 6,000 bytes\."),
+        ("b.txt\t7000\t0", "line 3 ends at byte 7,000 of"),
+    ):
+        (folder / "documents.tsv").write_text(f"file\toffset\tbytes\nb.txt\t0\t5\n{row}\n")
+        with pytest.raises(DataError, match=said):
+            find_corpus(str(folder))
+
+
+def test_why_there_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "zero.txt").write_bytes(b"")
+    (tmp_path / "zeros").write_bytes(bytes(100))
+    for name, said in (
+        ("absent", "no file is there. Give a file, a folder or a glob pattern."),
+        ("zero.txt", "the file is empty."),
+        ("zeros", f"{tmp_path}/zeros is not text: it has NUL bytes."),
+        ("", "of 2 files, 1 cannot be used, and the others are empty."),
+        ("*.txt", "the file is empty."),
+    ):
+        with pytest.raises(DataError) as caught:
+            find_corpus(str(tmp_path / name))
+        assert str(caught.value) == f"There is no training text at {tmp_path / name}: {said}"

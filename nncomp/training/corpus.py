@@ -1,6 +1,6 @@
 """A corpus that may be larger than memory: where the documents are, and how they are read piece by piece.
 
-Every file is one document, unless its folder has a `documents.tsv`, with a row (file, offset, bytes, ...) for each document.
+Every file is one document, unless a `documents.tsv` beside it has rows (file, offset, bytes, ...) for documents in it.
 All files are read once for sizes and SHA-256, and again for each use of the text. At most a piece of 400,000 bytes is in
 memory at a time. Files that cannot be read or are not text are left out and named. Knows nothing of networks.
 """
@@ -29,6 +29,7 @@ _READ_BYTES = 1 << 20
 
 Span = tuple[int, int, int]  # the number of a document, where in it, how many bytes
 Place = tuple[int, int, bytes]  # of a document in its file: offset, size, SHA-256
+Row = tuple[int, int, int]  # of an index: the number of its line, offset and size of a document
 
 
 @dataclass(frozen=True)
@@ -207,48 +208,66 @@ def _changed(path: str) -> DataError:
 def find_corpus(location: str, report: Report = lambda line: None) -> Corpus:
     """Return the documents of a file, a folder or a glob pattern, in a fixed order; `report` gets a line for each file left out.
 
-    Raises DataError when there is no text.
+    Raises DataError when there is no text, and for a row of an index that is of no file, or of more than the file has.
     """
     paths, index = find_files(location)
-    rows = _read_index(index) if index else {}
+    rows = _read_index(index, paths) if index else {}
     places, digests = array("q"), bytearray()
-    left_out = 0
+    left_out: list[DataError] = []
     for number, path in enumerate(paths):
         try:
             found = _documents_in(path, rows.get(plain_name(path)))
+        except _WrongRowError as error:
+            raise DataError(f"{index}: {error}") from None
         except DataError as error:
-            left_out += 1
+            left_out.append(error)
             report(f"left out: {error}")
             continue
         for offset, size, digest in found:
             places.extend((number, offset, size))
             digests += digest
     if left_out:
-        report(f"{left_out} of {len(paths)} files left out")
+        report(f"{len(left_out)} of {len(paths)} files left out")
     if not places:
-        raise DataError(f"There is no training text at {location}: give a file, a folder or a glob pattern.")
+        raise DataError(f"There is no training text at {location}: {_why_none(len(paths), left_out)}")
     files, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
     return Corpus(tuple(paths), files, offsets, sizes, np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32))
 
 
-def _read_index(path: str) -> dict[str, list[tuple[int, int]]]:
-    """Return the rows of an index of documents by file: (offset, size)."""
-    rows: dict[str, list[tuple[int, int]]] = {}
+def _why_none(files: int, left_out: list[DataError]) -> str:
+    """Return why there is no text in so many files, some of which were left out for these reasons."""
+    if not files:
+        return "no file is there. Give a file, a folder or a glob pattern."
+    if files == 1:
+        return str(left_out[0]) if left_out else "the file is empty."
+    return f"of {files} files, {len(left_out)} cannot be used, and the others are empty."
+
+
+def _read_index(path: str, paths: list[str]) -> dict[str, list[Row]]:
+    """Return the rows of an index of documents by file; each must be of one of the files at these paths."""
+    rows: dict[str, list[Row]] = {}
+    names = {plain_name(each) for each in paths}
     with readable(path) as file:
         lines = file.read().decode(errors="replace").splitlines()
     for number, line in enumerate(lines[1:], 2):
         try:
             name, offset, size, *_ = line.split("\t")
-            row = int(offset), int(size)
+            row = number, int(offset), int(size)
             if min(row) < 0:
                 raise ValueError
         except ValueError:
             raise DataError(f"{path}: line {number} is not a file, an offset and a size, with tabs between them.") from None
+        if name not in names:
+            raise DataError(f"{path}: line {number} is of {name}, and there is no such file.")
         rows.setdefault(name, []).append(row)
     return rows
 
 
-def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Place]:
+class _WrongRowError(DataError):
+    """A row of an index says what its file does not have."""
+
+
+def _documents_in(path: str, rows: list[Row] | None) -> list[Place]:
     """Return the documents of a file: those in the rows of the index, else the whole file. Raises DataError for a binary file."""
     whole, total, zeros = hashlib.sha256(), 0, 0
     with readable(path) as file:
@@ -263,8 +282,10 @@ def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Place]:
         return [(0, total, whole.digest())] if total else []
     found: list[Place] = []
     with readable(path) as file:
-        for offset, size in rows:
-            sha, left = hashlib.sha256(), min(size, total - offset)
+        for line, offset, size in rows:
+            if offset + size > total:
+                raise _WrongRowError(f"line {line} ends at byte {offset + size:,} of {path}, which has {total:,} bytes.")
+            sha, left = hashlib.sha256(), size
             if file.tell() != offset:
                 file.seek(offset)
             while left > 0:
@@ -273,6 +294,6 @@ def _documents_in(path: str, rows: list[tuple[int, int]] | None) -> list[Place]:
                 left -= len(text)
                 if not text:
                     raise _changed(path)
-            if min(size, total - offset) > 0:
-                found.append((offset, min(size, total - offset), sha.digest()))
+            if size:
+                found.append((offset, size, sha.digest()))
     return found
