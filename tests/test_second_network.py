@@ -151,6 +151,26 @@ def test_a_model_that_grows_from_it_is_whole(tmp_path: Path) -> None:
     assert [open_model(name).can_be_base for name in ("default", "fast", "max")] == [True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["assemble", "odd", "new", "text"], "There is no model odd: give a name"),
+        (["assemble", "m.safetensors", "new", "absent"], "There is no training text at absent: no file is there"),
+        (["assemble", "m.safetensors", "no/new", "text"], "There is no folder no to write new to."),
+        (["code_table", "m.safetensors", ".", "text"], ". is a folder; give the name of a file to write."),
+        (["code_table", "odd", "new", "text"], "There is no model odd: give a name"),
+        (["count_ngrams", "odd", "new", "text"], "There is no model odd: give a name"),
+    ],
+)
+def test_a_wrong_name_is_a_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """Of each command `python -m nncomp.training.NAME`, with exit status 1, and before any work."""
+    (tmp_path / "text").write_bytes(TEXT)
+    save_model(small_model(), tmp_path / "m.safetensors")
+    command = [sys.executable, "-m", f"nncomp.training.{arguments[0]}", *arguments[1:]]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False)
+    assert result.returncode == 1 and result.stderr.startswith(said) and result.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(not shipped_path("max").is_file(), reason="no shipped model")
 def test_the_command(tmp_path: Path) -> None:
     """The same start values as from Python, learned on both networks. A second model that no reader would find is refused."""

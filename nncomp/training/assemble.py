@@ -23,8 +23,10 @@ from nncomp.format.numbers import OWN_MODEL
 from nncomp.network.model import Model, read_model, save_model
 from nncomp.network.ngram_file import NgramTable, parse_ngrams
 from nncomp.network.registry import open_model
+from nncomp.training import command
 from nncomp.training.corpus import Corpus, find_corpus, together
 from nncomp.training.mixing_start import learn_start_values, values_anew
+from nncomp.training.wanted import check_writable
 
 
 def assembled(model: Model, ngrams: NgramTable | None, second: Model | None, corpus: Corpus, total_bytes: int) -> Model:
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--second", help="the name of a model, of the same tokens")
     parser.add_argument("--mb", type=float, default=8.0, help="millions of bytes of text that start values are learned on")
     asked = parser.parse_args()
+    check_writable(asked.out)
     file, other = open_model(asked.model), open_model(asked.second) if asked.second else None
     if other is not None and other.model_id == OWN_MODEL:
         sys.exit(f"{other.path} does not come with nncomp, so no reader would find it; give the name of a model.")
@@ -70,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -30,12 +30,14 @@ from torch import Tensor, nn
 from nncomp.network.code import FADE_SHIFT, STEPS_BITS, STEPS_MAX, CodeTable
 from nncomp.network.model import Model, read_model, save_model
 from nncomp.network.registry import open_model
+from nncomp.training import command
 from nncomp.training.code_encoder import with_encoder
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.float_network import FloatNetwork, Linear
 from nncomp.training.processes import use_threads
 from nncomp.training.restore import restore
 from nncomp.training.text_files import Report
+from nncomp.training.wanted import check_writable
 
 _NOTHING = -1  # in place of a token, after the end of a text
 _FEATURES = 2048  # classes of tokens that tell which texts are similar
@@ -216,15 +218,16 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=CodePlan.tokens, help="of a text")
     parser.add_argument("--seed", type=int, default=CodePlan.seed)
     asked = parser.parse_args()
+    check_writable(asked.out)
     use_threads(1)
     corpora = [find_corpus(text) for text in asked.text]
     plan = CodePlan(asked.codes, asked.steps, asked.seed, asked.texts, 7 * asked.tokens, asked.tokens)
     model = learn_codes(read_model(open_model(asked.model)), corpora, plan, lambda line: print(line, flush=True))
-    command = shlex.join(["python", "-m", "nncomp.training.code_table", *sys.argv[1:]])
-    made = {"command": command, "date": time.strftime("%Y-%m-%d"), "steps": plan.steps}
+    line = shlex.join(["python", "-m", "nncomp.training.code_table", *sys.argv[1:]])
+    made = {"command": line, "date": time.strftime("%Y-%m-%d"), "steps": plan.steps}
     digest = save_model(replace(model, record=model.record | {"codes": made}), asked.out)
     print(f"wrote {asked.out} (SHA-256 {digest})")
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

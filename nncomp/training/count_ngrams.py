@@ -33,6 +33,7 @@ from nncomp.network.ngram_file import save_ngrams
 from nncomp.network.registry import open_model
 from nncomp.network.surprisal import token_bits
 from nncomp.network.vocabulary import Vocabulary
+from nncomp.training import command
 from nncomp.training.corpus import Corpus, find_corpus
 from nncomp.training.held_out import counted, left_out
 from nncomp.training.text_files import Report
@@ -269,4 +270,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -85,9 +85,7 @@ def require_torch() -> None:
 
 def check_output(out: Path) -> None:
     """Raise DataError for a model file that could not be written after hours of training."""
-    if out.is_dir():
-        raise DataError(f"{out} is a folder; give the name of the model file to write.")
-    if out.exists():
+    if out.exists() and not out.is_dir():
         raise DataError(f"{out} exists already; remove it or give another name.")
     check_writable(out)
 
@@ -103,7 +101,9 @@ def work_folder(out: Path, given: Path | None) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Raise DataError if there is no folder for a file to write."""
+    """Raise DataError for a file to write that is a folder, or is to be in a folder that is none."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the name of a file to write.")
     if not path.parent.is_dir():
         raise DataError(f"There is no folder {path.parent} to write {path.name} to.")
 
