@@ -13,11 +13,11 @@ import torch
 
 from benchmarks.paper import float_encoder
 from benchmarks.paper.code_groups import NO_TARGET, GroupShape, chunk_of, draw_groups
-from benchmarks.paper.coded_trainer import CodedTrainer
+from benchmarks.paper.coded_network import CodedNetwork, coded
+from benchmarks.paper.coded_trainer import CodedConfig, CodedTrainer
 from benchmarks.paper.runner import Text, block_bits, new_small_encoder
 from nncomp.errors import DataError
-from nncomp.training.float_network import NetworkShape, new_network
-from nncomp.training.trainer import TrainingConfig
+from nncomp.training.shapes import NetworkShape
 from tests.topics import LANES, STEPS, ideal_bits, texts
 
 TINY = NetworkShape(256, 16, 48, 1, 64, 96, 48, start_token=10)
@@ -46,8 +46,9 @@ def test_a_code_earns_what_it_can(tmp_path: Path) -> None:
     that against the best there is without a code, which no causal model of a lane can be better than."""
     torch.set_num_threads(1)
     ids, ends, _ = texts(4000, 1)
-    network = new_network(replace(TINY, code_dimensions=4, code_levels=4), 0)
-    config = TrainingConfig(
+    torch.manual_seed(0)
+    network = CodedNetwork(coded(TINY, 4, 4))
+    config = CodedConfig(
         time_s=1, tokens=820_000, lanes=256, steps=STEPS, group_lanes=LANES, group_chunks=1, learning_rate=6e-3, warmup_steps=20,
         quantized_share=0.3,
     )  # fmt: skip
@@ -68,9 +69,10 @@ def test_a_code_earns_what_it_can(tmp_path: Path) -> None:
 
 def small_run(folder: Path, name: str, **changes: Any) -> CodedTrainer:
     ids, ends, _ = texts(200, 4)
-    sizes = {"width": 16, "state_width": 16, "mlp_width": 16, "group_mlp_width": 16, "code_dimensions": 3, "code_levels": 3}
-    decoder = new_network(replace(TINY, **sizes), 0)
-    config = TrainingConfig(
+    sizes = {"width": 16, "state_width": 16, "mlp_width": 16, "group_mlp_width": 16}
+    torch.manual_seed(0)
+    decoder = CodedNetwork(coded(replace(TINY, **sizes), 3, 3))
+    config = CodedConfig(
         time_s=1, tokens=110 * 64, lanes=8, steps=8, group_lanes=4, group_chunks=3, warmup_steps=5, quantized_share=0.5
     )
     return CodedTrainer(decoder, new_small_encoder(decoder, 0), replace(config, **changes), ids, ends, folder / name)
@@ -101,7 +103,7 @@ def test_every_part_learns(tmp_path: Path) -> None:
     """A few steps move the tables, the prior and the encoder; groups that are told no code do not."""
     for dropout, moves in ((0.0, True), (1.0, False)):
         trainer = small_run(tmp_path, f"c{dropout}", code_dropout=dropout, code_warmup=0.0, weight_decay=0.0, quantized_share=0.0)
-        assert trainer.encoder is not None and trainer.network.code is not None
+        assert trainer.encoder is not None and isinstance(trainer.network, CodedNetwork)
         parts = [*trainer.network.code.named_parameters(), *trainer.encoder.named_parameters()]
         before = [part.detach().clone() for _, part in parts]
         for _ in range(6):
@@ -118,7 +120,7 @@ def test_lanes_that_are_no_whole_groups_are_named(tmp_path: Path) -> None:
 def test_what_a_code_is_worth_is_charged(tmp_path: Path) -> None:
     trainer = small_run(tmp_path, "c")
     ids, ends, _ = texts(5, 5)
-    assert trainer.encoder is not None and trainer.network.code is not None
+    assert trainer.encoder is not None and isinstance(trainer.network, CodedNetwork)
     text = Text(ids, ends, len(ids))
     own, none = (block_bits(trainer.network, trainer.encoder, text, 4, code) for code in ("own", "none"))
     assert none.code.tolist() == [0] * 5 and own.code == pytest.approx(np.full(5, 3 * np.log2(3))), "an untrained prior"

@@ -5,13 +5,12 @@ That a code pays where it can: tests/test_code_training.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.paper import synthetic
+from benchmarks.paper.coded_network import CodedNetwork, coded
 from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, new_small_encoder
 from benchmarks.paper.sources import Letters, measure_letters
 from benchmarks.paper.tables import DOCUMENT, filled
@@ -85,7 +84,7 @@ def test_a_transformer_sees_what_was_before_and_not_what_comes() -> None:
 
 def test_rounding_learned_from_noise_sends_what_is_nearest() -> None:
     """In training the place moves by up to half a level and carries a gradient; what is sent does not move."""
-    model = FloatNetwork(replace(SHAPE, code_dimensions=3, code_levels=5))
+    model = CodedNetwork(coded(SHAPE, 3, 5))
     encoder = new_small_encoder(model, 0, NoisyEncoder)
     ids = torch.randint(SHAPE.vocab_size, (6, 40), generator=torch.Generator().manual_seed(0))
     for _ in range(50):

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.paper.coded_network import CodedNetwork, coded
+from benchmarks.paper.coded_trainer import CodedConfig
 from benchmarks.paper.float_encoder import Encoder
 from benchmarks.paper.runner import (
     Text,
@@ -32,7 +34,6 @@ from benchmarks.paper.runner import (
 from benchmarks.paper.transformer import Transformer
 from nncomp.network.vocabulary import Vocabulary
 from nncomp.training.float_network import FloatNetwork, NetworkShape
-from nncomp.training.trainer import TrainingConfig
 
 SHAPE = NetworkShape(
     vocab_size=1024, group_count=32, width=96, layer_count=2, state_width=128, mlp_width=256, group_mlp_width=128
@@ -53,9 +54,9 @@ def texts(train_folder: Path, valid_folder: Path) -> tuple[Text, Text, Text, Voc
     return tokens_of(learned, vocabulary), tokens_of(blocks, vocabulary), tokens_of(blocks[::4], vocabulary), vocabulary
 
 
-def config(tokens: int, seed: int) -> TrainingConfig:
+def config(tokens: int, seed: int) -> CodedConfig:
     """Return the configuration of all arms: in float, in groups."""
-    return TrainingConfig(
+    return CodedConfig(
         1e9, tokens, seed, LANES, STEPS, quantized_share=0, checkpoint_s=1e9, group_lanes=GROUP_LANES, group_chunks=GROUP_CHUNKS
     )
 
@@ -82,7 +83,7 @@ def make(arm: str, seed: int, start_token: int) -> tuple[FloatNetwork, Encoder |
     torch.manual_seed(seed)
     shape = replace(SHAPE, start_token=start_token)
     if arm == "coded":
-        network = FloatNetwork(replace(shape, **CODE))
+        network = CodedNetwork(coded(shape, **CODE))
         return network, new_small_encoder(network, seed)
     if arm == "transformer":  # as many parameters: the layers' products of 128 wide states go to the inner layer
         return Transformer(replace(shape, mlp_width=SHAPE.mlp_width + 64)), None

@@ -11,6 +11,7 @@ no place in a file. Knows nothing of the coder or the file format.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.paper.code_groups import NO_TARGET, GroupShape, chunk_of, draw_groups
+from benchmarks.paper.coded_network import CodedNetwork
 from benchmarks.paper.float_encoder import NO_TOKEN, Encoder, sample
 from nncomp.errors import DataError
 from nncomp.training.float_network import FloatNetwork, State
@@ -28,6 +30,16 @@ from nncomp.training.processes import autocast
 from nncomp.training.trainer import Trainer, TrainingConfig
 
 Groups = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class CodedConfig(TrainingConfig):
+    """What decides a run in groups: `group_lanes` lanes of one text share a code for `group_chunks` chunks of `steps` steps."""
+
+    group_lanes: int = 2
+    group_chunks: int = 8
+    code_dropout: float = 0.2  # share of the groups that get no code
+    code_warmup: float = 0.2  # share of the run in which the weight of the code's price rises from 0 to 1
 
 
 def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:
@@ -39,12 +51,11 @@ def read_groups(ids: NDArray[Any], groups: Groups) -> Tensor:
     return torch.from_numpy(read)
 
 
-def conditioned(network: FloatNetwork, choice_GCK: Tensor, told_G: Tensor, lanes: int) -> tuple[State, Tensor]:
+def conditioned(network: CodedNetwork, choice_GCK: Tensor, told_G: Tensor, lanes: int) -> tuple[State, Tensor]:
     """Return the initial states of `lanes` lanes of each group, and what is added to each step's input, shape (L, D).
 
     Both are zero where `told_G` is 0: such a group gets no code.
     """
-    assert network.code is not None
     row, states = network.code(choice_GCK * told_G[:, None, None])
     state = network.coded_state(states.repeat_interleave(lanes, 1))
     return state, row.repeat_interleave(lanes, 0)
@@ -54,12 +65,13 @@ class CodedTrainer(Trainer):
     """A run of a network together with its encoder; or of a network alone on the same groups, for comparison."""
 
     can_be_captured = False
+    config: CodedConfig
 
     def __init__(
         self,
         network: FloatNetwork,
         encoder: Encoder | None,
-        config: TrainingConfig,
+        config: CodedConfig,
         train_ids: NDArray[np.uint16],
         ends: NDArray[np.int64],
         checkpoint: Path,
@@ -91,7 +103,7 @@ class CodedTrainer(Trainer):
         known = (targets != NO_TARGET).sum(0).reshape(len(self.groups), lanes).sum(1)
         code_LD, price = None, torch.zeros((), device=device)
         start = network.initial_state(c.lanes)
-        if self.encoder is not None and network.code is not None:
+        if self.encoder is not None and isinstance(network, CodedNetwork):
             choice, told = self.encoder(read_groups(self.ids, self.groups).to(device)), self.told.to(device)
             start, code_LD = conditioned(network, choice, told, lanes)
             share = torch.from_numpy((known / np.array([tokens for _, tokens in self.groups])).astype(np.float32)).to(device)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.paper import architectures as setting
+from benchmarks.paper.coded_network import CodedNetwork, coded
 from benchmarks.paper.float_encoder import Encoder
 from benchmarks.paper.runner import (
     NoisyEncoder,
@@ -65,9 +66,12 @@ def trained(
 ) -> tuple[FloatNetwork, Encoder | None]:
     """Return a trained network, and its encoder if it has a code."""
     torch.manual_seed(seed)
-    shape = replace(setting.SHAPE, start_token=start_token, code_dimensions=dimensions, code_levels=values)
-    network = FloatNetwork(shape)
-    encoder = new_small_encoder(network, seed, kind) if dimensions else None
+    shape = replace(setting.SHAPE, start_token=start_token)
+    network, encoder = FloatNetwork(shape), None
+    if dimensions:
+        torch.manual_seed(seed)
+        network = CodedNetwork(coded(shape, dimensions, values))
+        encoder = new_small_encoder(network, seed, kind)
     config = replace(setting.config(tokens, seed), code_warmup=warmup)
     train(group_trainer(network, encoder, config, learned), 1, dict)
     return network, encoder

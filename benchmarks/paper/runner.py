@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.paper.code_groups import NO_TARGET, GroupShape, chunk_of
-from benchmarks.paper.coded_trainer import CodedTrainer, conditioned, read_groups
+from benchmarks.paper.coded_network import CodedNetwork, one_hot
+from benchmarks.paper.coded_trainer import CodedConfig, CodedTrainer, conditioned, read_groups
 from benchmarks.paper.float_encoder import Encoder, EncoderConfig, shares_of_values
 from nncomp.bench.measure import surroundings
 from nncomp.network.vocabulary import Vocabulary, train_vocabulary
-from nncomp.training.float_code_tables import one_hot
 from nncomp.training.float_network import FloatNetwork, State
-from nncomp.training.trainer import Trainer, TrainingConfig
+from nncomp.training.trainer import Trainer
 
 RESULTS = Path(__file__).parents[1] / "results"
 _FED = 1 << 15  # tokens through a network at a time, in a measurement
@@ -80,7 +80,7 @@ class NoisyEncoder(Encoder):
         return shares_of_values(moved.clamp(0, self.config.values - 1), self.config.values)
 
 
-def new_small_encoder(network: FloatNetwork, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
+def new_small_encoder(network: CodedNetwork, seed: int, kind: type[Encoder] = Encoder) -> Encoder:
     """Return an untrained encoder, small as the networks here, the same for the same seed."""
     torch.manual_seed(seed + 1)
     c = network.config
@@ -107,7 +107,7 @@ def train(trainer: Trainer, points: int, measure: Callable[[], dict[str, float]]
     return curve, cpu_s
 
 
-def group_trainer(network: FloatNetwork, encoder: Encoder | None, config: TrainingConfig, text: Text) -> CodedTrainer:
+def group_trainer(network: FloatNetwork, encoder: Encoder | None, config: CodedConfig, text: Text) -> CodedTrainer:
     """Return a training on groups of lanes, with a code or without. Its checkpoint goes to a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="nncomp-paper-"))
     return CodedTrainer(network, encoder, config, text.ids, text.ends, folder / "checkpoint.pt")
@@ -157,7 +157,7 @@ def block_bits(
             before = [(first - prefix, prefix) for first, _ in part]
             bits, state = _bits(network, text, before, GroupShape(1, 1, prefix), network.initial_state(len(part)), None)
             state = [(h.repeat_interleave(lanes, 0), y.repeat_interleave(lanes, 0)) for h, y in state]
-        if digits_GC is not None and network.code is not None:
+        if digits_GC is not None and isinstance(network, CodedNetwork):
             choice = one_hot(digits_GC[i : i + batch], network.config.code_levels)
             state, row = conditioned(network, choice, torch.ones(len(part)), lanes)
             code_bits.append(network.code.bits(choice).double().numpy())

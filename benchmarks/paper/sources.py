@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.paper import synthetic
+from benchmarks.paper.coded_network import CodedNetwork, coded
+from benchmarks.paper.coded_trainer import CodedConfig
 from benchmarks.paper.float_encoder import Encoder
 from benchmarks.paper.runner import NoisyEncoder, Text, block_bits, group_trainer, new_small_encoder, save
 from nncomp.entropy.estimate import EstimateTask
@@ -98,14 +100,16 @@ def measure_topics(
         texts.append(Text((drawn.ravel() + synthetic.FIRST_LETTER).astype(np.uint16), ends, drawn.size))
     figures["told"] = source.told_bits(topics, drawn).mean() + source.code_bits
     figures["untold"] = source.untold_bits(drawn, lanes).mean()
-    config = TrainingConfig(
+    config = CodedConfig(
         1e9, tokens, seed, 64, symbols // lanes, quantized_share=0, checkpoint_s=1e9, group_lanes=lanes, group_chunks=1
     )
     for name, kind in {"coded": Encoder, "noise": NoisyEncoder, "causal": None}.items():
         torch.manual_seed(seed)
-        code = {"code_dimensions": 4, "code_levels": 4} if kind else {}
-        network = FloatNetwork(NetworkShape(**(SHAPE.to_json() | code)))
-        encoder = new_small_encoder(network, seed, kind) if kind else None
+        network, encoder = FloatNetwork(SHAPE), None
+        if kind:
+            torch.manual_seed(seed)
+            network = CodedNetwork(coded(SHAPE, 4, 4))
+            encoder = new_small_encoder(network, seed, kind)
         list(group_trainer(network, encoder, config, texts[0]).run())
         figures[name] = block_bits(network, None, texts[1], lanes).net.mean()
         if encoder is not None:

@@ -20,7 +20,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training import fused
 from nncomp.training.fake_int8 import NORM_STEPS, fake_int8, fake_int8_rows, round_straight_through
-from nncomp.training.float_code_tables import CodeTables
 from nncomp.training.recurrence import recur
 from nncomp.training.shapes import NetworkShape as NetworkShape
 
@@ -140,10 +139,6 @@ class FloatNetwork(nn.Module):
         self.group_out = Linear(config.group_mlp_width, config.group_count, bias=True)
         self.group_quantizer = Quantizer()
         self.token_out = Linear(config.width, config.vocab_size, bias=True)
-        self.code: CodeTables | None = None
-        if config.code_dimensions:
-            shape = (config.code_dimensions, config.code_levels, config.width, config.layer_count, config.state_width)
-            self.code = CodeTables(*shape)
         self.quantized = False
         self.quantization = "off"
 
@@ -168,7 +163,7 @@ class FloatNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, Quantizer):
                 module.mode = mode
-            elif isinstance(module, (Linear, Layer, FloatNetwork, CodeTables)):
+            elif isinstance(module, (Linear, Layer, FloatNetwork)):
                 module.quantized = mode == "on"
 
     def initial_state(self, lanes: int) -> State:
@@ -179,7 +174,7 @@ class FloatNetwork(nn.Module):
         ]
 
     def coded_state(self, states_NLE: Tensor) -> State:
-        """Return the initial state of lanes with a code; `states_NLE` is what `CodeTables` gives for the code."""
+        """Return the initial state of lanes with a code; `states_NLE` is what the code says."""
         zero = self.initial_state(states_NLE.shape[1])
         return [(h, y) for h, (_, y) in zip(states_NLE, zero, strict=True)]
 

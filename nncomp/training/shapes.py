@@ -22,16 +22,14 @@ class NetworkShape:
     mlp_width: int = 1024
     group_mlp_width: int = 512
     start_token: int = 0
-    code_dimensions: int = 0  # 0: a network without a code
-    code_levels: int = 0  # values of a digit of the code
 
     @property
     def group_size(self) -> int:
         return self.vocab_size // self.group_count
 
     def to_json(self) -> dict[str, int]:
-        """Return the sizes; those of a code only if there is one."""
-        return {name: size for name, size in asdict(self).items() if size or not name.startswith("code_")}
+        """Return the sizes."""
+        return asdict(self)
 
 
 SHAPES = {

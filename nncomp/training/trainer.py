@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from nncomp.errors import DataError
 from nncomp.training.captured import Captured
 from nncomp.training.checkpoint import no_checkpoint, read_checkpoint, write_checkpoint
-from nncomp.training.float_network import FloatNetwork, State, load_config
+from nncomp.training.float_network import FloatNetwork, State
 from nncomp.training.lanes import Streams, lane_streams, rows_of
 from nncomp.training.objectives import CROSS_ENTROPY, distance
 from nncomp.training.processes import Processes, StoppedError, autocast
@@ -56,11 +56,6 @@ class TrainingConfig:
     checkpoint_s: float = 300.0
     objective: str = CROSS_ENTROPY  # see `nncomp.training.objectives`
     init: str = ""  # the SHA-256 of the model that the run goes on from, if there is one
-    # For a network with a code: `group_lanes` lanes of one text share a code for `group_chunks` chunks of `steps` steps.
-    group_lanes: int = 2
-    group_chunks: int = 8
-    code_dropout: float = 0.2  # share of the groups that get no code
-    code_warmup: float = 0.2  # share of the run in which the weight of the code's price rises from 0 to 1
 
     def share(self, elapsed_s: float, tokens: int) -> float:
         """Return how much of the run is done, 0 to 1."""
@@ -353,7 +348,7 @@ class Trainer:
     def go_on_from(self, document: dict[str, Any]) -> None:
         """Take over a checkpoint's content, as `document` returns it."""
         theirs, ours = document["training"], asdict(self.config)
-        if load_config(document["config"]) != self.network.config:
+        if document["config"] != self.network.config.to_json():
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         lanes = len(document["state"][0][0])
         if lanes != self.config.lanes:

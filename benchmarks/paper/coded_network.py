@@ -1,9 +1,9 @@
-"""The tables that turn a code into the network's initial states and inputs, and the price of a code.
+"""A network with a code: the tables that turn a code into its initial states and inputs, and the price of a code.
 
 A code has C digits, each of K values. Each value of each digit has a row in two tables. The sum of the digits' rows in the
 first table is added to the input of each step; the sum in the second table is the initial state of each layer. The prior gives
-each value a probability. A code costs -log2 of its probability, in the loss and in the file.
-Knows nothing of where a code comes from (`benchmarks.paper.float_encoder`).
+each value a probability. A code costs -log2 of its probability. For the experiments of docs/PAPER.md: such a code has no place in
+a file. Knows nothing of where a code comes from (`benchmarks.paper.float_encoder`).
 """
 
 # G groups (texts with a code each), C dimensions of the code (digits), K values of a digit, D width, N layers, E state width
@@ -11,15 +11,31 @@ Knows nothing of where a code comes from (`benchmarks.paper.float_encoder`).
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nncomp.training.fake_int8 import round_straight_through
+from nncomp.training.float_network import FloatNetwork
+from nncomp.training.shapes import NetworkShape
 
-CODE_STEPS = 1 << 12  # the integer model holds entries of the tables as multiples of 1 / 4096
+CODE_STEPS = 1 << 12  # with rounding, entries of the tables are multiples of 1 / 4096
 CODE_MAX = (1 << 15) - 1  # the largest multiple
+
+
+@dataclass(frozen=True)
+class CodedShape(NetworkShape):
+    """The sizes of a network with a code."""
+
+    code_dimensions: int = 0
+    code_levels: int = 0  # values of a digit of the code
+
+
+def coded(shape: NetworkShape, code_dimensions: int, code_levels: int) -> CodedShape:
+    """Return a shape with a code."""
+    return CodedShape(**asdict(shape), code_dimensions=code_dimensions, code_levels=code_levels)
 
 
 class CodeTables(nn.Module):
@@ -35,7 +51,7 @@ class CodeTables(nn.Module):
         self.quantized = False
 
     def effective(self, table: Tensor) -> Tensor:
-        """Return a table; once quantisation is on, rounded as in the integer model."""
+        """Return a table; once quantisation is on, rounded."""
         if not self.quantized:
             return table
         return round_straight_through(torch.clamp(table * CODE_STEPS, -CODE_MAX, CODE_MAX)) / CODE_STEPS
@@ -55,3 +71,17 @@ class CodeTables(nn.Module):
 def one_hot(digits_GC: Tensor, values: int) -> Tensor:
     """Return digits as `CodeTables` takes them, one-hot, shape (G, C, K) float32."""
     return F.one_hot(digits_GC, values).float()
+
+
+class CodedNetwork(FloatNetwork):
+    """A network with the tables of its code."""
+
+    config: CodedShape
+
+    def __init__(self, config: CodedShape) -> None:
+        super().__init__(config)
+        self.code = CodeTables(config.code_dimensions, config.code_levels, config.width, config.layer_count, config.state_width)
+
+    def set_quantization(self, mode: str) -> None:
+        super().set_quantization(mode)
+        self.code.quantized = mode == "on"
