@@ -348,7 +348,7 @@ class Trainer:
     def go_on_from(self, document: dict[str, Any]) -> None:
         """Take over a checkpoint's content, as `document` returns it."""
         theirs, ours = document["training"], asdict(self.config)
-        if document["config"] != self.network.config.to_json():
+        if dict(document["config"]) != self.network.config.to_json():
             raise DataError(f"{self.checkpoint} is a checkpoint of another configuration: {json.dumps(document['config'])}.")
         lanes = len(document["state"][0][0])
         if lanes != self.config.lanes:
