@@ -5,7 +5,7 @@ Translates them to `nncomp compress FILE` and so on. Knows nothing of what optio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from nncomp.blocks.levels import FIRST, LAST
 from nncomp.format.numbers import MAX_WINDOW_LOG2
@@ -74,19 +74,9 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
             rest.append([word, *(_next(remaining) if argument in VALUED else [])])
             after_level = len(rest) if argument.partition("=")[0] == "--level" else after_level
         elif len(argument) > 1 and argument[0] == "-":
-            letters, needs_value, is_number = "", False, False
-            for i, letter in enumerate(argument[1:], 1):
-                if letter in modes:
-                    command, is_number = modes[letter], False
-                    continue
-                if letter in _DIGITS:  # 19 is a number, and no level
-                    level, is_number, level_place = level * is_number + letter, True, after_level
-                    continue
-                letters, is_number = letters + letter, False
-                if letter in VALUED:  # the rest of the argument is its value
-                    letters += argument[i + 1 :]
-                    needs_value = i + 1 == len(argument)
-                    break
+            named, number, letters, needs_value = _group(argument, modes)
+            command = named or command
+            level, level_place = (number, after_level) if number else (level, level_place)
             words = [*([f"-{letters}"] if letters else []), *(_next(remaining) if needs_value else [])]
             rest += [words] if words else []
         else:
@@ -95,6 +85,27 @@ def spell_out(arguments: list[str], commands: Collection[str], is_terminal: bool
         rest.insert(level_place, ["--level", level])
     silent = set[str]() if is_named else _SILENT[command]
     return [command, *(word for words in rest for word in _told(words, silent))]
+
+
+def _group(argument: str, modes: Mapping[str, str]) -> tuple[str, str, str, bool]:
+    """Return what a group of short options says: the command and the level, "" for none; the other letters; and whether the next
+    argument is the value of the last of them.
+
+    >>> _group("-d9k", MODES), _group("-19T", MODES), _group("-T19", MODES)
+    (('decompress', '9', 'k', False), ('', '19', 'T', True), ('', '', 'T19', False))
+    """
+    command = level = letters = ""
+    is_number = False
+    for i, letter in enumerate(argument[1:], 1):
+        if letter in modes:
+            command, is_number = modes[letter], False
+        elif letter in _DIGITS:  # 19 is a number, and no level
+            level, is_number = level * is_number + letter, True
+        else:
+            letters, is_number = letters + letter, False
+            if letter in VALUED:  # the rest of the argument is its value
+                return command, level, letters + argument[i + 1 :], i + 1 == len(argument)
+    return command, level, letters, False
 
 
 def _told(words: list[str], silent: Collection[str]) -> list[str]:
