@@ -113,10 +113,19 @@ def compress(
         effort = replace(effort, block_bytes=inputs.parse_block_size(block_size)) if block_size is not None else effort
         is_verified = verify or is_removed
         options = Options(
-            target, force, quiet, verbose and not quiet, cores, is_verified, is_removed, memory=memory, effort=effort
+            target,
+            force,
+            quiet,
+            verbose and not quiet,
+            cores,
+            is_verified,
+            is_removed,
+            memory=memory,
+            effort=effort,
+            is_skipping=exclude_compressed,
+            places=_places(folder, inner, output_dir_flat),
+            reference=inputs.open_reference(reference),
         )
-        options = replace(options, places=_places(folder, inner, output_dir_flat), is_skipping=exclude_compressed)
-        options = replace(options, reference=inputs.open_reference(reference))
         chosen = model_choice.choose_model(model, level, device)
         if cluster:
             from nncomp.cli import cluster_command as far
@@ -196,9 +205,21 @@ def decompress(
         if recover and (part or is_removed):
             raise WrongUse("--recover cannot be used with --range or --rm.")
         memory = inputs.parse_memory(memory_limit)
-        options = Options(target, force, quiet, verbose and not quiet, cores, is_removed, is_removed, part, memory, recover)
-        options = replace(options, places=_places(folder, inner, output_dir_flat), is_sparse=sparse)
-        options = replace(options, reference=inputs.open_reference(reference))
+        options = Options(
+            target,
+            force,
+            quiet,
+            verbose and not quiet,
+            cores,
+            is_verified=is_removed,
+            is_removed=is_removed,
+            part=part,
+            memory=memory,
+            is_recovered=recover,
+            is_sparse=sparse,
+            places=_places(folder, inner, output_dir_flat),
+            reference=inputs.open_reference(reference),
+        )
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
@@ -236,8 +257,8 @@ def cat(
         if part and len(names) > 1:
             raise WrongUse(f"--range takes one FILE, and {len(names)} are given.")
         memory = inputs.parse_memory(memory_limit)
-        options = Options("-", False, quiet, verbose and not quiet, worker_count(workers), part=part, memory=memory)
-        options = replace(options, reference=inputs.open_reference(reference))
+        told, cores, known = verbose and not quiet, worker_count(workers), inputs.open_reference(reference)
+        options = Options("-", False, quiet, told, cores, part=part, memory=memory, reference=known)
         given = model_choice.given_models(model)
         listen(options)
         works.decompress_files(names, given, options)
@@ -268,8 +289,8 @@ def test(
         check(cluster, {}, {"--device": device, "--reference": reference} | _listed(lists))
         names = [] if cluster else [name for name, _ in inputs.expand(files, recursive, True, lists)]
         memory = inputs.parse_memory(memory_limit)
-        options = Options(None, False, quiet, verbose and not quiet, worker_count(workers), memory=memory)
-        options = replace(options, reference=inputs.open_reference(reference))
+        told, cores, known = verbose and not quiet, worker_count(workers), inputs.open_reference(reference)
+        options = Options(None, False, quiet, told, cores, memory=memory, reference=known)
         given = model_choice.given_models(model, device)
         if cluster:
             from nncomp.cli import cluster_command as far
