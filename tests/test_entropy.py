@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nncomp
 from nncomp import range_coder
-from nncomp.blocks import token_payload
+from nncomp.blocks import levels, token_payload
 from nncomp.blocks.codec import Codec
 from nncomp.blocks.lzma_payload import encode_lzma
 from nncomp.entropy import estimate, gap
 from nncomp.entropy.estimate import EstimateTask, open_network, rounded
-from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse
+from nncomp.entropy.gap import Analysis, BlockFigures, analyse, compress_and_analyse, strongest_model
 from nncomp.entropy.report import bits_along, document, tenths, unit_lines, visible
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
@@ -29,7 +30,7 @@ from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import save_model
-from nncomp.network.registry import ModelFile, default_model, find, open_model
+from nncomp.network.registry import ModelFile, find, open_model
 from nncomp.stream import pipeline, repeats
 from nncomp.stream.tasks import Coding
 from tests.conftest import ROOT
@@ -279,13 +280,22 @@ def test_the_workers_change_nothing(tiny: ModelFile, monkeypatch: pytest.MonkeyP
 
 
 def test_the_shipped_model_is_better_and_asked_too(tiny: ModelFile, english: bytes) -> None:
-    strongest = default_model()
+    strongest = strongest_model()
     assert strongest is not None
     data = english[:3000]
     analysis = compress_and_analyse(data, Coding(tiny), strongest, 0)
     check(analysis, analysis.file_bytes, data)
     assert analysis.estimates[0].model == strongest
     assert analysis.parts["kind"] > 0
+
+
+def test_the_bound_is_not_above_a_file_of_the_last_level(english: bytes) -> None:
+    """The command and `nncomp.estimate` ask the model of the last level, whatever level the text is compressed with."""
+    text = english[:30_000]
+    bound_bits = nncomp.estimate(text).bound_bits
+    assert bound_bits < 8 * len(nncomp.compress(text, level=levels.LAST))
+    given = compress_and_analyse(text, Coding(open_model("default")), open_model(levels.LEVELS[levels.LAST].model), 0)
+    assert bound_bits == given.bound_bits
 
 
 def test_damage_is_a_named_error(tiny: ModelFile) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
 from nncomp.format.numbers import MAGIC
-from nncomp.network.registry import default_model
 from nncomp.stream.tasks import Coding
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def estimate(data: Bytes, *, model: ModelName = OF_LEVEL, workers: int = 0, refe
 
     `data` is a text, which is compressed first, or the bytes of a .nnc file. `model`, `workers` and `reference`: see
     `nncomp.compress`; for a .nnc file `model` is the model of one's own that it was made with, and `reference` is that of the
-    file. Text is also estimated with the model `default`. Raises FormatError for a .nnc file that is damaged, ModelError if a
+    file. Text is also estimated with the model of level 9. Raises FormatError for a .nnc file that is damaged, ModelError if a
     model is missing, NoReferenceError if the reference is, and DataError if the reference cannot be read.
 
     >>> import nncomp
@@ -70,14 +69,14 @@ def estimate(data: Bytes, *, model: ModelName = OF_LEVEL, workers: int = 0, refe
     """
     import numpy as np
 
-    from nncomp.entropy.gap import analyse, compress_and_analyse
+    from nncomp.entropy.gap import analyse, compress_and_analyse, strongest_model
 
     text = bytes(memoryview(data).cast("B"))
     if text.startswith(MAGIC):
-        analysis = analyse(text, find_with(model, reference), default_model(), workers)
+        analysis = analyse(text, find_with(model, reference), strongest_model(), workers)
     else:
         coding = Coding(*to_write_with(model, None), opened_reference(reference))
-        analysis = compress_and_analyse(text, coding, default_model(), workers)
+        analysis = compress_and_analyse(text, coding, strongest_model(), workers)
     pieces = analysis.estimates
     sizes = np.concatenate([np.zeros(0, np.int64), *(each.sizes for each in pieces)])
     return Estimate(

@@ -18,7 +18,6 @@ from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import check_reference_stays
 from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
-from nncomp.network.registry import default_model
 from nncomp.stream.tasks import Coding, finder
 
 if TYPE_CHECKING:
@@ -74,15 +73,15 @@ def _check_names(wanted: Wanted, reference: Reference | None) -> None:
 
 
 def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Analysis:
-    from nncomp.entropy.gap import analyse, compress_and_analyse
+    from nncomp.entropy.gap import analyse, compress_and_analyse, strongest_model
 
     is_packed = name.endswith(SUFFIX) or data.startswith(MAGIC)
     with Bar(name, None, options.is_quiet) as bar:
         if is_packed:
             find_model = finder(given_models(model), options.reference)
-            return analyse(data, find_model, default_model(), options.workers, bar.update_of)
+            return analyse(data, find_model, strongest_model(), options.workers, bar.update_of)
         coding = Coding(choose_model(model), reference=options.reference)
-        return compress_and_analyse(data, coding, default_model(), options.workers, bar.update_of)
+        return compress_and_analyse(data, coding, strongest_model(), options.workers, bar.update_of)
 
 
 def _write(name: str, analysis: Analysis, wanted: Wanted, sinks: dict[str, Sink], options: Options) -> None:

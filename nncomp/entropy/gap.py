@@ -25,6 +25,7 @@ from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from nncomp.blocks import levels
 from nncomp.blocks.codec import Codec, decode_list, verify_block
 from nncomp.entropy.estimate import (
     CODE_BITS,
@@ -40,7 +41,7 @@ from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import HEAD_SIZES, BytesHead, TokensHead
-from nncomp.network.registry import ModelFile
+from nncomp.network.registry import ModelFile, installed_model
 from nncomp.stream import pipeline
 from nncomp.stream.tasks import Coding, Finder, FindModel, decode_task
 from nncomp.stream.workers import FEW_BYTES, Sized, run_in_order
@@ -192,6 +193,11 @@ class Analysis:
         told = ", with a code" if any(estimate.code for estimate in self.estimates) else ""
         told += ", knowing the reference" if any(estimate.primer for estimate in self.estimates) else ""
         return " and ".join(kinds[kind] for kind in sorted(found, reverse=True)) + ", one lane" + told + pieces
+
+
+def strongest_model() -> ModelFile | None:
+    """Return the strongest model that comes with nncomp, that of the last level, or None when it is not installed."""
+    return installed_model(levels.level(levels.LAST).model)
 
 
 _SUMS = "best_bits", "own_bits", "untold_bits", "coded_bits", "stream_bits"
