@@ -167,9 +167,34 @@ def test_the_web_is_for_reading(run: Run, tmp_path: Path, english: bytes) -> Non
     assert missing.returncode == 1 and b"there is no such object" in missing.stderr
 
 
+def test_a_server_that_is_not_there_is_no_missing_object(run: Run, tmp_path: Path) -> None:
+    """Nor is one that fails. A model is named: it is not the file that is compressed."""
+    (tmp_path / "text").write_bytes(b"text")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/m.nnc"
+        broken = run("list", url)
+        server.shutdown()
+    unreached = run("list", url)  # nobody listens there now
+    model = run("compress", "--model", url, "text")
+    assert [each.returncode for each in (broken, unreached, model)] == [1, 1, 1]
+    said = "The file cannot be read: the server"
+    assert broken.stderr.decode() == f"nncomp: {url}: {said} answers 500 Internal Server Error.\n"
+    assert unreached.stderr.decode() == f"nncomp: {url}: {said} cannot be reached (Connection refused).\n"
+    assert model.stderr.decode() == f"nncomp: The model {url}: {said} cannot be reached (Connection refused).\n"
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
+
+
+class _Broken(_Quiet):
+    def do_GET(self) -> None:
+        self.send_error(500)
+
+    def do_HEAD(self) -> None:
+        self.send_error(500)
 
 
 @pytest.mark.parametrize("name", ["s3fs", "fsspec"])

@@ -66,8 +66,11 @@ def written_here(name: str) -> Iterator[Path]:
 
 
 def _read(name: str) -> bytes:
-    with storage.open_read(name) as (stream, _):
-        data = stream.read(MAX_BYTES + 1)
+    try:
+        with storage.open_read(name) as (stream, _):
+            data = stream.read(MAX_BYTES + 1)
+    except DataError as error:
+        raise ModelError(f"The model {name}: {error}") from error
     if len(data) > MAX_BYTES:
         raise ModelError(f"The model {name} has more than {MAX_BYTES:,} bytes, the limit for a model.")
     return data

@@ -7,6 +7,7 @@ become messages of nncomp. Knows nothing of the contents.
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -197,6 +198,9 @@ def _failures(url: str, kind: type[NncompError], done: str) -> Iterator[None]:
 def _reason(url: str, error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{_protocol(url)}:// needs packages that are not installed ({error}); {_INSTALL}"
+    server = error.__cause__ or error if isinstance(error, FileNotFoundError) else error  # fsspec calls all of http's so
+    if isinstance(server, ConnectionError) or type(server).__module__.startswith("aiohttp."):
+        return _missing(url) if getattr(server, "status", None) == 404 else _of_server(server)
     if isinstance(error, FileNotFoundError):
         return _missing(url)
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
@@ -204,6 +208,15 @@ def _reason(url: str, error: Exception) -> str:
     if isinstance(error, ValueError) and "rotocol" in str(error):
         return f"fsspec knows no storage {_protocol(url)}://"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _of_server(error: BaseException) -> str:
+    """Return what a server answered, or why there is no answer."""
+    if status := getattr(error, "status", None):
+        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    number = getattr(error, "errno", None) or 0
+    why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)  # below 0: no such host
+    return f"the server cannot be reached ({why})"
 
 
 def _missing(url: str) -> str:
