@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -27,8 +28,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands and ho
 
 TEXT = b"one line of notes\nanother line\nthe last words\n"
 OTHER = TEXT.replace(b"another", b"one more")
+NUMBERS = b"".join(b"number %d\n" % i for i in range(10_000))
 NONE = "--model", "none"
 Beside = Callable[..., tuple[int, str, str]]
+
+
+@functools.cache
+def _cut() -> bytes:
+    """Return a compressed file of two blocks, without the end of the last one."""
+    return nncomp.compress(NUMBERS, model=None, block_size=1 << 16)[:-99]
 
 
 @pytest.fixture
@@ -38,6 +46,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.nnc").write_bytes(nncomp.compress(text, model=None))
     (tmp_path / "a").write_bytes(TEXT)
     (tmp_path / "damaged.nnc").write_bytes(nncomp.compress(TEXT * 20, model=None)[:-9])
+    (tmp_path / "numbers").write_bytes(NUMBERS)
+    (tmp_path / "cut.nnc").write_bytes(_cut())
+    (tmp_path / "known.nnc").write_bytes(nncomp.compress(TEXT, model=None, reference=TEXT))
     (tmp_path / "pattern").write_text("words\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -76,6 +87,11 @@ GREP: dict[str, tuple[list[str], int, str, str]] = {  # arguments, exit status, 
     "a file that is not compressed": (["last", "a", "a.nnc"], 0, "a:the last words\na.nnc:the last words\n", ""),
     "a missing file": (["last", "missing", "a.nnc"], 2, "a.nnc:the last words\n", "nncgrep: missing: The file cannot be read"),
     "a damaged file": (["last", "damaged.nnc"], 2, "", "nncgrep: damaged.nnc: "),
+    "a file cut short": (["number 7$", "cut.nnc"], 2, "number 7\n", "nncgrep: cut.nnc: "),
+    "how many in it": (["-ic", "number", "cut.nnc"], 2, "", "nncgrep: cut.nnc: "),
+    "no line in it": (["-L", "nothing", "cut.nnc"], 2, "", "nncgrep: cut.nnc: "),
+    "a reference": (["-c", "last", "known.nnc"], 2, "", "Give that text with nnccat --reference FILE known.nnc | grep"),
+    "a folder": (["last", "."], 2, "", "nncgrep: .: This is a folder. Give a file.\n"),
     "a wrong pattern": (["[", "a.nnc"], 2, "", "grep"),
     "no pattern": ([], 2, "", "Give a PATTERN"),
     "the beginning of a long option": (["--rege", "last", "a.nnc"], 0, "the last words\n", ""),
@@ -103,6 +119,9 @@ DIFF: dict[str, tuple[list[str], int, str, str]] = {
     "quiet": (["-q", "a.nnc", "b.nnc"], 1, "Files a.nnc and b.nnc differ\n", ""),
     "missing": (["a.nnc", "missing"], 2, "", "nncdiff: missing: The file cannot be read"),
     "damaged": (["a.nnc", "damaged.nnc"], 2, "", "nncdiff: damaged.nnc: "),
+    "cut short": (["cut.nnc", "numbers"], 2, "", "nncdiff: cut.nnc: "),
+    "cut short, quiet": (["-q", "numbers", "cut.nnc"], 2, "", "nncdiff: cut.nnc: "),
+    "a reference": (["known.nnc", "a"], 2, "", "Give that text with nnccat --reference FILE known.nnc | diff"),
     "one text": (["a"], 2, "", "Give two FILEs"),
     "standard input twice": (["-", "-"], 2, "", "Standard input cannot be both"),
     "labels": (
@@ -224,6 +243,8 @@ def test_nncless_and_nnccat(folder: Path) -> None:
         pytest.skip("there is no less")
     result = subprocess.run([sys.executable, "-c", run.format("less"), "two words.nnc", "pattern"], check=False, **settings)
     assert (result.returncode, result.stdout) == (0, TEXT + b"words\n")
+    result = subprocess.run([sys.executable, "-c", run.format("less"), "damaged.nnc", "pattern"], check=False, **settings)
+    assert (result.stdout, b"nncless: damaged.nnc: " in result.stderr) == (b"words\n", True), "no compressed bytes"
 
 
 HOLES: dict[str, tuple[bytes, bool]] = {  # what is written, and whether it takes less room than it has bytes

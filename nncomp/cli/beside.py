@@ -60,7 +60,7 @@ def less() -> NoReturn:
     _need("less")
     # -P: nothing is imported from the folder that less is called in.
     command = shlex.join([sys.executable, "-P", "-m", "nncomp.cli.beside"]).replace("%", "%%")
-    os.environ["LESSOPEN"] = f"|-{command} %s"
+    os.environ["LESSOPEN"] = f"||-{command} %s"  # ||: the exit status says whether less opens the file itself
     for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -107,6 +107,7 @@ def _grep(arguments: list[str]) -> NoReturn:
         words.append(["-e", files.pop(0)])
     several = len(files) > 1 and not any(_is(each[0], "h", "--no-filename") for each in words)
     found, is_wrong = False, False
+    is_sum = any(_is(each[0], "cL", "--count", "--files-without-match") for each in words)
     is_quiet = any(_is(each[0], "q", "--quiet", "--silent") for each in words)
     with ExitStack() as stack:
         options = [*(["-H"] if several else []), *(part for each in words for part in _readable_again(each, stack))]
@@ -114,9 +115,9 @@ def _grep(arguments: list[str]) -> NoReturn:
             label = "(standard input)" if name == STANDARD else name
             try:
                 with _content(name) as content:
-                    status = _fed(["grep", "--label", label, *options], content)
+                    status = _fed(["grep", "--label", label, *options], content, is_sum)
             except NncompError as error:
-                say(f"nncgrep: {shown(name)}: {describe(error)}")
+                say(_fault("grep", name, error))
                 status = _TROUBLE
             if status < 0:  # ended by a signal: nobody reads what it writes, perhaps
                 break
@@ -136,7 +137,7 @@ def _readable_again(words: list[str], stack: ExitStack) -> list[str]:
     if not Path(name).exists() or Path(name).is_dir() or (Path(name).is_file() and words[1] != STANDARD):
         return words  # grep itself says what is wrong
     copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="nncgrep-"))  # noqa: SIM115 (closed by the stack)
-    with open_source(words[1]) as source:
+    with open_source(words[1], takes_folders=False) as source:
         shutil.copyfileobj(cast(BinaryIO, source), copy)
     copy.flush()
     return [words[0], copy.name]
@@ -155,15 +156,19 @@ def _diff(arguments: list[str]) -> NoReturn:
     given = sum(_is(each[0], "L", "--label") for each in words)  # the first label is of the first file
     failed: list[str] = []
     with ExitStack() as stack:
-        places = [stack.enter_context(_piped(name, failed)) for name in files]
+        piped = [stack.enter_context(_piped(name, failed)) for name in files]
+        places = [place for place, _ in piped]
         labels = [part for name in files[given:] for part in ("--label", name)]
         options = [part for each in words for part in each]
         names = [f"/dev/fd/{place}" for place in places]
-        status = subprocess.run(["diff", *options, *labels, *names], pass_fds=places, check=False).returncode
-        said = list(failed)  # a feeder that fails says so before diff sees its end
+        with subprocess.Popen(["diff", *options, *labels, *names], pass_fds=places) as process:
+            for _, feed in piped:  # which may wait for more of standard input when all is done
+                threading.Thread(target=feed, args=[process], daemon=True).start()
+            status = process.wait()
+        said = list(failed)  # a feeder that fails says so before it kills diff
     for line in said:
         say(line)
-    if status < 0:
+    if status < 0 and not said:
         _end_by(-status)
     sys.exit(_TROUBLE if said else status)
 
@@ -171,7 +176,7 @@ def _diff(arguments: list[str]) -> NoReturn:
 @contextmanager
 def _content(name: str) -> Iterator[BinaryIO]:
     """Open the content of a compressed file, or any other file as it is."""
-    with open_source(name) as source:
+    with open_source(name, takes_folders=False) as source:
         first = source.read(len(MAGIC))
         stream = cast(BinaryIO, _Joined(first, cast(BinaryIO, source)))
         if first != MAGIC:
@@ -200,33 +205,46 @@ class _Joined(io.RawIOBase):
         return self._rest.read(count)
 
 
-def _fed(command: list[str], content: BinaryIO) -> int:
-    """Run a command that reads a content; it may end before it has read all. Return its exit status."""
+def _fed(command: list[str], content: BinaryIO, is_sum: bool) -> int:
+    """Run a command that reads a content; it may end before it has read all. Return its exit status.
+
+    With `is_sum` it says something of the whole content at its end, and nothing of a content that cannot be read to its end.
+    """
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin
         try:
             with suppress(BrokenPipeError):
                 shutil.copyfileobj(content, process.stdin)
+        except Exception:
+            if is_sum:
+                _kill(process)
+            raise
         finally:
             with suppress(BrokenPipeError):
                 process.stdin.close()
         return process.wait()
 
 
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process that reads a content before it takes the end of what could be read for the end of the content."""
+    process.kill()
+    process.wait()
+
+
 @contextmanager
-def _piped(name: str, failed: list[str]) -> Iterator[int]:
-    """Yield a descriptor that gives the content of a file; what goes wrong meanwhile is put into `failed`.
-    A file of which nothing can be read ends the command: there is nothing to compare.
+def _piped(name: str, failed: list[str]) -> Iterator[tuple[int, Callable[[subprocess.Popen[bytes]], None]]]:
+    """Yield a descriptor that gives the content of a file to a process, and what feeds it; what goes wrong meanwhile is put into
+    `failed`, and ends the process. A file of which nothing can be read ends the command: there is nothing to compare.
     """
     with ExitStack() as stack:
         try:
             content = stack.enter_context(_content(name))
             first = content.read(io.DEFAULT_BUFFER_SIZE)
         except NncompError as error:
-            _wrong(f"nncdiff: {shown(name)}: {describe(error)}")
+            _wrong(_fault("diff", name, error))
         source, sink = os.pipe()
 
-        def feed() -> None:
+        def feed(process: subprocess.Popen[bytes]) -> None:
             with suppress(BrokenPipeError), os.fdopen(sink, "wb") as stream:
                 try:
                     stream.write(first)
@@ -234,11 +252,11 @@ def _piped(name: str, failed: list[str]) -> Iterator[int]:
                 except BrokenPipeError:  # diff has read enough
                     pass
                 except Exception as error:  # of any kind: the content that was fed is not whole
-                    failed.append(f"nncdiff: {shown(name)}: {describe(error)}")
+                    failed.append(_fault("diff", name, error))
+                    _kill(process)
 
-        threading.Thread(target=feed, daemon=True).start()  # which may wait for more of standard input when all is done
         try:
-            yield source
+            yield source, feed
         finally:
             os.close(source)
 
@@ -305,22 +323,32 @@ def _need(program: str) -> None:
         _wrong(f"nnc{program}: There is no {program} on this machine.")
 
 
+def _fault(program: str, name: str, error: Exception) -> str:
+    """Return the line about a file that cannot be read. What it needs and the command does not take, nnccat takes."""
+    said = describe(error)
+    for option in ("--reference FILE", "--model PATH"):
+        said = said.replace(option, f"nnccat {option} {shown(name)} | {program}")
+    return f"nnc{program}: {shown(name)}: {said}"
+
+
 def _wrong(message: str) -> NoReturn:
     say(message)
     sys.exit(_TROUBLE)
 
 
 def _show(name: str) -> None:
-    """Write the content of a file for less, which shows the file itself if nothing is written."""
+    """Write the content of a file for less; exit with 1 if the file cannot be opened: less opens it then, and says why not."""
+    is_open = False
     try:
         with _content(name) as content:
+            is_open = True
             shutil.copyfileobj(content, sys.stdout.buffer)
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
-        say(f"nncless: {shown(name)}: {describe(error)}")
-        sys.exit(1)
+        say(_fault("less", name, error))
+        sys.exit(0 if is_open else 1)  # less shows what could be read, and no compressed bytes
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ SUFFIX = ".nnc"
 STANDARD = "-"  # stands for stdin or stdout
 _HOLE_BYTES = 1 << 15  # of zeros that become a hole: several pages, so that files do not fall to pieces
 FOLDER = "This is a folder. Give files; compress, decompress, test and list take all files in it with -r."
+_NO_FOLDERS = "This is a folder. Give a file."
 _ZEROS = bytes(_HOLE_BYTES)
 _LINKS = 40  # that are followed, as the system does
 
@@ -190,8 +191,8 @@ def descriptor_of(name: str) -> int | None:
 
 
 @contextmanager
-def open_source(name: str) -> Iterator[Source]:
-    """Open a file, or stdin for "-"; raises DataError when it cannot be read."""
+def open_source(name: str, takes_folders: bool = True) -> Iterator[Source]:
+    """Open a file, or stdin for "-"; raises DataError when it cannot be read. Of a folder it says -r, if that helps."""
     if name == STANDARD:
         if sys.stdin is None:
             raise DataError("Standard input is closed. Give a file.")
@@ -201,7 +202,7 @@ def open_source(name: str) -> Iterator[Source]:
         with storage.open_read(name) as (remote, remote_bytes):
             yield Source(remote, None, remote_bytes)
         return
-    stream = _opened(name)
+    stream = _opened(name, takes_folders)
     try:
         status = os.fstat(stream.fileno())
         if stat.S_ISREG(status.st_mode):
@@ -221,12 +222,12 @@ def is_folder(name: str) -> bool:
         return False
 
 
-def _opened(name: str) -> BinaryIO:
+def _opened(name: str, takes_folders: bool) -> BinaryIO:
     """Open a file. Only a regular one has a buffer: it would read a terminal, which goes on, once more after the end."""
     try:
         if Path(name).is_dir():
             os.scandir(name).close()  # raises OSError if it cannot be read
-            raise DataError(FOLDER)
+            raise DataError(FOLDER if takes_folders else _NO_FOLDERS)
         descriptor = descriptor_of(name)
         if descriptor is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return cast(BinaryIO, os.fdopen(os.dup(descriptor), "rb", buffering=0))  # a socket has no name to open
