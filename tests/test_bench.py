@@ -243,6 +243,34 @@ def test_a_bench_of_nothing_is_exit_1(run: Run) -> None:
     assert b"There is no file or folder missing" in result.stderr
 
 
+def test_what_fails_is_said_and_the_others_are_measured(run: Run, tmp_path: Path) -> None:
+    """Without any that is measured there is no picture, and the document is there."""
+    (tmp_path / "a").write_bytes(b"a text, and the same text again, " * 9)
+    plain = ["bench", "--no-others", "--model", "none"]
+    result = run(*plain, "--json", "missing", "a")
+    assert result.returncode == 1
+    assert [each["file"] for each in json.loads(result.stdout)["files"]] == ["a"]
+    assert result.stderr.startswith(b"nncomp: There is no file or folder missing; ")
+    result = run(*plain, "--json", "--plot", "a.svg", "missing")
+    assert (result.returncode, json.loads(result.stdout)["total"], (tmp_path / "a.svg").exists()) == (1, [], False)
+    result = run(*plain, "--plot", "a.foo", "a")
+    assert (result.returncode, b"is not the name of a picture" in result.stderr) == (2, True)
+
+
+def test_the_command_goes_on_after_what_does_not_come_back(
+    bench: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("bad", "good"):
+        (tmp_path / name).write_bytes(name.encode())
+    broken = measure.function_compressor("odd", bytes, lambda packed: packed.replace(b"bad", b""))
+    monkeypatch.setattr(bench_command, "peers", lambda: [broken])
+    with pytest.raises(SystemExit, match="1"):
+        bench("bad", "good")
+    said = capsys.readouterr()
+    assert said.err == "nncomp: bad: odd did not bring bad back byte for byte; nothing is reported for it.\n"
+    assert said.out.startswith("good: 4 bytes\n") and "bad" not in said.out
+
+
 def test_the_front_and_the_ranking() -> None:
     def result(name: str, packed_bytes: int, seconds: float) -> Result:
         return Result(name, 1000, packed_bytes, 0, seconds, 1.0, None)

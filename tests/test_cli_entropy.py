@@ -74,13 +74,10 @@ def test_what_is_written(run: Run, tmp_path: Path) -> None:
 
 WRONG = {
     "missing": (["missing"], "cannot be read: No such file"),
-    "folder": (["."], "This is a folder"),
+    "folder": (["."], "This is a folder. Give a file.\n"),
     "not what its name says": (["text.nnc"], "not a .nnc file"),
     "truncated": (["cut.nnc"], "truncated"),
     "altered": (["altered.nnc"], "checksum"),
-    "no picture": (["a", "--plot", "a.jpg"], "let it end in .png or .svg"),
-    "same names": (["a", "--html", "b", "--per-token", "./b"], "the same name"),
-    "standard output": (["a", "--html", "-"], "Standard output is for the summary"),
     "its own source": (["a", "-f", "--html", "a"], "overwrite its own source"),
     "no such folder": (["a", "--html", "missing/a.html"], "missing/a.html cannot be written"),
     "no such model": (["a", "--model", "missing"], "There is no model missing"),
@@ -104,6 +101,23 @@ def test_what_is_wrong_is_one_sentence_and_no_output(run: Run, tmp_path: Path, n
     assert all((tmp_path / each).read_bytes() == data for each, data in files.items())
 
 
+WRONG_USE = {
+    "no picture": (["a", "--plot", "a.jpg"], "let it end in .png or .svg"),
+    "same names": (["a", "--html", "b", "--per-token", "./b"], "have the same name"),
+    "standard output": (["a", "--html", "-"], "Standard output is for the summary"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_USE)
+def test_wrong_use_is_exit_2(run: Run, tmp_path: Path, name: str) -> None:
+    arguments, sentence = WRONG_USE[name]
+    (tmp_path / "a").write_bytes(TEXT)
+    result = run("entropy", *arguments)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert sentence in " ".join(result.stderr.decode().replace("│", "").split())
+    assert names(tmp_path) == {"a"}
+
+
 def test_an_empty_text(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     result = run("entropy", "a", "--html", "a.html", "--per-token", "a.jsonl")
@@ -115,4 +129,4 @@ def test_an_empty_text(run: Run, tmp_path: Path) -> None:
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DataError, match=r"pip install 'nncomp\[plot\]'"):
-        check_can_plot("a.png")
+        check_can_plot()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from nncomp.cli import file_commands, measuring_commands  # noqa: F401 (they add their commands to the app)
 from nncomp.cli.failures import COMPLETE, guarded
-from nncomp.cli.options import Argument, Objective, Option, Shell
+from nncomp.cli.options import Argument, Objective, Option, Shell, picture
 from nncomp.cli.root import app as app
 
 
@@ -81,6 +81,7 @@ def train(
     plot: Annotated[
         str | None,
         Option(
+            parser=picture,
             help="Draw bits per byte over the text seen; needs pip install 'nncomp\\[plot]'.",
             metavar="FILE.png|svg",
             show_default=False,

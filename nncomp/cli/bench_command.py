@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from nncomp.bench import measure
 from nncomp.bench.corpora import CORPORA, cache_folder, find_corpus
 from nncomp.bench.peers import peers, versions
+from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.fetched import copies
 from nncomp.cli.file_options import worker_count
-from nncomp.cli.files import STANDARD, Sink, open_sink
+from nncomp.cli.files import Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model
 from nncomp.cli.names import shown
-from nncomp.errors import DataError, OutputError
+from nncomp.errors import DataError, NncompError
 from nncomp.stream.storage import is_url
 
 if TYPE_CHECKING:
@@ -64,43 +65,67 @@ class Measured:
         return self.bound_bits / self.raw_bytes if self.bound_bits is not None and self.raw_bytes else None
 
 
+class _Failures:
+    """Says what fails; the others go on."""
+
+    def __init__(self) -> None:
+        self.are_there = False
+
+    @contextmanager
+    def said(self, name: str = "") -> Iterator[None]:
+        """Say an NncompError, after the name if one is given."""
+        try:
+            yield
+        except NncompError as error:
+            say(f"nncomp: {shown(name)}: {describe(error)}" if name else f"nncomp: {describe(error)}")
+            self.are_there = True
+
+
 def run_bench(names: list[str], asked: Asked) -> None:
-    """Measure all files. Print a table for each file and for all, or one JSON document at the end; draw the plot."""
+    """Measure all files. Print a table for each file and for all, or one JSON document at the end; draw the plot.
+
+    What is wrong with a file is said, and the others are measured; then the exit status is 1.
+    """
     if asked.plot is not None:
         from nncomp.plots.picture import check_can_plot
 
-        if asked.plot == STANDARD:
-            raise OutputError("Standard output is for the figures. Give the picture a name.")
-        check_can_plot(asked.plot)
+        check_can_plot()
     chosen = choose_model(asked.model, asked.level)
-    workers = worker_count(asked.workers)
+    workers, failures = worker_count(asked.workers), _Failures()
     # Outputs are opened before the work, so that a name that cannot be written fails at once.
     with ExitStack() as stack:
         ours = _ours(asked, chosen, workers, stack)
         compressors = [ours, *(peers() if asked.with_others else [])]
-        names_of = _found(names, asked.corpus_dir, stack)
-        files = list(names_of)
-        if asked.plot is not None and not any(path.stat().st_size for path in files):
+        names_of = _found(names, asked.corpus_dir, stack, failures)
+        if asked.plot is not None and names_of and not any(path.stat().st_size for path in names_of):
             raise DataError("All files are empty, so there is nothing to plot.")
         sink = stack.enter_context(open_sink(asked.plot, asked.is_forced, None)) if asked.plot is not None else None
-        measure.warm_up(ours)
-        seen = _trained_on(chosen, files)
         measured: list[Measured] = []
-        for path in files:
-            results = measure.ranked(measure.measure_file(path, compressors))
-            bound = measure.bound_bits(path, asked.model, workers) if asked.with_bound else None
-            measured.append(Measured(names_of[path], results, bound, path in seen))
-            if not asked.is_json:
-                _print_results(measured[-1])
+        if names_of:
+            measure.warm_up(ours)
+        is_seen = _seen_in_training(chosen)
+        for path, name in names_of.items():
+            with failures.said(name):
+                with open_source(str(path)):  # raises DataError for one that may not be read
+                    pass
+                results = measure.ranked(measure.measure_file(path, compressors))
+                bound = measure.bound_bits(path, asked.model, workers) if asked.with_bound else None
+                measured.append(Measured(name, results, bound, is_seen(path)))
+                if not asked.is_json:
+                    _print_results(measured[-1])
         total = _total(measured)
         if asked.is_json:
             print(json.dumps(document(measured, total, chosen), indent=1))
-        else:
-            if len(files) > 1:
+        elif measured:
+            if len(measured) > 1:
                 _print_results(total)
             _print_notes(total, bool(chosen), asked.cluster is not None)
         if sink is not None:
+            if not any(each.raw_bytes for each in measured):
+                raise SystemExit(FAILED)  # nothing to draw, so that no picture is left
             _draw(sink, measured, total, asked.plot or "")
+    if failures.are_there:
+        raise SystemExit(FAILED)
 
 
 def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack) -> measure.Compressor:
@@ -114,15 +139,16 @@ def _ours(asked: Asked, chosen: ModelFile | None, workers: int, stack: ExitStack
     return cluster_compressor(cluster, chosen, asked.level)
 
 
-def _found(names: list[str], corpus_dir: Path | None, stack: ExitStack) -> dict[Path, str]:
+def _found(names: list[str], corpus_dir: Path | None, stack: ExitStack, failures: _Failures) -> dict[Path, str]:
     """Return the files to measure and their names. A file at a URL is copied to a temporary folder."""
     found: dict[Path, str] = {}
     for name in names:
-        if is_url(name):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nncomp-bench-"))
-            found |= copies(name, Path(folder))
-        else:
-            found |= {path: str(path) for path in measure.expand(_paths(name, corpus_dir))}
+        with failures.said(name if is_url(name) else ""):
+            if is_url(name):
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nncomp-bench-"))
+                found |= copies(name, Path(folder))
+            else:
+                found |= {path: str(path) for path in measure.expand(_paths(name, corpus_dir))}
     return found
 
 
@@ -147,20 +173,20 @@ def _row(result: measure.Result) -> dict[str, object]:
 
 
 def _total(measured: list[Measured]) -> Measured:
-    names = [each.compressor for each in measured[0].results]
+    names = [each.compressor for each in measured[0].results] if measured else []
     totals = [measure.total(each for file in measured for each in file.results if each.compressor == name) for name in names]
     bounds = [each.bound_bits for each in measured if each.bound_bits is not None]
     return Measured(f"all {len(measured)} files", measure.ranked(totals), sum(bounds) if bounds else None)
 
 
-def _trained_on(model: ModelFile | None, files: list[Path]) -> set[Path]:
-    """Return the files that the model was trained on. Their figures say nothing about other text."""
+def _seen_in_training(model: ModelFile | None) -> Callable[[Path], bool]:
+    """Return what says whether the model was trained on a file. Its figures then say nothing about other text."""
     if model is None:
-        return set()
+        return lambda _path: False
     from nncomp.network.model import read_model, was_trained_on
 
     parsed = read_model(model)
-    return {path for path in files if was_trained_on(parsed, path.read_bytes())}
+    return lambda path: was_trained_on(parsed, path.read_bytes())
 
 
 def _paths(name: str, corpus_dir: Path | None) -> list[Path]:
@@ -232,7 +258,7 @@ def _notes(total: Measured, has_model: bool, is_on_cluster: bool) -> Iterator[st
     about = measure.surroundings({})
     machine = about["machine"]
     assert isinstance(machine, dict)
-    yield "Every file came back byte for byte."
+    yield "Every file above came back byte for byte."
     cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
     yield f"{', '.join(filter(None, [machine['cpu'], cores]))}; nncomp {about['nncomp']}."
     yield "bpb: bits per byte" + ("; +model: with the model file." if has_model else ". No model.")

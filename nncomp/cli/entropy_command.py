@@ -14,9 +14,9 @@ from nncomp.cli.file_options import Options, listen
 from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model, given_models
 from nncomp.cli.names import shown
+from nncomp.cli.options import WrongUse
 from nncomp.cli.progress import Bar
 from nncomp.cli.transfer import check_reference_stays
-from nncomp.errors import OutputError
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.tasks import Coding, finder
 
@@ -61,15 +61,15 @@ def show_entropy(name: str, wanted: Wanted, model: str | None, options: Options)
 
 def _check_names(wanted: Wanted, reference: Reference | None) -> None:
     if STANDARD in wanted.names:
-        raise OutputError("Standard output is for the summary. Give the files names.")
+        raise WrongUse("Standard output is for the summary. Give the files names.")
     if len({os.path.realpath(name) for name in wanted.names}) < len(wanted.names):
-        raise OutputError("Two of the files to write have the same name. Give each its own.")
+        raise WrongUse("Two of the files to write have the same name. Give each its own.")
     for name in wanted.names:
         check_reference_stays(name, reference)
     if wanted.plot is not None:
         from nncomp.plots.picture import check_can_plot
 
-        check_can_plot(wanted.plot)
+        check_can_plot()
 
 
 def _analyse(name: str, data: bytes, model: str | None, options: Options) -> Analysis:

@@ -8,7 +8,7 @@ from typing import Annotated
 from nncomp.blocks.levels import STANDARD
 from nncomp.cli.cluster_options import Cluster, check
 from nncomp.cli.failures import guarded
-from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers
+from nncomp.cli.options import Argument, Force, Json, Level, Model, Option, Quiet, Workers, picture
 from nncomp.cli.root import app
 
 
@@ -23,7 +23,11 @@ def bench(
     bound: Annotated[bool, Option("--bound", help="Also estimate the bound of each text; takes far longer.")] = False,
     plot: Annotated[
         str | None,
-        Option(help="Plot bits per byte against speed; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+        Option(
+            parser=picture,
+            help="Plot bits per byte against speed; needs pip install 'nncomp\\[plot]'.",
+            metavar="FILE.png|svg",
+        ),
     ] = None,
     corpus_dir: Annotated[
         Path | None,
@@ -62,7 +66,11 @@ def entropy(
     ] = None,
     plot: Annotated[
         str | None,
-        Option(help="Plot bits per byte along the file; needs pip install 'nncomp\\[plot]'.", metavar="FILE.png|svg"),
+        Option(
+            parser=picture,
+            help="Plot bits per byte along the file; needs pip install 'nncomp\\[plot]'.",
+            metavar="FILE.png|svg",
+        ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,

@@ -41,6 +41,15 @@ def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
     return number
 
 
+def picture(name: str) -> str:
+    """Return the name of a picture; raises WrongUse for a name that does not say which kind."""
+    from nncomp.plots.picture import SUFFIXES
+
+    if not name.lower().endswith(SUFFIXES):
+        raise WrongUse(f"{name} is not the name of a picture: let it end in {' or '.join(SUFFIXES)}.")
+    return name
+
+
 Files = Annotated[
     list[str] | None,
     Argument(help="Files to read. - is standard input, and so is no FILE in a pipe.", metavar="FILE...", show_default=False),

@@ -71,7 +71,7 @@ def _check_plot(plot: str | None) -> None:
         from nncomp.plots.picture import check_can_plot
 
         check_writable(Path(plot))
-        check_can_plot(plot)
+        check_can_plot()
         if Path(plot).exists():
             raise DataError(f"{plot} exists already; remove it or give another --plot.")
 
