@@ -338,9 +338,18 @@ def test_a_sample_that_is_missing_is_named_and_none_is_replaced(run: Run, tmp_pa
     assert {path.name: path.stat().st_size for path in tmp_path.glob("*.txt")} == {f"{i}.txt": 2500 for i in range(3)}
 
 
-@pytest.mark.parametrize("samples", [[], [b"", b"short"], [bytes(range(256))]])
-def test_samples_without_anything_in_common(samples: list[bytes]) -> None:
-    with pytest.raises(DataError, match="nothing in common"):
+@pytest.mark.parametrize(
+    "samples, sentence",
+    [
+        ([], "There is no text in the samples"),
+        ([b"", b""], "There is no text in the samples"),
+        ([b"", b"short"], "nothing in common"),
+        ([bytes(range(256))], "nothing in common"),
+        ([OLD[:5000], OLD[:5000]], "4 bytes are too few for any part of what the samples have in common"),
+    ],
+)
+def test_samples_of_which_no_reference_can_be_made(samples: list[bytes], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
         choose_reference(samples, 4)
 
 

@@ -28,7 +28,8 @@ _MOST_ROUNDS = 16
 def choose_reference(samples: Iterable[bytes], size: int) -> bytes:
     """Return a reference of at most `size` bytes: all samples, if that is enough for them.
 
-    What samples have after the first 16 MiB of all is not looked at. Raises DataError if the samples have nothing in common.
+    What samples have after the first 16 MiB of all is not looked at. Raises DataError if the samples have no text or nothing in
+    common, or if nothing of that fits.
     """
     worth = np.full(1 << _TABLE_LOG2, -1, np.int64)  # by the hash of a string: how many samples have it, less one
     text = bytearray()
@@ -37,10 +38,14 @@ def choose_reference(samples: Iterable[bytes], size: int) -> bytes:
             break
         text += sample[: MOST_BYTES - len(text)]
         worth[np.unique(_hashes(sample))] += 1
-    if 0 < len(text) <= size:
+    if not text:
+        raise DataError("There is no text in the samples. Give files with text, or folders of them.")
+    if len(text) <= size:
         return bytes(text)
     found = _best_parts(bytes(text), np.maximum(worth, 0), size)
     if not found:
+        if _best_parts(bytes(text), np.maximum(worth, 0), len(text)):
+            raise DataError(f"{size:,} bytes are too few for any part of what the samples have in common. Give a larger size.")
         raise DataError("The samples have nothing in common that a reference could hold. Give more samples of one kind.")
     return b"".join(part for _, part in sorted(found, key=lambda each: each[0]))
 
