@@ -19,7 +19,7 @@ import pytest
 import nncomp
 from nncomp.api.reading import _LocatedBlocks
 from nncomp.blocks.codec import Codec, CodedBlock
-from nncomp.errors import FormatError, ModelError
+from nncomp.errors import DataError, FormatError, ModelError
 from nncomp.format import numbers
 from nncomp.format.index import locate_blocks
 from nncomp.format.numbers import BlockKind
@@ -68,6 +68,20 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         nncomp.open(tmp_path / "a.nnc", "wb", model="nowhere")
     assert not (tmp_path / "a.nnc").exists()
+
+
+@pytest.mark.parametrize("level", ["5", 5.0, True, b"5"])
+def test_a_level_is_an_int(level: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=rf"level is an int, 1 to 9, and not {level!r}\."):
+        nncomp.compress(b"text", level=level)
+    with pytest.raises(TypeError, match="level is an int"):
+        nncomp.open(tmp_path / "a.nnc", "wb", level=level)
+    assert not (tmp_path / "a.nnc").exists()
+
+
+def test_a_file_that_is_open_for_writing_only(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file, pytest.raises(DataError, match=r"cannot be read: it is not open for reading\."):
+        nncomp.open(file, "rb").read()
 
 
 def test_blocks_have_the_size_that_is_asked_for() -> None:

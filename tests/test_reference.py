@@ -339,7 +339,7 @@ def test_a_sample_that_is_missing_is_named_and_none_is_replaced(run: Run, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "samples, sentence",
+    ("samples", "sentence"),
     [
         ([], "There is no text in the samples"),
         ([b"", b""], "There is no text in the samples"),

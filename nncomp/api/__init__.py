@@ -49,8 +49,8 @@ def compress(
     needs the same text. `block_size` is how many bytes a block has, 65,536 to 12,582,912, the usual size: smaller blocks are
     read in parts sooner, and make a larger file. `workers` is the number of processes, each with one block at a time; 0 works in
     this process. (As always with `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
-    Raises ModelError if there is no such model or level, DataError if the reference cannot be read, and ValueError for a
-    size of blocks out of bounds.
+    Raises ModelError if there is no such model or level, TypeError if the level is no int, DataError if the reference cannot be
+    read, and ValueError for a size of blocks out of bounds.
 
     >>> import nncomp
     >>> len(nncomp.compress(b"all work and no play, " * 50, model=None)) < 80

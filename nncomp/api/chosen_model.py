@@ -22,8 +22,11 @@ OF_LEVEL = "of the level"  # stands for the model of the level
 def to_write_with(name: ModelName, level: int | None, block_size: int | None = None) -> tuple[ModelFile | None, Effort]:
     """Return the model to compress with and the effort of the level, with blocks of this size. The model is None for None.
 
-    Raises ModelError if there is no such model or level, and ValueError for a size of blocks out of bounds.
+    Raises ModelError if there is no such model or level, TypeError for a level that is no whole number, and ValueError for a size
+    of blocks out of bounds.
     """
+    if level is not None and (isinstance(level, bool) or not hasattr(level, "__index__")):
+        raise TypeError(f"level is an int, {levels.FIRST} to {levels.LAST}, and not {level!r}.")
     chosen = levels.level(levels.STANDARD if level is None else level)
     size = numbers.BLOCK_BYTES if block_size is None else block_size
     if not numbers.MIN_BLOCK_BYTES <= size <= numbers.BLOCK_BYTES:

@@ -26,9 +26,9 @@ class NncompFile(io.BufferedIOBase):
 
     A given file object is used from its position on.
 
-    Reading: if the file can seek, a read decodes only the block that holds the byte (up to 64 MiB of
-    content) and those that it has copies of, and keeps the last block.
-    Otherwise the file is read from front to end, without `seek`. Every block is compared with its checksum.
+    Reading: if the file can seek, a read decodes only the block that holds the byte (12 MiB of literals, up to 18 MiB at the end
+    of a frame; with its copies up to 64 MiB of content) and those that it has copies of, and keeps the last block. Otherwise
+    the file is read from front to end, without `seek`. Every block is compared with its checksum.
     Writing: there is no `seek`, and `close` completes the file. `mode`, `level`, `model`: see `nncomp.open`.
 
     >>> import io, tarfile, nncomp

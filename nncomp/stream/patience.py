@@ -72,6 +72,8 @@ class PatientReader:
             return None
         except NncompError:
             raise
+        except io.UnsupportedOperation as error:  # an OSError, which says no more than "read"
+            raise DataError("The file cannot be read: it is not open for reading.") from error
         except OSError as error:
             raise DataError(f"The file cannot be read: {error.strerror or error}.") from error
 
