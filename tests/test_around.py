@@ -97,7 +97,8 @@ def test_messages_that_go_nowhere_change_no_status(tmp_path: Path) -> None:
 @pytest.mark.parametrize("refused", ["fchmod", "utime", "fsync"])
 def test_a_system_that_refuses_modes_and_times(refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is complete; what could not be given is said."""
-    from nncomp.cli.files import open_sink, open_source
+    from nncomp.cli.sinks import open_sink
+    from nncomp.cli.sources import open_source
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported")

@@ -32,7 +32,7 @@ from nncomp.bench.peers import peers
 from nncomp.blocks.levels import STANDARD
 from nncomp.cli import bench_command
 from nncomp.cli.bench_command import Asked, Measured, _draw, _print_notes, _print_results, run_bench
-from nncomp.cli.files import Sink
+from nncomp.cli.sinks import Sink
 from nncomp.errors import DataError, NncompError
 from nncomp.machine import processor
 from nncomp.network.model import TRAINED_ON, save_model

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from nncomp.cli import file_options, transfer
-from nncomp.cli.files import FOLDER, open_sink, remove_source
 from nncomp.cli.hashed import HashedSink
+from nncomp.cli.sinks import open_sink
+from nncomp.cli.sources import FOLDER, remove_source
 from nncomp.errors import OutputError
 from nncomp.format.frame_reader import BYTES_FOLLOW
 from nncomp.format.frames import Readable, Writable

@@ -12,7 +12,8 @@ import pytest
 
 from checks.faults import unnamed_files
 from nncomp.cli.draft import is_temporary
-from nncomp.cli.files import open_sink, open_source
+from nncomp.cli.sinks import open_sink
+from nncomp.cli.sources import open_source
 from nncomp.errors import OutputError
 from tests.conftest import environment
 
@@ -105,7 +106,7 @@ def test_a_process_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     if not unnamed_files(tmp_path):
         pytest.skip("no files without a name here")
     program = (
-        "import os, signal; from nncomp.cli.files import open_sink\n"
+        "import os, signal; from nncomp.cli.sinks import open_sink\n"
         "with open_sink('out', False, None) as sink:\n"
         "    sink.write(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -14,9 +14,9 @@ import nncomp
 from nncomp.cli import inputs
 from nncomp.cli.app import app
 from nncomp.cli.elsewhere import told
-from nncomp.cli.files import check_folder
 from nncomp.cli.names import shown
 from nncomp.cli.shorthand import spell_out
+from nncomp.cli.sinks import check_folder
 from tests.kinds.commands import Commands, open_to_others
 from tests.test_conventions_page import OPTION, options_of_nncomp, rows
 

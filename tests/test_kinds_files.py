@@ -19,8 +19,9 @@ import pytest
 
 import nncomp
 from nncomp.cli import metadata
-from nncomp.cli.files import Source, descriptor_of, open_sink
 from nncomp.cli.names import shown
+from nncomp.cli.sinks import open_sink
+from nncomp.cli.sources import Source, descriptor_of
 from nncomp.machine import kernel_cache
 from nncomp.network import registry
 from tests.conftest import environment

@@ -20,7 +20,7 @@ import pytest
 
 import nncomp
 from nncomp.cli import file_options, transfer
-from nncomp.cli.files import Source, open_source
+from nncomp.cli.sources import Source, open_source
 from tests.kinds.commands import Commands, Result, sent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these descriptors are those of Linux")

@@ -16,9 +16,10 @@ from nncomp.bench.peers import peers, versions
 from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.fetched import copies
 from nncomp.cli.file_options import worker_count
-from nncomp.cli.files import Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model
 from nncomp.cli.names import shown
+from nncomp.cli.sinks import Sink, open_sink
+from nncomp.cli.sources import open_source
 from nncomp.errors import DataError, NncompError
 from nncomp.stream.storage import is_url
 

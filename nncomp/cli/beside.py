@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from nncomp.cli.failures import describe, say
-from nncomp.cli.files import STANDARD, open_source
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, shown
+from nncomp.cli.sources import open_source
 from nncomp.errors import NncompError
 from nncomp.format.numbers import MAGIC
 from nncomp.version import VERSION

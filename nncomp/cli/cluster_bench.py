@@ -10,7 +10,8 @@ from pathlib import Path
 from nncomp.bench.measure import Compressor, Result
 from nncomp.blocks.levels import level
 from nncomp.blocks.memory import Memory
-from nncomp.cli.files import open_sink, open_source
+from nncomp.cli.sinks import open_sink
+from nncomp.cli.sources import open_source
 from nncomp.cluster.connection import Cluster
 from nncomp.cluster.many_files import Compressing, Decompressing, Kind, Work, run
 from nncomp.errors import NncompError

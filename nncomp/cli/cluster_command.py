@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from nncomp.cli.cluster_report import document, print_table, row_of, test_document
 from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.file_options import Options
-from nncomp.cli.files import SUFFIX, Discard, Sink, Source, make_folder, open_source, status_of
 from nncomp.cli.inputs import planned
-from nncomp.cli.names import shown
+from nncomp.cli.names import SUFFIX, shown
 from nncomp.cli.progress import Bar
 from nncomp.cli.result_line import describe_blocks, describe_sizes
+from nncomp.cli.sinks import Discard, Sink, make_folder, status_of
+from nncomp.cli.sources import Source, open_source
 from nncomp.cli.transfer import open_result
 from nncomp.errors import DataError, OutputError
 from nncomp.network.registry import ModelFile

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
 from nncomp.cli.file_options import Options, listen
-from nncomp.cli.files import STANDARD, SUFFIX, Sink, open_sink, open_source
 from nncomp.cli.model_choice import choose_model, given_models
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, SUFFIX, shown
 from nncomp.cli.options import WrongUse
 from nncomp.cli.progress import Bar
+from nncomp.cli.sinks import Sink, open_sink
+from nncomp.cli.sources import open_source
 from nncomp.cli.transfer import check_reference_stays
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.tasks import Coding, finder

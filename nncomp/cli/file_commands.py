@@ -339,8 +339,8 @@ def _folder(mirrored: str | None, flat: str | None, has_output: bool) -> str | N
 
 
 def _places(folder: str | None, inner: list[tuple[str, str]], flat: str | None) -> Places | None:
-    from nncomp.cli.files import check_folder
     from nncomp.cli.places import Places
+    from nncomp.cli.sinks import check_folder
 
     if folder is not None:
         check_folder(folder)
@@ -353,7 +353,8 @@ def _target(names: list[str], output: str | None, is_stdout: bool, is_removed: b
         raise WrongUse("-o and -c cannot be used together.")
     if output is not None and len(names) > 1:
         raise WrongUse(f"-o takes one FILE, and {len(names)} are given. Leave out -o, or use -c.")
-    from nncomp.cli.files import STANDARD, descriptor_of
+    from nncomp.cli.names import STANDARD
+    from nncomp.cli.sources import descriptor_of
 
     is_named_stdout = output is not None and descriptor_of(output) == 1
     target = STANDARD if is_stdout or is_named_stdout else output

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from nncomp.blocks.levels import USUAL, Effort
 from nncomp.blocks.memory import Memory
 from nncomp.cli.failures import say
-from nncomp.cli.files import STANDARD, Source, is_terminal
+from nncomp.cli.names import STANDARD
 from nncomp.cli.places import Places
 from nncomp.cli.progress import Bar, Total
+from nncomp.cli.sources import Source
+from nncomp.cli.streams import is_terminal
 from nncomp.machine import watch
 from nncomp.machine.limits import usable_cores
 from nncomp.network.registry import ModelFile, installed_models

@@ -12,9 +12,10 @@ from pathlib import Path, PurePath
 
 from nncomp.blocks.memory import Memory
 from nncomp.cli.draft import is_temporary
-from nncomp.cli.files import STANDARD, SUFFIX, is_folder, is_terminal
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, SUFFIX, shown
 from nncomp.cli.options import WrongUse
+from nncomp.cli.sources import is_folder
+from nncomp.cli.streams import is_terminal
 from nncomp.errors import DataError
 from nncomp.format.numbers import BLOCK_BYTES, MIN_BLOCK_BYTES
 from nncomp.machine.limits import group_memory_bytes

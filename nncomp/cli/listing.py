@@ -10,8 +10,8 @@ from itertools import zip_longest
 
 from nncomp.api.file_info import Info, read_info
 from nncomp.cli.failures import FAILED, describe, say
-from nncomp.cli.files import open_source
 from nncomp.cli.names import shown
+from nncomp.cli.sources import open_source
 from nncomp.errors import NncompError
 
 _NOTE = "payload: bpb without headers and checksums; nncomp entropy estimates the bound"

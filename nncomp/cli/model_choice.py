@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nncomp.blocks import levels
 from nncomp.cli.fetched import model_path
-from nncomp.cli.files import Source
 from nncomp.cli.names import shown
+from nncomp.cli.sources import Source
 from nncomp.errors import FormatError, ModelError
 from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.numbers import MODEL_NAMES, BlockKind

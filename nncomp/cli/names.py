@@ -1,9 +1,11 @@
-"""File names as they are shown: a name that would not be what it looks like is quoted, as `ls` quotes it for a shell."""
+"""File names, and how they are shown: a name that would not be what it looks like is quoted, as `ls` quotes it for a shell."""
 
 from __future__ import annotations
 
 import unicodedata
 
+SUFFIX = ".nnc"
+STANDARD = "-"  # stands for stdin or stdout
 _ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 27: "e"}
 _JOINERS = "\u200c\u200d"  # of letters of some scripts, and of parts of an emoji
 _LONGEST = 4096  # bytes of a path, on Linux

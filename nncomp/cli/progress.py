@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nncomp.cli.files import STANDARD, is_terminal
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, shown
+from nncomp.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

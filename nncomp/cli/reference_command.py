@@ -7,9 +7,10 @@ from pathlib import Path
 
 from nncomp.cli import inputs
 from nncomp.cli.failures import say
-from nncomp.cli.files import open_sink, open_source
 from nncomp.cli.names import shown
 from nncomp.cli.options import WrongUse
+from nncomp.cli.sinks import open_sink
+from nncomp.cli.sources import open_source
 from nncomp.errors import DataError, OutputError
 from nncomp.stream.reference_choice import MOST_BYTES, choose_reference
 

@@ -17,9 +17,9 @@ from typing import Protocol
 
 from nncomp.cli.failures import FAILED, describe, say
 from nncomp.cli.file_options import Input, Options
-from nncomp.cli.files import STANDARD, Source, open_source
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, shown
 from nncomp.cli.progress import Total
+from nncomp.cli.sources import Source, open_source
 from nncomp.errors import NncompError, WorkerError
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.small_files import MOST_BYTES, Batch, Made, SmallFile, batches

@@ -72,3 +72,8 @@ def _print_any_name() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal. A stream that was closed at the start is none."""
+    return stream is not None and stream.isatty()

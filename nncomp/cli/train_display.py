@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nncomp.cli.failures import say
-from nncomp.cli.files import is_terminal
 from nncomp.cli.progress import STYLES
+from nncomp.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -12,25 +12,13 @@ from pathlib import Path
 from nncomp.blocks.compressed_already import compressed_kind
 from nncomp.cli.failures import say
 from nncomp.cli.file_options import Input, Options
-from nncomp.cli.files import (
-    FOLDER,
-    STANDARD,
-    SUFFIX,
-    Discard,
-    Sink,
-    Source,
-    is_folder,
-    is_terminal,
-    make_folder,
-    open_sink,
-    open_source,
-    remove_source,
-    status_of,
-)
 from nncomp.cli.hashed import HashedSink, HashedSource, digest_of, new_hash
 from nncomp.cli.model_choice import require_models
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, SUFFIX, shown
 from nncomp.cli.result_line import describe_blocks, describe_sizes
+from nncomp.cli.sinks import Discard, Sink, make_folder, open_sink, status_of
+from nncomp.cli.sources import FOLDER, Source, is_folder, open_source, remove_source
+from nncomp.cli.streams import is_terminal
 from nncomp.errors import DataError, FormatError, NncompError, OutputError
 from nncomp.format.frame_reader import TrailingError
 from nncomp.network.registry import ModelFile, installed_models

@@ -9,10 +9,11 @@ from pathlib import Path
 from nncomp.cli import transfer
 from nncomp.cli.failures import describe, say
 from nncomp.cli.file_options import Input, Options
-from nncomp.cli.files import STANDARD, SUFFIX, Discard, open_source
-from nncomp.cli.names import shown
+from nncomp.cli.names import STANDARD, SUFFIX, shown
 from nncomp.cli.result_line import describe_blocks, describe_sizes
 from nncomp.cli.several import each_file
+from nncomp.cli.sinks import Discard
+from nncomp.cli.sources import open_source
 from nncomp.errors import NncompError
 from nncomp.network.registry import ModelFile
 from nncomp.stream import pipeline
