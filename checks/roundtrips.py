@@ -19,7 +19,7 @@ import nncomp
 from checks.hostile import Model, finder
 from checks.independent import layout
 from nncomp.format.numbers import BLOCK_BYTES, SPLIT_BYTES
-from nncomp.network.registry import ModelFile, default_model
+from nncomp.network.registry import ModelFile, installed_model
 from nncomp.stream import pipeline
 from nncomp.stream.tasks import Coding
 from tests.golden.models import SMALL, model_bytes
@@ -158,7 +158,7 @@ def trip(number: int, data: bytes, models: list[ModelFile | None]) -> tuple[int,
 
 def run(count: int, first: int = 0) -> Counter[tuple[str, str]]:
     """Make the round trips of so many inputs; return how many there were of each kind, and what their blocks became."""
-    models: list[ModelFile | None] = [None, Model(model_bytes(SMALL)), default_model()]
+    models: list[ModelFile | None] = [None, Model(model_bytes(SMALL)), installed_model("default")]
     outcomes: Counter[tuple[str, str]] = Counter()
     for number in range(first, first + count):
         kind, data = generate(number)
@@ -182,7 +182,7 @@ def main() -> None:
     files = [path for path in names if path.is_file()]
     for path in files:
         data = path.read_bytes()
-        packed_bytes, blocks = trip(0, data, [default_model()])
+        packed_bytes, blocks = trip(0, data, [installed_model("default")])
         print(f"{path}: {len(data):,} -> {packed_bytes:,} ({blocks})", flush=True)
     if files:
         print(f"{len(files)} files in {time.monotonic() - started_s:.0f} s, all came back")

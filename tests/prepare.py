@@ -12,14 +12,14 @@ import nncomp
 from nncomp.network.engine import Network
 from nncomp.network.likeliest import likeliest
 from nncomp.network.model import read_model
-from nncomp.network.registry import default_model
+from nncomp.network.registry import installed_model
 from nncomp.network.surprisal import surprisal_bits
 
 
 def main() -> None:
     """Have the loops compiled that code blocks of tokens and of bytes, and those that report on the network."""
     text = b"what a command does with a text, what a text does with a command\n" * 20
-    model = default_model()
+    model = installed_model("default")
     assert nncomp.decompress(nncomp.compress(text, model=None if model is None else "default")) == text
     if model:
         network = Network(read_model(model))

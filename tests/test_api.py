@@ -52,10 +52,10 @@ def test_bytes_there_and_back(kind: type) -> None:
 
 
 def test_the_default_model_makes_what_the_command_makes(english: bytes) -> None:
-    from nncomp.network.registry import default_model
+    from nncomp.network.registry import installed_model
 
     sink = io.BytesIO()
-    pipeline.compress(io.BytesIO(english[:4000]), sink, Coding(default_model()), 1)
+    pipeline.compress(io.BytesIO(english[:4000]), sink, Coding(installed_model("default")), 1)
     assert nncomp.compress(english[:4000]) == sink.getvalue()
     compressor = nncomp.Compressor()
     assert compressor.compress(english[:4000]) + compressor.flush() == sink.getvalue()

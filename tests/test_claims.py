@@ -13,7 +13,7 @@ from nncomp.errors import FormatError
 from nncomp.format import index
 from nncomp.format.frames import Block, FrameWriter, checksum
 from nncomp.format.numbers import MAX_LITERAL_BYTES, BlockKind
-from nncomp.network.registry import default_model
+from nncomp.network.registry import installed_model
 
 
 def test_no_decisions_are_cheaper_than_the_bound_says() -> None:
@@ -28,7 +28,7 @@ def test_no_decisions_are_cheaper_than_the_bound_says() -> None:
 
 @pytest.mark.parametrize("kind", [BlockKind.BYTES, BlockKind.TOKENS])
 def test_a_claim_that_no_words_could_hold_is_refused_at_once(kind: BlockKind) -> None:
-    model = default_model()
+    model = installed_model("default")
     if kind == BlockKind.TOKENS and model is None:
         pytest.skip("no shipped model")
     payload = b"\x1a" + bytes(4 * 4) if kind == BlockKind.BYTES else b"\x00\x08\x00" + bytes(4)

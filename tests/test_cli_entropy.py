@@ -130,3 +130,13 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DataError, match=r"pip install 'nncomp\[plot\]'"):
         check_can_plot()
+
+
+def test_another_content_takes_no_tags_over(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"some words\n")
+    try:
+        os.setxattr(tmp_path / "a", "user.mime_type", b"text/plain")
+    except OSError:
+        pytest.skip("this file system has no attributes")
+    assert run("entropy", "--model", "none", "--html", "a.html", "a").returncode == 0
+    assert not os.listxattr(tmp_path / "a.html")

@@ -18,7 +18,7 @@ from nncomp.errors import FormatError
 from nncomp.format.frames import checksum
 from nncomp.format.numbers import BlockKind
 from nncomp.mixing import byte_predictor
-from nncomp.network.registry import default_model
+from nncomp.network.registry import installed_model
 
 
 def test_text_is_mixed_and_comes_back(english: bytes) -> None:
@@ -89,7 +89,7 @@ def test_when_bytes_after_tokens_are_given_up(
     assert codec._is_lost(stored, leaves, 1 << 30, [100.0] * 8) == (token_bits < 800)
 
 
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+@pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     prose = Path(pydoc_data.topics.__file__).read_bytes()[20_000:120_000]
@@ -105,12 +105,12 @@ def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
     monkeypatch.setattr(codec, "_LOOKS", {4: (0.0, 1.1)})
-    block = Codec(default_model()).encode_block(prose, threads)
+    block = Codec(installed_model("default")).encode_block(prose, threads)
     assert block.kind == BlockKind.TOKENS
     assert sum(block.part_bits) == pytest.approx(block.cost_bits)
     assert max(seen) == 4
     monkeypatch.setattr(codec, "_LOOKS", {4: (1.0, 1.1)})
-    assert Codec(default_model()).encode_block(prose, threads).payload == block.payload
+    assert Codec(installed_model("default")).encode_block(prose, threads).payload == block.payload
     assert max(seen) > 4
 
 
@@ -132,14 +132,14 @@ def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch
     assert sum(done) < len(english)
 
 
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+@pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")
 def test_threads_give_bytes_up_at_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they would have been the smaller in the end: a file is the same for any number of threads."""
     table = b"".join(b"%d;%d;%d\n" % (i, i * i % 97, i % 7) for i in range(2_500))
     kinds = []
     for lead in (1.1, 0.0):  # at the second, bytes are given up whatever they take
         monkeypatch.setattr(codec, "_LOOKS", {4: (1.0, lead), 8: (0.0, lead)})
-        one, two = (Codec(default_model()).encode_block(table, threads) for threads in (1, 2))
+        one, two = (Codec(installed_model("default")).encode_block(table, threads) for threads in (1, 2))
         assert one == two
         kinds.append(one.kind)
     assert kinds == [BlockKind.BYTES, BlockKind.TOKENS]

@@ -108,6 +108,11 @@ def test_an_index_that_is_none_is_named(folder: Path) -> None:
             find_corpus(str(folder))
 
 
+def test_a_pattern_may_leave_out_files_of_the_index(folder: Path) -> None:
+    (folder / "documents.tsv").write_text("file\toffset\tbytes\na.txt\t0\t5\nb.txt\t0\t5\n")
+    assert find_corpus(str(folder / "[ad]*")).total_bytes == 105, "5 of a.txt, and the whole other file"
+
+
 def test_why_there_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "zero.txt").write_bytes(b"")
     (tmp_path / "zeros").write_bytes(bytes(100))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from checks import matrix
-from nncomp.network.registry import default_model
+from nncomp.network.registry import installed_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(default_model() is None, reason="no shipped model")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")]
 
 
 def test_engines_make_the_same_files_and_read_them_all() -> None:

@@ -18,12 +18,12 @@ from nncomp.errors import MemoryLimitError
 from nncomp.format.frames import Block, CopyList, FrameWriter, checksum
 from nncomp.format.numbers import SPLIT_BYTES, BlockKind
 from nncomp.format.payloads import TokensHead
-from nncomp.network.registry import default_model, open_model
+from nncomp.network.registry import installed_model, open_model
 from tests.conftest import ROOT, Run, environment
 from tests.golden.models import SMALL, model_bytes
 from tests.test_page_facts import table
 
-needs_model = pytest.mark.skipif(default_model() is None, reason="no shipped model")
+needs_model = pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")
 NOT_COMPILED = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 
 
@@ -84,7 +84,7 @@ def test_what_is_stated_is_taken_at_most(run: Run, tmp_path: Path, english: byte
 
 
 def test_each_claim_is_counted() -> None:
-    model, most = default_model(), SPLIT_BYTES - 1
+    model, most = installed_model("default"), SPLIT_BYTES - 1
     lines = [decoding_bytes(3, 1000, bytes([0, bits, 0]), 500, None) for bits in (8, 22, 255)]
     assert lines[1] - lines[0] == 72 * ((1 << 22) - (1 << 8))
     assert lines[2] == lines[1], "what is out of bounds is refused by its decoder"
@@ -95,7 +95,7 @@ def test_each_claim_is_counted() -> None:
 
 
 def test_a_limit_takes_workers_away_before_it_refuses() -> None:
-    model = default_model()
+    model = installed_model("default")
     most = [Memory(limit).workers(16, model, is_coding=False) for limit in (10**6, 10**9, 4 * 10**9, None)]
     assert most[0] == 1
     assert 1 <= most[1] < most[2] <= most[3] == 16
@@ -108,7 +108,7 @@ def test_without_a_limit_only_a_very_large_model_is_refused(tmp_path: Path) -> N
     with path.open("wb") as file:
         file.truncate(130_000_000)
     block = Block(3, 1000, b"\0\x08\0" + bytes(400), bytes(8), True)
-    Memory().check_decoding(block, default_model())
+    Memory().check_decoding(block, installed_model("default"))
     large = open_model(path)
     with pytest.raises(MemoryLimitError, match="the limit is 1,200 MB"):
         Memory().check_decoding(block, large)

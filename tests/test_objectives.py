@@ -174,7 +174,7 @@ def test_a_training_with_targets(tmp_path: Path, tiny: ModelFile) -> None:
     [
         (["--objective", "hinge"], "need each other"),
         (["--targets", "t.jsonl"], "need each other"),
-        (["--objective", "hinge", "--targets", "t.jsonl"], "other text as valid"),
+        (["--objective", "hinge", "--targets", "t.jsonl"], "other text with --valid"),
         (["--objective", "odd"], "odd"),
     ],
 )

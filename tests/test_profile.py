@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nncomp.network.registry import default_model
+from nncomp.network.registry import installed_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(default_model() is None, reason="no shipped model")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")]
 
 
 def test_every_part_has_its_microseconds(tmp_path: Path, english: bytes, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,13 +15,13 @@ from checks import roundtrips
 from checks.hostile import finder
 from nncomp.blocks import codec
 from nncomp.blocks.codec import Codec
-from nncomp.network.registry import default_model
+from nncomp.network.registry import installed_model
 from nncomp.stream import pipeline, tasks
 from nncomp.stream.tasks import Coding
 from tests.conftest import environment
 
 
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+@pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")
 def test_generated_inputs_come_back() -> None:
     assert roundtrips.run(33, first=10_000).total() == 33
 

@@ -197,6 +197,14 @@ class _Broken(_Quiet):
         self.send_error(500)
 
 
+def test_an_answer_that_is_cut_off_is_no_missing_server() -> None:
+    class ClientPayloadError(Exception):
+        __module__ = "aiohttp.client_exceptions"
+
+    said = storage._reason("http://host/a", ClientPayloadError("Response payload is not completed"))
+    assert said == "the transfer failed (Response payload is not completed)"
+
+
 @pytest.mark.parametrize("name", ["s3fs", "fsspec"])
 def test_without_the_extra_there_is_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)

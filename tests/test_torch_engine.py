@@ -31,7 +31,7 @@ from nncomp.network.device import open_outside
 from nncomp.network.engine import Network
 from nncomp.network.engine_reference import ReferenceEngine
 from nncomp.network.model import Model, read_model, save_model
-from nncomp.network.registry import ModelFile, default_model
+from nncomp.network.registry import ModelFile, installed_model
 from nncomp.network.torch_engine import TorchNetwork, integer_sqrt
 from nncomp.network.torch_products import PRODUCTS, Product, choose_product, is_exact
 from tests.conftest import ROOT, Run, environment
@@ -106,9 +106,9 @@ def test_all_integers_are_those_of_the_definition(name: str, device: str, monkey
 
 
 @on_every_device
-@pytest.mark.skipif(default_model() is None, reason="no shipped model")
+@pytest.mark.skipif(installed_model("default") is None, reason="no shipped model")
 def test_the_shipped_model_in_many_lanes(device: str) -> None:
-    file = default_model()
+    file = installed_model("default")
     assert file is not None
     model = read_model(file)
     slow, fast = ReferenceEngine(model, 70), TorchNetwork(model, device).start(70, NO_CODE)

@@ -47,7 +47,7 @@ def show_entropy(name: str, wanted: Wanted, model: str | None, options: Options)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(name, takes_folders=False))
         # Outputs are opened before the work: a wrong name fails at once. At the end all of them exist, or none.
-        sinks = {each: stack.enter_context(open_sink(each, options.is_forced, source, keeps_time=False)) for each in wanted.names}
+        sinks = {each: stack.enter_context(open_sink(each, options.is_forced, source, is_same=False)) for each in wanted.names}
         analysis = _analyse(name, source.read(-1), model, options)
         _write(name, analysis, wanted, sinks, options)
     if wanted.is_json:

@@ -131,11 +131,12 @@ def open_sink(
     name: str,
     is_forced: bool,
     source: Source | None,
-    keeps_time: bool = True,
+    is_same: bool = True,
 ) -> Iterator[Sink]:
     """Open a file, or stdout for "-". After the `with` block the file is complete under its name; after an error it is absent.
 
-    The file takes over what `source` has (see `nncomp/cli/metadata.py`), and the time of change if `keeps_time`.
+    The file takes over what `source` has (see `nncomp/cli/metadata.py`). What has another content (`is_same` is false) takes over
+    who may read it, but no time of change and no `user.` attributes.
     Raises OutputError if the file exists and `is_forced` is false, or if it cannot be written.
     """
     if not name:
@@ -171,7 +172,7 @@ def open_sink(
     if existing and not (found and os.path.samestat(existing, found)):
         raise OutputError(f"{shown(name)} is a link to a file without a name. Give the name of a file.")
     _refuse_existing(path, name, is_forced)
-    with _complete_or_absent(path, name, is_forced, source, keeps_time) as sink:
+    with _complete_or_absent(path, name, is_forced, source, is_same) as sink:
         yield sink
 
 
@@ -219,7 +220,7 @@ def _refuse_existing(path: Path, name: str, is_forced: bool) -> None:
 
 
 @contextmanager
-def _complete_or_absent(path: Path, name: str, is_forced: bool, source: Source | None, keeps_time: bool) -> Iterator[Sink]:
+def _complete_or_absent(path: Path, name: str, is_forced: bool, source: Source | None, is_same: bool) -> Iterator[Sink]:
     """Open a draft, which takes over what the source has."""
     status = source.status if source else None
     with _failures(name):
@@ -232,13 +233,15 @@ def _complete_or_absent(path: Path, name: str, is_forced: bool, source: Source |
                 sink.settle()
                 stream.flush()
                 if source and status:
-                    sink.missing += take_over(draft.descriptor, status, source.attributes)
+                    kept = source.attributes.items()
+                    attributes = {name: value for name, value in kept if is_same or not name.startswith("user.")}
+                    sink.missing += take_over(draft.descriptor, status, attributes)
                 else:
                     with suppress(OSError):  # then only its owner may read it
                         draft.path.chmod(0o666 & ~_umask())
                 sync(draft.descriptor)
         with sink.failures():
-            if status and keeps_time:
+            if status and is_same:
                 try:
                     os.utime(draft.path, ns=(status.st_atime_ns, status.st_mtime_ns))
                 except OSError:

@@ -13,7 +13,7 @@ from typing import Any
 from nncomp.cli.failures import say
 from nncomp.cli.options import WrongUse
 from nncomp.errors import DataError
-from nncomp.training.wanted import Training, check_writable, plan_of, require_torch
+from nncomp.training.wanted import OBJECTIVES, Training, check_writable, plan_of, require_torch
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -32,6 +32,10 @@ def parse_time(text: str) -> float:
 
 def asked(**values: Any) -> Training:
     """Return what the options ask for. Raises WrongUse for values that are not possible."""
+    if (values["targets"] is None) != (values["objective"] in OBJECTIVES[:2]):
+        raise WrongUse("--targets and an --objective of hinge or absolute need each other.")
+    if values["targets"] is not None and values["valid"] is None:
+        raise WrongUse("--targets are of all of the training text: hold none of it out, give other text with --valid.")
     try:
         return Training(**values)
     except DataError as error:

@@ -4,8 +4,7 @@ the user's cache folder.
 A file is a digest and the object code. The digest covers the file's name too, so that a damaged file, or one that was made for
 another processor and then renamed, is not taken. One process compiles a kernel; another process that needs the same one waits and
 then loads it. A folder that can only be read is read: what is not in it each process compiles for itself, and where there is no
-folder, everything. Hashes of model files are kept here too, as
-`read` and `write` do with any bytes. Knows nothing of what the kernels do.
+folder, everything. Hashes of model files are kept here too. Knows nothing of what the kernels do.
 """
 
 from __future__ import annotations

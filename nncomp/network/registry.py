@@ -179,11 +179,6 @@ def installed_models() -> list[ModelFile]:
     return [open_model(name) for name in MODEL_IDS if shipped_path(name).is_file()]
 
 
-def default_model() -> ModelFile | None:
-    """Return the model `default`, or None when it is not installed."""
-    return installed_model("default")
-
-
 def find(model_id: int, hash8: bytes, given: Iterable[ModelFile] = ()) -> ModelFile:
     """Return the model with this hash among the given models and those that come with nncomp; raises ModelError otherwise.
 

@@ -214,6 +214,8 @@ def _of_server(error: BaseException) -> str:
     """Return what a server answered, or why there is no answer."""
     if status := getattr(error, "status", None):
         return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    if not isinstance(error, OSError):
+        return f"the transfer failed ({' '.join(str(error).split()).rstrip('.')})"
     number = getattr(error, "errno", None) or 0
     why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)  # below 0: no such host
     return f"the server cannot be reached ({why})"

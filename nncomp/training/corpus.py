@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def find_corpus(location: str, report: Report = lambda line: None) -> Corpus:
     Raises DataError when there is no text, and for a row of an index that is of no file, or of more than the file has.
     """
     paths, index = find_files(location)
-    rows = _read_index(index, paths) if index else {}
+    rows = _read_index(index, None if has_magic(location) else paths) if index else {}
     places, digests = array("q"), bytearray()
     left_out: list[DataError] = []
     for number, path in enumerate(paths):
@@ -243,10 +244,10 @@ def _why_none(files: int, left_out: list[DataError]) -> str:
     return f"of {files} files, {len(left_out)} cannot be used, and the others are empty."
 
 
-def _read_index(path: str, paths: list[str]) -> dict[str, list[Row]]:
-    """Return the rows of an index of documents by file; each must be of one of the files at these paths."""
+def _read_index(path: str, paths: list[str] | None) -> dict[str, list[Row]]:
+    """Return the rows of an index of documents by file; each must be of one of the files at these paths, if they are given."""
     rows: dict[str, list[Row]] = {}
-    names = {plain_name(each) for each in paths}
+    names = None if paths is None else {plain_name(each) for each in paths}
     with readable(path) as file:
         lines = file.read().decode(errors="replace").splitlines()
     for number, line in enumerate(lines[1:], 2):
@@ -257,7 +258,7 @@ def _read_index(path: str, paths: list[str]) -> dict[str, list[Row]]:
                 raise ValueError
         except ValueError:
             raise DataError(f"{path}: line {number} is not a file, an offset and a size, with tabs between them.") from None
-        if name not in names:
+        if names is not None and name not in names:
             raise DataError(f"{path}: line {number} is of {name}, and there is no such file.")
         rows.setdefault(name, []).append(row)
     return rows
