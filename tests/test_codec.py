@@ -104,6 +104,7 @@ def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch
         return encode(data, counted)
 
     monkeypatch.setattr(codec, "_encode_bytes", watched)
+    monkeypatch.setattr(codec, "_MOST_OF_LZMA", 0.0)  # no text is plain
     monkeypatch.setattr(codec, "_LOOKS", {4: (0.0, 1.1)})
     block = Codec(installed_model("default")).encode_block(prose, threads)
     assert block.kind == BlockKind.TOKENS
@@ -112,6 +113,38 @@ def test_bytes_are_given_up_early_where_little_repeats(threads: int, monkeypatch
     monkeypatch.setattr(codec, "_LOOKS", {4: (1.0, 1.1)})
     assert Codec(installed_model("default")).encode_block(prose, threads).payload == block.payload
     assert max(seen) > 4
+
+
+def _roman(number: int) -> str:
+    tens = "", "x", "xx", "xxx", "xl", "l", "lx", "lxx", "lxxx", "xc"
+    ones = "", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"
+    return "c" * (number // 100) + tens[number // 10 % 10] + ones[number % 10]
+
+
+@pytest.mark.skipif(installed_model("fast") is None, reason="no shipped model")
+@pytest.mark.parametrize(
+    ("make", "is_tried", "kind"),
+    [
+        (lambda prose: prose, False, BlockKind.TOKENS),
+        (lambda prose: prose + b"".join(b"%d " % (n * n) for n in range(300)), True, BlockKind.TOKENS),
+        (lambda prose: "\n".join(map(_roman, range(1, 300))).encode(), True, BlockKind.BYTES),
+        (lambda prose: "\n".join(map(str, range(1, 600))).encode(), True, BlockKind.BYTES),
+    ],
+    ids=["prose", "prose and squares", "Roman numerals", "numbers"],
+)
+def test_plain_text_is_not_tried_as_bytes(
+    make: Callable[[bytes], bytes], is_tried: bool, kind: BlockKind, english: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, encode = list[int](), codec._encode_bytes
+
+    def watched(data: bytes, *given: Any) -> codec.CodedBlock | None:
+        tried.append(len(data))
+        return encode(data, *given)
+
+    monkeypatch.setattr(codec, "_encode_bytes", watched)
+    block = Codec(installed_model("fast")).encode_block(make(english[:6000]))
+    assert block.kind == kind
+    assert bool(tried) == is_tried
 
 
 def test_bytes_are_given_up_when_they_are_the_larger(english: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_other_types_are_other_object_code(folder: Path, made: list[str]) -> Non
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.int32).T[:2], np.zeros(13, np.uint8)[1:].view(np.int32), [1], None, 0.5])
 def test_what_no_kernel_takes(wrong: object) -> None:
     with pytest.raises(TypeError):
-        object_code.flatten((wrong,), [], [])
+        object_code.flat((wrong,))
 
 
 @pytest.mark.parametrize(

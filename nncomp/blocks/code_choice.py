@@ -20,6 +20,7 @@ from nncomp.blocks.token_threads import ROWS, Begin, shared_of
 from nncomp.blocks.token_ways import no_lead, rows_of
 from nncomp.format.numbers import MIN_LINES_LOG2
 from nncomp.machine.turns import FOREVER, sleep_address
+from nncomp.mixing.token_predictor import TokenMixing
 from nncomp.mixing.token_start import new_mixing
 from nncomp.network.code import NO_CODE, named_codes
 from nncomp.network.engine import Network
@@ -36,6 +37,17 @@ class Choice(NamedTuple):
     saved_bits: float
 
 
+_kept: list[TokenMixing] = []
+
+
+def _no_mixing(start: dict[str, NDArray[Any]], networks: int) -> TokenMixing:
+    """Return mixing of one lane and one network, which the kernel takes and does not touch: so any start values will do."""
+    if not _kept:
+        mixing = new_mixing(1, np.array([0, 1]), 1 << MIN_LINES_LOG2, start, networks)
+        _kept.append(mixing._replace(constants=mixing.constants._replace(networks=np.int64(1))))  # a second one has no codes
+    return _kept[0]
+
+
 def code_bits(
     network: Network, start: dict[str, NDArray[Any]], ids_N: NDArray[np.integer[Any]], codes: Sequence[int]
 ) -> NDArray[np.float64]:
@@ -46,8 +58,7 @@ def code_bits(
     model, lanes, count = network.model, len(codes), len(ids_N) * len(codes)
     rows, bits = min(ROWS, count), model.vocabulary.bits
     turns = -(-count // rows)
-    mixing = new_mixing(1, np.array([0, 1]), 1 << MIN_LINES_LOG2, start, model.networks)
-    mixing = mixing._replace(constants=mixing.constants._replace(networks=np.int64(1)))  # a second network has no codes
+    mixing = _no_mixing(start, model.networks)
     ids, first_ids = np.tile(np.asarray(ids_N, np.int32), lanes), np.arange(lanes + 1) * len(ids_N)
     shared = shared_of(network, mixing, np.zeros(1, np.uint8), Begin())
     shared = shared._replace(ids=ids, first_ids=first_ids, is_outside=False)

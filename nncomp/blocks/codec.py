@@ -32,6 +32,9 @@ _SAMPLE_BYTES = 1 << 16  # a sample tells whether a block is random, and whether
 # up if the later half of these parts takes so much more than as tokens (docs/log/format.md).
 _LOOKS = {2: (0.3, 1.2), 4: (0.3, 1.1), 8: (0.3, 1.1), 16: (0.2, 1.1)}  # by parts: the share, and how much more
 _TELLING_BYTES = 2 << 20  # two parts of a shorter block are too little text to tell
+# Of plain text bytes are not tried: it has few digits, and tokens take at most half of what the quickest LZMA leaves. Where
+# tokens take next to nothing, as of Roman numerals in their order, bytes may take still less (docs/log/speed.md).
+_DIGITS, _MOST_DIGITS, _MOST_OF_LZMA, _LEAST_OF_RAW = b"0123456789", 0.05, 0.5, 0.1
 _LZMA_MARGIN = 1.3  # LZMA is coded in full when its quickest setting leaves at most this much more than the best so far
 
 
@@ -72,7 +75,8 @@ class Codec:
         left_share = quick_bytes / len(data) if len(data) > _SAMPLE_BYTES else 0.0
         for kind in kinds:
             if kind == BlockKind.BYTES:
-                coded = _encode_bytes(data, partial(_is_lost, best, left_share, len(data)))
+                is_plain = best.kind == BlockKind.TOKENS and _is_plain_text(data, len(best.payload), quick_bytes)
+                coded = None if is_plain else _encode_bytes(data, partial(_is_lost, best, left_share, len(data)))
             else:
                 coded = self._encode(kind, data, threads, self.effort.for_share(left_share))
             best = _smaller(best, coded) if coded else best
@@ -271,6 +275,13 @@ def _whole_bytes(data: bytes) -> CodedBlock:
     coded = _encode_bytes(data)
     assert coded is not None  # nothing bounds it
     return coded
+
+
+def _is_plain_text(data: bytes, token_bytes: int, quick_bytes: int) -> bool:
+    """Return whether tokens, which take so many bytes, are sure to win; the quickest LZMA leaves `quick_bytes`."""
+    if not _LEAST_OF_RAW * len(data) <= token_bytes <= _MOST_OF_LZMA * quick_bytes:
+        return False
+    return len(data) - len(data.translate(None, _DIGITS)) <= _MOST_DIGITS * len(data)
 
 
 def _is_lost(best: CodedBlock, left_share: float, raw_bytes: int, part_bits: list[float]) -> bool:

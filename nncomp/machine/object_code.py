@@ -1,6 +1,6 @@
 """Object code in this process: arguments as words, and code that is loaded by LLVM and called with them.
 
-A kernel's arguments are arrays, numbers and (named) tuples of them. `flatten` makes 64-bit words of them: of an array its address
+A kernel's arguments are arrays, numbers and (named) tuples of them. `flat` makes 64-bit words of them: of an array its address
 and its shape, of a number its value. The object code reads its arguments from these words (`nncomp.machine.compiling`). Numba is
 not imported. Knows nothing of what the kernels do, nor of where object code is kept.
 """
@@ -20,20 +20,23 @@ _SCALARS = {bool: "bool", int: "int64", np.bool_: "bool", np.int64: "int64", np.
 
 
 def flat(arguments: tuple[Any, ...]) -> tuple[list[int], list[str]]:
-    """Return the words of a kernel's arguments and their kinds. Raises TypeError for what no kernel takes."""
+    """Return the words of a kernel's arguments and their kinds. Raises TypeError for what no kernel takes.
+
+    >>> words, kinds = flat((True, 7, (np.zeros((2, 3), np.int8),)))
+    >>> words[:2], words[3:], " ".join(kinds)
+    ([1, 7], [2, 3], 'bool int64 tuple( |i1[2] )')
+    """
     words, kinds = list[int](), list[str]()
+    done = dict[int, tuple[slice, slice]]()
     for each in arguments:
-        flatten(each, words, kinds)
+        _flatten(each, words, kinds, done)
     return words, kinds
 
 
-def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
-    """Append an argument's words and their kinds. Raises TypeError for what no kernel takes.
+def _flatten(value: Any, words: list[int], kinds: list[str], done: dict[int, tuple[slice, slice]]) -> None:
+    """Append an argument's words and their kinds. `done` says, by `id`, where those of the tuples before it are.
 
-    >>> words, kinds = [], []
-    >>> flatten((True, 7, np.zeros((2, 3), np.int8)), words, kinds)
-    >>> words[:2], words[3:], " ".join(kinds)
-    ([1, 7], [2, 3], 'tuple( bool int64 |i1[2] )')
+    Several networks of a kernel may have the same constants, some hundred words.
     """
     kind = type(value)
     if kind is np.ndarray:
@@ -46,10 +49,16 @@ def flatten(value: Any, words: list[int], kinds: list[str]) -> None:
         words.extend(value.shape)
         kinds.append(f"{interface['typestr']}[{value.ndim}]")
     elif isinstance(value, tuple):
+        if of_words_and_kinds := done.get(id(value)):
+            words += words[of_words_and_kinds[0]]
+            kinds += kinds[of_words_and_kinds[1]]
+            return
+        first_word, first_kind = len(words), len(kinds)
         kinds.append(f"{kind.__name__}(")
         for part in value:
-            flatten(part, words, kinds)
+            _flatten(part, words, kinds, done)
         kinds.append(")")
+        done[id(value)] = slice(first_word, len(words)), slice(first_kind, len(kinds))
     elif kind in _SCALARS:
         words.append(int(value))
         kinds.append(_SCALARS[kind])
