@@ -21,7 +21,7 @@ import numpy as np
 from nncomp.bench.machine import this_machine
 from nncomp.blocks import token_payload
 from nncomp.blocks.code_choice import likely_codes
-from nncomp.blocks.levels import Effort
+from nncomp.blocks.levels import LAST, level
 from nncomp.network.code import NO_CODE
 from nncomp.network.engine import Network
 from nncomp.network.model import read_model
@@ -50,8 +50,8 @@ def payload_bits(network: Network, data: bytes, code: int) -> tuple[int, float]:
 
 
 def sent_code(network: Network, data: bytes) -> int:
-    """Return the code that the compressor sends at -6 to -9."""
-    return token_payload.encode_tokens(network, data, effort=Effort(tried_codes=2)).payload[2]
+    """Return the code that the compressor sends with the effort of -9."""
+    return token_payload.encode_tokens(network, data, effort=level(LAST).effort).payload[2]
 
 
 def measure(network: Network, texts: list[bytes]) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:

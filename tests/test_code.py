@@ -148,9 +148,16 @@ def test_what_is_coded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(token_payload, "encode_and_learn", counted)
     monkeypatch.setattr(token_payload, "likely_codes", lambda *_: [Choice(5, 9.0), Choice(2, 3.0), Choice(1, 1.0)])
-    for count, longest, tried in ((1, len(data), [5]), (2, len(data), [0, 5, 2]), (2, len(data) - 1, [5])):
+    most = 3 * len(data)
+    for count, in_all, tried in (
+        (1, most, [5]),
+        (2, most, [0, 5, 2]),
+        (6, most, [0, 5, 2, 1]),
+        (6, most - 1, [0, 5, 2]),
+        (6, most // 2, [5]),
+    ):
         codes.clear()
-        monkeypatch.setattr(token_payload, "_TRIED_BYTES", longest)
+        monkeypatch.setattr(token_payload, "_TRIED_BYTES", in_all)
         token_payload.encode_tokens(fast, data, effort=Effort(tried_codes=count))
         assert codes == tried
     codes.clear()

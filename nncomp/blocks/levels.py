@@ -59,7 +59,7 @@ LEVELS = {
     6: Level("max", Effort(max_lanes=4, tried_codes=2)),
     7: Level("max", Effort(max_lanes=2, tried_codes=2)),
     8: Level("max", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
-    9: Level("max", Effort(max_lanes=1, tried_codes=2, max_lines_log2=22, window_log2=32)),
+    9: Level("max", Effort(max_lanes=1, tried_codes=6, max_lines_log2=22, window_log2=32)),
 }
 
 

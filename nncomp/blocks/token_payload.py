@@ -32,7 +32,7 @@ from nncomp.range_coder import Words
 
 _LONG_LANE_BYTES = 4 * LANE_BYTES  # of more than FEW_LANES each should have so many
 _NAMED_CODES = 4  # that the network tries for each that may be coded in full
-_TRIED_BYTES = 1 << 14  # of a block: with more effort, a block this short is coded with several codes
+_TRIED_BYTES = 1 << 15  # with more effort, a short block is coded with several codes: so many bytes in all
 _START = "mixing."  # prefix of the start values of mixing among a model's extra arrays
 
 
@@ -74,8 +74,9 @@ def encode_tokens(network: Network, data: bytes, threads: int = 1, effort: Effor
     start, likely = model_start(network), list[Choice]()
     if not lanes_log2(len(data), effort.max_lanes):
         likely = likely_codes(network, start, data, _NAMED_CODES * effort.tried_codes)
-    codes = [choice.code for choice in likely if choice.saved_bits > 0][: effort.tried_codes] or [NO_CODE]
-    if effort.tried_codes > 1 and len(data) <= _TRIED_BYTES:
+    tried = max(1, min(effort.tried_codes, _TRIED_BYTES // len(data)))
+    codes = [choice.code for choice in likely if choice.saved_bits > 0][:tried] or [NO_CODE]
+    if tried > 1:
         found = [encode_and_learn(network, data, start, threads, code, effort) for code in dict.fromkeys([NO_CODE, *codes])]
         return min(found, key=lambda each: (len(each.payload), each.cost_bits))
     return encode_and_learn(network, data, start, threads, codes[0], effort)
