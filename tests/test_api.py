@@ -18,14 +18,15 @@ import pytest
 
 import nncomp
 from nncomp.api.reading import _LocatedBlocks
+from nncomp.blocks import memory
 from nncomp.blocks.codec import Codec, CodedBlock
-from nncomp.errors import DataError, FormatError, ModelError
+from nncomp.errors import DataError, FormatError, MemoryLimitError, ModelError
 from nncomp.format import numbers
 from nncomp.format.index import locate_blocks
 from nncomp.format.numbers import BlockKind
 from nncomp.stream import pipeline
 from nncomp.stream.tasks import Coding
-from tests.blocks import BLOCK_BYTES, stored
+from tests.blocks import BLOCK_BYTES, frame, stored, stored_block
 
 RANDOM = random.Random(7)
 LARGE = RANDOM.randbytes(2 * BLOCK_BYTES + 600_000)  # three blocks
@@ -77,6 +78,77 @@ def test_a_level_is_an_int(level: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="level is an int"):
         nncomp.open(tmp_path / "a.nnc", "wb", level=level)
     assert not (tmp_path / "a.nnc").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "sentence"),
+    [
+        (-1, ValueError, r"workers is -1\. It must be 0 or more\."),
+        (0.5, TypeError, r"workers is an int, and not 0\.5\."),
+        ("2", TypeError, r"workers is an int, and not '2'\."),
+        (None, TypeError, r"workers is an int, and not None\."),
+    ],
+)
+def test_workers_are_a_number(value: Any, error: type[Exception], sentence: str) -> None:
+    for call in (nncomp.compress, nncomp.decompress, nncomp.estimate):
+        with pytest.raises(error, match=sentence):
+            call(nncomp.compress(b"a", model=None), workers=value)
+    with pytest.raises(TypeError, match=r"block_size is an int, and not 70000\.5\."):
+        nncomp.compress(b"a", model=None, block_size=70000.5)  # type: ignore[arg-type]
+
+
+def test_names_that_no_file_has() -> None:
+    for name in ("x" * 300 + ".safetensors", "a\0b"):
+        with pytest.raises(ModelError, match="cannot be read|There is no model"):
+            nncomp.compress(b"a", model=name)
+    with pytest.raises(DataError, match="embedded null byte"):
+        nncomp.compress(b"a", model=None, reference="a\0b")
+
+
+def test_each_way_in_and_out_asks_how_much_memory_a_block_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = nncomp.compress(b"text", model=None)
+    monkeypatch.setattr(memory, "DEFAULT_BYTES", 100)
+    calls: list[Callable[[], object]] = [
+        lambda: nncomp.compress(b"text", model=None),
+        lambda: nncomp.Compressor(model=None).flush(),
+        lambda: nncomp.open(io.BytesIO(), "w", model=None).close(),
+        lambda: nncomp.decompress(packed),
+        lambda: nncomp.Decompressor().decompress(packed),
+        lambda: nncomp.open(io.BytesIO(packed)).read(),
+        lambda: nncomp.open(Pipe(packed)).read(),
+    ]
+    for call in calls:
+        with pytest.raises(MemoryLimitError, match="the limit is 0 MB"):
+            call()
+
+
+def test_a_block_is_found_without_a_look_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, count = 0, 2000
+
+    class Watched(list[Any]):
+        def __getitem__(self, at: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(at)
+
+        def __iter__(self) -> Any:
+            nonlocal looks
+            looks += len(self)
+            return super().__iter__()
+
+    found = _LocatedBlocks.places
+
+    def watched(self: _LocatedBlocks) -> Any:
+        if self._places is None:
+            self._places = Watched(found(self))
+        return self._places
+
+    monkeypatch.setattr(_LocatedBlocks, "places", watched)
+    monkeypatch.setattr(_LocatedBlocks, "_check_empty", lambda _: None)
+    data = RANDOM.randbytes(count)
+    packed = frame([stored_block(data[i : i + 1], i == count - 1) for i in range(count)], content=data)
+    assert nncomp.open(io.BytesIO(packed)).read() == data
+    assert looks < 30 * count
 
 
 def test_a_file_that_is_open_for_writing_only(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from checks.independent.model_file import parse_model as parse_independently
+from checks.independent.refused import RefusedError
 from nncomp.blocks.codec import Codec
 from nncomp.errors import ModelError
 from nncomp.format.numbers import OWN_MODEL
@@ -99,8 +100,11 @@ def test_a_file_without_its_base_or_with_another(files: tuple[Path, Path], tmp_p
         parse_model(own, "own")
     with pytest.raises(ModelError, match="The base of the model own was not found, or is damaged: its SHA-256 is"):
         parse_model(own, "own", by_hash(base + b"\0"))
-    with pytest.raises(ModelError, match="lacks"):  # a base has none itself
-        parse_model(own.replace(_hash(base), _hash(own)), "own", by_hash(own))
+    other = own.replace(_hash(base), _hash(own))
+    with pytest.raises(ModelError, match="builds on a model that builds on another one"):
+        parse_model(other, "own", by_hash(own))
+    with pytest.raises(RefusedError, match="a base that has a base"):
+        parse_independently(other, own)
 
 
 def _hash(data: bytes) -> bytes:

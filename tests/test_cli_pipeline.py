@@ -78,6 +78,14 @@ def test_a_fault_in_a_worker_is_a_named_error(fault: str, error: type[Exception]
         list(run_in_order([Task(0), Task(1, fault), Task(2)], Task.run, 2))
 
 
+def test_results_before_a_fault_come_first() -> None:
+    """The first task takes longer than the second one, which fails."""
+    results = run_in_order([Task(0), Task(1, "named"), Task(2)], Task.run, 2)
+    assert next(results)[0] == 0
+    with pytest.raises(FormatError, match="This block is altered"):
+        next(results)
+
+
 @pytest.mark.skipif(not shipped_path("default").exists(), reason="no shipped model")
 def test_the_bytes_do_not_depend_on_cores(run: Run, tmp_path: Path, english: bytes) -> None:
     """One block in one process with one thread, and in one with two; each made file read with the other number."""

@@ -11,6 +11,7 @@ import pytest
 from checks import hostile
 from nncomp.errors import ModelError
 from nncomp.format.frames import Block, FrameWriter, ModelReference, checksum
+from nncomp.network import registry
 from nncomp.network.registry import MAX_BYTES, ModelFile
 from tests.conftest import ROOT, Run, environment
 
@@ -70,12 +71,15 @@ def test_copies_of_much_from_few_bytes_take_no_more_memory(name: str, blocks: in
     assert result.returncode == 0, result.stderr
 
 
-def test_a_model_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_a_model_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.safetensors"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # a hole: it takes no room
     with pytest.raises(ModelError, match="at most 1,073,741,824"):
         ModelFile(path, 255, bytes(32)).read()
+    monkeypatch.setattr(registry, "_content_hash", lambda _: pytest.fail("all of it is hashed"))
+    with pytest.raises(ModelError, match="at most 1,073,741,824"):
+        registry.open_model(path)
 
 
 def test_many_frames_are_listed_in_time_that_grows_with_them(run: Run, tmp_path: Path) -> None:

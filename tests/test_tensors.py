@@ -59,10 +59,32 @@ def entry(dtype: object = "U8", shape: object = (4,), offsets: object = (0, 4)) 
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
 
 
-def test_an_array_at_an_odd_place_is_aligned() -> None:
+def padded(head: dict[str, Any], size: int, body: bytes = b"") -> bytes:
+    return file(json.dumps(head).encode().ljust(size), body)
+
+
+def test_an_array_at_an_odd_place_is_refused() -> None:
+    """Its bytes would be copied, and of a large table nobody has counted them twice. The place counts, not that of the bytes in
+    memory."""
     head = {"a": entry("U8", [1], [0, 1]), "b": entry("I64", [1], [1, 9])}
-    array = read_tensors(file(head, bytes(1) + (5).to_bytes(8, "little")))[0]["b"]
-    assert array.tolist() == [5] and array.flags.aligned
+    for size in range(200, 208):
+        data = padded(head, size, bytes(1) + (5).to_bytes(8, "little"))
+        if (8 + size + 1) % 8:  # where b begins
+            with pytest.raises(ValueError, match="'b' does not begin at a multiple of"):
+                read_tensors(data)
+        else:
+            for odd in range(8):
+                array = read_tensors(memoryview(bytes(odd) + data)[odd:])[0]["b"]
+                assert array.tolist() == [5] and array.flags.aligned
+
+
+def test_a_head_has_a_bound() -> None:
+    """What JSON takes in memory is many times what it takes in a file."""
+    assert read_tensors(padded({"__metadata__": {"a": "b"}}, 1 << 20))[1] == {"a": "b"}
+    with pytest.raises(ValueError, match="its head has 1,048,577 bytes, and may have 1,048,576"):
+        read_tensors(padded({"__metadata__": {"a": "b"}}, (1 << 20) + 1))
+    with pytest.raises(ValueError, match="its record is too long"):
+        written(ARRAYS, {"record": "x" * (1 << 20)})
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any
     demand(len(data) >= 8, "not a safetensors file")
     header_end = 8 + int.from_bytes(data[:8], "little")
     demand(header_end <= len(data), "a safetensors header that is longer than the file")
+    demand(header_end <= 8 + 2**20, "a safetensors header that is too long")
     try:
         header = json.loads(data[8:header_end])
     except ValueError as error:
@@ -51,6 +52,7 @@ def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any
         start, stop = (header_end + offset for offset in entry["data_offsets"])
         demand(start == end and entry["dtype"] in _DTYPES, f"tensor {name} is not where or what it must be")
         flat = np.frombuffer(data[start:stop], _DTYPES[entry["dtype"]])
+        demand(start % flat.itemsize == 0, f"tensor {name} does not begin at a multiple of the bytes of its elements")
         demand(flat.size == int(np.prod(entry["shape"], dtype=object)), f"tensor {name} is not as long as its shape says")
         tensors[name] = flat.reshape(entry["shape"])
         end = stop
@@ -88,7 +90,9 @@ def _parse_alone(data: bytes, others: Sequence[bytes]) -> Model:
     metadata, tensors = read_safetensors(data)
     demand(metadata.get("format") == "nncomp-model-1", "not an nncomp-model-1")
     if "base" in metadata:
-        tensors = _with_base(tensors, read_safetensors(_named(metadata["base"], others))[1])
+        base_metadata, base = read_safetensors(_named(metadata["base"], others))
+        demand("base" not in base_metadata, "a base that has a base")
+        tensors = _with_base(tensors, base)
     claimed = json.loads(metadata["sizes"])
     sizes = _checked_sizes(claimed)
     arrays = {}

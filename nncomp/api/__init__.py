@@ -10,7 +10,16 @@ import io
 from collections.abc import Callable
 from typing import IO, Any, BinaryIO, Literal, TextIO, TypedDict, Unpack, cast, overload
 
-from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
+from nncomp.api.chosen_model import (
+    OF_LEVEL,
+    Bytes,
+    ModelName,
+    ReferenceText,
+    find_with,
+    opened_reference,
+    to_write_with,
+    whole_number,
+)
 from nncomp.api.file_objects import FileName, NncompFile
 from nncomp.api.incremental import Compressor, Decompressor
 from nncomp.format.frame_reader import TrailingError
@@ -49,8 +58,8 @@ def compress(
     needs the same text. `block_size` is how many bytes a block has, 65,536 to 12,582,912, the usual size: smaller blocks are
     read in parts sooner, and make a larger file. `workers` is the number of processes, each with one block at a time; 0 works in
     this process. (As always with `multiprocessing`, the work of a script must then stand under `if __name__ == "__main__":`.)
-    Raises ModelError if there is no such model or level, TypeError if the level is no int, DataError if the reference cannot be
-    read, and ValueError for a size of blocks out of bounds.
+    Raises ModelError if there is no such model or level, TypeError if a number is no int, DataError if the reference cannot be
+    read, MemoryLimitError if a block needs more than 1.2 GB (see `decompress`), and ValueError for a number out of bounds.
 
     >>> import nncomp
     >>> len(nncomp.compress(b"all work and no play, " * 50, model=None)) < 80
@@ -58,7 +67,7 @@ def compress(
     """
     sink = io.BytesIO()
     chosen, effort = to_write_with(model, level, block_size)
-    pipeline.compress(_stream(data), sink, Coding(chosen, effort, opened_reference(reference)), workers)
+    pipeline.compress(_stream(data), sink, Coding(chosen, effort, opened_reference(reference)), whole_number(workers, "workers"))
     return sink.getvalue()
 
 
@@ -81,7 +90,7 @@ def decompress(data: Bytes, *, model: ModelName = None, reference: ReferenceText
     """
     sink = io.BytesIO()
     try:
-        pipeline.decompress(_stream(data), sink, find_with(model, reference), workers)
+        pipeline.decompress(_stream(data), sink, find_with(model, reference), whole_number(workers, "workers"))
     except TrailingError as error:
         error.content = sink.getvalue()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from dataclasses import replace
 
@@ -28,11 +29,20 @@ def to_write_with(name: ModelName, level: int | None, block_size: int | None = N
     if level is not None and (isinstance(level, bool) or not hasattr(level, "__index__")):
         raise TypeError(f"level is an int, {levels.FIRST} to {levels.LAST}, and not {level!r}.")
     chosen = levels.level(levels.STANDARD if level is None else level)
-    size = numbers.BLOCK_BYTES if block_size is None else block_size
+    size = numbers.BLOCK_BYTES if block_size is None else whole_number(block_size, "block_size")
     if not numbers.MIN_BLOCK_BYTES <= size <= numbers.BLOCK_BYTES:
         raise ValueError(f"A block of {size:,} bytes is out of bounds: {numbers.MIN_BLOCK_BYTES:,} to {numbers.BLOCK_BYTES:,}.")
     name = chosen.model if name == OF_LEVEL else name
     return None if name is None else registry.open_model(name), replace(chosen.effort, block_bytes=size)
+
+
+def whole_number(value: int, name: str) -> int:
+    """Return what a caller gives as a number that is no less than 0; raises TypeError and ValueError for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is an int, and not {value!r}.")
+    if value < 0:
+        raise ValueError(f"{name} is {value}. It must be 0 or more.")
+    return operator.index(value)
 
 
 def opened_reference(text: ReferenceText) -> Reference | None:

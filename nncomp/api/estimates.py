@@ -7,7 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
+from nncomp.api.chosen_model import (
+    OF_LEVEL,
+    Bytes,
+    ModelName,
+    ReferenceText,
+    find_with,
+    opened_reference,
+    to_write_with,
+    whole_number,
+)
 from nncomp.format.numbers import MAGIC
 from nncomp.stream.tasks import Coding
 
@@ -73,10 +82,10 @@ def estimate(data: Bytes, *, model: ModelName = OF_LEVEL, workers: int = 0, refe
 
     text = bytes(memoryview(data).cast("B"))
     if text.startswith(MAGIC):
-        analysis = analyse(text, find_with(model, reference), strongest_model(), workers)
+        analysis = analyse(text, find_with(model, reference), strongest_model(), whole_number(workers, "workers"))
     else:
         coding = Coding(*to_write_with(model, None), opened_reference(reference))
-        analysis = compress_and_analyse(text, coding, strongest_model(), workers)
+        analysis = compress_and_analyse(text, coding, strongest_model(), whole_number(workers, "workers"))
     pieces = analysis.estimates
     sizes = np.concatenate([np.zeros(0, np.int64), *(each.sizes for each in pieces)])
     return Estimate(

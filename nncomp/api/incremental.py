@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from nncomp.api.chosen_model import OF_LEVEL, Bytes, ModelName, ReferenceText, find_with, opened_reference, to_write_with
+from nncomp.blocks.memory import Memory
 from nncomp.format.frame_reader import (
     ByteSource,
     TruncatedError,
@@ -18,7 +19,7 @@ from nncomp.format.frame_reader import (
     take_footer,
 )
 from nncomp.format.frames import BlockHeader, FrameHeader, FrameIndex
-from nncomp.format.numbers import MAGIC
+from nncomp.format.numbers import CHECKSUM_BYTES, MAGIC
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.pipeline import FrameAssembly, Summary
 from nncomp.stream.tasks import Coding, decode_task, reference_of
@@ -31,7 +32,7 @@ class Compressor:
     """Makes one frame from data in pieces.
 
     A block of 12 MiB is coded as soon as 18 MiB are held; until then `compress` returns nothing. The bytes of the frame do
-    not depend on the pieces. Raises ModelError if there is no such model (see `nncomp.compress`).
+    not depend on the pieces. Errors: see `nncomp.compress`.
 
     >>> import nncomp
     >>> compressor = nncomp.Compressor(model=None)
@@ -77,6 +78,7 @@ class Compressor:
 
     def _code(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:
+            Memory().check_coding(len(cut.literals), self._coding.model, self._coding.effort)
             self._assembly.add(self._coding.task(cut).run())
 
     def _taken(self) -> bytes:
@@ -108,7 +110,7 @@ class Decompressor:
         self._index: FrameIndex | None = None
         self._head: FrameHeader | None = None
         self._assembly = Assembly(reference_of(self._find_model))
-        self._has_last = False
+        self._has_last, self._footer_bytes = False, 0
         self._ready = memoryview(b"")  # of the last decoded block, what was not returned yet
         self.eof = False
         self.needs_input = True
@@ -157,6 +159,8 @@ class Decompressor:
                 self._head = read_frame_header(source)
                 self._index = FrameIndex(self._head.data)
             elif self._has_last:
+                if len(self._held) < self._footer_bytes:
+                    raise TruncatedError
                 source = ByteSource(io.BytesIO(bytes(self._held)))
                 if content := take_footer(source, self._index):
                     self._assembly.expect(0, content)
@@ -169,7 +173,8 @@ class Decompressor:
                     return False
                 self._ready = memoryview(self._decoded(header, self._head, source))
                 self._index.add(header)
-                self._has_last = header.is_last
+                if header.is_last:
+                    self._has_last, self._footer_bytes = True, len(self._index.footer(bytes(CHECKSUM_BYTES)))
         except TruncatedError:
             self.needs_input = True
             return False
@@ -182,7 +187,7 @@ class Decompressor:
             raise TruncatedError
         source.position += header.body_bytes
         block = header.block(bytes(self._held[start : source.position]))
-        decoded = decode_task(block, head, self._find_model).run()
+        decoded = decode_task(block, head, self._find_model, memory=Memory()).run()
         return b"".join(self._assembly.add(0, head, *decoded))
 
 

@@ -6,14 +6,16 @@ Knows files that can seek and streams that cannot; nothing of writing, of openin
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any, BinaryIO, Protocol, cast
 
+from nncomp.blocks.memory import Memory
 from nncomp.errors import FormatError
 from nncomp.format.frame_reader import TrailingError, read_blocks
 from nncomp.format.frames import FrameBlock
 from nncomp.format.index import Place, locate_blocks, read_block
+from nncomp.machine.forks import once
 from nncomp.stream.assembly import Assembly
 from nncomp.stream.ranges import Literals
 from nncomp.stream.tasks import Decoded, FindModel, decode_task, reference_of
@@ -41,12 +43,12 @@ class _LocatedBlocks:
             self._places = locate_blocks(self._file, self._failure)
         return self._places
 
-    @cached_property
+    @once
     def _literals(self) -> Literals:
         return Literals(self.places(), self._decode, reference_of(self._find_model))
 
     def _decode(self, place: Place) -> Decoded:
-        return decode_task(read_block(self._file, place), place.head, self._find_model).run()
+        return decode_task(read_block(self._file, place), place.head, self._find_model, memory=Memory()).run()
 
     def raw_end(self) -> int:
         """Return the size of the content; raises the FormatError of a damage, but not for bytes after the content."""
@@ -61,12 +63,14 @@ class _LocatedBlocks:
         return max(0, position if self._failure or not places else min(position, places[-1].raw_end))
 
     def at(self, position: int) -> tuple[int, bytes] | None:
-        for place in self.places():  # about 80 for a gigabyte, in blocks of the usual size
-            if place.raw_start <= position < place.raw_end:
-                decoded = self._decode(place)
-                if place.head.window_log2:
-                    self._literals.keep(place, decoded.literals)
-                return place.raw_start, b"".join(self._literals.raw(place, decoded))
+        places = self.places()
+        number = bisect_right(places, position, key=lambda place: place.raw_end)
+        if number < len(places):
+            place = places[number]
+            decoded = self._decode(place)
+            if place.head.window_log2:
+                self._literals.keep(place, decoded.literals)
+            return place.raw_start, b"".join(self._literals.raw(place, decoded))
         self._check_empty()
         if self._failure:
             raise self._failure[0]
@@ -93,7 +97,7 @@ class _PassingBlocks:
         for found in self._blocks:
             raw_start = self._raw_end
             self._raw_end += found.block.raw_bytes
-            decoded = decode_task(found.block, found.head, self._find_model).run()
+            decoded = decode_task(found.block, found.head, self._find_model, memory=Memory()).run()
             data = b"".join(self._assembly.add(found.frame, found.head, *decoded))
             if position < self._raw_end:
                 return raw_start, data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nncomp.blocks.compressed_already import looks_random
@@ -19,6 +19,7 @@ from nncomp.format.frames import block_checksum
 from nncomp.format.numbers import REFERENCE_HASH_BYTES, BlockKind
 from nncomp.format.payloads import BytesHead, Payload, TokensHead, asked_primer_bytes
 from nncomp.format.varints import varint
+from nncomp.machine.forks import once
 from nncomp.network.registry import ModelFile
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Codec:
     def _encoded_bytes(self, kind: BlockKind, sample: bytes) -> int:
         return len(self._encode(kind, sample).payload)
 
-    @cached_property
+    @once
     def _network(self) -> Network:
         """The network of the model, which is read and checked against its hash when the network is first needed."""
         from nncomp.network.device import open_outside
@@ -186,6 +187,8 @@ class Codec:
         """
         if asked_primer_bytes(kind, payload) and not primer:
             raise FormatError("A block begins with a reference, but its frame names none; the file is altered.")
+        if not primer:  # what is kept of one is not counted with this block (`memory`)
+            self._primers.clear()
         if kind == BlockKind.STORED:
             data = payload
         elif kind == BlockKind.LZMA:

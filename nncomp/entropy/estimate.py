@@ -9,7 +9,7 @@ with `==`. Knows nothing of files.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nncomp import range_coder
 from nncomp.format.numbers import MAX_TABLE_BITS, BlockKind
 from nncomp.format.payloads import TokensHead
+from nncomp.machine.forks import once
 from nncomp.mixing import byte_predictor
 from nncomp.network.engine import Network
 from nncomp.network.model import read_model
@@ -62,7 +63,7 @@ class Estimate:
         """What the code takes: its byte, or nothing for no code."""
         return CODE_BITS if self.code else 0.0
 
-    @cached_property
+    @once
     def total_bits(self) -> float:
         """The surprisal of the piece, and the bits of its code."""
         return float(self.bits.sum()) + self.code_bits

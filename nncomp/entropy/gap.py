@@ -21,7 +21,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -41,6 +41,7 @@ from nncomp.format.frame_reader import read_blocks
 from nncomp.format.frames import Block
 from nncomp.format.numbers import BlockKind
 from nncomp.format.payloads import HEAD_SIZES, BytesHead, TokensHead
+from nncomp.machine.forks import once
 from nncomp.network.registry import ModelFile, installed_model
 from nncomp.stream import pipeline
 from nncomp.stream.tasks import Coding, Finder, FindModel, decode_task
@@ -155,7 +156,7 @@ class Analysis:
         """The bytes of the content: literals and copies."""
         return len(self.data) + self.copied_bytes
 
-    @cached_property
+    @once
     def sums_bits(self) -> list[float]:
         """The sums that parts are the differences of, from the bound to the file: never falling."""
         whole = self.whole.total_bits if self.whole else float("inf")

@@ -46,6 +46,7 @@ NO_MODEL = 0  # this id names no model
 MODEL_IDS = {"default": 1, "fast": 2, "max": 3}  # the models that come with nncomp
 MODEL_NAMES = ", ".join(MODEL_IDS)  # for messages
 OWN_MODEL = 255  # any other model; its hash says which
+MAX_HEAD_BYTES = 1 << 20  # of the head of a model file, or of an n-gram table
 NGRAM_SLOTS, MAX_NGRAM_LINES = 16, 1 << 22  # of an n-gram table: entries of a line, and lines
 
 # Payloads

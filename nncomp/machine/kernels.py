@@ -16,13 +16,12 @@ import functools
 import importlib
 import os
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nncomp.machine import kernel_cache, object_code
+from nncomp.machine.forks import ForkLock, once
 from nncomp.machine.limits import usable_cores
 from nncomp.machine.watch import say_loaded, say_preparing
 
@@ -45,7 +44,7 @@ class _Function:
     def __call__(self, *arguments: Any) -> Any:
         return self.py_func(*arguments)
 
-    @cached_property
+    @once
     def _dispatcher(self) -> Any:
         from nncomp.machine import compiling
 
@@ -66,7 +65,7 @@ class _Intrinsic(_Function):
         super().__init__(twin)
         self._module = module
 
-    @cached_property
+    @once
     def _dispatcher(self) -> Any:
         return getattr(importlib.import_module(self._module), self.py_func.__name__.lstrip("_"))
 
@@ -80,7 +79,7 @@ class Kernel(_Function):
         super().__init__(function)
         self.name = f"{function.__module__.removeprefix('nncomp.')}.{function.__name__}"
         self._codes: dict[tuple[str, ...], object_code.Code] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     @property
     def is_loaded(self) -> bool:

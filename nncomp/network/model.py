@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import ModelError
+from nncomp.machine.forks import once
 from nncomp.network.base_model import joined, own_tensors
 from nncomp.network.code import CodeTable, check_code, code_table
 from nncomp.network.ngram_file import NgramTable, parse_ngrams, write_whole
@@ -178,7 +178,7 @@ class Model:
         _check_values(self.arrays)
         check_code(self.code, s)
 
-    @cached_property
+    @once
     def group_size(self) -> int:
         return self.sizes["vocab_size"] // self.sizes["group_count"]
 
@@ -294,9 +294,12 @@ def _named(claimed: str, others: Mapping[str, Any], which: str) -> Any:
 
 def _tensors_of_base(data: Any, name: str) -> dict[str, NDArray[Any]]:
     try:
-        return read_tensors(data)[0]
+        tensors, header = read_tensors(data)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} builds on a file that is not a model: {error}.") from error
+    if "base" in header:
+        raise ModelError(f"{name} builds on a model that builds on another one, as no base may.")
+    return tensors
 
 
 def _read_vocabulary(tensors: dict[str, NDArray[Any]]) -> Vocabulary:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nncomp.errors import ModelError
-from nncomp.format.numbers import MODEL_HASH_BYTES, MODEL_IDS, MODEL_NAMES, NO_MODEL, OWN_MODEL
+from nncomp.format.numbers import MAX_HEAD_BYTES, MODEL_HASH_BYTES, MODEL_IDS, MODEL_NAMES, NO_MODEL, OWN_MODEL
 from nncomp.machine import kernel_cache
 from nncomp.version import PACKAGE
 
@@ -28,7 +28,6 @@ NGRAMS = "ngrams"  # the name of the file of the n-gram table
 NAMED = "base", "second", "ngrams"  # in the head of a model file: the hashes of other files
 _REMEMBERED = 64  # versions of files whose hash is remembered
 _YOUNG_NS = 2 * 10**9  # a file that was written so short a time ago may be written again without a sign of it
-_MAX_HEAD_BYTES = 1 << 20  # of a model file that are read to find which other files it names
 
 
 @contextmanager
@@ -86,8 +85,7 @@ class ModelFile:
 
         A model that comes with nncomp is mapped: its bytes are read when they are used. Another one may be written in place.
         """
-        if self.size_bytes > MAX_BYTES:
-            raise ModelError(f"The model {self.path} has {self.size_bytes:,} bytes; a model has at most {MAX_BYTES:,}.")
+        _check_size(self.path, self.size_bytes)
         is_shipped = self.path.parent == models_folder()
         data: Bytes = b""
         with _reading(self.path), suppress(ValueError), self.path.open("rb") as file:  # ValueError: an empty file
@@ -96,6 +94,11 @@ class ModelFile:
         if found != self.content_hash:
             raise ModelError(f"The model {self.path} was changed while it was in use; run the command again.")
         return data
+
+
+def _check_size(path: Path, size_bytes: int) -> None:
+    if size_bytes > MAX_BYTES:
+        raise ModelError(f"The model {path} has {size_bytes:,} bytes; a model has at most {MAX_BYTES:,}.")
 
 
 def models_folder() -> Path:
@@ -118,8 +121,11 @@ def open_model(name_or_path: str | os.PathLike[str]) -> ModelFile:
             raise ModelError(f"The model {name} is not installed: there is no {path}. Install nncomp again.")
         return model_file(path, MODEL_IDS[name], _content_hash(path))
     path = Path(name)
-    if not path.is_file():
+    with _reading(path):
+        is_there = path.is_file()
+    if not is_there:
         raise ModelError(f"There is no model {name}: give a name ({MODEL_NAMES}) or the path of a .safetensors file.")
+    _check_size(path, path.stat().st_size)  # before all of it is hashed
     content_hash = _content_hash(path)
     for shipped_name, model_id in MODEL_IDS.items():
         shipped = shipped_path(shipped_name)
@@ -162,7 +168,7 @@ def _claimed_files(path: Path, *version: int) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            head = json.loads(file.read(size)) if size <= _MAX_HEAD_BYTES else {}
+            head = json.loads(file.read(size)) if size <= MAX_HEAD_BYTES else {}
         claimed = [head["__metadata__"].get(name) for name in NAMED]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ("",) * len(NAMED)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nncomp.format.numbers import MAX_HEAD_BYTES
+
 Tensors = dict[str, NDArray[Any]]
-_MAX_HEAD_BYTES = 100_000_000
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8", "I64": "<i8",
     "F16": "<f2", "F32": "<f4", "F64": "<f8",
@@ -29,8 +30,10 @@ def read_tensors(data: Any) -> tuple[Tensors, dict[str, str]]:
     """
     view = memoryview(data)
     head_bytes = int.from_bytes(view[:8], "little")
-    if len(view) < 8 or head_bytes > min(_MAX_HEAD_BYTES, len(view) - 8):
+    if len(view) < 8 or head_bytes > len(view) - 8:
         raise ValueError("its head is larger than the file")
+    if head_bytes > MAX_HEAD_BYTES:
+        raise ValueError(f"its head has {head_bytes:,} bytes, and may have {MAX_HEAD_BYTES:,}")
     head = json.loads(bytes(view[8 : 8 + head_bytes]).decode())
     if not isinstance(head, dict):
         raise ValueError("its head is no object")
@@ -48,6 +51,8 @@ def read_tensors(data: Any) -> tuple[Tensors, dict[str, str]]:
             raise ValueError("it is shorter than its head says")
         array = np.frombuffer(view, np.uint8, stop - start, first + start).view(dtype).reshape(shape)
         array.flags.writeable = False
+        if (first + start) % dtype.itemsize:
+            raise ValueError(f"its array {name!r:.80} does not begin at a multiple of the bytes of an element")
         tensors[name] = array if array.flags.aligned else array.copy()
     if first + end != len(view):
         raise ValueError("it is longer than its head says")
@@ -57,7 +62,7 @@ def read_tensors(data: Any) -> tuple[Tensors, dict[str, str]]:
 def written(tensors: Tensors, metadata: dict[str, str], alignment: int = 8) -> bytes:
     """Return the bytes of a safetensors file, the same ones each time: `safetensors` writes the metadata in any order.
 
-    The arrays begin at a multiple of `alignment`; the layout allows spaces after the head.
+    The arrays begin at a multiple of `alignment`; the layout allows spaces after the head. Raises ValueError if it is too long.
     """
     from safetensors.numpy import save
 
@@ -65,6 +70,8 @@ def written(tensors: Tensors, metadata: dict[str, str], alignment: int = 8) -> b
     first = 8 + int.from_bytes(data[:8], "little")
     head = json.dumps(json.loads(data[8:first]) | {"__metadata__": metadata}, separators=(",", ":")).encode()
     head += b" " * (-(8 + len(head)) % alignment)
+    if len(head) > MAX_HEAD_BYTES:
+        raise ValueError(f"The head of a model has {len(head):,} bytes, and may have {MAX_HEAD_BYTES:,}: its record is too long.")
     return len(head).to_bytes(8, "little") + head + data[first:]
 
 

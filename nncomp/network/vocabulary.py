@@ -10,7 +10,6 @@ which tokenisation a sender takes. Knows nothing of models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomp.errors import DataError, ModelError
+from nncomp.machine.forks import once
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,18 +78,18 @@ class Vocabulary:
         """Decisions a token: the depth of the token tree."""
         return self.size.bit_length() - 1
 
-    @cached_property
+    @once
     def tokens(self) -> tuple[bytes, ...]:
         """The tokens, in byte order."""
         blob = self.text.tobytes()
         return tuple(blob[start:end] for start, end in pairwise(self.offsets.tolist()))
 
-    @cached_property
+    @once
     def merges(self) -> tuple[tuple[int, int], ...]:
         """Pairs of ids, in order of priority."""
         return tuple((a, b) for a, b in self._merges.tolist())
 
-    @cached_property
+    @once
     def _tokenizer(self) -> Tokenizer:
         from tokenizers import Tokenizer, models
 

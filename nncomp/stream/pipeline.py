@@ -104,8 +104,7 @@ def decompress(
 
     def tasks() -> Iterator[DecodeTask]:
         for found in read_blocks(source, assembly.expect):
-            task = decode_task(found.block, found.head, find_model, threads_of(found.block.is_last, workers))
-            memory.check_decoding(found.block, task.model)
+            task = decode_task(found.block, found.head, find_model, threads_of(found.block.is_last, workers), memory)
             found_blocks.append(found)
             yield task
 

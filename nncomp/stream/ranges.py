@@ -126,9 +126,7 @@ def decompress_range(
     count = done_bytes = 0
 
     def task(place: Place, threads: int = 1) -> DecodeTask:
-        found = decode_task(read_block(source, place), place.head, find_model, threads)
-        memory.check_decoding(found.block, found.model)
-        return found
+        return decode_task(read_block(source, place), place.head, find_model, threads, memory)
 
     def tasks() -> Iterator[DecodeTask]:
         for number in needed:

@@ -57,8 +57,8 @@ class Reference:
                 return cls(file, name, identity)
             file.close()
             return cls(io.BytesIO(data), name, identity)
-        except OSError as error:
-            raise DataError(f"{name} cannot be read: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def read(self, place: int, count: int) -> bytes:
         """Return `count` bytes from a place on, all of them within the reference; raises DataError if they cannot be had."""

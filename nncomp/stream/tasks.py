@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nncomp.blocks.codec import Codec, decode_list, encode_list, verify_block
 from nncomp.blocks.levels import USUAL, Effort
+from nncomp.blocks.memory import Memory
 from nncomp.blocks.primers import MAX_PRIMED_BYTES, PRIMER
 from nncomp.errors import FormatError
 from nncomp.format.copies import Copy, pack_copies, parse_copies
@@ -185,10 +186,18 @@ def needed_model(kind: int, named: ModelReference | None, find_model: FindModel)
     return find_model(named)
 
 
-def decode_task(block: Block, head: FrameHeader, find_model: FindModel, threads: int = 1) -> DecodeTask:
-    """Return the work on a block of a frame with this header; raises ModelError and NoReferenceError for what is missing."""
+def decode_task(
+    block: Block, head: FrameHeader, find_model: FindModel, threads: int = 1, memory: Memory | None = None
+) -> DecodeTask:
+    """Return the work on a block of a frame with this header.
+
+    Raises ModelError and NoReferenceError for what is missing, and MemoryLimitError for a block that takes more than `memory`.
+    """
     primer = needed_primer(block, needed_reference(head, reference_of(find_model)))
-    return DecodeTask(block, needed_model(block.kind, head.model, find_model), threads, primer)
+    model = needed_model(block.kind, head.model, find_model)
+    if memory:
+        memory.check_decoding(block, model)
+    return DecodeTask(block, model, threads, primer)
 
 
 def needed_primer(block: Block, reference: Reference | None) -> bytes:

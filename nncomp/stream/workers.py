@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nncomp.errors import NncompError, WorkerError
 from nncomp.machine import watch
+from nncomp.machine.forks import ForkLock
 from nncomp.stream.worker_process import POLL_S, PREPARING, Position, work
 
 if TYPE_CHECKING:  # where no process is started, multiprocessing is not loaded
@@ -30,6 +31,7 @@ Result = TypeVar("Result")
 
 _PARENT_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # only the parent answers them
 _SAFE_PATH = "PYTHONSAFEPATH"
+_starting = ForkLock()  # the environment is that of all threads
 FEW_BYTES = 64_000  # of several pieces of work: done here before processes would have started
 _SMALL_BYTES = 256 * 1024  # of one piece: a process takes 0.2 s to start, and Ctrl-C waits for 0.3 s at most without one
 
@@ -181,14 +183,18 @@ class _Pool:
                     yield from map(run, chain([task], tasks))
                     return
             if given in results:
+                result = results.pop(given)[0]
+                if isinstance(result, NncompError):
+                    raise result
                 given += 1
-                yield results.pop(given - 1)[0]
+                yield result
             elif is_exhausted and given == sent:
                 return
             else:
                 for connection in pipes.wait(list(self._busy), POLL_S if self._begun else None):
                     assert isinstance(connection, pipes.Connection)
                     results |= self._receive(self._busy[connection])
+                is_exhausted = is_exhausted or any(isinstance(each, NncompError) for each, _ in results.values())
                 if self._begun and self._busy:
                     waiting = sum(input_bytes for _, input_bytes in results.values())
                     self._begun(waiting + sum(worker.input_bytes_done() for worker in self._busy.values()))
@@ -202,7 +208,7 @@ class _Pool:
             raise _worker_died() from error
 
     def _receive(self, worker: _Worker) -> dict[int, tuple[Any, int]]:
-        """Return the result that a worker sends, by the number of its task; nothing for a report on the way."""
+        """Return what a worker sends, a result or an NncompError, by the number of its task; nothing for a report on the way."""
         try:
             result = worker.connection.recv()
         except (EOFError, OSError) as error:
@@ -215,8 +221,6 @@ class _Pool:
             return {}
         del self._busy[worker.connection]
         self._idle.append(worker)
-        if isinstance(result, NncompError):
-            raise result
         return {worker.number: (result, worker.task.input_bytes)}
 
     def _start(self) -> _Worker | None:
@@ -251,15 +255,16 @@ def _worker_died() -> WorkerError:
 @contextmanager
 def safe_path() -> Iterator[None]:
     """Let Python processes that start here import nothing from the current folder: the files there are data, not programs."""
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
+    with _starting:
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_SAFE_PATH]
+            else:
+                os.environ[_SAFE_PATH] = before
 
 
 @contextmanager
