@@ -99,7 +99,7 @@ def test_workers_are_a_number(value: Any, error: type[Exception], sentence: str)
 
 def test_names_that_no_file_has() -> None:
     for name in ("x" * 300 + ".safetensors", "a\0b"):
-        with pytest.raises(ModelError, match="cannot be read|There is no model"):
+        with pytest.raises(ModelError, match=r"cannot be read|There is no model"):
             nncomp.compress(b"a", model=name)
     with pytest.raises(DataError, match="embedded null byte"):
         nncomp.compress(b"a", model=None, reference="a\0b")
