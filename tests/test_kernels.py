@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 import nncomp
+from nncomp.cli import warmup_command
+from nncomp.errors import OutputError
 from nncomp.machine import kernel_cache, kernels, object_code, prepared, processor
 from nncomp.machine.kernels import IS_COMPILED, Kernel, compiled, inlined
 from nncomp.mixing import byte_predictor
@@ -236,6 +239,54 @@ def test_a_prepared_machine_loads_no_compiler() -> None:
     found = subprocess.run([sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True)
     assert found.stdout == "[]\n"
     assert files(folder) == before
+
+
+@pytest.fixture
+def full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for object code on a disk that is full."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(kernel_cache, "_failures", [])
+    return folder
+
+
+def keep_one() -> list[str]:
+    kernel_cache.write("a.o", b"code")
+    return ["fast"]
+
+
+def test_what_cannot_be_kept_leaves_nothing(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    keep_one()
+    failure = kernel_cache.failure()
+    assert failure is not None and failure.errno == errno.ENOSPC
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        keep_one()
+    assert not list(full.iterdir())
+
+
+@pytest.mark.usefixtures("full")
+def test_a_warmup_fails_where_something_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a folder that can be written, with no room for a file."""
+    monkeypatch.setattr(kernel_cache, "is_kept", lambda: True)
+    monkeypatch.setattr(warmup_command, "prepare_all", keep_one)
+    with pytest.raises(OutputError, match=r"could not be kept in .* \(No space left on device\)"):
+        warmup_command.warm_up()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_warmup_counts_what_it_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(kernel_cache, "is_kept", lambda: True)
+    monkeypatch.setattr(kernel_cache, "_failures", [])
+    monkeypatch.setattr(warmup_command, "prepare_all", keep_one)
+    warmup_command.warm_up()
+    assert capsys.readouterr().out.startswith("1 kernel compiled in 0 s; models: fast; kept in ")
 
 
 # Compiling beside: another process compiles what this one needs later, once, and this one goes on.

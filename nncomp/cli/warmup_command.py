@@ -17,7 +17,7 @@ _TEXT = b"nncomp"
 
 
 def warm_up() -> None:
-    """Make all that is kept, and print a line about it. Raises OutputError where nothing can be kept."""
+    """Make all that is kept, and print a line about it. Raises OutputError where something cannot be kept."""
     folder = kernel_cache.cache_folder()
     if folder is None or not kernel_cache.is_kept():
         raise OutputError(
@@ -28,7 +28,13 @@ def warm_up() -> None:
     with Bar("kernels", None, False, Summary()):
         names = prepare_all()
     made = len(_kernels(folder) - before)
-    what = f"{made} kernels compiled in {time.monotonic() - begun:.0f} s" if made else "all kernels were there"
+    if failure := kernel_cache.failure():
+        raise OutputError(
+            f"Kernels or hashes of models could not be kept in {folder} ({failure.strerror or failure}), so later runs make them "
+            "again. Make room there, or set XDG_CACHE_HOME."
+        )
+    compiled = f"{made} kernel{'' if made == 1 else 's'} compiled in {time.monotonic() - begun:.0f} s"
+    what = compiled if made else "all kernels were there"
     print(f"{what}; models: {', '.join(names) or 'none'}; kept in {folder}")
 
 

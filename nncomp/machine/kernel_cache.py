@@ -27,6 +27,7 @@ _KEPT_FOLDERS = 4  # of other versions
 _KEPT_DAYS = 30
 _LOCK_S, _LOCK_POLL_S = 90.0, 0.05  # the longest that a process waits for another one that compiles, and between two looks
 _DIGEST_BYTES = 32
+_failures: list[OSError] = []  # why this process could not keep something
 _OPTIONS = "NUMBA_OPT", "NUMBA_BOUNDSCHECK", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE"  # they change what is compiled
 
 
@@ -114,11 +115,11 @@ def packed(name: str, code: bytes) -> bytes:
 
 
 def write(name: str, code: bytes) -> None:
-    """Keep object code under this name, if it can be kept: a full disk is no reason to fail."""
+    """Keep object code under this name, if it can be kept: a full disk is no reason to fail. `failure` tells of it."""
     folder = cache_folder()
     if folder is None:
         return
-    with suppress(OSError):
+    try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -126,9 +127,16 @@ def write(name: str, code: bytes) -> None:
                 if hasattr(os, "fchmod"):
                     os.fchmod(descriptor, 0o644)  # other users may read a cache that is prepared for them
             Path(temporary).replace(folder / name)  # whole, or not at all
-        except OSError:
+        except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+    except OSError as error:
+        _failures.append(error)
+
+
+def failure() -> OSError | None:
+    """Return why this process could not keep something, or None where it kept everything."""
+    return _failures[-1] if _failures else None
 
 
 @contextmanager
