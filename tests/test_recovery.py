@@ -112,7 +112,7 @@ def test_several_frames_and_bytes_between_them() -> None:
     content, result = recovered(packed)
     assert content == b"first " + without(1) + b"last"
     assert result.lost[0] == Loss(6 + start(1), 6 + end(1), result.lost[0].why)
-    assert [loss.end for loss in result.lost[1:]] == [None]
+    assert [(loss.end, loss.is_followed) for loss in result.lost[1:]] == [(None, True)]
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -314,6 +314,21 @@ def test_any_damage_leaves_only_right_bytes_in_their_place(seed: int) -> None:
         kept += here == part(i)
     assert kept == result.kept_blocks
     assert seed % 3 == 1 or kept >= COUNT - 2
+
+
+@pytest.mark.parametrize(("before", "between", "place"), [(b"HTTP/1.1 200 OK\r\n\r\n", b"", 0), (b"", b"xx", 5)])
+def test_bytes_before_a_frame_are_no_loss_to_the_end(run: Run, tmp_path: Path, before: bytes, between: bytes, place: int) -> None:
+    """Whether they were a frame nobody knows, and all that follows is there."""
+    packed = before + stored(b"first") + between + stored(b"last")
+    assert [(loss.end, loss.is_followed) for loss in recovered(packed)[1].lost] == [(None, True)]
+    (tmp_path / "a.nnc").write_bytes(packed)
+    result = run("decompress", "--recover", "a.nnc")
+    assert (result.returncode, (tmp_path / "a").read_bytes()) == (1, b"firstlast")
+    assert result.stderr.decode().splitlines() == [
+        f"a.nnc: before byte {place} an unknown number of bytes may be lost: "
+        "What is there in the file is no part of a frame, or it is damaged.",
+        "nncomp: a.nnc: Part of the file may be lost. 9 bytes in 2 blocks are written.",
+    ]
 
 
 def test_the_command(run: Run, tmp_path: Path) -> None:

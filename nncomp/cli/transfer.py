@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nncomp.blocks.compressed_already import compressed_kind
 from nncomp.cli.failures import say
@@ -26,6 +27,9 @@ from nncomp.stream import pipeline, storage
 from nncomp.stream.pipeline import Summary
 from nncomp.stream.reference import Reference
 from nncomp.stream.tasks import Coding, Finder, finder
+
+if TYPE_CHECKING:
+    from nncomp.stream.recovery import Loss
 
 
 def packed_name(name: str) -> str:
@@ -197,10 +201,11 @@ def recover_file(name: str, source: Source, target: str, find_model: Finder, opt
             raise FormatError("Nothing can be recovered: no block is undamaged.")
     kept = f"{result.kept_bytes:,} bytes in {result.kept_blocks} block{'' if result.kept_blocks == 1 else 's'}"
     for loss in result.lost:
-        end = "the end" if loss.end is None else f"{loss.end:,}"
-        say(f"{shown(name)}: lost from byte {loss.start:,} to {end}: {loss.why}")
+        say(f"{shown(name)}: {_describe_loss(loss)}: {loss.why}")
     for start, stop in result.mixed:
         say(f"{shown(name)}: from byte {start:,} to {stop:,} each block is right, but together they have another checksum.")
+    if result.lost and all(loss.is_followed for loss in result.lost):
+        raise FormatError(f"Part of the file may be lost. {kept} are written.")
     if result.lost:
         raise FormatError(f"Part of the file is lost. {kept} are written, with zeros in place of lost bytes between them.")
     if result.mixed:
@@ -210,6 +215,13 @@ def recover_file(name: str, source: Source, target: str, find_model: Finder, opt
     if result.after:
         raise result.after
     return Summary(raw_bytes=result.kept_bytes)
+
+
+def _describe_loss(loss: Loss) -> str:
+    if loss.is_followed:
+        return f"before byte {loss.start:,} an unknown number of bytes may be lost"
+    end = "the end" if loss.end is None else f"{loss.end:,}"
+    return f"lost from byte {loss.start:,} to {end}"
 
 
 @contextmanager

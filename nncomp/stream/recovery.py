@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from nncomp.blocks.memory import Memory
@@ -29,6 +29,7 @@ from nncomp.stream.workers import Progress, run_in_order, with_parts
 _ZEROS = bytes(1 << 20)
 _NO_HEADER = "Its header is damaged, or it is not there."
 _NO_END = "The file ends there, or what follows is no part of it."
+_NO_FRAME = "What is there in the file is no part of a frame, or it is damaged."  # before a frame, or between two of them
 _NO_SOURCE = "It is a copy of bytes that are lost."
 _NO_REFERENCE = "It is a copy of bytes that are lost, or of the reference, which is not given or not known."
 _CONTENT = "It is no block."  # in place of a reason: nothing of it is to be decoded
@@ -37,11 +38,15 @@ _SHORT_BYTES = 4096  # a copy of fewer bytes again and again, some of them lost,
 
 @dataclass(frozen=True)
 class Loss:
-    """Bytes of the content that are lost, from `start` to `end` (None: nobody knows how many), and why."""
+    """Bytes of the content that are lost, from `start` to `end` (None: nobody knows how many), and why.
+
+    Where what follows was saved, a loss of unknown size may be of nothing.
+    """
 
     start: int
     end: int | None
     why: str
+    is_followed: bool = False  # a loss of unknown size, and a block after it was saved
 
 
 @dataclass
@@ -182,6 +187,7 @@ class _Output:
         self._excess = 0  # bytes that headers of the frame say more than their blocks have
         self._literals, self._is_placed = _Literals(), True
         self.result = Recovered()
+        self._followed = 0  # so many losses have a block after them that is saved
         self._hash, self._start, self._lost_before = content_hash(), 0, 0  # of the frame
 
     def pass_by(self, piece: Piece, why: str) -> None:
@@ -210,6 +216,7 @@ class _Output:
         """Take a block that is verified."""
         self._begin(found.frame)
         self.result.kept_blocks += 1
+        self._follow()
         is_named = self._reference and found.head.reference == self._reference.name_bytes
         self._literals.reference = self._reference if is_named and self._is_placed else None
         for part in self._literals.put_together(decoded):
@@ -229,6 +236,14 @@ class _Output:
         if frame != self._frame:
             self._frame, self._literals, self._is_placed, self._excess = frame, _Literals(), True, 0
             self._hash, self._start, self._lost_before = content_hash(), self._position, len(self.result.lost)
+
+    def _follow(self) -> None:
+        """Take note that a block that is saved follows on the losses so far."""
+        lost = self.result.lost
+        for i in range(self._followed, len(lost)):
+            if lost[i].end is None:
+                lost[i] = replace(lost[i], why=_NO_FRAME if lost[i].why == _NO_END else lost[i].why, is_followed=True)
+        self._followed = len(lost)
 
     def _lose(self, raw_bytes: int | None, why: str) -> None:
         start, end = self._position, None if raw_bytes is None else self._position + raw_bytes
