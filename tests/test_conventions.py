@@ -419,6 +419,7 @@ def test_completions(run: Run, folder: Path, shell: str) -> None:
     script = run("completion", shell)
     assert (script.returncode, script.stderr) == (0, b"")
     assert b"_NNCOMP_COMPLETE=complete_" + shell.encode() in script.stdout
+    assert (b"loadautofunc ]]; then\n  _nncomp_completion" in script.stdout) == (shell == "zsh"), "the first TAB loads the script"
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell} to read its script")
     (folder / "script").write_bytes(script.stdout)

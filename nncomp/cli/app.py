@@ -143,3 +143,5 @@ def completion(shell: Annotated[Shell, Argument(help="Shell to print the script 
     from typer._completion_shared import get_completion_script  # what --show-completion prints, for a shell that is named
 
     print(get_completion_script(prog_name="nncomp", complete_var=COMPLETE, shell=shell.value))
+    if shell is Shell.ZSH:  # which loads the script at the first TAB, and that one is to be answered too
+        print('\nif [[ $zsh_eval_context[-1] == loadautofunc ]]; then\n  _nncomp_completion "$@"\nfi')
