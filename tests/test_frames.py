@@ -275,3 +275,10 @@ def test_what_is_one_block() -> None:
         for size, count in ((most, 1), (most + 1, 2)):
             found = list(cuts(io.BytesIO(random.Random(2).randbytes(size)), 1 << 26, block_bytes=block_bytes))
             assert len(found) == count and max(len(cut.literals) for cut in found) <= most
+
+
+def test_no_more_is_read_than_a_block_needs() -> None:
+    """A slow pipe: what is there of the blocks after it may be long in coming."""
+    source = io.BytesIO(random.Random(3).randbytes(1 << 20))
+    first = next(cuts(source, 1 << 26, block_bytes=1 << 16)).literals
+    assert len(first) == 1 << 16 and source.tell() <= 2 << 16

@@ -57,7 +57,7 @@ def cuts(
 ) -> Iterator[Cut]:
     """Yield what becomes each block of a stream; nothing in gives one empty block."""
     finder = RepeatFinder(window_bytes, reference, block_bytes)
-    while data := source.read(_READ_BYTES):
+    while data := source.read(min(_READ_BYTES, block_bytes)):  # a slow pipe gives a block as soon as it can
         yield from finder.take(data)
     yield from finder.finish()
 
