@@ -16,7 +16,9 @@ import pytest
 import nncomp
 from nncomp.blocks.memory import Memory
 from nncomp.errors import MemoryLimitError
-from nncomp.machine import kernel_cache, limits
+from nncomp.machine import kernel_cache, limits, watch
+from nncomp.stream import worker_process
+from nncomp.stream.workers import _worker_died
 from tests.conftest import environment
 from tests.kinds.commands import Commands, Running, has_group, members, open_to_others
 
@@ -79,6 +81,7 @@ def test_what_the_system_refused_has_a_name() -> None:
     assert "not enough memory" in (limits.refused(MemoryError()) or "")
     assert "no more threads" in (limits.refused(RuntimeError("can't start new thread")) or "")
     assert "no more open files" in (limits.refused(OSError(24, "Too many open files")) or "")
+    assert "-T, or workers=" in str(_worker_died()) and "__main__" in str(_worker_died()), "said to programs, too"
     assert limits.refused(RuntimeError("else")) is limits.refused(ValueError()) is limits.refused(OSError(5, "x")) is None
 
 
@@ -217,6 +220,31 @@ def test_a_signal_to_all_processes_is_one_sentence(commands: Commands, tmp_path:
     result = running.finish()
     assert (result.code, result.said) == (1, "nncomp: Interrupted. No partial file is left.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+class _NoMemory:
+    """The end of a pipe in a process that has no memory for what comes or goes."""
+
+    def recv(self) -> None:
+        raise MemoryError
+
+    def send(self, _: object) -> None:
+        raise MemoryError
+
+
+def test_a_worker_without_memory_for_a_task_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent says so."""
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(watch, "_cells", None)
+    monkeypatch.setattr(watch, "_on_preparing", None)
+    monkeypatch.setattr(os, "_exit", end)
+    parent = worker_process._ToParent(_NoMemory())  # type: ignore[arg-type]
+    for act in (parent.next_task, lambda: parent.send(b"")):
+        with pytest.raises(SystemExit, match="1"):
+            act()
 
 
 def test_a_worker_that_is_killed_is_one_sentence(commands: Commands, tmp_path: Path) -> None:

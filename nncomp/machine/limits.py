@@ -48,9 +48,9 @@ def group_memory_bytes(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int |
 def refused(error: BaseException) -> str | None:
     """Return the sentence for an error that says that the system has no more memory, threads or files; else None."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return f"There is not enough memory. Use fewer cores, for example -T 1.{_raise_address_space()}"
+        return f"There is not enough memory. Fewer worker processes (-T, or workers=) take less.{_raise_address_space()}"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return "The system allows no more threads. Use -T 1, or raise the limit on processes (ulimit -u)."
+        return "The system allows no more threads. Raise the limit on processes (ulimit -u); fewer worker processes need fewer."
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         return "The system allows no more open files. Raise the limit (ulimit -n)."
     if isinstance(error, (ImportError, OSError)) and address_space_bytes() is not None and _is_of_library(error):

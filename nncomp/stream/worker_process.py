@@ -47,21 +47,23 @@ class _ToParent:
         watch.on_preparing(lambda is_kept: self.send(PREPARING[0 if is_kept else 1]))
 
     def send(self, result: object) -> None:
-        """Send a result or a report; end this process if there is no parent any more."""
+        """Send a result or a report; end this process if it cannot, as where there is no parent any more."""
         try:
             with self._lock:
                 self._connection.send(result)
-        except OSError:
+        except Exception:  # also a result that there is no memory to send: the parent says that this process ended
             os._exit(1)
 
     def next_task(self) -> tuple[Callable[[Any], Any], Any]:
-        """Return what to run on which task; end this process when the parent closes its end."""
+        """Return what to run on which task; end this process when the parent closes its end, or if a task cannot be taken."""
         self._tasks += 1
         self._cells[0] = 0
         try:
             return self._connection.recv()  # type: ignore[no-any-return]
         except (EOFError, OSError):
             os._exit(0)
+        except Exception:  # such as no memory for it: the parent says that this process ended
+            os._exit(1)
 
     def keep_watch(self) -> None:
         """Report the position while it changes, until the parent ends, and then end this process, in whatever it is."""

@@ -247,8 +247,9 @@ class _Pool:
 
 def _worker_died() -> WorkerError:
     return WorkerError(
-        "A worker process ended before its block was done: it was killed or ran out of memory. "
-        "No partial file is left. Use fewer cores, for example -T 1."
+        "A worker process ended before its block was done: it was killed, ran out of memory or could not begin. "
+        "No partial file is left. Fewer worker processes (-T, or workers=) take less memory. "
+        'A Python script starts them below if __name__ == "__main__".'
     )
 
 
