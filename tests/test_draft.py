@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -100,6 +102,36 @@ def test_no_descriptor_stays_open(way: str, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), open_sink(str(tmp_path / "c"), True, None):
         raise ZeroDivisionError
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_where_no_descriptor_is_left_for_it_none_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not unnamed_files(tmp_path):
+        pytest.skip("no files without a name here")
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with open_sink(str(tmp_path / "a"), False, None) as sink:
+        sink.write(b"text")
+    assert (names(tmp_path), len(list(Path("/proc/self/fd").iterdir()))) == (["a"], before)
+
+
+def test_a_short_name_in_a_folder_with_a_long_one(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system takes no name of 4,096 bytes, as the whole name of the output is."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        for _ in range(20):
+            Path("x" * 250).mkdir()
+            os.chdir("x" * 250)
+        for is_forced in (False, True):
+            with open_sink("a", is_forced, None) as sink:
+                sink.write(b"text")
+        assert (names(Path()), Path("a").read_bytes()) == (["a"], b"text")
+    finally:
+        os.chdir(tmp_path)
+        shutil.rmtree("x" * 250)
 
 
 def test_a_process_that_is_killed_leaves_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +20,10 @@ def is_temporary(name: str) -> bool:
     return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
 
 
+def _temporary_name() -> str:
+    return f"{_TEMPORARY[0]}{os.urandom(6).hex()}{_TEMPORARY[1]}"
+
+
 class Draft:
     """A new file in a folder: `descriptor` writes it (the caller closes it), `path` reads it until it is published."""
 
@@ -29,19 +32,23 @@ class Draft:
         self._held: int | None = None  # keeps a file without a name open
         self.descriptor = self._open_unnamed()
         if self._held is None:
-            self.descriptor, name = tempfile.mkstemp(_TEMPORARY[1], _TEMPORARY[0], folder)
-            self.path = Path(name)
+            self.path = folder / _temporary_name()  # not the whole path, which may be too long
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
 
     def _open_unnamed(self) -> int:
         try:
             descriptor = os.open(self._folder, os.O_TMPFILE | os.O_RDWR, 0o600)
-        except (AttributeError, OSError):  # mkstemp then raises any other error of the folder
+        except (AttributeError, OSError):  # a file with a name then raises any other error of the folder
             return -1
         path = Path(f"/proc/self/fd/{descriptor}")
         if not path.exists():  # without /proc the file could never get a name
             os.close(descriptor)
             return -1
-        self._held = os.dup(descriptor)
+        try:
+            self._held = os.dup(descriptor)
+        except OSError:  # no more descriptors: a file with a name takes one
+            os.close(descriptor)
+            return -1
         self.path = path.with_name(str(self._held))
         return descriptor
 
@@ -68,7 +75,7 @@ class Draft:
     def _replace(self, target: Path) -> None:
         """Take the place of another file. A link cannot replace, so the file first gets a temporary name."""
         for _ in range(_NAMES):
-            temporary = target.with_name(f"{_TEMPORARY[0]}{os.urandom(6).hex()}{_TEMPORARY[1]}")
+            temporary = target.with_name(_temporary_name())
             with suppress(FileExistsError):
                 self._link(temporary)
                 break

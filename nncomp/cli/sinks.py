@@ -167,7 +167,9 @@ def open_sink(
             yield Sink(stream, name)
         return
     with _failures(name):
-        path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
+        path = Path(name)  # as it is given: the whole path may be too long
+        if path.is_symlink():
+            path = Path(os.path.realpath(name))  # a link stays, and its target is replaced
     found = status_of(str(path))
     if existing and not (found and os.path.samestat(existing, found)):
         raise OutputError(f"{shown(name)} is a link to a file without a name. Give the name of a file.")
