@@ -113,3 +113,5 @@ def test_every_option_with_a_value_is_known() -> None:
                 valued |= {opt if opt.startswith("--") else opt[1:] for opt in param.opts}
             assert not {opt.lstrip("-") for opt in param.opts if not opt.startswith("--")} & set(MODES)
     assert valued == VALUED | {"--long"}, "whose value is written after an equals sign, or left out"
+    (long,) = [param for param in group.commands["compress"].params if "--long" in param.opts]  # type: ignore[attr-defined]
+    assert long.metavar == "[=N]", "as it is written"

@@ -82,7 +82,8 @@ def _options(command: Any) -> Iterator[str]:
         if param.param_type_name != "option" or param.hidden:
             continue
         names = [*sorted(param.opts, key=len), *param.secondary_opts]
-        value = "" if param.is_flag else f" \\fI{_plain(_metavar(param))}\\fR"
+        metavar = _plain(_metavar(param))
+        value = "" if param.is_flag else f"{'' if metavar.startswith('[') else ' '}\\fI{metavar}\\fR"
         yield f".TP\n{', '.join(_bold(each) for each in names)}{value}\n{_plain(param.help or '')}"
     yield f".TP\n{_bold('-h')}, {_bold('--help')}\nShow the help and exit."
 

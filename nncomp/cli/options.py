@@ -124,7 +124,7 @@ Long = Annotated[
         "--long",
         parser=whole(20, MAX_WINDOW_LOG2),
         help="Find repeats up to 2**N bytes back, 20 to 32: 29 without it, 32 at -8, -9 and for --long alone.",
-        metavar="N",
+        metavar="[=N]",
         show_default=False,
     ),
 ]
