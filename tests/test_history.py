@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import tempfile
+from collections.abc import Callable
 
 import pytest
 
@@ -66,3 +68,15 @@ def test_a_full_disk_is_a_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "_kept", Full())
     with pytest.raises(OutputError, match="No space left on device"):
         kept.append(b"text")
+
+
+@pytest.mark.parametrize("act", [lambda kept: kept.append(bytes(2000)), lambda kept: kept.skip(2000)])
+def test_no_folder_for_temporary_files_is_a_named_error(act: Callable[[History], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    def find() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(history, "MEMORY_BYTES", 1000)
+    monkeypatch.setattr(tempfile, "gettempdir", find)
+    kept = History(1 << 20)
+    with pytest.raises(OutputError, match=r"\(No usable temporary directory found in .*\)\. Set TMPDIR to a folder"):
+        act(kept)

@@ -43,10 +43,13 @@ class History:
             raise _no_room(error) from error
 
     def skip(self, count: int) -> None:
-        """Go on behind so many bytes that are not known; they are never read."""
+        """Go on behind so many bytes that are not known; they are never read. Raises OutputError if there is no room for more."""
         self.end += count
         if self.end > MEMORY_BYTES:
-            self._kept.rollover()  # a file has holes, memory has none
+            try:
+                self._kept.rollover()  # a file has holes, memory has none
+            except OSError as error:
+                raise _no_room(error) from error
 
     def read(self, place: int, count: int) -> bytes:
         """Return `count` bytes from a place on, all of them within the window."""
@@ -71,7 +74,9 @@ class History:
 
 
 def _no_room(error: OSError) -> OutputError:
-    return OutputError(
-        f"The text that repeats may reach back to cannot be kept in a temporary file ({error.strerror}). "
-        f"Make room in {tempfile.gettempdir()}, the folder for temporary files, or set TMPDIR to another."
-    )
+    try:
+        advice = f"Make room in {tempfile.gettempdir()}, the folder for temporary files, or set TMPDIR to another."
+    except OSError:  # there is no such folder
+        advice = "Set TMPDIR to a folder that can be written."
+    said = error.strerror or error
+    return OutputError(f"The text that repeats may reach back to cannot be kept in a temporary file ({said}). {advice}")
