@@ -336,6 +336,7 @@ def test_a_reference_is_picked_from_samples(run: Run, tmp_path: Path) -> None:
     assert run("reference", "--from", "samples", "-o", "base.txt").returncode == 1
     assert run("reference", "--from", "samples", "-o", "other.txt", "--size", "0").returncode == 2
     assert not (tmp_path / "other.txt").exists()
+    assert b"from 1 sample\n" in run("reference", "--from", "samples/0.txt", "-o", "one.txt").stderr
 
 
 def test_a_sample_that_is_missing_is_named_and_none_is_replaced(run: Run, tmp_path: Path) -> None:

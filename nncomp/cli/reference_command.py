@@ -27,7 +27,7 @@ def write_reference(names: list[str], output: str, size: str, is_forced: bool, i
         chosen = choose_reference(_samples(files, counted), most)
         sink.write(chosen)
     if not is_quiet:
-        say(f"{shown(output)}: {len(chosen):,} bytes from {counted[0]:,} samples")
+        say(f"{shown(output)}: {len(chosen):,} bytes from {counted[0]:,} sample{'' if counted[0] == 1 else 's'}")
 
 
 def _samples(files: list[str], counted: list[int]) -> Iterator[bytes]:
