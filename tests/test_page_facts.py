@@ -128,7 +128,7 @@ def test_the_limit_on_memory() -> None:
 def test_figures_beside_paq8px() -> None:
     """nncomp's are those of the results of that day, paq8px's where results are kept."""
     rows = {row[0]: row[1:] for row in table("docs/BENCHMARKS.md", "| file | nncomp -1 | nncomp -5 | nncomp -9 | paq8px")}
-    front = results(read("benchmarks/results/2026-11-30-front-8.json"))
+    front = results(read("benchmarks/results/2026-12-01-front-2.json"))
     paq8px = results(read("benchmarks/results/2026-11-26-paq8px.json"))
     for file, told in rows.items():
         assert told[:3] == [f"{front[file][f'nncomp -{level}'].packed_bytes:,}" for level in (1, 5, 9)]
@@ -145,7 +145,7 @@ def test_figures_beside_paq8px() -> None:
 def test_figures_beside_those_that_others_publish() -> None:
     """nncomp's are those of the results; sums and differences follow."""
     rows = {row[0]: row[1:] for row in table("docs/BENCHMARKS.md", "| file | nncomp -9 | paq8px -12LT")}
-    front = results(read("benchmarks/results/2026-11-30-front-8.json"))
+    front = results(read("benchmarks/results/2026-12-01-front-2.json"))
     columns = [[int(told[i].replace(",", "")) for file, told in rows.items() if file != "together"] for i in range(4)]
     assert columns[0] == [front[file]["nncomp -9"].packed_bytes for file in rows if file != "together"]
     ours, *theirs = map(sum, columns)
@@ -157,12 +157,12 @@ def test_figures_beside_those_that_others_publish() -> None:
 
 def test_figures_of_codes() -> None:
     """The table of the paper's page is that of the results."""
-    rows = list(codes.table_rows(read("benchmarks/results/2026-11-30-codes-2.json")["models"]))
+    rows = list(codes.table_rows(read("benchmarks/results/2026-12-01-codes.json")["models"]))
     assert len(rows) == len(codes.COUNTS) and all(row in PAGES["docs/PAPER.md"].splitlines() for row in rows)
 
 
 def test_figures_of_many_files() -> None:
-    rows = read("benchmarks/results/2026-11-30-many-files-2.json")["rows"]
+    rows = read("benchmarks/results/2026-12-01-many-files.json")["rows"]
     assert [row["level"] for row in rows] == [1, 5]
     assert all(many_files.table_row(row) in PAGES["docs/BENCHMARKS.md"].splitlines() for row in rows)
 
