@@ -316,18 +316,34 @@ def test_any_damage_leaves_only_right_bytes_in_their_place(seed: int) -> None:
     assert seed % 3 == 1 or kept >= COUNT - 2
 
 
-@pytest.mark.parametrize(("before", "between", "place"), [(b"HTTP/1.1 200 OK\r\n\r\n", b"", 0), (b"", b"xx", 5)])
-def test_bytes_before_a_frame_are_no_loss_to_the_end(run: Run, tmp_path: Path, before: bytes, between: bytes, place: int) -> None:
+@pytest.mark.parametrize(
+    ("before", "between", "after", "at"),
+    [(b"HTTP/1.1 200 OK\r\n\r\n", b"", b"", [0]), (b"", b"xx", b"", [5]), (b"xx", b"xx", b"xx", [0, 5, 9])],
+)
+def test_bytes_around_frames_may_be_no_loss(
+    run: Run, tmp_path: Path, before: bytes, between: bytes, after: bytes, at: list[int]
+) -> None:
     """Whether they were a frame nobody knows, and all that follows is there."""
-    packed = before + stored(b"first") + between + stored(b"last")
-    assert [(loss.end, loss.is_followed) for loss in recovered(packed)[1].lost] == [(None, True)]
+    packed = before + stored(b"first") + between + stored(b"last") + after
+    assert [(loss.end, loss.is_sure) for loss in recovered(packed)[1].lost] == [(None, False)] * len(at)
     (tmp_path / "a.nnc").write_bytes(packed)
     result = run("decompress", "--recover", "a.nnc")
     assert (result.returncode, (tmp_path / "a").read_bytes()) == (1, b"firstlast")
+    said = "an unknown number of bytes may be lost: What is there in the file is no part of a frame, or it is damaged."
     assert result.stderr.decode().splitlines() == [
-        f"a.nnc: before byte {place} an unknown number of bytes may be lost: "
-        "What is there in the file is no part of a frame, or it is damaged.",
+        *(f"a.nnc: at byte {place} {said}" for place in at),
         "nncomp: a.nnc: Part of the file may be lost. 9 bytes in 2 blocks are written.",
+    ]
+
+
+def test_a_frame_without_its_end_before_another_is_a_sure_loss(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.nnc").write_bytes(long_frame()[: places()[2][0]] + stored(b"last"))
+    result = run("decompress", "--recover", "a.nnc")
+    assert (result.returncode, (tmp_path / "a").read_bytes()) == (1, part(0) + part(1) + b"last")
+    assert result.stderr.decode().splitlines() == [
+        "a.nnc: at byte 80,000 an unknown number of bytes is lost: The rest of its frame is not there.",
+        "nncomp: a.nnc: Part of the file is lost. 80,004 bytes in 3 blocks are written, "
+        "with zeros in place of lost bytes between them.",
     ]
 
 

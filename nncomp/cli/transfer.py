@@ -204,7 +204,7 @@ def recover_file(name: str, source: Source, target: str, find_model: Finder, opt
         say(f"{shown(name)}: {_describe_loss(loss)}: {loss.why}")
     for start, stop in result.mixed:
         say(f"{shown(name)}: from byte {start:,} to {stop:,} each block is right, but together they have another checksum.")
-    if result.lost and all(loss.is_followed for loss in result.lost):
+    if result.lost and not any(loss.is_sure for loss in result.lost):
         raise FormatError(f"Part of the file may be lost. {kept} are written.")
     if result.lost:
         raise FormatError(f"Part of the file is lost. {kept} are written, with zeros in place of lost bytes between them.")
@@ -218,8 +218,8 @@ def recover_file(name: str, source: Source, target: str, find_model: Finder, opt
 
 
 def _describe_loss(loss: Loss) -> str:
-    if loss.is_followed:
-        return f"before byte {loss.start:,} an unknown number of bytes may be lost"
+    if loss.is_followed or not loss.is_sure:
+        return f"at byte {loss.start:,} an unknown number of bytes {'is' if loss.is_sure else 'may be'} lost"
     end = "the end" if loss.end is None else f"{loss.end:,}"
     return f"lost from byte {loss.start:,} to {end}"
 

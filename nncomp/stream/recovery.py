@@ -29,7 +29,8 @@ from nncomp.stream.workers import Progress, run_in_order, with_parts
 _ZEROS = bytes(1 << 20)
 _NO_HEADER = "Its header is damaged, or it is not there."
 _NO_END = "The file ends there, or what follows is no part of it."
-_NO_FRAME = "What is there in the file is no part of a frame, or it is damaged."  # before a frame, or between two of them
+_NO_REST = "The rest of its frame is not there."  # and another frame follows
+_NO_FRAME = "What is there in the file is no part of a frame, or it is damaged."
 _NO_SOURCE = "It is a copy of bytes that are lost."
 _NO_REFERENCE = "It is a copy of bytes that are lost, or of the reference, which is not given or not known."
 _CONTENT = "It is no block."  # in place of a reason: nothing of it is to be decoded
@@ -38,15 +39,13 @@ _SHORT_BYTES = 4096  # a copy of fewer bytes again and again, some of them lost,
 
 @dataclass(frozen=True)
 class Loss:
-    """Bytes of the content that are lost, from `start` to `end` (None: nobody knows how many), and why.
-
-    Where what follows was saved, a loss of unknown size may be of nothing.
-    """
+    """Bytes of the content that are lost, from `start` to `end` (None: nobody knows how many), and why."""
 
     start: int
     end: int | None
     why: str
-    is_followed: bool = False  # a loss of unknown size, and a block after it was saved
+    is_followed: bool = False  # of unknown size, and a block after it was saved
+    is_sure: bool = True  # else of unknown size, perhaps of nothing
 
 
 @dataclass
@@ -187,6 +186,7 @@ class _Output:
         self._excess = 0  # bytes that headers of the frame say more than their blocks have
         self._literals, self._is_placed = _Literals(), True
         self.result = Recovered()
+        self._is_open = False  # the last block so far of the frame is not its last one
         self._followed = 0  # so many losses have a block after them that is saved
         self._hash, self._start, self._lost_before = content_hash(), 0, 0  # of the frame
 
@@ -210,7 +210,9 @@ class _Output:
         else:
             self._literals.lose(sizes.literal_bytes)
         if isinstance(piece, Found) or raw_bytes != 0:  # a block of nothing is lost too
-            self._lose(raw_bytes, why)
+            is_sure = isinstance(piece, Found) or raw_bytes is not None or self._is_open
+            self._lose(raw_bytes, why if is_sure or why != _NO_END else _NO_FRAME, is_sure)
+        self._is_open = self._is_open if isinstance(piece, Gap) else not piece.header.is_last
 
     def keep(self, found: Found, decoded: Decoded) -> None:
         """Take a block that is verified."""
@@ -231,10 +233,12 @@ class _Output:
             self.result.kept_bytes += len(part)
         self._literals.keep(decoded.literals)
         self._excess += found.header.raw_bytes - decoded.raw_bytes
+        self._is_open = not found.header.is_last
 
     def _begin(self, frame: int) -> None:
         if frame != self._frame:
             self._frame, self._literals, self._is_placed, self._excess = frame, _Literals(), True, 0
+            self._is_open = False
             self._hash, self._start, self._lost_before = content_hash(), self._position, len(self.result.lost)
 
     def _follow(self) -> None:
@@ -242,15 +246,15 @@ class _Output:
         lost = self.result.lost
         for i in range(self._followed, len(lost)):
             if lost[i].end is None:
-                lost[i] = replace(lost[i], why=_NO_FRAME if lost[i].why == _NO_END else lost[i].why, is_followed=True)
+                lost[i] = replace(lost[i], why=_NO_REST if lost[i].why == _NO_END else lost[i].why, is_followed=True)
         self._followed = len(lost)
 
-    def _lose(self, raw_bytes: int | None, why: str) -> None:
+    def _lose(self, raw_bytes: int | None, why: str, is_sure: bool = True) -> None:
         start, end = self._position, None if raw_bytes is None else self._position + raw_bytes
         lost = self.result.lost
         if lost and why in (_NO_SOURCE, _NO_REFERENCE) and why == lost[-1].why and lost[-1].end == start:
             start = lost.pop().start
-        lost.append(Loss(start, end, why))
+        lost.append(Loss(start, end, why, is_sure=is_sure))
         self._position += raw_bytes or 0
         self._zeros += raw_bytes or 0
 
