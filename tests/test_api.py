@@ -22,6 +22,7 @@ from nncomp.blocks import memory
 from nncomp.blocks.codec import Codec, CodedBlock
 from nncomp.errors import DataError, FormatError, MemoryLimitError, ModelError
 from nncomp.format import numbers
+from nncomp.format.frames import FrameIndex
 from nncomp.format.index import locate_blocks
 from nncomp.format.numbers import BlockKind
 from nncomp.stream import pipeline
@@ -120,6 +121,20 @@ def test_each_way_in_and_out_asks_how_much_memory_a_block_takes(monkeypatch: pyt
     for call in calls:
         with pytest.raises(MemoryLimitError, match="the limit is 0 MB"):
             call()
+
+
+def test_a_footer_in_single_bytes_is_made_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, made, footer = bytes(range(200)), list[int](), FrameIndex.footer
+    packed = frame([stored_block(data[i : i + 1], i == 199) for i in range(200)], content=data)
+
+    def counted(self: FrameIndex, content: bytes) -> bytes:
+        made.append(1)
+        return footer(self, content)
+
+    monkeypatch.setattr(FrameIndex, "footer", counted)
+    decompressor = nncomp.Decompressor()
+    assert b"".join(decompressor.decompress(packed[i : i + 1]) for i in range(len(packed))) == data
+    assert decompressor.eof and len(made) < 6
 
 
 def test_a_block_is_found_without_a_look_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ class Task:
         return LARGE
 
     def run(self) -> tuple[int, int, str]:
+        if self.fault == "slow":
+            time.sleep(2)  # a process starts in less
         if self.fault == "named":
             raise FormatError("This block is altered.")
         if self.fault == "bug":
@@ -79,8 +81,8 @@ def test_a_fault_in_a_worker_is_a_named_error(fault: str, error: type[Exception]
 
 
 def test_results_before_a_fault_come_first() -> None:
-    """The first task takes longer than the second one, which fails."""
-    results = run_in_order([Task(0), Task(1, "named"), Task(2)], Task.run, 2)
+    """The first task ends after the second one has failed."""
+    results = run_in_order([Task(0, "slow"), Task(1, "named"), Task(2)], Task.run, 2)
     assert next(results)[0] == 0
     with pytest.raises(FormatError, match="This block is altered"):
         next(results)

@@ -15,11 +15,13 @@ from nncomp.stream.workers import safe_path
 
 class Slow:
     made = 0
+    begun = threading.Event()
 
     @once
     def value(self) -> int:
         """The value."""
         Slow.made += 1
+        Slow.begun.set()
         time.sleep(0.3)
         return 7
 
@@ -34,8 +36,11 @@ def in_child(work: Callable[[], object]) -> int:
     """Return the exit status of a forked child that does the work; -1 if it has not ended after ten seconds."""
     child = os.fork()
     if not child:
-        work()
-        os._exit(5)
+        try:
+            work()
+            os._exit(5)
+        finally:
+            os._exit(1)
     end = time.monotonic() + 10
     while time.monotonic() < end:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -51,11 +56,11 @@ def in_child(work: Callable[[], object]) -> int:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_child_waits_for_no_thread_of_its_parent() -> None:
     """`functools.cached_property` has one lock for all objects of a class before Python 3.12."""
-    lock, begun = ForkLock(), threading.Event()
+    lock = ForkLock()
+    Slow.begun.clear()
 
     def work() -> None:
         with lock:
-            begun.set()
             assert Slow().value == 7
 
     def take() -> None:
@@ -64,7 +69,7 @@ def test_a_child_waits_for_no_thread_of_its_parent() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait()
+    Slow.begun.wait()
     assert in_child(take) == 5
     thread.join()
 

@@ -336,6 +336,12 @@ def test_bytes_around_frames_may_be_no_loss(
     ]
 
 
+def test_a_last_frame_that_is_cut_is_a_sure_loss() -> None:
+    """Its header is right, and none of its blocks is there."""
+    (loss,) = recovered(stored(b"first") + stored(b"last")[:-2])[1].lost
+    assert (loss.start, loss.end, loss.is_sure, loss.is_followed) == (5, None, True, False)
+
+
 def test_a_frame_without_its_end_before_another_is_a_sure_loss(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.nnc").write_bytes(long_frame()[: places()[2][0]] + stored(b"last"))
     result = run("decompress", "--recover", "a.nnc")

@@ -232,16 +232,6 @@ def test_the_last_things_known_are_kept() -> None:
     assert made == [1, 2, 3, 1]
 
 
-def test_what_is_known_is_let_go_before_a_block_without_a_primer() -> None:
-    """It is not counted with that block."""
-    codec, data = Codec(), b"a text of some kind" * 9
-    payload = codec.encode_block(data, primer=data * 9).payload
-    assert codec._primers._kept
-    codec.decode_block(BlockKind.STORED, b"a", 1)
-    assert not codec._primers._kept
-    assert codec.decode_block(BlockKind.BYTES, payload, len(data), primer=data * 9) == data
-
-
 def test_a_primer_counts_as_memory() -> None:
     words = bytes(400)
     for kind, plain, with_primer in (

@@ -187,8 +187,6 @@ class Codec:
         """
         if asked_primer_bytes(kind, payload) and not primer:
             raise FormatError("A block begins with a reference, but its frame names none; the file is altered.")
-        if not primer:  # what is kept of one is not counted with this block (`memory`)
-            self._primers.clear()
         if kind == BlockKind.STORED:
             data = payload
         elif kind == BlockKind.LZMA:

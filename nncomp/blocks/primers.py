@@ -36,11 +36,6 @@ class Primers:
         self._kept: dict[int, tuple[Hashable, Any]] = {}
         self._lock = threading.Lock()
 
-    def clear(self) -> None:
-        """Let go of all that is kept."""
-        with self._lock:
-            self._kept.clear()
-
     def get(self, kind: int, key: Hashable, make: Callable[[], _Known]) -> _Known:
         """Return what `make` made for this kind of block and this key, now or before."""
         with self._lock:

@@ -70,6 +70,7 @@ class Gap:
     frame: int
     raw_bytes: int | None = None
     literal_bytes: int | None = None
+    has_header: bool = False  # of its frame there is a right header and no block: so something is missing
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,9 @@ class Survey:
             first = self._block(at, at + len(head.data), head, True)
             if first and self._holds(first):
                 return self._search(at, head, first)
-        return self._search(at, heads[0] if heads and heads[0].window_log2 else _HEADERS[0], None)
+        pieces, end = self._search(at, heads[0] if heads and heads[0].window_log2 else _HEADERS[0], None)
+        has_header = self._frame_header(at) is not None
+        return [replace(each, has_header=has_header) if isinstance(each, Gap) else each for each in pieces], end
 
     def _search(self, frame: int, head: FrameHeader, block: Found | None) -> tuple[list[Piece], int]:
         """Return the pieces of a frame whose first block is found, or is missing, and where the frame ends."""

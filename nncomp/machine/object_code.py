@@ -49,9 +49,10 @@ def _flatten(value: Any, words: list[int], kinds: list[str], done: dict[int, tup
         words.extend(value.shape)
         kinds.append(f"{interface['typestr']}[{value.ndim}]")
     elif isinstance(value, tuple):
-        if of_words_and_kinds := done.get(id(value)):
-            words += words[of_words_and_kinds[0]]
-            kinds += kinds[of_words_and_kinds[1]]
+        if found := done.get(id(value)):
+            of_words, of_kinds = found
+            words += words[of_words]
+            kinds += kinds[of_kinds]
             return
         first_word, first_kind = len(words), len(kinds)
         kinds.append(f"{kind.__name__}(")

@@ -122,10 +122,10 @@ def open_model(name_or_path: str | os.PathLike[str]) -> ModelFile:
         return model_file(path, MODEL_IDS[name], _content_hash(path))
     path = Path(name)
     with _reading(path):
-        is_there = path.is_file()
-    if not is_there:
+        size_bytes = path.stat().st_size if path.is_file() else -1
+    if size_bytes < 0:
         raise ModelError(f"There is no model {name}: give a name ({MODEL_NAMES}) or the path of a .safetensors file.")
-    _check_size(path, path.stat().st_size)  # before all of it is hashed
+    _check_size(path, size_bytes)  # before all of it is hashed
     content_hash = _content_hash(path)
     for shipped_name, model_id in MODEL_IDS.items():
         shipped = shipped_path(shipped_name)

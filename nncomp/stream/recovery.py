@@ -203,6 +203,7 @@ class _Output:
         sizes, excess = piece.header if isinstance(piece, Found) else piece, 0
         if isinstance(piece, Gap):
             excess, self._excess = self._excess, 0
+            self._is_open = self._is_open or piece.has_header
         raw_bytes = None if sizes.raw_bytes is None else sizes.raw_bytes + excess
         if sizes.literal_bytes is None or raw_bytes is None or raw_bytes < sizes.literal_bytes:
             self._literals, self._is_placed = _Literals(), False  # nobody knows how far back those before are

@@ -51,7 +51,7 @@ class _ToParent:
         try:
             with self._lock:
                 self._connection.send(result)
-        except Exception:  # also a result that there is no memory to send: the parent says that this process ended
+        except (OSError, MemoryError):  # the parent, if there is one, says that this process ended
             os._exit(1)
 
     def next_task(self) -> tuple[Callable[[Any], Any], Any]:
@@ -62,7 +62,7 @@ class _ToParent:
             return self._connection.recv()  # type: ignore[no-any-return]
         except (EOFError, OSError):
             os._exit(0)
-        except Exception:  # such as no memory for it: the parent says that this process ended
+        except MemoryError:  # the parent says that this process ended
             os._exit(1)
 
     def keep_watch(self) -> None:

@@ -249,13 +249,16 @@ def _worker_died() -> WorkerError:
     return WorkerError(
         "A worker process ended before its block was done: it was killed, ran out of memory or could not begin. "
         "No partial file is left. Fewer worker processes (-T, or workers=) take less memory. "
-        'A Python script starts them below if __name__ == "__main__".'
+        '(A script of your own calls nncomp below if __name__ == "__main__".)'
     )
 
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Let Python processes that start here import nothing from the current folder: the files there are data, not programs."""
+    """Let Python processes that start here import nothing from the current folder: the files there are data, not programs.
+
+    One thread at a time: others that start processes wait.
+    """
     with _starting:
         before = os.environ.get(_SAFE_PATH)
         os.environ[_SAFE_PATH] = "1"
