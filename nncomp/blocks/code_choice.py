@@ -37,15 +37,16 @@ class Choice(NamedTuple):
     saved_bits: float
 
 
-_kept: list[TokenMixing] = []
+_unused_mixing: list[TokenMixing] = []  # one, when it is first needed
 
 
 def _no_mixing(start: dict[str, NDArray[Any]], networks: int) -> TokenMixing:
     """Return mixing of one lane and one network, which the kernel takes and does not touch: so any start values will do."""
-    if not _kept:
+    if not _unused_mixing:
         mixing = new_mixing(1, np.array([0, 1]), 1 << MIN_LINES_LOG2, start, networks)
-        _kept.append(mixing._replace(constants=mixing.constants._replace(networks=np.int64(1))))  # a second one has no codes
-    return _kept[0]
+        one = mixing.constants._replace(networks=np.int64(1))  # a second one has no codes
+        _unused_mixing.append(mixing._replace(constants=one))
+    return _unused_mixing[0]
 
 
 def code_bits(

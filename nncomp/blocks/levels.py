@@ -24,7 +24,7 @@ class Effort:
 
     max_lanes: int = 8  # fewer lanes are smaller, and slower
     max_lines_log2: int = 21  # of the hash table of a block of tokens, at 64 bytes a line; twice as many where it is long
-    is_thorough: bool = True  # bytes and tokens are both coded in full; else a sample says which
+    is_thorough: bool = True  # bytes and tokens are both tried (`Codec.encode_block`); else a sample says which
     tried_codes: int = 1  # 1: a block has the likeliest code; more: a short block is coded with so many codes and with none
     window_log2: int = 29  # how far back in the literals a copy may reach
     block_bytes: int = BLOCK_BYTES  # the literals of a block; the last one of a file has up to half as many again
